@@ -1,0 +1,44 @@
+/* polyproc._core: method table and slots, nothing else. Documented in src/polyproc/_core.pyi. */
+#include "bind/py_clone.h"
+
+static PyMethodDef methods[] = {
+    {"clone_ready", py_clone_ready, METH_NOARGS, "clone_ready() -> int: 0, or why clone_sibling cannot be used"},
+    {"clone_sibling", py_clone_sibling, METH_NOARGS, "clone_sibling() -> (pid, pidfd): fork a child of our parent"},
+    {NULL, NULL, 0, NULL},
+};
+
+static int module_exec(PyObject *module)
+{
+#ifdef PP_CRASHPOINTS
+    return PyModule_AddIntConstant(module, "CRASHPOINTS", 1);
+#else
+    return PyModule_AddIntConstant(module, "CRASHPOINTS", 0);
+#endif
+}
+
+/* Slots that an older interpreter does not know make the import fail, so the array is cut to the running version:
+ * Py_mod_multiple_interpreters is 3 (3.12), Py_mod_gil is 4 (3.13). */
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, (void *)module_exec},
+    {0, NULL},
+    {0, NULL},
+    {0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "polyproc._core", "The C core of polyproc.", 0, methods, slots, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__core(void)
+{
+    int next = 1;
+    if (Py_Version >= 0x030c0000) {
+        slots[next].slot = 3;
+        slots[next++].value = (void *)2; /* Py_MOD_PER_INTERPRETER_GIL_SUPPORTED */
+    }
+    if (Py_Version >= 0x030d0000) {
+        slots[next].slot = 4;
+        slots[next].value = (void *)1; /* Py_MOD_GIL_NOT_USED */
+    }
+    return PyModuleDef_Init(&definition);
+}

@@ -1,0 +1,40 @@
+/* Binding of core/pp_clone: no algorithm here. */
+#include "bind/py_clone.h"
+
+#include <errno.h>
+
+#include "core/pp_clone.h"
+
+PyObject *py_clone_ready(PyObject *module, PyObject *ignored)
+{
+    (void)module;
+    (void)ignored;
+    return PyLong_FromLong(pp_clone_ready());
+}
+
+/* The same steps around the system call as os.fork() takes: PyOS_BeforeFork takes the import lock and runs the
+ * before handlers, the After functions undo it and tell the interpreter of its new pid. */
+PyObject *py_clone_sibling(PyObject *module, PyObject *ignored)
+{
+    (void)module;
+    (void)ignored;
+    int ready = pp_clone_ready();
+    if (ready != 0) {
+        errno = ready;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    int pidfd = -1;
+    PyOS_BeforeFork();
+    pid_t pid = pp_clone_sibling(&pidfd);
+    int error = errno;
+    if (pid == 0) {
+        PyOS_AfterFork_Child();
+        return Py_BuildValue("ii", 0, -1);
+    }
+    PyOS_AfterFork_Parent();
+    if (pid < 0) {
+        errno = error;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    return Py_BuildValue("ii", (int)pid, pidfd);
+}

@@ -1,0 +1,103 @@
+#define _GNU_SOURCE
+#include "core/pp_clone.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <linux/futex.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "core/pp_crash.h"
+
+#ifndef PR_GET_TID_ADDRESS
+#define PR_GET_TID_ADDRESS 40
+#endif
+#ifndef CLONE_PIDFD
+#define CLONE_PIDFD 0x00001000
+#endif
+
+/* Where the C library keeps this thread's tid: the address it gave to set_tid_address(2). NULL when the kernel
+ * does not tell (built without CHECKPOINT_RESTORE). */
+static int *tid_address(void)
+{
+    int *address = NULL;
+    if (prctl(PR_GET_TID_ADDRESS, &address, 0, 0, 0) != 0) {
+        return NULL;
+    }
+    return address;
+}
+
+/* Threads of this process, counted in /proc: the only count that includes threads which Python did not start.
+ * -1 when /proc is not there. */
+static int thread_count(void)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    if (tasks == NULL) {
+        return -1;
+    }
+    int count = 0;
+    struct dirent *entry;
+    while ((entry = readdir(tasks)) != NULL) {
+        if (entry->d_name[0] != '.') {
+            count++;
+        }
+    }
+    closedir(tasks);
+    return count;
+}
+
+int pp_clone_ready(void)
+{
+    if (thread_count() != 1) {
+        return EBUSY;
+    }
+    if (getpid() == 1) {
+        return EPERM;
+    }
+    /* The address must be the C library's own word for this thread: it then holds our tid. Anything else (another
+     * libc, an emulator) means that we do not know how this libc keeps house, so we stay out. */
+    int *address = tid_address();
+    if (address == NULL || *address != (int)syscall(SYS_gettid)) {
+        return ENOSYS;
+    }
+    return 0;
+}
+
+pid_t pp_clone_sibling(int *pidfd)
+{
+    int *ctid = tid_address();
+    struct robust_list_head *robust = NULL;
+    size_t robust_size = 0;
+    if (ctid == NULL) {
+        errno = ENOSYS;
+        return -1;
+    }
+    if (syscall(SYS_get_robust_list, 0, &robust, &robust_size) != 0) {
+        robust = NULL;
+    }
+    unsigned long flags = CLONE_PARENT | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | CLONE_PIDFD | SIGCHLD;
+    PP_CRASH_POINT("clone.before");
+    /* Argument order of the raw system call on x86-64: flags, stack, parent_tid, child_tid, tls; on arm64 and most
+     * others the last two change places. A NULL stack means copy-on-write of ours, as in fork(). With CLONE_PIDFD
+     * the pidfd is stored at parent_tid. */
+#if defined(__x86_64__)
+    long pid = syscall(SYS_clone, flags, NULL, pidfd, ctid, 0L);
+#else
+    long pid = syscall(SYS_clone, flags, NULL, pidfd, 0L, ctid);
+#endif
+    if (pid == 0) {
+        if (robust != NULL) {
+            robust->list.next = &robust->list;
+            syscall(SYS_set_robust_list, robust, robust_size);
+        }
+        return 0;
+    }
+    if (pid > 0) {
+        PP_CRASH_POINT("clone.made");
+    }
+    return (pid_t)pid;
+}

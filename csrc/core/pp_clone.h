@@ -1,0 +1,38 @@
+/* Make a sibling: fork a child that belongs to this process's parent.
+ *
+ *      client ----posix_spawn----> template
+ *        |                            |  pp_clone_sibling()
+ *        |                            v
+ *        +<------- parent of ------ child        clone(2) with CLONE_PARENT
+ *
+ * The template (the fork server) is small and has one thread, so a fork of it costs little and is safe; the
+ * child is the client's own, so waitpid, exit codes, SIGCHLD and getppid() mean what they mean after fork().
+ *
+ * Why a raw clone(2) and not fork(): glibc offers no flag for CLONE_PARENT. What fork() does besides is done by
+ * hand here:
+ *   - the kernel writes the new tid where the C library keeps it (CLONE_CHILD_SETTID; the address is asked for
+ *     with PR_GET_TID_ADDRESS, prctl(2)), so that raise(3), robust and recursive mutexes see the right owner,
+ *     and clears it at exit (CLONE_CHILD_CLEARTID);
+ *   - the robust mutex list is set again for the child, empty (get_robust_list(2)): it is not inherited.
+ * What is not done: pthread_atfork handlers do not run. Hence the caller must have exactly one thread
+ * (pp_clone_ready checks it): a library that keeps threads also keeps atfork handlers.
+ * clone, not clone3: the default seccomp filter of common container engines answers ENOSYS to clone3.
+ *
+ * What a dead process leaves behind: nothing here is shared memory. Killed after the clone and before the client
+ * was told: the child waits for its work on a pipe that the client drops, sees the end of file and leaves.
+ */
+#ifndef PP_CLONE_H
+#define PP_CLONE_H
+
+#include <sys/types.h>
+
+/* 0 when pp_clone_sibling may be used now, else an errno value: EBUSY, there are other threads; ENOSYS, the kernel
+ * lacks PR_GET_TID_ADDRESS; EPERM, this is the init of a pid namespace, which may not make siblings (clone(2)). */
+int pp_clone_ready(void);
+
+/* Clone. In the child: returns 0. In the caller: returns the child's pid and stores a pidfd (close-on-exec) of it.
+ * On failure returns -1 and sets errno. Only async-signal-safe steps are taken between the clone and the return in
+ * the child, since nothing but the calling thread exists there. */
+pid_t pp_clone_sibling(int *pidfd);
+
+#endif

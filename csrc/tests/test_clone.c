@@ -1,0 +1,114 @@
+/* The core without Python, for the sanitizers: a "client" process starts a "template", which makes a sibling. */
+#define _GNU_SOURCE
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/pp_clone.h"
+
+#define CHECK(condition)                                                        \
+    do {                                                                        \
+        if (!(condition)) {                                                     \
+            fprintf(stderr, "%s:%d: failed: %s (errno %d)\n", __FILE__, __LINE__, #condition, errno); \
+            _exit(99);                                                          \
+        }                                                                       \
+    } while (0)
+
+static void *answer(void *unused)
+{
+    (void)unused;
+    return (void *)42;
+}
+
+static void *sleeper(void *unused)
+{
+    (void)unused;
+    pause();
+    return NULL;
+}
+
+/* In the sibling: everything that the C library keeps about the thread must be right. */
+static void check_sibling(pid_t client)
+{
+    CHECK(getppid() == client);
+    CHECK(gettid() == getpid());
+    pthread_mutexattr_t attributes;
+    pthread_mutex_t mutex;
+    CHECK(pthread_mutexattr_init(&attributes) == 0);
+    CHECK(pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST) == 0);
+    CHECK(pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ERRORCHECK) == 0);
+    CHECK(pthread_mutex_init(&mutex, &attributes) == 0);
+    CHECK(pthread_mutex_lock(&mutex) == 0);
+    CHECK(pthread_mutex_lock(&mutex) == EDEADLK); /* the owner's tid is ours */
+    CHECK(pthread_mutex_unlock(&mutex) == 0);
+    pthread_t thread;
+    void *value = NULL;
+    CHECK(pthread_create(&thread, NULL, answer, NULL) == 0);
+    CHECK(pthread_join(thread, &value) == 0 && value == (void *)42);
+    pid_t grandchild = fork();
+    CHECK(grandchild >= 0);
+    if (grandchild == 0) {
+        _exit(getppid() == getpid());
+    }
+    int status = 0;
+    CHECK(waitpid(grandchild, &status, 0) == grandchild && status == 0);
+}
+
+static int sibling_exit_status(void)
+{
+    int pipe_fds[2];
+    CHECK(pipe(pipe_fds) == 0);
+    pid_t client = getpid();
+    pid_t template = fork();
+    CHECK(template >= 0);
+    if (template == 0) {
+        int pidfd = -1;
+        CHECK(pp_clone_ready() == 0);
+        pid_t pid = pp_clone_sibling(&pidfd);
+        if (pid == 0) {
+            check_sibling(client);
+            _exit(7);
+        }
+        CHECK(pid > 0 && pidfd >= 0);
+        struct pollfd waited = {.fd = pidfd, .events = POLLIN};
+        CHECK(poll(&waited, 1, 60000) == 1);
+        CHECK(write(pipe_fds[1], &pid, sizeof pid) == sizeof pid);
+        _exit(0);
+    }
+    pid_t sibling = 0;
+    CHECK(read(pipe_fds[0], &sibling, sizeof sibling) == sizeof sibling);
+    int status = 0;
+    CHECK(waitpid(template, &status, 0) == template && status == 0);
+    CHECK(waitpid(sibling, &status, 0) == sibling); /* it is our child, not the template's */
+    close(pipe_fds[0]);
+    close(pipe_fds[1]);
+    return WEXITSTATUS(status);
+}
+
+static void refuses_with_threads(void)
+{
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, sleeper, NULL) == 0);
+    CHECK(pp_clone_ready() == EBUSY);
+    CHECK(pthread_cancel(thread) == 0);
+    CHECK(pthread_join(thread, NULL) == 0);
+}
+
+int main(void)
+{
+    alarm(60);
+    for (int round = 0; round < 20; round++) {
+        CHECK(sibling_exit_status() == 7);
+    }
+    refuses_with_threads();
+    printf("test_clone: ok\n");
+    return 0;
+}

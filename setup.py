@@ -1,0 +1,26 @@
+"""The one thing pyproject.toml cannot say: the C core, optional and never silent (see polyproc.native)."""
+
+import os
+import sys
+
+from setuptools import Extension, setup
+
+STRICT = os.environ.get("POLYPROC_BUILD") == "strict"
+FLAGS = ["-std=gnu11", "-O2", "-fvisibility=hidden", "-Wall", "-Wextra"]
+
+core = Extension(
+    "polyproc._core",
+    sources=["csrc/bind/module.c", "csrc/bind/py_clone.c", "csrc/core/pp_clone.c"],
+    depends=["csrc/core/pp_clone.h", "csrc/core/pp_crash.h", "csrc/bind/py_clone.h"],
+    include_dirs=["csrc"],
+    define_macros=[("Py_LIMITED_API", "0x030b0000")]
+    + ([("PP_CRASHPOINTS", "1")] if os.environ.get("POLYPROC_CRASHPOINTS") else []),
+    extra_compile_args=FLAGS + (["-Werror"] if STRICT else []),
+    py_limited_api=True,
+    optional=not STRICT,
+)
+
+setup(
+    ext_modules=[core] if sys.platform == "linux" else [],
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)

@@ -1,0 +1,97 @@
+"""polyproc: Python's multiprocessing, made to survive.
+
+`import polyproc as multiprocessing`: the names, signatures and meanings are the standard library's. This front door
+is a table; importing it loads no other module of ours, and each name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
+if TYPE_CHECKING:
+    from polyproc._context.default import default_context as _default
+    from polyproc._errors import AuthenticationError as AuthenticationError
+    from polyproc._errors import BufferTooShort as BufferTooShort
+    from polyproc._errors import ProcessDied as ProcessDied
+    from polyproc._errors import ProcessError as ProcessError
+    from polyproc._errors import TimeoutError as TimeoutError
+    from polyproc._native import native as native
+    from polyproc._process.process import Process as Process
+    from polyproc._process.process import active_children as active_children
+    from polyproc._process.process import current_process as current_process
+    from polyproc._process.process import parent_process as parent_process
+
+    Pipe = _default.Pipe
+    allow_connection_pickling = _default.allow_connection_pickling
+    cpu_count = _default.cpu_count
+    freeze_support = _default.freeze_support
+    get_all_start_methods = _default.get_all_start_methods
+    get_context = _default.get_context
+    get_logger = _default.get_logger
+    get_start_method = _default.get_start_method
+    log_to_stderr = _default.log_to_stderr
+    set_executable = _default.set_executable
+    set_forkserver_preload = _default.set_forkserver_preload
+    set_start_method = _default.set_start_method
+
+__version__ = "0.1.0"
+
+# name -> (module, attribute): what is not bound to a start method.
+_HOMES = {
+    "native": ("polyproc._native", "native"),
+}
+
+# Bound to the default context, as in the standard library.
+_OF_DEFAULT_CONTEXT = (
+    "AuthenticationError",
+    "BufferTooShort",
+    "Pipe",
+    "Process",
+    "ProcessDied",
+    "ProcessError",
+    "TimeoutError",
+    "active_children",
+    "allow_connection_pickling",
+    "cpu_count",
+    "current_process",
+    "freeze_support",
+    "get_all_start_methods",
+    "get_context",
+    "get_logger",
+    "get_start_method",
+    "log_to_stderr",
+    "parent_process",
+    "reducer",
+    "set_executable",
+    "set_forkserver_preload",
+    "set_start_method",
+)
+
+# As in the standard library, `import polyproc` is enough for these.
+_DOORS = ("connection", "context", "pool", "process", "queues", "reduction", "spawn", "synchronize", "util")
+
+__all__ = ["ProcessDied", *(n for n in _OF_DEFAULT_CONTEXT if n != "ProcessDied")]  # pyright: ignore
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        module, attribute = _HOMES[name]
+        __import__(module)
+        value = getattr(sys.modules[module], attribute)
+    elif name in _OF_DEFAULT_CONTEXT:
+        module = "polyproc._context.default"
+        if module not in sys.modules:
+            __import__(module)
+        value = getattr(sys.modules[module].default_context, name)
+    elif name in _DOORS:
+        __import__(f"polyproc.{name}")
+        return sys.modules[f"polyproc.{name}"]
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES, *_OF_DEFAULT_CONTEXT, *_DOORS})

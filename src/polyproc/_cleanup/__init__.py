@@ -1,0 +1,1 @@
+"""Who tidies what, and when."""

@@ -1,0 +1,1 @@
+"""Bytes and objects between two processes."""

@@ -1,0 +1,104 @@
+"""BaseContext: the factory methods, which a start method completes."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from polyproc import _errors
+from polyproc._context import factories
+from polyproc._platform.interpreter import interpreter
+from polyproc._process import process
+from polyproc._process.process import BaseProcess
+
+if TYPE_CHECKING:
+    import logging
+
+    from polyproc._connection.connection import Connection
+    from polyproc._context.factories import Launcher
+
+
+class BaseContext:
+    """Everything of the module's surface, bound to one start method."""
+
+    ProcessError = _errors.ProcessError
+    BufferTooShort = _errors.BufferTooShort
+    TimeoutError = _errors.TimeoutError
+    AuthenticationError = _errors.AuthenticationError
+    ProcessDied = _errors.ProcessDied
+
+    Process: ClassVar[type[BaseProcess[Any]]]
+    _name: ClassVar[str | None] = None
+    _contexts: ClassVar[dict[str, BaseContext]] = {}
+
+    current_process = staticmethod(process.current_process)
+    parent_process = staticmethod(process.parent_process)
+    active_children = staticmethod(process.active_children)
+
+    def launcher(self) -> Launcher:
+        """Return what starts a process object."""
+        return self.Process._Popen
+
+    def cpu_count(self) -> int:
+        """Return the number of CPUs of the system. Raises NotImplementedError where it is not known."""
+        count = os.cpu_count()
+        if count is None:
+            raise NotImplementedError("cannot determine number of cpus")
+        return count
+
+    def freeze_support(self) -> None:
+        """Run the child, if this is the main program of a frozen executable started as one; else do nothing."""
+        factories.freeze_support()
+
+    def get_logger(self) -> logging.Logger:
+        """Return the logger used by polyproc."""
+        return factories.get_logger()
+
+    def log_to_stderr(self, level: int | str | None = None) -> logging.Logger:
+        """Have the logger write to standard error; return it."""
+        return factories.log_to_stderr(level)
+
+    def Pipe(self, duplex: bool = True) -> tuple[Connection[Any, Any], Connection[Any, Any]]:  # noqa: N802
+        """Return two connected ends; without `duplex` the first only receives and the second only sends."""
+        return factories.pipe(duplex)
+
+    def allow_connection_pickling(self) -> None:
+        """Do nothing: connections can be pickled without it. As in the standard library, to be called freely."""
+
+    def set_executable(self, executable: object) -> None:
+        """Set the path of the Python interpreter to use for children."""
+        interpreter.set_executable(executable)
+
+    def set_forkserver_preload(self, module_names: list[str], *, on_error: str = "warn") -> None:
+        """Set the modules that the fork server imports before it forks.
+
+        Args:
+            module_names: module names; "__main__" stands for the main module.
+            on_error: for a module that cannot be imported: "ignore" it, "warn" at the first start, or "fail" it.
+        """
+        factories.forkserver().set_forkserver_preload(module_names, on_error=on_error)
+
+    def get_context(self, method: str | None = None) -> BaseContext:
+        """Return the context of a start method, or this one. Raises ValueError for an unknown method."""
+        if method is None:
+            return self
+        try:
+            return self._contexts[method]
+        except KeyError:
+            raise ValueError(f"cannot find context for {method!r}") from None
+
+    def get_start_method(self, allow_none: bool = False) -> str | None:
+        """Return the name of this context's start method."""
+        return self._name
+
+    def set_start_method(self, method: str | None, force: bool = False) -> None:
+        """Raise ValueError: this context has its method."""
+        raise ValueError("cannot set start method of concrete context")
+
+    @property
+    def reducer(self) -> Any:
+        """The module-like object that pickles for other processes."""
+        return factories.reduction()
+
+    def _check_available(self) -> None:
+        """Do nothing: what is not available is not among the contexts."""

@@ -1,0 +1,80 @@
+"""The default context, and the one place where processes get their launchers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from polyproc._context.context import BaseContext
+from polyproc._context.start_methods import contexts
+from polyproc._platform.posix import start_methods
+from polyproc._process.family import family
+from polyproc._process.process import Process
+
+if TYPE_CHECKING:
+    from polyproc._process.process import BaseProcess
+    from polyproc.abc import ChildHandle
+
+
+class DefaultContext(BaseContext):
+    """The context of the module-level names: its start method is chosen once, at the latest by its first use."""
+
+    Process = Process
+
+    def __init__(self, default: BaseContext) -> None:
+        self._default_context = default
+        self._actual_context: BaseContext | None = None
+        if family.start_method is not None:
+            self._actual_context = contexts[family.start_method]
+
+    def get_context(self, method: str | None = None) -> BaseContext:
+        """Return the context of a start method; without a name, the one that is in use, which is thereby chosen."""
+        if method is None:
+            if self._actual_context is None:
+                self._actual_context = self._default_context
+            return self._actual_context
+        return super().get_context(method)
+
+    def set_start_method(self, method: str | None, force: bool = False) -> None:
+        """Choose the start method, once. Raises RuntimeError if it has been chosen, unless forced.
+
+        In a child that imports its parent's unguarded main module it does nothing: the parent has chosen.
+        """
+        if family.importing_main and method is not None:
+            self.get_context(method)
+            return
+        if self._actual_context is not None and not force:
+            raise RuntimeError("context has already been set")
+        if method is None and force:
+            self._actual_context = None
+            return
+        self._actual_context = self.get_context(method)
+
+    def get_start_method(self, allow_none: bool = False) -> str | None:
+        """Return the name of the start method; None if none was chosen and that is allowed."""
+        if self._actual_context is None:
+            if allow_none:
+                return None
+            self._actual_context = self._default_context
+        return self._actual_context._name
+
+    def get_all_start_methods(self) -> list[str]:
+        """Return the start methods of this system, the default first."""
+        return start_methods()
+
+
+default_context = DefaultContext(contexts[start_methods()[0]])
+
+
+def launcher(method: str | None) -> Callable[[BaseProcess[Any]], ChildHandle]:
+    """Return what starts a process object by a start method; None stands for the default one."""
+    if method is None:
+        return default_context.get_context().Process._Popen
+    return contexts[method].launcher()
+
+
+# Objects of main that come back from a child name their module __mp_main__.
+if "__main__" in sys.modules:
+    sys.modules.setdefault("__mp_main__", sys.modules["__main__"])
+

@@ -1,0 +1,80 @@
+"""Import what is asked for, when it is asked for: one import and one call a function. One of the legal lazy files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable
+    from types import ModuleType
+
+    from polyproc._connection.connection import Connection
+    from polyproc._launch.forkserver import ForkServer
+    from polyproc._process.process import BaseProcess
+    from polyproc.abc import ChildHandle
+
+    Launcher = Callable[[BaseProcess[Any]], ChildHandle]
+
+
+def fork_popen() -> Launcher:
+    """Launch by fork."""
+    from polyproc._launch.fork import Popen
+
+    return Popen
+
+
+def spawn_popen() -> Launcher:
+    """Launch a fresh interpreter."""
+    from polyproc._launch.spawn import Popen
+
+    return Popen
+
+
+def forkserver_popen() -> Launcher:
+    """Ask a template."""
+    from polyproc._launch.forkserver import Popen
+
+    return Popen
+
+
+def forkserver() -> ForkServer:
+    """Return the client's side of the template."""
+    from polyproc._launch.forkserver import forkserver
+
+    return forkserver
+
+
+def pipe(duplex: bool) -> tuple[Connection[Any, Any], Connection[Any, Any]]:
+    """Make two connected ends."""
+    from polyproc._connection.pipe import Pipe
+
+    return Pipe(duplex)
+
+
+def freeze_support() -> None:
+    """Be the child that the command line asks for, in a frozen program."""
+    from polyproc._launch.frozen import freeze_support
+
+    freeze_support()
+
+
+def get_logger() -> logging.Logger:
+    """Return the logger."""
+    from polyproc._logger import get_logger
+
+    return get_logger()
+
+
+def log_to_stderr(level: int | str | None) -> logging.Logger:
+    """Have the logger write to standard error."""
+    from polyproc._logger import log_to_stderr
+
+    return log_to_stderr(level)
+
+
+def reduction() -> ModuleType:
+    """Return the door to pickling."""
+    from polyproc._pickling import pickler
+
+    return pickler

@@ -1,0 +1,1 @@
+"""The programs that polyproc starts. Nobody imports them."""

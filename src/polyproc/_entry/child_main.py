@@ -1,0 +1,57 @@
+"""The program of a spawned child. Started as `python -c`, by `_launch/spawn.py`; nobody imports it."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from polyproc._lazy import load
+from polyproc._process import bootstrap, last_acts
+from polyproc._process.box import Box
+from polyproc._process.family import family
+from polyproc._process.output import keep, kept
+from polyproc._process.payload import unmarshal
+from polyproc._process.preparation import apply
+
+TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
+if TYPE_CHECKING:
+    from typing import Any
+
+    from polyproc._process.process import BaseProcess
+
+
+def main(job: dict[str, Any]) -> None:
+    """Do the job; never returns."""
+    live(job, None)
+
+
+def live(job: dict[str, Any], parent_sentinel: int | None) -> None:
+    """Become what the job says, run it and exit."""
+    if "lifeline" in job:
+        load("polyproc._process.lifeline", "hang_on")(job["lifeline"])  # type: ignore[operator]
+    box = Box(job["box"])
+    kept.box = box
+    os.set_inheritable(box.fd, False)
+    keep("stdout")
+    keep("stderr")
+    try:
+        process = _make_process(job)
+    except BaseException as error:  # noqa: BLE001  (told to the parent and on the error stream, as a target's is)
+        text = last_acts.format_exception(error)
+        last_acts.commit_exception(box, error, text)
+        sys.stderr.write(text)
+        bootstrap.flush_streams()
+        box.note_exit(1)
+        os._exit(1)
+    bootstrap.leave(process, parent_sentinel, box)
+
+
+def _make_process(job: dict[str, Any]) -> BaseProcess[Any]:
+    family.current._inheriting = True  # type: ignore[attr-defined]
+    try:
+        apply(job)
+        payload = job["payload"]
+        process: BaseProcess[Any] = load("_pickle", "loads")(payload) if job["pickled"] else unmarshal(payload)  # type: ignore[operator]
+    finally:
+        del family.current._inheriting  # type: ignore[attr-defined]
+    return process

@@ -1,0 +1,116 @@
+"""Every exception and warning of polyproc.
+
+    Exception
+    └── ProcessError
+        ├── BufferTooShort          a message is larger than the buffer for it; carries the message
+        ├── AuthenticationError     the other side did not prove that it knows the key
+        ├── TimeoutError            also the built-in TimeoutError
+        └── ProcessDied             a process ended without giving the result that was waited for
+    RemoteTraceback                 the `__cause__` of an exception that was raised in another process
+    RemoteError                     stands for an exception that could not be brought over
+
+`ProcessDied` says how it ended: `pid`, `exitcode`, `signal`, `reason`, the last `output`, the Python `stack`.
+"""
+
+from __future__ import annotations
+
+import builtins
+TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
+if TYPE_CHECKING:
+    import signal as signal_module
+
+
+class ProcessError(Exception):
+    """Base of the exceptions of this library."""
+
+
+class BufferTooShort(ProcessError):
+    """A message is larger than the buffer it should go to; the message is `args[0]`."""
+
+
+class AuthenticationError(ProcessError):
+    """The other side did not prove that it knows the authentication key."""
+
+
+class TimeoutError(ProcessError, builtins.TimeoutError):
+    """A wait ended before what was waited for came."""
+
+
+class ProcessDied(ProcessError):
+    """A process ended without giving the result that was waited for.
+
+    Attributes:
+        pid: the process.
+        exitcode: as `Process.exitcode`; negative for a signal.
+        signal: the signal that ended it, or None.
+        reason: "exit" or "signal".
+        output: the last lines that it wrote to its standard streams, as far as they were kept.
+        stack: the Python stack at a fatal signal (from `faulthandler`), or None.
+        task: what it was doing, where that is known.
+    """
+
+    def __init__(
+        self,
+        pid: int,
+        exitcode: int | None,
+        *,
+        name: str = "process",
+        signal: signal_module.Signals | None = None,
+        output: str = "",
+        stack: str | None = None,
+        task: str | None = None,
+    ) -> None:
+        self.pid = pid
+        self.exitcode = exitcode
+        self.name = name
+        self.signal = signal
+        self.reason = "exit" if signal is None else "signal"
+        self.output = output
+        self.stack = stack
+        self.task = task
+        super().__init__(self._sentence())
+
+    def _sentence(self) -> str:
+        how = f"was killed by {self.signal.name}" if self.signal is not None else f"exited with code {self.exitcode}"
+        text = f"{self.name} (pid {self.pid}) {how} without a result"
+        if self.task:
+            text += f" while it ran {self.task}"
+        if self.stack:
+            text += f"\n\nits stack:\n{self.stack.rstrip()}"
+        if self.output:
+            text += f"\n\nits last output:\n{self.output.rstrip()}"
+        return text
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild_process_died, (self.pid, self.exitcode, self.__dict__))
+
+
+def _rebuild_process_died(pid: int, exitcode: int | None, state: dict[str, object]) -> ProcessDied:
+    died = ProcessDied(pid, exitcode)
+    died.__dict__.update(state)
+    died.args = (died._sentence(),)
+    return died
+
+
+class RemoteTraceback(Exception):
+    """The traceback, as text, of an exception that was raised in another process."""
+
+    def __init__(self, tb: str) -> None:
+        super().__init__(tb)
+        self.tb = tb
+
+    def __str__(self) -> str:
+        return self.tb
+
+
+class RemoteError(Exception):
+    """Stands for an exception that could not be brought over: its type's name, and its traceback as text."""
+
+    def __str__(self) -> str:
+        line = "-" * 75
+        return "\n" + line + "\n" + str(self.args[-1]) + line
+
+
+for _name in ("ProcessError", "BufferTooShort", "AuthenticationError", "TimeoutError", "ProcessDied", "RemoteError"):
+    # Users read these names in tracebacks: they say where to import them from.
+    vars()[_name].__module__ = "polyproc"

@@ -1,0 +1,1 @@
+"""How a child comes into the world, seen from its parent."""

@@ -1,0 +1,217 @@
+"""Ask a template: a single-threaded process of ours that has imported what its children need, and forks for us.
+
+A client and its template are one to one, joined by an unnamed socketpair: nobody else can ask it, and both see at
+once when the other is gone. Its children are ours (`csrc/core/pp_clone.h`); where the template cannot make such, as
+it has threads, or without the C core, it forks children of its own and reports how they end.
+"""
+
+from __future__ import annotations
+
+import _socket
+import marshal
+import os
+import threading
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from polyproc._launch import forkserver_protocol as protocol
+from polyproc._launch.popen import Popen as ChildHandle
+from polyproc._launch.spawn import pack, run_program, write_job
+from polyproc._log import log
+from polyproc._pickling.inherited import SentFd
+from polyproc._platform.posix import close_quietly, write_all
+from polyproc._process.lifeline import lifeline
+from polyproc._process.main_module import describe_main
+from polyproc._process.preparation import capture
+
+if TYPE_CHECKING:
+    from polyproc._process.process import BaseProcess
+
+_TRIES = 3
+_ON_ERROR = ("ignore", "warn", "fail")
+
+
+class ForkServer:
+    """The client's side of its template. One instance, `forkserver`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sock: protocol.Socket | None = None
+        self._forkserver_pid: int | None = None
+        self._preload: list[str] = ["__main__"]
+        self._on_error = "warn"
+        self._environ: dict[bytes, bytes] = {}
+        self._report: tuple[list[tuple[str, str]], bool] | None = None
+
+    # -- what programs call ----------------------------------------------------------------------------------------
+
+    def set_forkserver_preload(self, module_names: list[str], *, on_error: str = "warn") -> None:
+        """Set the modules that a template imports before it forks; takes effect when one is started.
+
+        Args:
+            module_names: module names; "__main__" stands for the main module of this process.
+            on_error: for a module that cannot be imported: "ignore" it, "warn" at the first start, or "fail" it.
+        """
+        if not all(type(name) is str for name in module_names):
+            raise TypeError("module_names must be a list of strings")
+        if on_error not in _ON_ERROR:
+            raise ValueError(f"on_error must be 'ignore', 'warn' or 'fail', got {on_error!r}")
+        self._preload = list(module_names)
+        self._on_error = on_error
+
+    def ensure_running(self) -> None:
+        """Start a template unless one runs."""
+        with self._lock:
+            self._ensure_running()
+
+    # -- the template ----------------------------------------------------------------------------------------------
+
+    def _ensure_running(self) -> protocol.Socket:
+        if self._sock is not None:
+            if self._forkserver_pid is not None and _has_ended(self._forkserver_pid):
+                self._drop()
+            else:
+                return self._sock
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        ours_socket = _socket.socket(fileno=ours.detach())
+        job_fd = -1
+        try:
+            told = capture("Template")
+            told.update(socket=theirs.fileno(), lifeline=lifeline.open(), client=os.getpid())
+            told["preload"] = [name for name in self._preload if name != "__main__"]
+            main = describe_main() if "__main__" in self._preload else None
+            if main is not None:
+                told["preload_main"] = main
+            job_fd = write_job(told)
+            self._environ = dict(os.environb)
+            pid = run_program("forkserver_main", job_fd, [theirs.fileno(), lifeline.read_fd])
+        except BaseException:
+            ours_socket.close()
+            raise
+        finally:
+            theirs.close()
+            close_quietly(job_fd)
+        log.debug("template started, pid %d", pid)
+        self._sock, self._forkserver_pid, self._report = ours_socket, pid, None
+        return ours_socket
+
+    def _drop(self) -> None:
+        """Let go of a template that has ended, or shall."""
+        if self._sock is not None:
+            self._sock.close()
+        if self._forkserver_pid is not None:
+            try:
+                os.waitpid(self._forkserver_pid, 0)
+            except ChildProcessError:
+                pass
+        self._sock = self._forkserver_pid = self._report = None
+
+    def _stop(self) -> None:
+        """End the template and wait for it."""
+        with self._lock:
+            self._drop()
+
+    def reborn(self) -> None:
+        """Let go, in a forked child, of the parent's template: its children would be the parent's."""
+        self._lock = threading.Lock()
+        if self._sock is not None:
+            self._sock.close()
+        self._sock = self._forkserver_pid = self._report = None
+
+    # -- a start ---------------------------------------------------------------------------------------------------
+
+    def fork(self, fds: list[int]) -> tuple[int, list[int], bool, dict[bytes, bytes] | None]:
+        """Have a child made that holds `fds`.
+
+        Returns:
+            (pid, [pidfd] or [pidfd, status pipe], whether it has our main module, the environment if it differs).
+
+        Raises:
+            OSError: what fork said in the template; or no template could be started.
+        """
+        with self._lock:
+            for _ in range(_TRIES):
+                sock = self._ensure_running()
+                try:
+                    failed, has_main = self._read_report(sock)
+                    protocol.send(sock, None, fds)
+                    (pid, number, text), received = protocol.receive(sock)
+                except (EOFError, ConnectionError):
+                    log.info("the template (pid %s) died: starting another", self._forkserver_pid)
+                    self._drop()
+                    continue
+                if number:
+                    raise OSError(number, text)
+                environ = dict(os.environb)
+                return pid, received, has_main, None if environ == self._environ else environ
+        raise OSError(f"the fork server's template died {_TRIES} times in a row before it could fork")
+
+    def _read_report(self, sock: protocol.Socket) -> tuple[list[tuple[str, str]], bool]:
+        if self._report is None:
+            self._report, _ = protocol.receive(sock)
+            for name, text in self._report[0]:
+                if self._on_error == "fail":
+                    self._drop()
+                    raise ImportError(f"the fork server could not preload {name!r}", name=name) from None
+                if self._on_error == "warn":
+                    warnings.warn(f"the fork server could not preload {name!r}:\n{text}", RuntimeWarning, stacklevel=7)
+        return self._report
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True
+
+
+forkserver = ForkServer()
+os.register_at_fork(after_in_child=forkserver.reborn)
+
+
+class Popen(ChildHandle):
+    """A child made by a template."""
+
+    method = "forkserver"
+
+    def __init__(self, process_obj: BaseProcess[Any]) -> None:
+        self._fds: list[int] = []
+        super().__init__(process_obj)
+
+    def duplicate_for_child(self, fd: int) -> int:
+        """Pass `fd` to the child; return its place among all that are passed."""
+        self._fds.append(fd)
+        return len(self._fds) - 1
+
+    def DupFd(self, fd: int) -> SentFd:  # noqa: N802
+        """Pass `fd`; return what to pickle for it."""
+        return SentFd(self.duplicate_for_child(fd))
+
+    def _launch(self, process_obj: BaseProcess[Any]) -> None:
+        pickled, payload = pack(process_obj, self)
+        told = capture(process_obj.name)
+        told.update(start_method="forkserver", pickled=pickled, payload=payload, hang_on=process_obj.daemon)
+        read_fd, write_fd = os.pipe()
+        try:
+            pid, received, has_main, environ = forkserver.fork([read_fd, self._box.fd, *self._fds])
+            self._fds.clear()
+            pidfd, *status = received
+            self._status_fd = status[0] if status else -1
+            self._started(pid, pidfd)
+            if not has_main and (main := describe_main()) is not None:
+                told["main"] = main
+            if environ is not None:
+                told["environ"] = environ
+            os.close(read_fd)
+            read_fd = -1
+            _hand_over(write_fd, told)
+        finally:
+            close_quietly(read_fd, write_fd)
+
+
+def _hand_over(fd: int, told: dict[str, Any]) -> None:
+    job = marshal.dumps(told)
+    try:
+        write_all(fd, len(job).to_bytes(8, "little") + job)
+    except BrokenPipeError:
+        pass  # it was killed before it could read: started, and its end is told like any other

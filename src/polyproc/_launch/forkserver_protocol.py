@@ -1,0 +1,70 @@
+"""What a client and its template say to each other, over a SOCK_SEQPACKET socketpair that has no name.
+
+    template -> client   once, when it is ready: (names and tracebacks of preloads that failed, main was imported)
+    client -> template   count of descriptors, with the first of them; more packets if there are many
+    template -> client   (pid, 0, "") with the child's pidfd and, if the template is its parent, a status pipe;
+                         or (-1, errno, text)
+    client -> child      over a pipe of their own, once the client knows the pid: length and job
+
+The job is not in the request, so that a start happens exactly once whoever is killed:
+
+| SIGKILL at                                  | left behind                | repair                                   |
+|---------------------------------------------|----------------------------|------------------------------------------|
+| client, after the request                   | a child without a job      | it reads the end of its pipe and exits   |
+| template, before the clone ("clone.before") | no child                   | client starts a template and asks again  |
+| template, after the clone ("clone.made")    | a child without a job      | as the first row; client asks again      |
+| client, in the middle of the job            | a child with half a job    | as the first row                         |
+"""
+
+from __future__ import annotations
+
+import _socket
+import marshal
+import sys
+from _socket import CMSG_SPACE, SCM_RIGHTS, SOL_SOCKET
+
+TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
+if TYPE_CHECKING:
+    from typing import Any
+
+# _socket, and not socket: a template and all its children would carry selectors and enum with them.
+Socket = _socket.socket
+
+_FDS_IN_A_PACKET = 200  # the kernel's limit is 253 (SCM_MAX_FD)
+_PACKET_SIZE = 1 << 16
+
+
+def send(sock: Socket, message: Any, fds: list[int]) -> None:
+    """Send a message of plain values with descriptors."""
+    first, rest = fds[:_FDS_IN_A_PACKET], fds[_FDS_IN_A_PACKET:]
+    _send_packet(sock, marshal.dumps((len(fds), message)), first)
+    while rest:
+        first, rest = rest[:_FDS_IN_A_PACKET], rest[_FDS_IN_A_PACKET:]
+        _send_packet(sock, b"+", first)
+
+
+def _send_packet(sock: Socket, data: bytes, fds: list[int]) -> None:
+    packed = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
+    sock.sendmsg([data], [(SOL_SOCKET, SCM_RIGHTS, packed)] if fds else [], _socket.MSG_NOSIGNAL)
+
+
+def receive(sock: Socket) -> tuple[Any, list[int]]:
+    """Receive a message and its descriptors, close-on-exec. Raises EOFError when the other side is gone."""
+    data, fds = _receive_packet(sock)
+    count, message = marshal.loads(data)
+    while len(fds) < count:
+        fds += _receive_packet(sock)[1]
+    return message, fds
+
+
+def _receive_packet(sock: Socket) -> tuple[bytes, list[int]]:
+    data, ancillary, _, _ = sock.recvmsg(
+        _PACKET_SIZE, CMSG_SPACE(4 * _FDS_IN_A_PACKET), getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
+    )
+    if not data:
+        raise EOFError("the other side of the template's socket is gone")
+    fds = []
+    for level, kind, packed in ancillary:
+        if level == SOL_SOCKET and kind == SCM_RIGHTS:
+            fds += [int.from_bytes(packed[i : i + 4], sys.byteorder) for i in range(0, len(packed) - 3, 4)]
+    return data, fds

@@ -1,0 +1,273 @@
+"""The child handle: poll, wait, signal, reap, and read what the child left in its box.
+
+Exit codes come from the kernel by waitpid(2). Where somebody else has reaped the child (a SIGCHLD handler that waits
+for any child, SIGCHLD ignored), the kernel still tells it by the pidfd (PIDFD_GET_INFO, Linux 6.15), or the child
+itself by its box; where neither does, the code is 255, as in the standard library's fork server.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import marshal
+import os
+import pickle
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+from polyproc._errors import ProcessDied, RemoteError, RemoteTraceback
+from polyproc._platform.handles import open_pidfd, ready
+from polyproc._platform.posix import close_quietly
+from polyproc._process import box as box_module
+from polyproc._process.box import Box
+
+if TYPE_CHECKING:
+    from polyproc._process.process import BaseProcess
+
+UNKNOWN = 255
+
+# linux/pidfd.h: _IOWR(0xFF, 11, struct pidfd_info), 64 bytes in its first version; the mask is its first word,
+# the exit code its last but one.
+_PIDFD_GET_INFO = 0xC040FF0B
+_PIDFD_INFO_EXIT = 1 << 3
+_INFO_SIZE = 64
+_EXIT_CODE_AT = 60
+
+
+class Popen:
+    """A started child of this process. Subclasses start it; each names its start method in `method`."""
+
+    method = ""
+
+    def __init__(self, process_obj: BaseProcess[Any]) -> None:
+        self.name = process_obj.name
+        self.returncode: int | None = None
+        self.pid = -1
+        self.sentinel = -1
+        self._status_fd = -1
+        self._lock = threading.Lock()
+        self._left: tuple[int, bytes] | None = None
+        self._output = ""
+        self._stack: str | None = None
+        self._box = Box.create()
+        try:
+            for stream in (sys.stdout, sys.stderr):
+                try:
+                    stream.flush()
+                except (AttributeError, ValueError, OSError):  # none, or a broken one: not the start's business
+                    pass
+            self._launch(process_obj)
+        except OSError as error:
+            self._box.close()
+            raise start_failed(error) from None
+        except BaseException:
+            self._box.close()
+            raise
+
+    def _launch(self, process_obj: BaseProcess[Any]) -> None:
+        raise NotImplementedError
+
+    def _started(self, pid: int, pidfd: int | None = None) -> None:
+        self.pid = pid
+        self.sentinel = open_pidfd(pid) if pidfd is None else pidfd
+
+    def duplicate_for_child(self, fd: int) -> int:
+        """Pass `fd` to the child under the number that is returned: after a fork it has it already."""
+        return fd
+
+    # -- waiting ---------------------------------------------------------------------------------------------------
+
+    def poll(self, flag: int = os.WNOHANG) -> int | None:
+        """Return the exit code if the child has ended, without waiting; with a flag of 0, wait for that."""
+        if self.returncode is None:
+            if flag == 0:
+                self._block()
+            self._reap()
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Wait up to `timeout` seconds; return the exit code, or None if the child still runs."""
+        if self.returncode is None:
+            if timeout is None:
+                self._block()
+            elif not ready([self.sentinel], timeout):
+                return None
+            self._reap()
+            while self.returncode is None:
+                # The sentinel is ready an instant before the status is there; or another thread reaps right now.
+                self._block()
+                self._reap()
+        return self.returncode
+
+    def _block(self) -> None:
+        """Wait, without reaping, until the child has ended: any number of threads may do so at once."""
+        if self._status_fd < 0:
+            try:
+                os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+                return
+            except ChildProcessError:  # reaped by somebody else, or about to be by another thread
+                pass
+        if self.sentinel >= 0:
+            ready([self.sentinel], None)
+
+    def _reap(self) -> None:
+        with self._lock:
+            if self.returncode is None:
+                code = self._waitpid() if self._status_fd < 0 else self._read_status()
+                if code is not None:
+                    self._settle(code)
+
+    def _waitpid(self) -> int | None:
+        try:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:
+            return self._code_without_status() if not self._runs() else None
+        return os.waitstatus_to_exitcode(status) if pid == self.pid else None
+
+    def _runs(self) -> bool:
+        return self.sentinel >= 0 and not ready([self.sentinel], 0)
+
+    def _read_status(self) -> int | None:
+        """Read the exit code from the template, which is the child's parent here."""
+        if self._runs():
+            return None
+        told = os.read(self._status_fd, 8)
+        return int.from_bytes(told, "little", signed=True) if len(told) == 8 else self._code_without_status()
+
+    def _code_without_status(self) -> int:
+        info = bytearray(_INFO_SIZE)
+        info[:8] = _PIDFD_INFO_EXIT.to_bytes(8, sys.byteorder)
+        try:
+            fcntl.ioctl(self.sentinel, _PIDFD_GET_INFO, info)
+        except OSError:
+            pass
+        else:
+            if int.from_bytes(info[:8], sys.byteorder) & _PIDFD_INFO_EXIT:
+                status = int.from_bytes(info[_EXIT_CODE_AT:], sys.byteorder)
+                return os.waitstatus_to_exitcode(status)
+        noted = self._box.exit_code()
+        return UNKNOWN if noted is None else noted
+
+    def _settle(self, code: int) -> None:
+        """Take over what the child left, so that an ended child costs no descriptor but the sentinel."""
+        try:
+            self._left = self._box.result()
+            if self._left[0] == box_module.NOTHING or code != 0:
+                self._output, self._stack = self._box.output(), self._box.stack()
+            self._box.close()
+        except OSError as error:
+            self._left = (box_module.NOTHING, b"")
+            self._output = f"(its black box cannot be read: {error})"
+        close_quietly(self._status_fd)
+        self._status_fd = -1
+        self.returncode = code
+
+    # -- signals ---------------------------------------------------------------------------------------------------
+
+    def signal(self, signum: int) -> None:
+        """Send a signal; nothing happens if the child has ended."""
+        with self._lock:
+            if self.returncode is not None:
+                return
+            try:
+                # By the pidfd it cannot reach another process that got the same number.
+                if self.sentinel >= 0 and self._status_fd >= 0:
+                    signal.pidfd_send_signal(self.sentinel, signum)
+                else:
+                    os.kill(self.pid, signum)
+            except ProcessLookupError:
+                pass
+            except PermissionError:
+                if self.wait(timeout=0.1) is None:
+                    raise
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.signal(signal.SIGKILL)
+
+    def interrupt(self) -> None:
+        """Send SIGINT."""
+        self.signal(signal.SIGINT)
+
+    # -- what came of it -------------------------------------------------------------------------------------------
+
+    def outcome(self) -> tuple[bool, Any]:
+        """Return (True, what the child returned) or (False, the exception it raised or ProcessDied)."""
+        kind, data = self._left or (box_module.NOTHING, b"")
+        if self.returncode not in (0, 1):
+            # It gave a result and then did not come to an orderly end: what it was to leave may be missing.
+            return False, self.died()
+        if kind == box_module.NONE:
+            return True, None
+        if kind in (box_module.PLAIN, box_module.PICKLED):
+            return self._value(kind, data)
+        if kind in (box_module.RAISED, box_module.RAISED_TEXT, box_module.UNPICKLABLE):
+            return False, self._exception(kind, data)
+        return False, self.died()
+
+    def _value(self, kind: int, data: bytes) -> tuple[bool, Any]:
+        try:
+            return True, marshal.loads(data) if kind == box_module.PLAIN else pickle.loads(data)
+        except Exception as error:  # noqa: BLE001  (a user's __setstate__, or a box that was written over)
+            error.add_note(f"while reading the result of {self.name} (pid {self.pid})")
+            return False, error
+
+    def _exception(self, kind: int, data: bytes) -> BaseException:
+        try:
+            if kind == box_module.RAISED:
+                error, text = pickle.loads(data)
+                error.__cause__ = RemoteTraceback(f'\n"""\n{text}"""')
+                return error  # type: ignore[no-any-return]
+            name, text = marshal.loads(data)
+        except Exception as error:  # noqa: BLE001  (as above)
+            error.add_note(f"while reading the exception of {self.name} (pid {self.pid})")
+            return error
+        if kind == box_module.UNPICKLABLE:
+            return RemoteError(f"{self.name} returned a value that cannot be pickled\n{text}")
+        return RemoteError(text)
+
+    def died(self) -> ProcessDied:
+        """Describe how the child ended."""
+        code = self.returncode
+        by_signal = None
+        if code is not None and code < 0:
+            try:
+                by_signal = signal.Signals(-code)
+            except ValueError:  # a real-time signal has no name
+                pass
+        return ProcessDied(
+            self.pid, code, name=self.name, signal=by_signal, output=self._output, stack=self._stack
+        )
+
+    def close(self) -> None:
+        """Give back the sentinel."""
+        sentinel, self.sentinel = self.sentinel, -1
+        close_quietly(sentinel)
+
+    def __del__(self) -> None:
+        try:
+            self._box.close()
+        except (AttributeError, OSError):  # it was never made, or its number was closed by somebody else
+            pass
+        close_quietly(getattr(self, "_status_fd", -1), getattr(self, "sentinel", -1))
+
+
+def start_failed(error: OSError) -> OSError:
+    """Say in an error of a start what was being made and what to do; the type and the number stay."""
+    advice = {
+        errno.EAGAIN: "the limit of processes is reached (ulimit -u, or the container's pids limit)",
+        errno.ENOMEM: "there is not enough memory for another process",
+        errno.EMFILE: "this process has no descriptor left (ulimit -n)",
+        errno.ENFILE: "the system has no descriptor left",
+        errno.ENOENT: "the Python executable is not there: see set_executable()",
+        errno.EACCES: "the Python executable cannot be run: see set_executable()",
+    }.get(error.errno or 0)
+    if advice is not None:
+        error.add_note(f"a process could not be started: {advice}")
+    return error

@@ -1,0 +1,98 @@
+"""Launch a fresh interpreter: posix_spawn, a program of one line, and a job in an anonymous file.
+
+The job is written before the child exists: nothing waits for anything, and no pipe can fill up.
+
+    parent: describe self, compile main, pickle the process -> job file -> posix_spawn
+    child:  the line below -> _entry/child_main.py -> prepare -> main -> unpickle -> bootstrap
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+from typing import TYPE_CHECKING, Any
+
+from polyproc._launch.popen import Popen as ChildHandle
+from polyproc._pickling.by_value import main_policy
+from polyproc._pickling.inherited import InheritedFd
+from polyproc._pickling.pickler import dumps
+from polyproc._pickling.spawning import preparing
+from polyproc._platform.interpreter import command_line, spawn
+from polyproc._platform.posix import anonymous_file, pwrite_all
+from polyproc._process.lifeline import lifeline
+from polyproc._process.main_module import main_code
+from polyproc._process.payload import try_marshal
+from polyproc._process.preparation import capture, capture_main
+
+if TYPE_CHECKING:
+    from polyproc._process.process import BaseProcess
+    from polyproc.abc import Spawning
+
+# sys.path comes first: the child may find this library only where the parent found it.
+PROGRAM = (
+    "import sys,marshal;f=open({fd},'rb');j=marshal.load(f);f.close();sys.path[:]=j['sys_path'];"
+    "from polyproc._entry.{entry} import main;main(j)"
+)
+
+
+def pack(process_obj: BaseProcess[Any], child: Spawning) -> tuple[bool, bytes]:
+    """Return (pickled?, bytes) of the process object for `child`. Raises what pickling raises."""
+    main_code.note_names()
+    main_policy.by_value = not main_code.is_importable()
+    main_policy.late = lambda name: not main_code.offers(name)
+    plain = try_marshal(process_obj)
+    if plain is not None:
+        return False, plain
+    with preparing(child):
+        return True, dumps(process_obj)
+
+
+def write_job(told: dict[str, Any]) -> int:
+    """Put a job into an anonymous file; return its descriptor, positioned at the start."""
+    fd = anonymous_file("polyproc-job")
+    try:
+        pwrite_all(fd, marshal.dumps(told), 0)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def run_program(entry: str, job_fd: int, pass_fds: list[int]) -> int:
+    """Start `_entry/<entry>.py` with a job; return the pid."""
+    return spawn(command_line(PROGRAM.format(fd=job_fd, entry=entry)), [job_fd, *pass_fds])
+
+
+class Popen(ChildHandle):
+    """A child that is a fresh interpreter."""
+
+    method = "spawn"
+
+    def __init__(self, process_obj: BaseProcess[Any]) -> None:
+        self._fds: list[int] = []
+        super().__init__(process_obj)
+
+    def duplicate_for_child(self, fd: int) -> int:
+        """Pass `fd` to the child, which gets it under the same number."""
+        self._fds.append(fd)
+        return fd
+
+    def DupFd(self, fd: int) -> InheritedFd:  # noqa: N802
+        """Pass `fd`; return what to pickle for it."""
+        return InheritedFd(self.duplicate_for_child(fd))
+
+    def _launch(self, process_obj: BaseProcess[Any]) -> None:
+        pickled, payload = pack(process_obj, self)
+        told = capture_main(capture(process_obj.name))
+        told.update(start_method="spawn", pickled=pickled, payload=payload, box=self._box.fd)
+        pass_fds = [*self._fds, self._box.fd]
+        if process_obj.daemon:
+            told["lifeline"] = lifeline.open()
+            pass_fds.append(told["lifeline"])
+        job_fd = write_job(told)
+        try:
+            pid = run_program("child_main", job_fd, pass_fds)
+        finally:
+            os.close(job_fd)
+        self._fds.clear()
+        self._started(pid)

@@ -1,0 +1,1 @@
+"""Objects to bytes that another process can open."""

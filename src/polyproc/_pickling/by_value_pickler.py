@@ -1,0 +1,55 @@
+"""Pickle functions and classes by value where they cannot be found by name; the only import of cloudpickle.
+
+cloudpickle takes everything of `__main__` by value. Here a function or class that a child can find goes by
+reference, so that it is the same class there.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable
+from types import FunctionType, ModuleType
+from typing import Any
+
+import cloudpickle
+
+from polyproc._pickling.by_value import main_is_by_value, main_policy
+
+
+class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not typed
+    """cloudpickle's pickler, with our reducers, and by reference first."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Leave to the ordinary pickler what a child finds by name."""
+        if isinstance(obj, FunctionType | type) and _is_found_by_name(obj):
+            return NotImplemented
+        return super().reducer_override(obj)
+
+
+def _is_found_by_name(obj: Any) -> bool:
+    module_name = getattr(obj, "__module__", None)
+    module = sys.modules.get(module_name) if isinstance(module_name, str) else None
+    if module is None or module_name is None:
+        return False
+    if module is sys.modules.get("__main__"):
+        late = main_policy.late
+        if main_is_by_value() or (late is not None and late(obj.__qualname__.partition(".")[0])):
+            return False
+    return _lookup(module, obj.__qualname__) is obj
+
+
+def _lookup(module: ModuleType, qualname: str) -> object:
+    found: object = module
+    for name in qualname.split("."):
+        found = getattr(found, name, None)
+    return found
+
+
+def dumps(obj: object, protocol: int | None, reducers: dict[type, Callable[[Any], Any]]) -> bytes:
+    """Pickle `obj`; the result opens with the ordinary unpickler, where cloudpickle is installed."""
+    buffer = io.BytesIO()
+    pickler = ByValuePickler(buffer, protocol)
+    pickler.dispatch_table = pickler.dispatch_table.new_child(dict(reducers))
+    pickler.dump(obj)
+    return buffer.getvalue()

@@ -1,0 +1,43 @@
+"""How a descriptor crosses to a process that runs already: sent over a Unix socket (SCM_RIGHTS, unix(7))."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+HAVE_SEND_HANDLE = hasattr(socket, "CMSG_LEN") and hasattr(socket, "SCM_RIGHTS") and hasattr(socket.socket, "sendmsg")
+ACKNOWLEDGE = True
+
+
+def sendfds(sock: socket.socket, fds: Sequence[int]) -> None:
+    """Send descriptors over a Unix socket and wait until they are acknowledged."""
+    socket.send_fds(sock, [bytes([len(fds) % 256])], list(fds))
+    if sock.recv(1) != b"A":
+        raise RuntimeError("did not receive acknowledgement of fd")
+
+
+def recvfds(sock: socket.socket, size: int) -> list[int]:
+    """Receive `size` descriptors from a Unix socket and acknowledge them. Raises EOFError, RuntimeError."""
+    message, fds, _, _ = socket.recv_fds(sock, 1, size)
+    if not message and not fds:
+        raise EOFError
+    sock.send(b"A")
+    if len(fds) != size or message[0] != len(fds) % 256:
+        for fd in fds:
+            os.close(fd)
+        raise RuntimeError(f"received {len(fds)} descriptors, expected {size}")
+    return fds
+
+
+def send_handle(conn: Any, handle: int, destination_pid: int) -> None:
+    """Send a descriptor over a connection that is a Unix socket."""
+    with socket.fromfd(conn.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sendfds(sock, [handle])
+
+
+def recv_handle(conn: Any) -> int:
+    """Receive a descriptor over a connection that is a Unix socket."""
+    with socket.fromfd(conn.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        return recvfds(sock, 1)[0]

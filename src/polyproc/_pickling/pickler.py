@@ -1,0 +1,84 @@
+"""The pickler: by reference first, by value where only that works, an error that names the attribute otherwise.
+
+    dumps(obj) --> ForkingPickler (C) --fails, or main cannot be imported--> ByValuePickler (cloudpickle)
+                        |                                                          | fails too
+                        v                                                          v
+                      bytes                                    the first error, with the attribute's path
+"""
+
+from __future__ import annotations
+
+import copyreg
+import io
+import pickle
+from collections.abc import Callable
+from typing import IO, Any
+
+from polyproc._lazy import load
+from polyproc._pickling import by_value
+
+_Reducer = Callable[[Any], Any]
+
+
+class ForkingPickler(pickle.Pickler):
+    """A pickler that knows how to bring descriptors, connections and locks to another process."""
+
+    _extra_reducers: dict[type, _Reducer] = {}
+    _copyreg_dispatch = copyreg.dispatch_table
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.dispatch_table = self._copyreg_dispatch.copy()
+        self.dispatch_table.update(self._extra_reducers)
+
+    @classmethod
+    def register(cls, type: type, reduce: _Reducer) -> None:  # noqa: A002  (the documented parameter name)
+        """Have `reduce(obj)` describe objects of `type`."""
+        cls._extra_reducers[type] = reduce
+
+    @classmethod
+    def dumps(cls, obj: object, protocol: int | None = None) -> memoryview:
+        """Pickle `obj` to a buffer."""
+        return memoryview(dumps(obj, protocol))
+
+    loads = pickle.loads
+
+
+loads = pickle.loads
+
+
+def register(type: type, reduce: _Reducer) -> None:  # noqa: A002  (the documented parameter name)
+    """Have `reduce(obj)` describe objects of `type` to other processes."""
+    ForkingPickler.register(type, reduce)
+
+
+def dump(obj: object, file: IO[bytes], protocol: int | None = None) -> None:
+    """Pickle `obj` to `file`."""
+    file.write(dumps(obj, protocol))
+
+
+def dumps(obj: object, protocol: int | None = None) -> bytes:
+    """Pickle `obj`, by reference where that works.
+
+    Raises:
+        Exception: the pickler's own error, with a note that names the attribute at fault.
+    """
+    if by_value.main_is_by_value():
+        return _dumps_by_value(obj, protocol, None)
+    buffer = io.BytesIO()
+    try:
+        ForkingPickler(buffer, protocol).dump(obj)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        return _dumps_by_value(obj, protocol, error)
+    return buffer.getvalue()
+
+
+def _dumps_by_value(obj: object, protocol: int | None, first: Exception | None) -> bytes:
+    pickler: Callable[..., bytes] = load("polyproc._pickling.by_value_pickler", "dumps")  # type: ignore[assignment]
+    try:
+        return pickler(obj, protocol, ForkingPickler._extra_reducers)
+    except Exception as error:
+        told = first if first is not None else error
+        blame: Callable[..., None] = load("polyproc._pickling.blame", "add_blame")  # type: ignore[assignment]
+        blame(told, obj, lambda part: pickler(part, protocol, ForkingPickler._extra_reducers))
+        raise told from None

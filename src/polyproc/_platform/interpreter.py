@@ -1,0 +1,110 @@
+"""How to start another copy of this Python: executable, flags, and what it inherits."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+
+class Interpreter:
+    """The executable that spawn and the fork server start. One instance, `interpreter`."""
+
+    def __init__(self) -> None:
+        self.executable: bytes | str | None = sys.executable
+
+    def set_executable(self, executable: object) -> None:
+        """Set the path of the Python to start; str, bytes or path-like, None to unset."""
+        self.executable = None if executable is None else os.fsencode(executable)  # type: ignore[arg-type]
+
+    def get_executable(self) -> bytes | str | None:
+        """Return the path of the Python to start."""
+        return self.executable
+
+
+interpreter = Interpreter()
+
+
+def flag_arguments() -> list[str]:
+    """Return the command line flags and -W and -X options with which this interpreter runs."""
+    flags = sys.flags
+    arguments = []
+    repeated = (("d", flags.debug), ("O", flags.optimize), ("B", flags.dont_write_bytecode), ("v", flags.verbose))
+    for letter, count in (*repeated, ("b", flags.bytes_warning), ("q", flags.quiet)):
+        if count:
+            arguments.append("-" + letter * int(count))
+    if flags.isolated:
+        arguments.append("-I")
+    else:
+        arguments += [a for a, on in (("-E", flags.ignore_environment), ("-s", flags.no_user_site)) if on]
+        if flags.safe_path:
+            arguments.append("-P")
+    if flags.no_site:
+        arguments.append("-S")
+    return arguments + _warning_arguments() + _x_arguments()
+
+
+def _warning_arguments() -> list[str]:
+    # Options that a debug flag or -b added are added again by that flag.
+    options = list(sys.warnoptions)
+    if sys.flags.dev_mode and "default" in options:
+        options.remove("default")
+    bytes_option = "error::BytesWarning" if sys.flags.bytes_warning > 1 else "default::BytesWarning"
+    if sys.flags.bytes_warning and bytes_option in options:
+        options.remove(bytes_option)
+    return ["-W" + option for option in options]
+
+
+def _x_arguments() -> list[str]:
+    arguments = ["-X", "dev"] if sys.flags.dev_mode else []
+    for name, value in sys._xoptions.items():
+        if name != "dev":
+            arguments.append(f"-X{name}" if value is True else f"-X{name}={value}")
+    return arguments
+
+
+def command_line(program: str, *arguments: str) -> list[bytes]:
+    """Return the command line of a Python that runs the text `program`."""
+    executable = interpreter.executable
+    if not executable:
+        raise OSError("no Python executable is known: call set_executable() with its path")
+    line: list[str | bytes] = [executable, *flag_arguments(), "-c", program, *arguments]
+    return [os.fsencode(word) for word in line]
+
+
+def inheritable_fds() -> list[int]:
+    """Return the descriptors above 2 that a program started now would inherit: those without close-on-exec."""
+    try:
+        numbers = [int(name) for name in os.listdir("/proc/self/fd")]
+    except FileNotFoundError:
+        numbers = list(range(3, min(os.sysconf("SC_OPEN_MAX"), 4096)))
+    found = []
+    for fd in numbers:
+        if fd > 2:
+            try:
+                if os.get_inheritable(fd):
+                    found.append(fd)
+            except OSError:  # closed meanwhile: the listing's own descriptor, or another thread's
+                pass
+    return found
+
+
+def spawn(line: Sequence[bytes], pass_fds: Sequence[int]) -> int:
+    """Start a program with `pass_fds`, the standard streams and no other descriptor; return its pid.
+
+    Standard input is /dev/null. posix_spawn(3) neither copies page tables nor runs handlers: its cost does not grow
+    with this process. Descriptors keep their numbers; a dup2 of a descriptor to itself makes it inheritable.
+
+    Raises:
+        OSError: what posix_spawn says (EAGAIN, ENOMEM, ENOENT with the executable's name). Nothing was started.
+    """
+    passed = set(pass_fds)
+    actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
+        (os.POSIX_SPAWN_CLOSE, fd) for fd in inheritable_fds() if fd not in passed
+    ]
+    if 0 not in passed:
+        actions.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0))
+    actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in sorted(passed)]
+    return os.posix_spawn(line[0], line, os.environ, file_actions=actions)
+
+

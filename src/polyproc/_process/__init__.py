@@ -1,0 +1,1 @@
+"""What a process is: its object, its family, and the life of a newborn child."""

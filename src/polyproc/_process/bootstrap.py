@@ -1,0 +1,141 @@
+"""A newborn's life, from its first line to its exit code, whatever way it was started.
+
+    become the process -> run -> result or exception to the box -> exit sequence -> threads -> atexit -> flush -> exit
+
+After a fork each Python function that runs for the first time costs two or three page faults, in which the child
+spends its time (`perf record -e page-faults`). So the way of a child that has nothing special to do is short, and
+goes through few functions; what is rare stands apart.
+"""
+
+from __future__ import annotations
+
+import _thread
+import atexit
+import faulthandler
+import gc
+import itertools
+import os
+import sys
+
+from polyproc._cleanup.exit_sequence import exit_sequence
+
+from polyproc._log import log
+from polyproc._process import box as box_module
+from polyproc._process.box import Box
+from polyproc._process.family import family
+from polyproc._process.last_acts import commit_exception, commit_value, flush_files, format_exception
+from polyproc._process.output import kept
+
+TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from polyproc._process.process import BaseProcess
+
+
+class MainReached(BaseException):
+    """Ends the import of a main module in a child, at its first top-level start of ours. Nobody should catch it."""
+
+
+def after_fork() -> None:
+    """Reset, in a forked child, what the fork copied and what is the parent's alone."""
+    gc.freeze()  # what the parent made is not ours to flush, nor to traverse: see last_acts.flush_files
+    atexit._clear()
+    exit_sequence.started = exit_sequence.exiting = False
+    family.parent = None
+    finalizers = sys.modules.get("polyproc._cleanup.finalizers")
+    if finalizers is not None:
+        finalizers._finalizer_registry.clear()
+    callbacks = sys.modules.get("polyproc._cleanup.after_fork")
+    if callbacks is not None:
+        callbacks.run_after_forkers()
+
+
+def leave(process: BaseProcess[Any], parent_sentinel: int | None, box: Box) -> NoReturn:
+    """Live as `process` and exit.
+
+    os._exit and not the interpreter's own end: a forked child must not run the exit of its parent, and a spawned
+    one saves the time of taking everything apart. So what such an end would do for the user is done here: exit
+    functions run, and files that the child opened are flushed.
+    """
+    code = 1
+    try:
+        kept.box = box
+        if not faulthandler.is_enabled():
+            faulthandler.enable(file=box.fd)
+        try:
+            code = process._bootstrap(parent_sentinel=parent_sentinel)
+        finally:
+            atexit._run_exitfuncs()
+            flush_files()
+    finally:
+        try:
+            box.note_exit(code)
+        except OSError:  # somebody closed our descriptors: the kernel still tells the code
+            pass
+        os._exit(code & 0xFF)
+
+
+def run_newborn(process: BaseProcess[Any]) -> int:
+    """Live as `process`; return its exit code."""
+    family.current = process
+    family.children = set()
+    family.counter = itertools.count(1)
+    if log.sink is not None:
+        log.info("child process calling self.run()")
+    box = kept.box
+    try:
+        try:
+            value = process.run()
+            exitcode = 0
+            if box is not None:
+                if value is None:
+                    box.kind = box_module.NONE
+                else:
+                    commit_value(box, value)
+        except BaseException as error:  # noqa: BLE001  (whatever leaves the target ends here, as an exit code)
+            exitcode = report(process, box, error)
+        try:
+            exit_sequence.run()
+        except BaseException as error:  # noqa: BLE001
+            exitcode = report(process, None, error)
+    finally:
+        threading = sys.modules.get("threading")
+        if threading is not None and (_thread._count() or threading._threading_atexits):
+            threading._shutdown()
+        if log.sink is not None:
+            log.info("process exiting with exitcode %d", exitcode)
+        flush_streams()
+    return exitcode
+
+
+def report(process: BaseProcess[Any], box: Box | None, error: BaseException) -> int:
+    """Tell of an exception that left the target, to the box and the error stream; return the exit code for it."""
+    if isinstance(error, SystemExit):
+        if error.code is None:
+            return 0
+        if isinstance(error.code, int):
+            return error.code
+        _write_error(str(error.code) + "\n")
+        return 1
+    text = format_exception(error)
+    if box is not None:
+        commit_exception(box, error, text)
+    _write_error(f"Process {process.name}:\n{text}")
+    return 1
+
+
+def _write_error(text: str) -> None:
+    try:
+        sys.stderr.write(text)
+    except (AttributeError, OSError, ValueError):  # no stream, or a broken one: there is nobody to tell
+        pass
+
+
+def flush_streams() -> None:
+    """Flush the standard streams, as far as they are there and whole."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, ValueError, OSError):
+            pass

@@ -1,0 +1,50 @@
+"""Who am I, who started me, whom did I start: the one object that a newborn child changes."""
+
+from __future__ import annotations
+
+import itertools
+import os
+
+TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from polyproc._process.process import BaseProcess, ParentProcess
+
+
+class Family:
+    """The processes around this one. One instance, `family`.
+
+    Attributes:
+        current: the object of this process.
+        parent_facts: (name, pid, sentinel or None) of the process that started this one, None in a main process.
+        parent: its object, made when it is first asked for.
+        children: the started children that were not yet seen to have ended.
+        counter: numbers the children.
+        start_method: what a parent told this process to use; None in a main process.
+        importing_main: true while a child imports its parent's main module.
+        original_dir: the working directory at import, to find a relative `__main__.__file__`.
+    """
+
+    current: BaseProcess[Any]
+
+    def __init__(self) -> None:
+        self.parent_facts: tuple[str, int, int | None] | None = None
+        self.parent: ParentProcess | None = None
+        self.children: set[BaseProcess[Any]] = set()
+        self.counter: Iterator[int] = itertools.count(1)
+        self.start_method: str | None = None
+        self.importing_main = False
+        self.original_dir: str | None
+        try:
+            self.original_dir = os.getcwd()
+        except OSError:  # the directory was removed
+            self.original_dir = None
+
+    def inheriting(self) -> bool:
+        """Say whether this child is still being made: it unpickles what its parent sent."""
+        return bool(getattr(self.current, "_inheriting", False))
+
+
+family = Family()

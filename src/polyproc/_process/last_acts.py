@@ -1,0 +1,57 @@
+"""What a child leaves: its result or exception in the box, and its open files flushed."""
+
+from __future__ import annotations
+
+import gc
+import marshal
+from io import BufferedRandom, BufferedWriter, TextIOWrapper
+
+from polyproc._lazy import load
+from polyproc._process import box as box_module
+from polyproc._process.box import Box
+
+_WRITERS = {TextIOWrapper, BufferedWriter, BufferedRandom}
+_PICKLER = "polyproc._pickling.pickler"
+
+
+def commit_value(box: Box, value: object) -> None:
+    """Put what the target returned into the box."""
+    if type(value) in (bool, int, float, str, bytes):
+        box.commit(box_module.PLAIN, marshal.dumps(value))
+        return
+    try:
+        data: bytes = load(_PICKLER, "dumps")(value)  # type: ignore[operator]
+    except BaseException as error:  # noqa: BLE001  (a user's __reduce__: the process itself did well)
+        box.commit(box_module.UNPICKLABLE, marshal.dumps((type(error).__name__, format_exception(error))))
+    else:
+        box.commit(box_module.PICKLED, data)
+
+
+def commit_exception(box: Box, error: BaseException, text: str) -> None:
+    """Put an exception into the box, whole if it can be pickled and unpickled, else by name and text."""
+    try:
+        data: bytes = load(_PICKLER, "dumps")((error, text))  # type: ignore[operator]
+        load(_PICKLER, "loads")(data)  # type: ignore[operator]
+    except BaseException:  # noqa: BLE001  (it cannot travel: its name and its traceback do)
+        box.commit(box_module.RAISED_TEXT, marshal.dumps((type(error).__qualname__, text)))
+    else:
+        box.commit(box_module.RAISED, data)
+
+
+def format_exception(error: BaseException) -> str:
+    """Return the traceback as the interpreter prints it."""
+    return "".join(load("traceback", "format_exception")(error))  # type: ignore[operator]
+
+
+def flush_files() -> None:
+    """Flush the open files which this process has made.
+
+    A forked child froze what it inherited (gc.freeze), so that its parent's files, which may hold unwritten data of
+    the parent, are not among the objects found here.
+    """
+    for found in gc.get_objects():
+        if type(found) in _WRITERS and not found.closed:
+            try:
+                found.flush()
+            except (OSError, ValueError):  # read-only, or its descriptor is gone
+                pass

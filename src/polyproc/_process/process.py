@@ -1,0 +1,494 @@
+"""Process: a state machine over the handle of a started child.
+
+    made --start()--> started --(its end is seen by poll or wait)--> ended --close()--> closed
+
+Also the objects of the main process and of a child's parent, and the functions that look around.
+"""
+
+from __future__ import annotations
+
+import os
+from _weakrefset import WeakSet
+
+from polyproc._cleanup.exit_sequence import CHILDREN, DAEMONS, exit_sequence
+from polyproc._errors import TimeoutError as PolyprocTimeoutError
+from polyproc._lazy import load, loaded
+from polyproc._log import log
+from polyproc._process.bootstrap import MainReached, run_newborn
+from polyproc._process.family import family
+
+TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any, ClassVar, Generic, TypeVar
+
+    from polyproc.abc import ChildHandle
+
+    T = TypeVar("T")
+
+    class _Generic(Generic[T]):
+        pass
+else:
+    T = None
+
+    class _Generic:
+        def __class_getitem__(cls, item: object) -> type:
+            return cls
+
+_dangling: WeakSet[BaseProcess[Any]] = WeakSet()
+
+
+class AuthenticationString(bytes):
+    """A key that is not pickled except to a child that is being started."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        spawning = loaded("polyproc._pickling.spawning")
+        if spawning is None or spawning.current() is None:  # type: ignore[attr-defined]
+            raise TypeError("Pickling an AuthenticationString object is disallowed for security reasons")
+        return AuthenticationString, (bytes(self),)
+
+
+class BaseProcess(_Generic[T]):
+    """A function, or an overridden `run`, in a process of its own. As in the standard library, with additions.
+
+    `result` and `exception` give back what the target returned or raised; `stop` ends a process step by step.
+    """
+
+    _popen: ChildHandle | None
+
+    def __init__(
+        self,
+        group: None = None,
+        target: Callable[..., T] | None = None,
+        name: str | None = None,
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] = {},  # noqa: B006  (the documented signature; never changed)
+        *,
+        daemon: bool | None = None,
+    ) -> None:
+        assert group is None, "group argument must be None for now"
+        count = next(family.counter)
+        self._identity: tuple[int, ...] = (*family.current._identity, count)
+        self._config = family.current._config.copy()
+        self._parent_pid: int | None = os.getpid()
+        self._parent_name = family.current.name
+        self._popen = None
+        self._closed = False
+        self._target: Callable[..., T] | None = target
+        self._args = tuple(args)
+        self._kwargs = dict(kwargs)
+        self._name: str = name or type(self).__name__ + "-" + ":".join(str(i) for i in self._identity)
+        if daemon is not None:
+            self.daemon = daemon
+        _dangling.add(self)
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:  # noqa: N802  (programs override it by this name)
+        raise NotImplementedError
+
+    def _check_closed(self) -> None:
+        if self._closed:
+            raise ValueError("process object is closed")
+
+    def _mine(self, error: str) -> None:
+        self._check_closed()
+        assert self._parent_pid == os.getpid(), error
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    def run(self) -> T | None:
+        """Call the target with its arguments; a subclass may override this. Runs in the child."""
+        if self._target:
+            return self._target(*self._args, **self._kwargs)
+        return None
+
+    def start(self) -> None:
+        """Start the child; does not wait for it to run.
+
+        Raises:
+            AssertionError: started before, not this process's own, or this process is a daemon.
+            OSError: the system could not make a process; nothing is left behind, and a later start may work.
+            Exception: what pickling raised, with a note that names the attribute, for spawn and forkserver.
+        """
+        self._check_closed()
+        assert self._popen is None, "cannot start a process twice"
+        assert self._parent_pid == os.getpid(), "can only start a process object created by current process"
+        assert not family.current._config.get("daemon"), "daemonic processes are not allowed to have children"
+        if family.importing_main:
+            raise MainReached
+        if family.children:
+            reap()
+        self._popen = self._Popen(self)
+        self._sentinel = self._popen.sentinel
+        # A target may hold the process: let the reference go, now that the child has it.
+        del self._target, self._args, self._kwargs
+        family.children.add(self)
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until the child has ended, at most `timeout` seconds; zero or less does not wait."""
+        if self._closed:
+            self._check_closed()
+        assert self._parent_pid == os.getpid(), "can only join a child process"
+        assert self._popen is not None, "can only join a started process"
+        if self._popen.wait(timeout) is not None:
+            family.children.discard(self)
+
+    def is_alive(self) -> bool:
+        """Say whether the child runs."""
+        self._check_closed()
+        if self is family.current:
+            return True
+        assert self._parent_pid == os.getpid(), "can only test a child process"
+        if self._popen is None:
+            return False
+        if self._popen.poll() is None:
+            return True
+        family.children.discard(self)
+        return False
+
+    def terminate(self) -> None:
+        """Send SIGTERM; nothing happens if the child has ended."""
+        self._signal("SIGTERM")
+
+    def kill(self) -> None:
+        """Send SIGKILL; nothing happens if the child has ended."""
+        self._signal("SIGKILL")
+
+    def interrupt(self) -> None:
+        """Send SIGINT: a KeyboardInterrupt in the child's main thread."""
+        self._signal("SIGINT")
+
+    def _signal(self, name: str) -> None:
+        self._check_closed()
+        if self._popen is None:
+            raise AttributeError("'NoneType' object has no attribute 'terminate'")
+        self._popen.signal(_SIGNALS[name])
+
+    def stop(self, grace: float = 5.0) -> int:
+        """End the child step by step and wait for it: SIGINT, then SIGTERM, then SIGKILL, `grace` seconds in all.
+
+        SIGINT and SIGTERM get half of the time each; a stopped process is continued. Its whole tree is killed: what
+        its descendants started stays if they left the tree on purpose (a double fork).
+
+        Returns:
+            The exit code.
+        """
+        self._mine("can only stop a child process")
+        assert self._popen is not None, "can only stop a started process"
+        code = load("polyproc._launch.stopping", "stop")(self._popen, grace)  # type: ignore[operator]
+        family.children.discard(self)
+        return int(code)
+
+    def close(self) -> None:
+        """Give back what this object holds; it cannot be used after. Raises ValueError while the child runs."""
+        if self._popen is not None:
+            if self._popen.poll() is None:
+                raise ValueError(
+                    "Cannot close a process while it is still running. You should first call join() or terminate()."
+                )
+            self._popen.close()
+            self._popen = None
+            del self._sentinel
+            family.children.discard(self)
+        self._closed = True
+
+    # -- what came of it -------------------------------------------------------------------------------------------
+
+    def result(self, timeout: float | None = None) -> T:
+        """Wait for the child's end, at most `timeout` seconds, and return what its target (or `run`) returned.
+
+        Raises:
+            Exception: what the target raised; its `__cause__` holds the traceback from there, as text.
+            ProcessDied: it ended without a result: by a signal, `os._exit`, `sys.exit`.
+            TimeoutError: it still runs.
+        """
+        returned, value = self._outcome(timeout)
+        if returned:
+            return value  # type: ignore[no-any-return]
+        raise value
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait as `result` does; return what `result` would raise, or None if the target returned."""
+        returned, value = self._outcome(timeout)
+        return None if returned else value
+
+    def _outcome(self, timeout: float | None) -> tuple[bool, Any]:
+        self.join(timeout)
+        assert self._popen is not None  # join said so
+        if self._popen.returncode is None:
+            raise PolyprocTimeoutError(f"{self._name} (pid {self._popen.pid}) still runs after {timeout!r} s")
+        return self._popen.outcome()
+
+    # -- attributes ------------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The name, for people; it means nothing else."""
+        return self._name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        assert isinstance(name, str), "name must be a string"
+        self._name = name
+
+    @property
+    def daemon(self) -> bool:
+        """Whether the child ends with its parent, however that ends. To be set before the start."""
+        return bool(self._config.get("daemon", False))
+
+    @daemon.setter
+    def daemon(self, daemonic: bool) -> None:
+        assert self._popen is None, "process has already started"
+        self._config["daemon"] = daemonic
+
+    @property
+    def authkey(self) -> bytes:
+        """The authentication key, inherited from the parent."""
+        return self._config["authkey"]  # type: ignore[no-any-return]
+
+    @authkey.setter
+    def authkey(self, authkey: bytes) -> None:
+        self._config["authkey"] = AuthenticationString(authkey)
+
+    @property
+    def exitcode(self) -> int | None:
+        """The exit code, the negative number of the signal that ended it, or None before its end."""
+        self._check_closed()
+        if self is family.current or self._popen is None:
+            return None
+        return self._popen.poll()
+
+    @property
+    def ident(self) -> int | None:
+        """The process id, None before the start."""
+        self._check_closed()
+        if self is family.current:
+            return os.getpid()
+        return self._popen and self._popen.pid
+
+    pid = ident
+
+    @property
+    def sentinel(self) -> int:
+        """A descriptor that becomes readable when the process has ended: a pidfd where there are such."""
+        self._check_closed()
+        try:
+            return self._sentinel
+        except AttributeError:
+            raise ValueError("process not started") from None
+
+    def __repr__(self) -> str:
+        exitcode = None
+        if self is family.current:
+            status = "started"
+        elif self._closed:
+            status = "closed"
+        elif self._parent_pid != os.getpid():
+            status = "unknown"
+        elif self._popen is None:
+            status = "initial"
+        else:
+            exitcode = self._popen.poll()
+            status = "started" if exitcode is None else "stopped"
+        words = [type(self).__name__, f"name={self._name!r}"]
+        if self._popen is not None:
+            words.append(f"pid={self._popen.pid}")
+        words += [f"parent={self._parent_pid}", status]
+        if exitcode is not None:
+            words.append(f"exitcode={_exit_name(exitcode)}")
+        if self.daemon:
+            words.append("daemon")
+        return f"<{' '.join(words)}>"
+
+    # -- in the child ----------------------------------------------------------------------------------------------
+
+    def _bootstrap(self, parent_sentinel: int | None = None) -> int:
+        """Live as this process: the child's whole life, from here to the exit code. Tools wrap it by this name."""
+        family.parent_facts = (self._parent_name, self._parent_pid or 0, parent_sentinel)
+        return run_newborn(self)
+
+
+_SIGNALS: dict[str, int] = {"SIGINT": 2, "SIGTERM": 15, "SIGKILL": 9}
+
+
+def _exit_name(exitcode: int) -> str:
+    signal = loaded("signal")
+    if exitcode < 0 and signal is not None:
+        for number in signal.Signals:  # type: ignore[attr-defined]
+            if number == -exitcode:
+                return f"-{number.name}"
+    return str(exitcode)
+
+
+class Process(BaseProcess[T]):
+    """A process started by the default start method."""
+
+    _start_method: ClassVar[str | None] = None
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:  # noqa: N802
+        return launchers[None](process_obj)
+
+
+class ForkProcess(BaseProcess[T]):
+    """A process started by fork."""
+
+    _start_method: ClassVar[str] = "fork"
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:  # noqa: N802
+        return launchers["fork"](process_obj)
+
+
+class SpawnProcess(BaseProcess[T]):
+    """A process started as a fresh interpreter."""
+
+    _start_method: ClassVar[str] = "spawn"
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:  # noqa: N802
+        return launchers["spawn"](process_obj)
+
+
+class ForkServerProcess(BaseProcess[T]):
+    """A process started by the fork server."""
+
+    _start_method: ClassVar[str] = "forkserver"
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:  # noqa: N802
+        return launchers["forkserver"](process_obj)
+
+
+class Launchers(dict[str | None, "Callable[[BaseProcess[Any]], ChildHandle]"]):
+    """How each start method launches, found when first needed; None stands for the default method.
+
+    The launchers stand above this room, and most children never start one: this is the one call that goes up.
+    """
+
+    def __missing__(self, method: str | None) -> Callable[[BaseProcess[Any]], ChildHandle]:
+        launcher: Callable[[BaseProcess[Any]], ChildHandle] = load("polyproc._context.default", "launcher")(method)  # type: ignore[operator]
+        if method is not None:
+            self[method] = launcher
+        return launcher
+
+
+launchers = Launchers()
+
+
+class ParentProcess(BaseProcess["Any"]):
+    """The process that started this one: it can be watched and waited for, not signalled."""
+
+    def __init__(self, name: str, pid: int, sentinel: int | None) -> None:
+        self._identity = ()
+        self._name = name
+        self._pid = pid
+        self._parent_pid = None
+        self._popen = None
+        self._closed = False
+        self._config = {}
+        self._watched = sentinel
+
+    def is_alive(self) -> bool:
+        """Say whether the parent runs."""
+        return not self._ready(0)
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until the parent has ended, at most `timeout` seconds."""
+        self._ready(timeout)
+
+    def _ready(self, timeout: float | None) -> bool:
+        return bool(load("polyproc._platform.handles", "ready")([self.sentinel], timeout))  # type: ignore[operator]
+
+    @property
+    def sentinel(self) -> int:
+        """A descriptor that becomes readable when the parent has ended."""
+        if self._watched is None:
+            # A pidfd of our parent, as long as it is our parent: else its number may be another's by now.
+            fd: int = load("polyproc._platform.handles", "open_pidfd")(self._pid)  # type: ignore[operator]
+            if fd >= 0 and os.getppid() != self._pid:
+                os.close(fd)
+                fd = -1
+            self._watched = fd if fd >= 0 else _ended_sentinel()
+        return self._watched
+
+    @property
+    def ident(self) -> int | None:
+        """The process id."""
+        return self._pid
+
+    pid = ident
+
+
+def _ended_sentinel() -> int:
+    """Return a descriptor that is readable at once, for a parent that was gone before anybody asked."""
+    read_fd, write_fd = os.pipe()
+    os.close(write_fd)
+    return read_fd
+
+
+class MainProcess(BaseProcess["Any"]):
+    """The process that nobody of ours started."""
+
+    def __init__(self) -> None:
+        self._identity = ()
+        self._name = "MainProcess"
+        self._parent_pid = None
+        self._popen = None
+        self._closed = False
+        self._config = {"authkey": AuthenticationString(os.urandom(32)), "semprefix": "/mp"}
+
+    def close(self) -> None:
+        """Do nothing: the main process cannot be closed."""
+
+
+family.current = MainProcess()
+
+
+def current_process() -> BaseProcess[Any]:
+    """Return the object of the process that calls."""
+    return family.current
+
+
+def parent_process() -> ParentProcess | None:
+    """Return the object of the parent, None in a main process."""
+    if family.parent is None and family.parent_facts is not None:
+        family.parent = ParentProcess(*family.parent_facts)
+    return family.parent
+
+
+def active_children() -> list[BaseProcess[Any]]:
+    """Return the children that run; those that have ended are joined on the way."""
+    reap()
+    return list(family.children)
+
+
+def reap() -> None:
+    """Join the children that have ended."""
+    for child in list(family.children):
+        if child._popen is not None and child._popen.poll() is not None:
+            family.children.discard(child)
+
+
+def _end_daemons() -> None:
+    if not family.children:
+        return
+    for child in active_children():
+        if child.daemon and child._popen is not None:
+            log.info("calling terminate() for daemon %s", child.name)
+            child._popen.signal(_SIGNALS["SIGTERM"])
+
+
+def _join_children() -> None:
+    if not family.children:
+        return
+    for child in active_children():
+        log.info("calling join() for process %s", child.name)
+        if child.daemon and child._popen is not None:
+            # It was told to end; one that does not listen (stopped, or busy in C code) is not waited for for ever.
+            load("polyproc._launch.stopping", "finish")(child._popen)  # type: ignore[operator]
+        child.join()
+
+
+exit_sequence.add(DAEMONS, _end_daemons)
+exit_sequence.add(CHILDREN, _join_children)

@@ -1,0 +1,47 @@
+"""The ports: what a launcher gives back. Protocols, nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from polyproc._errors import ProcessDied
+
+
+class Spawning(Protocol):
+    """A child under construction, as the pickler sees it."""
+
+    method: str
+
+    def duplicate_for_child(self, fd: int) -> int:
+        """Pass `fd` to the child; return the number by which it finds it."""
+
+    def DupFd(self, fd: int) -> object:  # noqa: N802  (the standard library's name, which programs use)
+        """Pass `fd` to the child; return an object to pickle, whose `detach()` gives the descriptor there."""
+
+
+class ChildHandle(Protocol):
+    """A started child, as its parent holds it."""
+
+    method: str
+    pid: int
+    sentinel: int
+    returncode: int | None
+
+    def poll(self) -> int | None:
+        """Return the exit code if the child has ended, without waiting."""
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Wait up to `timeout` seconds; return the exit code, or None if it still runs."""
+
+    def signal(self, signum: int) -> None:
+        """Send a signal; nothing happens if the child has ended."""
+
+    def outcome(self) -> tuple[bool, object]:
+        """Return (True, what the child returned) or (False, the exception it raised or ProcessDied)."""
+
+    def died(self) -> ProcessDied:
+        """Describe how the child ended."""
+
+    def close(self) -> None:
+        """Give back what the handle holds; the child must have ended."""
