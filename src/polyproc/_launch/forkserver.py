@@ -82,9 +82,9 @@ class ForkServer:
             main = describe_main() if "__main__" in self._preload else None
             if main is not None:
                 told["preload_main"] = main
-            job_fd = write_job(told)
+            job_fd = write_job(told, "forkserver_main")
             self._environ = dict(os.environb)
-            pid = run_program("forkserver_main", job_fd, [theirs.fileno(), lifeline.read_fd])
+            pid = run_program(job_fd, [theirs.fileno(), lifeline.read_fd])
         except BaseException:
             ours_socket.close()
             raise

@@ -12,6 +12,7 @@ import marshal
 import os
 from typing import TYPE_CHECKING, Any
 
+from polyproc._launch.bundle import bundle
 from polyproc._launch.popen import Popen as ChildHandle
 from polyproc._pickling.by_value import main_policy
 from polyproc._pickling.inherited import InheritedFd
@@ -28,11 +29,8 @@ if TYPE_CHECKING:
     from polyproc._process.process import BaseProcess
     from polyproc.abc import Spawning
 
-# sys.path comes first: the child may find this library only where the parent found it.
-PROGRAM = (
-    "import sys,marshal;f=open({fd},'rb');j=marshal.load(f);f.close();sys.path[:]=j['sys_path'];"
-    "from polyproc._entry.{entry} import main;main(j)"
-)
+# The rest comes with the job: a child may not find this library before it has its parent's sys.path.
+PROGRAM = "import marshal;f=open({fd},'rb');j=marshal.load(f);f.close();exec(marshal.loads(j.pop('boot')),{{'job':j}})"
 
 
 def pack(process_obj: BaseProcess[Any], child: Spawning) -> tuple[bool, bytes]:
@@ -47,8 +45,10 @@ def pack(process_obj: BaseProcess[Any], child: Spawning) -> tuple[bool, bytes]:
         return True, dumps(process_obj)
 
 
-def write_job(told: dict[str, Any]) -> int:
-    """Put a job into an anonymous file; return its descriptor, positioned at the start."""
+def write_job(told: dict[str, Any], entry: str) -> int:
+    """Put the job of the program `_entry/<entry>.py` into an anonymous file; return its descriptor."""
+    told["entry"] = f"polyproc._entry.{entry}"
+    bundle.add_to(told)
     fd = anonymous_file("polyproc-job")
     try:
         pwrite_all(fd, marshal.dumps(told), 0)
@@ -58,9 +58,9 @@ def write_job(told: dict[str, Any]) -> int:
     return fd
 
 
-def run_program(entry: str, job_fd: int, pass_fds: list[int]) -> int:
-    """Start `_entry/<entry>.py` with a job; return the pid."""
-    return spawn(command_line(PROGRAM.format(fd=job_fd, entry=entry)), [job_fd, *pass_fds])
+def run_program(job_fd: int, pass_fds: list[int]) -> int:
+    """Start a program with its job; return the pid."""
+    return spawn(command_line(PROGRAM.format(fd=job_fd)), [job_fd, *pass_fds])
 
 
 class Popen(ChildHandle):
@@ -89,9 +89,9 @@ class Popen(ChildHandle):
         if process_obj.daemon:
             told["lifeline"] = lifeline.open()
             pass_fds.append(told["lifeline"])
-        job_fd = write_job(told)
+        job_fd = write_job(told, "child_main")
         try:
-            pid = run_program("child_main", job_fd, pass_fds)
+            pid = run_program(job_fd, pass_fds)
         finally:
             os.close(job_fd)
         self._fds.clear()

@@ -8,7 +8,7 @@ Also the objects of the main process and of a child's parent, and the functions 
 from __future__ import annotations
 
 import os
-from _weakrefset import WeakSet
+
 
 from polyproc._cleanup.exit_sequence import CHILDREN, DAEMONS, exit_sequence
 from polyproc._errors import TimeoutError as PolyprocTimeoutError
@@ -19,7 +19,7 @@ from polyproc._process.family import family
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Any, ClassVar, Generic, TypeVar
 
     from polyproc.abc import ChildHandle
@@ -35,7 +35,31 @@ else:
         def __class_getitem__(cls, item: object) -> type:
             return cls
 
-_dangling: WeakSet[BaseProcess[Any]] = WeakSet()
+
+class Dangling:
+    """The process objects that are still referenced: a WeakSet, made when the first one is.
+
+    CPython's test harness reads it; a child that starts nobody does not load what a WeakSet needs.
+    """
+
+    def __init__(self) -> None:
+        self._set: Any = None
+
+    def add(self, process: BaseProcess[Any]) -> None:
+        """Note a process object, without keeping it alive."""
+        if self._set is None:
+            self._set = load("_weakrefset", "WeakSet")()  # type: ignore[operator]
+        self._set.add(process)
+
+    def copy(self) -> set[BaseProcess[Any]]:
+        """Return those that live."""
+        return set(self)
+
+    def __iter__(self) -> Iterator[BaseProcess[Any]]:
+        return iter(list(self._set or ()))
+
+
+_dangling = Dangling()
 
 
 class AuthenticationString(bytes):

@@ -1,0 +1,72 @@
+"""What a started program imports of ours, as code objects, read once in the parent and sent with each job."""
+
+from __future__ import annotations
+
+import marshal
+import os
+from importlib.util import find_spec
+from types import CodeType
+from typing import Any
+
+# In a child before user code; a test compares this list with what a child really loads.
+CHILD = (
+    "__future__",
+    "polyproc",
+    "polyproc._entry",
+    "polyproc._entry.child_main",
+    "polyproc._lazy",
+    "polyproc._log",
+    "polyproc._errors",
+    "polyproc._process",
+    "polyproc._process.bootstrap",
+    "polyproc._process.box",
+    "polyproc._process.family",
+    "polyproc._process.last_acts",
+    "polyproc._process.main_module",
+    "polyproc._process.output",
+    "polyproc._process.payload",
+    "polyproc._process.preparation",
+    "polyproc._process.process",
+    "polyproc._cleanup",
+    "polyproc._cleanup.exit_sequence",
+    "polyproc._platform",
+    "polyproc._platform.posix",
+)
+BOOT = "polyproc._entry.boot"
+
+# name -> (file, folder if it is a package, marshalled code)
+SentModules = dict[str, tuple[str, str | None, bytes]]
+
+
+class Bundle:
+    """The code that goes with a job. One instance, `bundle`."""
+
+    def __init__(self) -> None:
+        self._modules: SentModules | None = None
+        self._boot = b""
+
+    def add_to(self, job: dict[str, Any]) -> None:
+        """Add the code of the boot program, and of what it imports, to a job."""
+        if self._modules is None:
+            self._modules = {name: entry for name in CHILD if (entry := _read(name)) is not None}
+            self._boot = marshal.dumps(_code(BOOT)[1])
+        job["boot"] = self._boot
+        job["sent"] = self._modules
+
+
+def _code(name: str) -> tuple[Any, CodeType | None]:
+    spec = find_spec(name)
+    loader: Any = spec.loader if spec is not None else None
+    return spec, loader.get_code(name) if hasattr(loader, "get_code") else None
+
+
+def _read(name: str) -> tuple[str, str | None, bytes] | None:
+    """Return what is sent for a module; None for one that a child must find by itself (built in, frozen)."""
+    spec, code = _code(name)
+    if code is None or not spec.has_location:
+        return None
+    package = os.path.dirname(spec.origin) if spec.submodule_search_locations is not None else None
+    return spec.origin, package, marshal.dumps(code)
+
+
+bundle = Bundle()
