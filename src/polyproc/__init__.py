@@ -22,7 +22,18 @@ if TYPE_CHECKING:
     from polyproc._process.process import current_process as current_process
     from polyproc._process.process import parent_process as parent_process
 
+    Barrier = _default.Barrier
+    BoundedSemaphore = _default.BoundedSemaphore
+    Condition = _default.Condition
+    Event = _default.Event
+    JoinableQueue = _default.JoinableQueue
+    Lock = _default.Lock
     Pipe = _default.Pipe
+    Pool = _default.Pool
+    Queue = _default.Queue
+    RLock = _default.RLock
+    Semaphore = _default.Semaphore
+    SimpleQueue = _default.SimpleQueue
     allow_connection_pickling = _default.allow_connection_pickling
     cpu_count = _default.cpu_count
     freeze_support = _default.freeze_support
@@ -46,8 +57,19 @@ _HOMES = {
 _OF_DEFAULT_CONTEXT = (
     "AuthenticationError",
     "BufferTooShort",
+    "Barrier",
+    "BoundedSemaphore",
+    "Condition",
+    "Event",
+    "JoinableQueue",
+    "Lock",
     "Pipe",
+    "Pool",
     "Process",
+    "Queue",
+    "RLock",
+    "Semaphore",
+    "SimpleQueue",
     "ProcessDied",
     "ProcessError",
     "TimeoutError",

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
 
     Sink = Callable[[int, str, tuple[object, ...]], None]
 
+NOTSET = 0
 SUBDEBUG = 5
 DEBUG = 10
 INFO = 20

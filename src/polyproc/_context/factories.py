@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from polyproc._lazy import load
+from polyproc._process.bootstrap import MainReached
+from polyproc._process.family import family
+
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import ModuleType
 
     from polyproc._connection.connection import Connection
     from polyproc._launch.forkserver import ForkServer
+    from polyproc._pool.pool import Pool
     from polyproc._process.process import BaseProcess
     from polyproc.abc import ChildHandle
 
@@ -78,3 +83,28 @@ def reduction() -> ModuleType:
     from polyproc._pickling import pickler
 
     return pickler
+
+
+def synchronize(module: str, name: str) -> Any:
+    """Return a class of the synchronisation room."""
+    return load(f"polyproc._synchronize.{module}", name)
+
+
+def queues(module: str, name: str) -> Any:
+    """Return a class of the queues' room."""
+    return load(f"polyproc._queues.{module}", name)
+
+
+def pool(
+    processes: int | None,
+    initializer: Callable[..., object] | None,
+    initargs: Iterable[Any],
+    maxtasksperchild: int | None,
+    context: Any,
+) -> Pool:
+    """Make a pool, unless this is a child that imports an unguarded main module: then the import ends here."""
+    if family.importing_main:
+        raise MainReached
+    from polyproc._pool.pool import Pool
+
+    return Pool(processes, initializer, initargs, maxtasksperchild, context)

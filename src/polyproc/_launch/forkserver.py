@@ -8,12 +8,14 @@ it has threads, or without the C core, it forks children of its own and reports 
 from __future__ import annotations
 
 import _socket
+import gc
 import marshal
 import os
 import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from polyproc._cleanup.finalizers import run_finalizers
 from polyproc._launch import forkserver_protocol as protocol
 from polyproc._launch.popen import Popen as ChildHandle
 from polyproc._launch.spawn import pack, run_program, write_job
@@ -215,3 +217,10 @@ def _hand_over(fd: int, told: dict[str, Any]) -> None:
         write_all(fd, len(job).to_bytes(8, "little") + job)
     except BrokenPipeError:
         pass  # it was killed before it could read: started, and its end is told like any other
+
+
+def cleanup_tests() -> None:
+    """Stop what a test suite may have left running, and run all finalizers. CPython's harness calls it."""
+    forkserver._stop()
+    run_finalizers()
+    gc.collect()

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import marshal
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from polyproc._launch.bundle import bundle
+from polyproc._launch.frozen import frozen_command_line
 from polyproc._launch.popen import Popen as ChildHandle
 from polyproc._pickling.by_value import main_policy
 from polyproc._pickling.inherited import InheritedFd
@@ -60,7 +62,8 @@ def write_job(told: dict[str, Any], entry: str) -> int:
 
 def run_program(job_fd: int, pass_fds: list[int]) -> int:
     """Start a program with its job; return the pid."""
-    return spawn(command_line(PROGRAM.format(fd=job_fd)), [job_fd, *pass_fds])
+    line = frozen_command_line(job_fd) if getattr(sys, "frozen", False) else command_line(PROGRAM.format(fd=job_fd))
+    return spawn(line, [job_fd, *pass_fds])
 
 
 class Popen(ChildHandle):

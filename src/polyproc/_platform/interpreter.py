@@ -108,3 +108,12 @@ def spawn(line: Sequence[bytes], pass_fds: Sequence[int]) -> int:
     return os.posix_spawn(line[0], line, os.environ, file_actions=actions)
 
 
+
+
+def spawn_with_fds(path: bytes | str, args: Sequence[bytes | str], passfds: Sequence[int]) -> int:
+    """Start the program at `path` with `passfds` and the standard streams; return its pid."""
+    return spawn([os.fsencode(path), *(os.fsencode(arg) for arg in args[1:])], passfds)
+
+
+set_executable = interpreter.set_executable
+get_executable = interpreter.get_executable

@@ -1,0 +1,53 @@
+"""A directory of this process for sockets and the like, removed at exit; and other odds of the old `util`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+
+from polyproc._cleanup.finalizers import Finalize
+
+
+class TempDir:
+    """The directory, made when first asked for. One instance, `temp_dir`."""
+
+    def __init__(self) -> None:
+        self._path: str | None = None
+        self._pid = 0
+
+    def get(self) -> str:
+        """Return its path."""
+        if self._path is None or self._pid != os.getpid():
+            self._path = tempfile.mkdtemp(prefix="pymp-")
+            self._pid = os.getpid()
+            Finalize(None, self._remove, args=(self._path,), exitpriority=-100)
+        return self._path
+
+    def _remove(self, path: str) -> None:
+        shutil.rmtree(path, ignore_errors=True)
+        self._path = None
+
+
+temp_dir = TempDir()
+get_temp_dir = temp_dir.get
+
+abstract_sockets_supported = False
+"""Polyproc never uses abstract sockets: every user of a machine can connect to one (CVE-2022-42919)."""
+
+
+def is_abstract_socket_namespace(address: str | bytes | None) -> bool:
+    """Say whether an address is one of Linux's abstract namespace."""
+    if not address:
+        return False
+    if isinstance(address, bytes):
+        return address[0] == 0
+    if isinstance(address, str):
+        return address[0] == "\0"
+    raise TypeError(f"address type of {address!r} unrecognized")
+
+
+def close_fds(*fds: int) -> None:
+    """Close each descriptor."""
+    for fd in fds:
+        os.close(fd)

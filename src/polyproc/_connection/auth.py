@@ -1,0 +1,90 @@
+"""Challenge and answer: each side proves that it knows the key, without saying it. As in the standard library.
+
+    deliverer                                       answerer
+    "#CHALLENGE#" "{sha256}" 40 random bytes  --->
+                          <---  "{sha256}" HMAC-SHA256(key, all after the prefix)
+    "#WELCOME#" or "#FAILURE#"                --->
+
+Then they change roles. A peer of the 3.11 standard library sends 20 bytes without a digest's name and expects HMAC-MD5.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+from typing import Any
+
+from polyproc._errors import AuthenticationError
+
+MESSAGE_LENGTH = 40
+_CHALLENGE = b"#CHALLENGE#"
+_WELCOME = b"#WELCOME#"
+_FAILURE = b"#FAILURE#"
+
+_ALLOWED_DIGESTS = frozenset({b"md5", b"sha256", b"sha384", b"sha3_256", b"sha3_384"})
+_LEGACY_LENGTHS = frozenset({16, 20})  # an MD5 digest; a challenge of 3.11 and older
+_LIMIT = 256
+
+
+def _digest_and_payload(message: bytes) -> tuple[str, bytes]:
+    """Split "{digest}payload"; a message without a digest's name, of a legacy length, means MD5."""
+    if len(message) in _LEGACY_LENGTHS and not message.startswith(b"{"):
+        return "", message
+    if message.startswith(b"{") and (end := message.find(b"}", 1, 20)) > 0:
+        digest = message[1:end]
+        if digest in _ALLOWED_DIGESTS:
+            return digest.decode("ascii"), message[end + 1 :]
+    raise AuthenticationError(
+        f"unsupported message length, missing digest prefix, or unsupported digest: message={message!r}"
+    )
+
+
+def _create_response(authkey: bytes, message: bytes) -> bytes:
+    """Return the answer to a challenge, in the form that the challenger understands."""
+    digest, _ = _digest_and_payload(message)
+    if not digest:
+        return hmac.new(authkey, message, "md5").digest()
+    return b"{" + digest.encode("ascii") + b"}" + hmac.new(authkey, message, digest).digest()
+
+
+def _verify_challenge(authkey: bytes, message: bytes, response: bytes) -> None:
+    """Raise AuthenticationError unless `response` is right for the challenge `message`."""
+    digest, mac = _digest_and_payload(response)
+    try:
+        expected = hmac.new(authkey, message, digest or "md5").digest()
+    except ValueError:
+        raise AuthenticationError(f"{digest=} unsupported") from None
+    if len(expected) != len(mac):
+        raise AuthenticationError(f"expected {digest!r} of length {len(expected)} got {len(mac)}")
+    if not hmac.compare_digest(expected, mac):
+        raise AuthenticationError("digest received was wrong")
+
+
+def deliver_challenge(connection: Any, authkey: bytes, digest_name: str = "sha256") -> None:
+    """Challenge the other side. Raises AuthenticationError if its answer is wrong."""
+    if not isinstance(authkey, bytes):
+        raise ValueError(f"Authkey must be bytes, not {type(authkey)!s}")
+    message = b"{" + digest_name.encode("ascii") + b"}" + os.urandom(MESSAGE_LENGTH)
+    connection.send_bytes(_CHALLENGE + message)
+    response = connection.recv_bytes(_LIMIT)
+    try:
+        _verify_challenge(authkey, message, response)
+    except AuthenticationError:
+        connection.send_bytes(_FAILURE)
+        raise
+    connection.send_bytes(_WELCOME)
+
+
+def answer_challenge(connection: Any, authkey: bytes) -> None:
+    """Answer the other side's challenge. Raises AuthenticationError if it does not accept."""
+    if not isinstance(authkey, bytes):
+        raise ValueError(f"Authkey must be bytes, not {type(authkey)!s}")
+    message = connection.recv_bytes(_LIMIT)
+    if not message.startswith(_CHALLENGE):
+        raise AuthenticationError(f"Protocol error, expected challenge: {message=}")
+    message = message[len(_CHALLENGE) :]
+    if len(message) < 16:
+        raise AuthenticationError(f"challenge too short: {len(message)} bytes")
+    connection.send_bytes(_create_response(authkey, message))
+    if connection.recv_bytes(_LIMIT) != _WELCOME:
+        raise AuthenticationError("digest sent was rejected")

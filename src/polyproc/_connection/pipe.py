@@ -1,0 +1,20 @@
+"""Pipe(): two connected ends."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+from polyproc._connection.connection import Connection
+
+
+def Pipe(duplex: bool = True) -> tuple[Connection[Any, Any], Connection[Any, Any]]:  # noqa: N802  (a public name)
+    """Return two connected ends; without `duplex` the first only receives and the second only sends."""
+    if duplex:
+        first, second = socket.socketpair()
+        first.setblocking(True)  # whatever socket.setdefaulttimeout says
+        second.setblocking(True)
+        return Connection(first.detach()), Connection(second.detach())
+    read_fd, write_fd = os.pipe()
+    return Connection(read_fd, writable=False), Connection(write_fd, readable=False)

@@ -1,0 +1,48 @@
+"""Children of a frozen executable, whose command line is the executable's own; and the old names about them."""
+
+from __future__ import annotations
+
+import marshal
+import os
+import sys
+from typing import Any
+
+from polyproc._platform.interpreter import command_line, interpreter
+from polyproc._process.preparation import capture, capture_main
+
+# A frozen program starts itself, with this word and the number of the job's descriptor.
+FLAG = "--multiprocessing-fork"
+
+
+def is_forking(argv: list[str]) -> bool:
+    """Say whether a command line asks for a child."""
+    return len(argv) >= 2 and argv[1] == FLAG
+
+
+def freeze_support() -> None:
+    """In a frozen executable that was started as a child: be that child, and never return; else do nothing.
+
+    A program made by PyInstaller and its like calls it first in its main module.
+    """
+    if getattr(sys, "frozen", False) and is_forking(sys.argv):
+        with os.fdopen(int(sys.argv[2].partition("=")[2]), "rb") as file:
+            job = marshal.load(file)
+        exec(marshal.loads(job.pop("boot")), {"job": job})  # noqa: S102  (the job of our own parent)
+
+
+def frozen_command_line(job_fd: int) -> list[bytes]:
+    """Return the command line of a child of a frozen executable."""
+    executable = interpreter.executable or sys.executable
+    return [os.fsencode(word) for word in (executable, FLAG, f"job={job_fd}")]
+
+
+def get_command_line(**kwds: Any) -> list[str]:
+    """Return the start of a child's command line, for programs that show it."""
+    if getattr(sys, "frozen", False):
+        return [sys.executable, FLAG, *(f"{key}={value!r}" for key, value in kwds.items())]
+    return [os.fsdecode(word) for word in command_line("pass")]
+
+
+def get_preparation_data(name: str) -> dict[str, Any]:
+    """Return what a child named `name` is told about this process."""
+    return capture_main(capture(name))

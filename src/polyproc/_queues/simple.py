@@ -1,0 +1,50 @@
+"""SimpleQueue: a pipe with a lock at each end."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any, Generic, TypeVar
+
+from polyproc._connection.pipe import Pipe
+from polyproc._pickling.pickler import dumps
+from polyproc._pickling.spawning import assert_spawning
+from polyproc._synchronize.semaphore import Lock
+
+T = TypeVar("T")
+
+
+class SimpleQueue(Generic[T]):
+    """A queue without a thread: `put` blocks while the pipe is full. As in the standard library."""
+
+    def __init__(self, *, ctx: Any = None) -> None:
+        self._reader, self._writer = Pipe(duplex=False)
+        self._rlock = Lock(ctx=ctx)
+        self._wlock = Lock(ctx=ctx)
+
+    def close(self) -> None:
+        """Close both ends in this process."""
+        self._reader.close()
+        self._writer.close()
+
+    def empty(self) -> bool:
+        """Say whether nothing can be got at this moment."""
+        return not self._reader.poll()
+
+    def get(self) -> T:
+        """Remove and return an item; wait for one."""
+        with self._rlock:
+            data = self._reader.recv_bytes()
+        return pickle.loads(data)  # type: ignore[no-any-return]
+
+    def put(self, obj: T) -> None:
+        """Add an item."""
+        data = dumps(obj)
+        with self._wlock:
+            self._writer.send_bytes(data)
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        assert_spawning(self)
+        return (self._reader, self._writer, self._rlock, self._wlock)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self._reader, self._writer, self._rlock, self._wlock = state

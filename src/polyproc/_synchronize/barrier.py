@@ -1,0 +1,76 @@
+"""Barrier: a place where a number of processes wait for each other."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from polyproc._pickling import inherited
+from polyproc._pickling.spawning import assert_spawning
+from polyproc._platform.posix import anonymous_file, close_quietly
+from polyproc._synchronize.condition import Condition
+
+
+class _SharedCounts:
+    """Two small numbers that processes share: an anonymous page, reached by a descriptor."""
+
+    def __init__(self, fd: int | None = None) -> None:
+        self._fd = anonymous_file("polyproc-barrier") if fd is None else fd
+        if fd is None:
+            os.pwrite(self._fd, bytes(16), 0)
+
+    def get(self, index: int) -> int:
+        """Return a number."""
+        return int.from_bytes(os.pread(self._fd, 8, 8 * index), "little", signed=True)
+
+    def set(self, index: int, value: int) -> None:
+        """Store a number."""
+        os.pwrite(self._fd, value.to_bytes(8, "little", signed=True), 8 * index)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild_counts, (inherited.DupFd(self._fd),)
+
+    def __del__(self) -> None:
+        close_quietly(self._fd)
+
+
+def _rebuild_counts(fd: Any) -> _SharedCounts:
+    return _SharedCounts(fd.detach())
+
+
+class Barrier(threading.Barrier):
+    """A place where a number of processes wait for each other."""
+
+    def __init__(
+        self, parties: int, action: Callable[[], None] | None = None, timeout: float | None = None, *, ctx: Any = None
+    ) -> None:
+        if parties < 1:
+            raise ValueError("parties must be > 0")
+        self.__setstate__((parties, action, timeout, Condition(ctx=ctx), _SharedCounts()))
+        self._state = 0
+        self._count = 0
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        assert_spawning(self)
+        return (self._parties, self._action, self._timeout, self._cond, self._counts)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self._parties, self._action, self._timeout, self._cond, self._counts = state
+
+    @property
+    def _state(self) -> int:  # type: ignore[override]
+        return self._counts.get(0)
+
+    @_state.setter
+    def _state(self, value: int) -> None:
+        self._counts.set(0, value)
+
+    @property
+    def _count(self) -> int:  # type: ignore[override]
+        return self._counts.get(1)
+
+    @_count.setter
+    def _count(self, value: int) -> None:
+        self._counts.set(1, value)

@@ -1,0 +1,49 @@
+"""Event: a flag that processes wait for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from polyproc._synchronize.condition import Condition
+from polyproc._synchronize.semaphore import Lock, Semaphore
+
+
+class Event:
+    """A flag that processes wait for."""
+
+    def __init__(self, *, ctx: Any = None) -> None:
+        self._cond = Condition(Lock(ctx=ctx), ctx=ctx)
+        self._flag = Semaphore(0, ctx=ctx)
+
+    def is_set(self) -> bool:
+        """Say whether the flag is set."""
+        with self._cond:
+            return self._look()
+
+    def _look(self) -> bool:
+        if self._flag.acquire(False):
+            self._flag.release()
+            return True
+        return False
+
+    def set(self) -> None:
+        """Set the flag; wake all who wait."""
+        with self._cond:
+            self._flag.acquire(False)
+            self._flag.release()
+            self._cond.notify_all()
+
+    def clear(self) -> None:
+        """Clear the flag."""
+        with self._cond:
+            self._flag.acquire(False)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the flag is set, up to `timeout` seconds; return whether it is."""
+        with self._cond:
+            if not self._look():
+                self._cond.wait(timeout)
+            return self._look()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} at {id(self):#x} {'set' if self.is_set() else 'unset'}>"

@@ -1,0 +1,97 @@
+"""The portable semaphore: a counter in the kernel, reached by a descriptor.
+
+An eventfd in semaphore mode (eventfd(2)) where there is one, else a pipe that holds one byte a token. It has no name,
+passes to a child as any descriptor does, and is gone with its last holder, whatever way its holders end. It does not
+know who holds a token: one that a killed process held is lost. That is what the C core is for.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import os
+import sys
+import termios
+import time
+from typing import Any
+
+from polyproc._pickling import inherited
+from polyproc._platform.handles import ready
+from polyproc._platform.posix import close_quietly
+
+SEM_VALUE_MAX = 2**31 - 1
+
+
+class TokenCounter:
+    """A number that processes lower, waiting while it is zero, and raise."""
+
+    def __init__(self, value: int, fds: tuple[int, int] | None = None) -> None:
+        self._read_fd = self._write_fd = -1
+        if fds is not None:
+            self._read_fd, self._write_fd = fds
+        elif hasattr(os, "eventfd"):
+            self._read_fd = os.eventfd(value, os.EFD_SEMAPHORE | os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            self._write_fd = self._read_fd
+        else:
+            self._read_fd, self._write_fd = os.pipe()
+            os.set_blocking(self._read_fd, False)
+            for _ in range(value):
+                os.write(self._write_fd, b".")
+
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        """Lower the number by one; wait up to `timeout` seconds (None: without limit) while it is zero."""
+        if self._take():
+            return True
+        if not block or (timeout is not None and timeout <= 0):
+            return False
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return self._take()
+            ready([self._read_fd], left)
+            if self._take():
+                return True
+
+    def _take(self) -> bool:
+        try:
+            return bool(os.read(self._read_fd, 8 if self._is_eventfd() else 1))
+        except BlockingIOError:
+            return False
+
+    def release(self) -> None:
+        """Raise the number by one."""
+        os.write(self._write_fd, (1).to_bytes(8, sys.byteorder) if self._is_eventfd() else b".")
+
+    def value(self) -> int:
+        """Return the number as it is at this moment."""
+        if not self._is_eventfd():
+            return _pipe_length(self._read_fd)
+        with open(f"/proc/self/fdinfo/{self._read_fd}") as info:
+            for line in info:
+                if line.startswith("eventfd-count:"):
+                    return int(line.split()[1], 16)
+        raise NotImplementedError("this system does not tell the value of an eventfd")
+
+    def _is_eventfd(self) -> bool:
+        return self._read_fd == self._write_fd
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        read_fd = inherited.DupFd(self._read_fd)
+        return _rebuild, (read_fd, None if self._is_eventfd() else inherited.DupFd(self._write_fd))
+
+    def __del__(self) -> None:
+        close_quietly(self._read_fd)
+        if not self._is_eventfd():
+            close_quietly(self._write_fd)
+
+
+def _pipe_length(fd: int) -> int:
+    length = array.array("i", [0])
+    fcntl.ioctl(fd, termios.FIONREAD, length)
+    return length[0]
+
+
+def _rebuild(read_fd: Any, write_fd: Any) -> TokenCounter:
+    fd = read_fd.detach()
+    return TokenCounter(0, (fd, fd if write_fd is None else write_fd.detach()))

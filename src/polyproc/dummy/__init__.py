@@ -1,0 +1,35 @@
+"""Door to `_threads/`: the same names, on threads."""
+
+from queue import Queue as JoinableQueue
+from queue import Queue as Queue
+from threading import Barrier as Barrier
+from threading import BoundedSemaphore as BoundedSemaphore
+from threading import Condition as Condition
+from threading import Event as Event
+from threading import Lock as Lock
+from threading import RLock as RLock
+from threading import Semaphore as Semaphore
+
+from polyproc._threads.dummy_connection import Pipe as Pipe
+from polyproc._threads.dummy_process import DummyProcess as DummyProcess
+from polyproc._threads.dummy_process import Process as Process
+from polyproc._threads.dummy_process import active_children as active_children
+from polyproc._threads.dummy_process import current_process as current_process
+from polyproc._threads.dummy_process import freeze_support as freeze_support
+
+__all__ = [
+    "Barrier",
+    "BoundedSemaphore",
+    "Condition",
+    "Event",
+    "JoinableQueue",
+    "Lock",
+    "Pipe",
+    "Process",
+    "Queue",
+    "RLock",
+    "Semaphore",
+    "active_children",
+    "current_process",
+    "freeze_support",
+]

@@ -1,0 +1,8 @@
+"""Door to `_launch/forkserver`: the fork server."""
+
+from polyproc._launch.forkserver import forkserver as _forkserver
+
+ensure_running = _forkserver.ensure_running
+set_forkserver_preload = _forkserver.set_forkserver_preload
+
+__all__ = ["ensure_running", "set_forkserver_preload"]

@@ -1,0 +1,21 @@
+"""Door to `_pool/`: workers that run calls."""
+
+from polyproc._pool.pool import Pool as Pool
+
+# Kept for programs that reach inside multiprocessing.
+from polyproc._errors import RemoteTraceback as RemoteTraceback
+from polyproc._pool.crew import CLOSE as CLOSE
+from polyproc._pool.crew import RUN as RUN
+from polyproc._pool.crew import TERMINATE as TERMINATE
+from polyproc._pool.results import ApplyResult as ApplyResult
+from polyproc._pool.results import AsyncResult as AsyncResult
+from polyproc._pool.results import IMapIterator as IMapIterator
+from polyproc._pool.results import IMapUnorderedIterator as IMapUnorderedIterator
+from polyproc._pool.results import MapResult as MapResult
+from polyproc._pool.worker import ExceptionWithTraceback as ExceptionWithTraceback
+from polyproc._pool.worker import MaybeEncodingError as MaybeEncodingError
+from polyproc._pool.worker import mapstar as mapstar
+from polyproc._pool.worker import rebuild_exception as rebuild_exc
+from polyproc._pool.worker import starmapstar as starmapstar
+
+__all__ = ["Pool"]

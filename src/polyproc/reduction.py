@@ -1,0 +1,16 @@
+"""Door to `_pickling/`: objects to bytes that another process can open."""
+
+from polyproc._pickling.handle_passing import HAVE_SEND_HANDLE as HAVE_SEND_HANDLE
+from polyproc._pickling.handle_passing import recv_handle as recv_handle
+from polyproc._pickling.handle_passing import send_handle as send_handle
+from polyproc._pickling.inherited import DupFd as DupFd
+from polyproc._pickling.pickler import ForkingPickler as ForkingPickler
+from polyproc._pickling.pickler import dump as dump
+from polyproc._pickling.pickler import register as register
+
+# Kept for programs that reach inside multiprocessing.
+from polyproc._pickling.handle_passing import ACKNOWLEDGE as ACKNOWLEDGE
+from polyproc._pickling.handle_passing import recvfds as recvfds
+from polyproc._pickling.handle_passing import sendfds as sendfds
+
+__all__ = ["HAVE_SEND_HANDLE", "DupFd", "ForkingPickler", "dump", "recv_handle", "register", "send_handle"]

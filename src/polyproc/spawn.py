@@ -1,0 +1,12 @@
+"""Door to the start of fresh interpreters: `_launch/spawn`, `_process/preparation`."""
+
+from polyproc._launch.frozen import freeze_support as freeze_support
+from polyproc._launch.frozen import get_command_line as get_command_line
+from polyproc._launch.frozen import get_preparation_data as get_preparation_data
+from polyproc._platform.interpreter import get_executable as get_executable
+from polyproc._platform.interpreter import set_executable as set_executable
+
+# Kept for programs that reach inside multiprocessing.
+from polyproc._launch.frozen import is_forking as is_forking
+
+__all__ = ["freeze_support", "get_command_line", "get_executable", "get_preparation_data", "set_executable"]

@@ -1,0 +1,56 @@
+"""Door to `_cleanup/` and the log: what the standard library keeps in `util`."""
+
+from polyproc._cleanup.after_fork import ForkAwareLocal as ForkAwareLocal
+from polyproc._cleanup.after_fork import ForkAwareThreadLock as ForkAwareThreadLock
+from polyproc._cleanup.after_fork import register_after_fork as register_after_fork
+from polyproc._cleanup.exit_sequence import exit_sequence as _exit_sequence
+from polyproc._cleanup.finalizers import Finalize as Finalize
+from polyproc._cleanup.temp_dir import get_temp_dir as get_temp_dir
+from polyproc._log import SUBDEBUG as SUBDEBUG
+from polyproc._log import SUBWARNING as SUBWARNING
+from polyproc._log import log as _log
+from polyproc._logger import get_logger as get_logger
+from polyproc._logger import log_to_stderr as log_to_stderr
+
+# Kept for programs that reach inside multiprocessing.
+from polyproc._cleanup.after_fork import _afterfork_registry as _afterfork_registry
+from polyproc._cleanup.after_fork import run_after_forkers as _run_after_forkers
+from polyproc._cleanup.finalizers import _finalizer_registry as _finalizer_registry
+from polyproc._cleanup.finalizers import run_finalizers as _run_finalizers
+from polyproc._cleanup.temp_dir import abstract_sockets_supported as abstract_sockets_supported
+from polyproc._cleanup.temp_dir import close_fds as close_fds
+from polyproc._cleanup.temp_dir import is_abstract_socket_namespace as is_abstract_socket_namespace
+from polyproc._launch.forkserver import cleanup_tests as _cleanup_tests
+from polyproc._log import DEBUG as DEBUG
+from polyproc._log import INFO as INFO
+from polyproc._log import NOTSET as NOTSET
+from polyproc._logger import DEFAULT_LOGGING_FORMAT as DEFAULT_LOGGING_FORMAT
+from polyproc._logger import LOGGER_NAME as LOGGER_NAME
+from polyproc._platform.interpreter import flag_arguments as _args_from_interpreter_flags
+from polyproc._platform.interpreter import spawn_with_fds as spawnv_passfds
+from polyproc._process.bootstrap import flush_streams as _flush_std_streams
+
+_exit_function = _exit_sequence.run
+is_exiting = _exit_sequence.is_exiting
+sub_debug = _log.sub_debug
+debug = _log.debug
+info = _log.info
+sub_warning = _log.sub_warning
+
+__all__ = [
+    "SUBDEBUG",
+    "SUBWARNING",
+    "Finalize",
+    "ForkAwareLocal",
+    "ForkAwareThreadLock",
+    "close_fds",
+    "debug",
+    "get_logger",
+    "get_temp_dir",
+    "info",
+    "is_exiting",
+    "log_to_stderr",
+    "register_after_fork",
+    "sub_debug",
+    "sub_warning",
+]
