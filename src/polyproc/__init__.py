@@ -10,7 +10,7 @@ import sys
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
-    from polyproc._context.default import default_context as _default
+    from polyproc._context.default import DefaultContext as _DefaultContext
     from polyproc._errors import AuthenticationError as AuthenticationError
     from polyproc._errors import BufferTooShort as BufferTooShort
     from polyproc._errors import ProcessDied as ProcessDied
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from polyproc._process.process import current_process as current_process
     from polyproc._process.process import parent_process as parent_process
 
+    _default: _DefaultContext
     Barrier = _default.Barrier
     BoundedSemaphore = _default.BoundedSemaphore
     Condition = _default.Condition

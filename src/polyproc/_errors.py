@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import builtins
+
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
     import signal as signal_module
@@ -49,7 +50,7 @@ class ProcessDied(ProcessError):
         task: what it was doing, where that is known.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (one for each attribute)
         self,
         pid: int,
         exitcode: int | None,

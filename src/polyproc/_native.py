@@ -29,7 +29,7 @@ def choose(wish: str) -> Native:
     if wish == "off":
         return Native(None, "POLYPROC_NATIVE=off")
     try:
-        from polyproc import _core  # noqa: PLC0415  (it may be absent: that is what this function finds out)
+        from polyproc import _core
     except ImportError as error:
         reason = f"the C core is not there ({error}); install polyproc again with a C compiler to have it"
         if wish == "require":

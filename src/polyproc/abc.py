@@ -16,7 +16,7 @@ class Spawning(Protocol):
     def duplicate_for_child(self, fd: int) -> int:
         """Pass `fd` to the child; return the number by which it finds it."""
 
-    def DupFd(self, fd: int) -> object:  # noqa: N802  (the standard library's name, which programs use)
+    def DupFd(self, fd: int) -> object:
         """Pass `fd` to the child; return an object to pickle, whose `detach()` gives the descriptor there."""
 
 

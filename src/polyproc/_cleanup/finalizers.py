@@ -120,7 +120,7 @@ def _order(key: _Key) -> tuple[int, int]:
 
 
 def _print_exception() -> None:
-    import traceback  # noqa: PLC0415  (only on the way of an error; a child would pay for it at each start)
+    import traceback
 
     traceback.print_exc()
 

@@ -122,9 +122,7 @@ class Listener:
         self.close()
 
 
-def Client(  # noqa: N802  (a public name)
-    address: Address, family: str | None = None, authkey: bytes | None = None
-) -> Connection[Any, Any]:
+def Client(address: Address, family: str | None = None, authkey: bytes | None = None) -> Connection[Any, Any]:
     """Connect to a listener; return the connection. Raises OSError, AuthenticationError."""
     family = family or address_type(address)
     _validate_family(family)

@@ -9,7 +9,7 @@ from typing import Any
 from polyproc._connection.connection import Connection
 
 
-def Pipe(duplex: bool = True) -> tuple[Connection[Any, Any], Connection[Any, Any]]:  # noqa: N802  (a public name)
+def Pipe(duplex: bool = True) -> tuple[Connection[Any, Any], Connection[Any, Any]]:
     """Return two connected ends; without `duplex` the first only receives and the second only sends."""
     if duplex:
         first, second = socket.socketpair()

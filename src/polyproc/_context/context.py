@@ -13,18 +13,13 @@ from polyproc._process.process import BaseProcess
 
 if TYPE_CHECKING:
     import logging
-
     from collections.abc import Callable, Iterable
 
     from polyproc._connection.connection import Connection
     from polyproc._context.factories import Launcher
-    from polyproc._pool.pool import Pool
-    from polyproc._queues.queue import JoinableQueue, Queue
-    from polyproc._queues.simple import SimpleQueue
-    from polyproc._synchronize.barrier import Barrier
-    from polyproc._synchronize.condition import Condition
-    from polyproc._synchronize.event import Event
-    from polyproc._synchronize.semaphore import BoundedSemaphore, Lock, RLock, Semaphore
+    from polyproc._pool import pool
+    from polyproc._queues import queue, simple
+    from polyproc._synchronize import barrier, condition, event, semaphore
 
 
 class BaseContext:
@@ -67,59 +62,59 @@ class BaseContext:
         """Have the logger write to standard error; return it."""
         return factories.log_to_stderr(level)
 
-    def Pipe(self, duplex: bool = True) -> tuple[Connection[Any, Any], Connection[Any, Any]]:  # noqa: N802
+    def Pipe(self, duplex: bool = True) -> tuple[Connection[Any, Any], Connection[Any, Any]]:
         """Return two connected ends; without `duplex` the first only receives and the second only sends."""
         return factories.pipe(duplex)
 
-    def Lock(self) -> Lock:  # noqa: N802
+    def Lock(self) -> semaphore.Lock:
         """Return a lock; any process or thread may release it."""
         return factories.synchronize("semaphore", "Lock")(ctx=self.get_context())
 
-    def RLock(self) -> RLock:  # noqa: N802
+    def RLock(self) -> semaphore.RLock:
         """Return a lock that its holder may take again."""
         return factories.synchronize("semaphore", "RLock")(ctx=self.get_context())
 
-    def Semaphore(self, value: int = 1) -> Semaphore:  # noqa: N802
+    def Semaphore(self, value: int = 1) -> semaphore.Semaphore:
         """Return a counter to wait for."""
         return factories.synchronize("semaphore", "Semaphore")(value, ctx=self.get_context())
 
-    def BoundedSemaphore(self, value: int = 1) -> BoundedSemaphore:  # noqa: N802
+    def BoundedSemaphore(self, value: int = 1) -> semaphore.BoundedSemaphore:
         """Return a counter that does not get above its first value."""
         return factories.synchronize("semaphore", "BoundedSemaphore")(value, ctx=self.get_context())
 
-    def Condition(self, lock: Lock | RLock | None = None) -> Condition:  # noqa: N802
+    def Condition(self, lock: semaphore.Lock | semaphore.RLock | None = None) -> condition.Condition:
         """Return a condition to wait for."""
         return factories.synchronize("condition", "Condition")(lock, ctx=self.get_context())
 
-    def Event(self) -> Event:  # noqa: N802
+    def Event(self) -> event.Event:
         """Return a flag to wait for."""
         return factories.synchronize("event", "Event")(ctx=self.get_context())
 
-    def Barrier(  # noqa: N802
+    def Barrier(
         self, parties: int, action: Callable[[], None] | None = None, timeout: float | None = None
-    ) -> Barrier:
+    ) -> barrier.Barrier:
         """Return a place where `parties` processes wait for each other."""
         return factories.synchronize("barrier", "Barrier")(parties, action, timeout, ctx=self.get_context())
 
-    def Queue(self, maxsize: int = 0) -> Queue[Any]:  # noqa: N802
+    def Queue(self, maxsize: int = 0) -> queue.Queue[Any]:
         """Return a queue for any number of producers and consumers."""
         return factories.queues("queue", "Queue")(maxsize, ctx=self.get_context())
 
-    def JoinableQueue(self, maxsize: int = 0) -> JoinableQueue[Any]:  # noqa: N802
+    def JoinableQueue(self, maxsize: int = 0) -> queue.JoinableQueue[Any]:
         """Return a queue that counts its items until they are done."""
         return factories.queues("queue", "JoinableQueue")(maxsize, ctx=self.get_context())
 
-    def SimpleQueue(self) -> SimpleQueue[Any]:  # noqa: N802
+    def SimpleQueue(self) -> simple.SimpleQueue[Any]:
         """Return a queue without a thread."""
         return factories.queues("simple", "SimpleQueue")(ctx=self.get_context())
 
-    def Pool(  # noqa: N802
+    def Pool(
         self,
         processes: int | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: Iterable[Any] = (),
         maxtasksperchild: int | None = None,
-    ) -> Pool:
+    ) -> pool.Pool:
         """Return a pool of worker processes."""
         return factories.pool(processes, initializer, initargs, maxtasksperchild, self.get_context())
 

@@ -77,4 +77,3 @@ def launcher(method: str | None) -> Callable[[BaseProcess[Any]], ChildHandle]:
 # Objects of main that come back from a child name their module __mp_main__.
 if "__main__" in sys.modules:
     sys.modules.setdefault("__mp_main__", sys.modules["__main__"])
-

@@ -4,6 +4,8 @@ The parent sends the code objects of what each child of ours imports, so that a 
 reads some twenty files: that would be a third of its time. The modules are ordinary ones, with their own loaders.
 """
 
+from __future__ import annotations
+
 import marshal
 import sys
 from _frozen_importlib import ModuleSpec
@@ -13,7 +15,7 @@ from _frozen_importlib_external import SourceFileLoader
 class Sent(SourceFileLoader):
     """Loads a module of this library from the code that came with the job."""
 
-    def get_code(self, fullname):
+    def get_code(self, fullname: str) -> Any:
         """Return the code that was sent."""
         return marshal.loads(sent.pop(fullname)[2])
 
@@ -22,7 +24,7 @@ class SentFinder:
     """Finds what was sent; everything else is found as ever."""
 
     @staticmethod
-    def find_spec(name, path=None, target=None):
+    def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         """Return the spec of a module that was sent."""
         if name not in sent:
             return None
@@ -30,15 +32,21 @@ class SentFinder:
         spec = ModuleSpec(name, Sent(name, origin), origin=origin, is_package=package is not None)
         spec.has_location = True
         if package is not None:
-            spec.submodule_search_locations.append(package)
+            spec.submodule_search_locations = [package]
         return spec
 
 
-sys.path[:] = job["sys_path"]  # noqa: F821  (given by the command line: see _launch/spawn.py)
-sent = job.pop("sent")  # noqa: F821
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    job: dict[str, Any]  # given by the command line: see _launch/spawn.py
+
+sys.path[:] = job["sys_path"]
+sent = job.pop("sent")
 sys.meta_path.insert(0, SentFinder)
 try:
-    main = __import__(job["entry"], fromlist=["main"]).main  # noqa: F821
+    main = __import__(job["entry"], fromlist=["main"]).main
 finally:
     sys.meta_path.remove(SentFinder)
-main(job)  # noqa: F821
+main(job)

@@ -10,7 +10,6 @@ from typing import Any
 
 # In a child before user code; a test compares this list with what a child really loads.
 CHILD = (
-    "__future__",
     "polyproc",
     "polyproc._entry",
     "polyproc._entry.child_main",

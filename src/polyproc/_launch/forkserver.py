@@ -135,7 +135,7 @@ class ForkServer:
             for _ in range(_TRIES):
                 sock = self._ensure_running()
                 try:
-                    failed, has_main = self._read_report(sock)
+                    _, has_main = self._read_report(sock)
                     protocol.send(sock, None, fds)
                     (pid, number, text), received = protocol.receive(sock)
                 except (EOFError, ConnectionError):
@@ -185,7 +185,7 @@ class Popen(ChildHandle):
         self._fds.append(fd)
         return len(self._fds) - 1
 
-    def DupFd(self, fd: int) -> SentFd:  # noqa: N802
+    def DupFd(self, fd: int) -> SentFd:
         """Pass `fd`; return what to pickle for it."""
         return SentFd(self.duplicate_for_child(fd))
 

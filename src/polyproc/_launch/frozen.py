@@ -27,7 +27,7 @@ def freeze_support() -> None:
     if getattr(sys, "frozen", False) and is_forking(sys.argv):
         with os.fdopen(int(sys.argv[2].partition("=")[2]), "rb") as file:
             job = marshal.load(file)
-        exec(marshal.loads(job.pop("boot")), {"job": job})  # noqa: S102  (the job of our own parent)
+        exec(marshal.loads(job.pop("boot")), {"job": job})
 
 
 def frozen_command_line(job_fd: int) -> list[bytes]:

@@ -224,7 +224,7 @@ class Popen:
                 error, text = pickle.loads(data)
                 error.__cause__ = RemoteTraceback(f'\n"""\n{text}"""')
                 return error  # type: ignore[no-any-return]
-            name, text = marshal.loads(data)
+            _, text = marshal.loads(data)
         except Exception as error:  # noqa: BLE001  (as above)
             error.add_note(f"while reading the exception of {self.name} (pid {self.pid})")
             return error
@@ -241,9 +241,7 @@ class Popen:
                 by_signal = signal.Signals(-code)
             except ValueError:  # a real-time signal has no name
                 pass
-        return ProcessDied(
-            self.pid, code, name=self.name, signal=by_signal, output=self._output, stack=self._stack
-        )
+        return ProcessDied(self.pid, code, name=self.name, signal=by_signal, output=self._output, stack=self._stack)
 
     def close(self) -> None:
         """Give back the sentinel."""

@@ -80,7 +80,7 @@ class Popen(ChildHandle):
         self._fds.append(fd)
         return fd
 
-    def DupFd(self, fd: int) -> InheritedFd:  # noqa: N802
+    def DupFd(self, fd: int) -> InheritedFd:
         """Pass `fd`; return what to pickle for it."""
         return InheritedFd(self.duplicate_for_child(fd))
 

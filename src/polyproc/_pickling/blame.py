@@ -41,6 +41,7 @@ def _fails(part: object, dumps: Callable[[object], object]) -> bool:
 
 def _parts(obj: object) -> Iterator[tuple[str, Any]]:
     """Yield (how it is written, the part) for what `obj` is made of."""
+    parts: Iterator[tuple[str, Any]]
     if isinstance(obj, dict):
         parts = ((f"[{_short(key)}]", value) for key, value in obj.items())
     elif isinstance(obj, list | tuple):

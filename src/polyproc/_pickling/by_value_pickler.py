@@ -10,18 +10,27 @@ import io
 import sys
 from collections.abc import Callable
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import IO, Any
 
 import cloudpickle
 
 from polyproc._pickling.by_value import main_is_by_value, main_policy
 
+Reducer = Callable[[Any], Any]
+
 
 class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not typed
     """cloudpickle's pickler, with our reducers, and by reference first."""
 
+    def __init__(self, file: IO[bytes], protocol: int | None, reducers: dict[type, Reducer]) -> None:
+        super().__init__(file, protocol)
+        self._reducers = reducers
+
     def reducer_override(self, obj: Any) -> Any:
         """Leave to the ordinary pickler what a child finds by name."""
+        reducer = self._reducers.get(type(obj))
+        if reducer is not None:
+            return reducer(obj)
         if isinstance(obj, FunctionType | type) and _is_found_by_name(obj):
             return NotImplemented
         return super().reducer_override(obj)
@@ -46,10 +55,8 @@ def _lookup(module: ModuleType, qualname: str) -> object:
     return found
 
 
-def dumps(obj: object, protocol: int | None, reducers: dict[type, Callable[[Any], Any]]) -> bytes:
+def dumps(obj: object, protocol: int | None, reducers: dict[type, Reducer]) -> bytes:
     """Pickle `obj`; the result opens with the ordinary unpickler, where cloudpickle is installed."""
     buffer = io.BytesIO()
-    pickler = ByValuePickler(buffer, protocol)
-    pickler.dispatch_table = pickler.dispatch_table.new_child(dict(reducers))
-    pickler.dump(obj)
+    ByValuePickler(buffer, protocol, reducers).dump(obj)
     return buffer.getvalue()

@@ -41,7 +41,7 @@ class SentFd:
         return received.fds[self.index]
 
 
-def DupFd(fd: int) -> Any:  # noqa: N802  (the standard library's name)
+def DupFd(fd: int) -> Any:
     """Return an object to pickle that stands for `fd` in the child being prepared; its `detach()` gives it there."""
     child = current()
     if child is None:

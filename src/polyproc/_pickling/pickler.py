@@ -1,9 +1,9 @@
 """The pickler: by reference first, by value where only that works, an error that names the attribute otherwise.
 
-    dumps(obj) --> ForkingPickler (C) --fails, or main cannot be imported--> ByValuePickler (cloudpickle)
-                        |                                                          | fails too
-                        v                                                          v
-                      bytes                                    the first error, with the attribute's path
+dumps(obj) --> ForkingPickler (C) --fails, or main cannot be imported--> ByValuePickler (cloudpickle)
+                    |                                                          | fails too
+                    v                                                          v
+                  bytes                                    the first error, with the attribute's path
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ForkingPickler(pickle.Pickler):
         self.dispatch_table.update(self._extra_reducers)
 
     @classmethod
-    def register(cls, type: type, reduce: _Reducer) -> None:  # noqa: A002  (the documented parameter name)
+    def register(cls, type: type, reduce: _Reducer) -> None:
         """Have `reduce(obj)` describe objects of `type`."""
         cls._extra_reducers[type] = reduce
 
@@ -47,7 +47,7 @@ class ForkingPickler(pickle.Pickler):
 loads = pickle.loads
 
 
-def register(type: type, reduce: _Reducer) -> None:  # noqa: A002  (the documented parameter name)
+def register(type: type, reduce: _Reducer) -> None:
     """Have `reduce(obj)` describe objects of `type` to other processes."""
     ForkingPickler.register(type, reduce)
 
@@ -77,7 +77,7 @@ def _dumps_by_value(obj: object, protocol: int | None, first: Exception | None) 
     pickler: Callable[..., bytes] = load("polyproc._pickling.by_value_pickler", "dumps")  # type: ignore[assignment]
     try:
         return pickler(obj, protocol, ForkingPickler._extra_reducers)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  (raised again below, or the first one)
         told = first if first is not None else error
         blame: Callable[..., None] = load("polyproc._pickling.blame", "add_blame")  # type: ignore[assignment]
         blame(told, obj, lambda part: pickler(part, protocol, ForkingPickler._extra_reducers))

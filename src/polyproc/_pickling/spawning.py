@@ -27,7 +27,7 @@ def current() -> Spawning | None:
     return _slot.child
 
 
-class preparing:  # noqa: N801  (used as a statement: `with preparing(child):`)
+class preparing:
     """Make `child` the one being prepared, for the time of a block."""
 
     def __init__(self, child: Spawning) -> None:
@@ -48,6 +48,4 @@ def set_spawning(child: Spawning | None) -> None:
 def assert_spawning(obj: object) -> None:
     """Raise RuntimeError unless a child is being prepared: `obj` is shared by inheritance alone."""
     if current() is None:
-        raise RuntimeError(
-            f"{type(obj).__name__} objects should only be shared between processes through inheritance"
-        )
+        raise RuntimeError(f"{type(obj).__name__} objects should only be shared between processes through inheritance")

@@ -89,7 +89,7 @@ def inheritable_fds() -> list[int]:
     return found
 
 
-def spawn(line: Sequence[bytes], pass_fds: Sequence[int]) -> int:
+def spawn(line: list[bytes], pass_fds: Sequence[int]) -> int:
     """Start a program with `pass_fds`, the standard streams and no other descriptor; return its pid.
 
     Standard input is /dev/null. posix_spawn(3) neither copies page tables nor runs handlers: its cost does not grow
@@ -106,8 +106,6 @@ def spawn(line: Sequence[bytes], pass_fds: Sequence[int]) -> int:
         actions.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0))
     actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in sorted(passed)]
     return os.posix_spawn(line[0], line, os.environ, file_actions=actions)
-
-
 
 
 def spawn_with_fds(path: bytes | str, args: Sequence[bytes | str], passfds: Sequence[int]) -> int:

@@ -21,6 +21,7 @@ from polyproc._connection.connection import Connection
 from polyproc._connection.pipe import Pipe
 from polyproc._connection.wait import wait
 from polyproc._errors import ProcessError
+from polyproc._platform.posix import close_quietly
 from polyproc._pool.ledger import Ledger, Task
 from polyproc._pool.results import Job
 from polyproc._pool.worker import FAILED_START, READY, worker
@@ -96,10 +97,12 @@ class Crew:
 
     def wake(self) -> None:
         """Have the thread look at everything again."""
-        try:
-            os.write(self._wake_write, b".")
-        except BlockingIOError:
-            pass  # it will wake anyhow
+        with self.lock:
+            if self._wake_write >= 0:
+                try:
+                    os.write(self._wake_write, b".")
+                except BlockingIOError:
+                    pass  # it will wake anyhow
 
     def add_worker(self) -> None:
         """Start one more worker."""
@@ -133,7 +136,9 @@ class Crew:
             with self.lock:
                 self._break(ProcessError("the pool was terminated"))
             self._run_callbacks()
-            os.close(self._wake_read)
+            with self.lock:
+                close_quietly(self._wake_read, self._wake_write)
+                self._wake_read = self._wake_write = -1
 
     def _turn(self) -> bool:
         with self.lock:
@@ -156,7 +161,7 @@ class Crew:
 
     def _hand_out(self) -> None:
         for process in list(self.processes):
-            while process not in self.leaving:
+            while process in self.channels and process not in self.leaving:
                 task = self.ledger.next_for(process)
                 if task is None:
                     break

@@ -1,9 +1,9 @@
 """What is owed to whom: pure state, no I/O, no threads, no processes.
 
-    open -> waiting -> handed to a worker -> settled
-                ^            |
-                +--- lost ---+    the first task that a dead worker held was running: it is lost with it;
-                                  those behind it never began: they wait again, at the front
+open -> waiting -> handed to a worker -> settled
+            ^            |
+            +--- lost ---+    the first task that a dead worker held was running: it is lost with it;
+                              those behind it never began: they wait again, at the front
 """
 
 from __future__ import annotations

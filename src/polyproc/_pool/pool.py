@@ -114,7 +114,7 @@ class Pool:
         """Have `func(*item)` called for each item; return at once."""
         return self._map_async(func, iterable, starmapstar, chunksize, callback, error_callback)
 
-    def _map_async(  # noqa: PLR0913  (the documented parameters, and how a chunk is called)
+    def _map_async(
         self,
         func: Callable[..., Any],
         iterable: Iterable[Any],
@@ -210,7 +210,9 @@ def _feed(crew: Crew, number: int, result: IMapIterator, func: Any, items: Any, 
                     break
             if not chunk:
                 break
-            call = (func, (chunk[0],), {}) if chunksize == 1 else (mapstar, ((func, tuple(chunk)),), {})
+            call: tuple[Any, ...] = (
+                (func, (chunk[0],), {}) if chunksize == 1 else (mapstar, ((func, tuple(chunk)),), {})
+            )
             crew.add_task(number, index, call, dumps)
             index += 1
     except BaseException as error:  # noqa: BLE001  (the user's iterable raised: told to who reads the results)

@@ -73,7 +73,7 @@ def worker(channel: Any, initializer: Callable[..., object] | None, initargs: tu
     if initializer is not None:
         try:
             initializer(*initargs)
-        except BaseException as error:  # noqa: BLE001  (whatever it is, the parent must hear it)
+        except BaseException as error:
             channel.send_bytes(pickle.dumps((FAILED_START, 0, 0, False)) + _pack_error(error))
             raise
     channel.send_bytes(pickle.dumps((READY, 0, 0, True)))
@@ -115,5 +115,3 @@ def _pack_error(error: BaseException) -> bytes:
     except BaseException:  # noqa: BLE001  (it cannot travel: its traceback does)
         return pickle.dumps(RemoteError(text))
     return packed
-
-

@@ -18,7 +18,6 @@ import os
 import sys
 
 from polyproc._cleanup.exit_sequence import exit_sequence
-
 from polyproc._log import log
 from polyproc._process import box as box_module
 from polyproc._process.box import Box

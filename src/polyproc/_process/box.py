@@ -3,7 +3,7 @@
 It outlives the child, however that ends, and a child never waits for a parent that does not ask.
 
      offset
-          0  kind (1 byte) | 7 bytes unused | length of the result (8 bytes)      written last, by one pwrite: the commit
+          0  kind (1 byte) | 7 bytes unused | length of the result (8 bytes)    written last, by one pwrite: commit
          16  exit code + 1 (8 bytes), 0 while unknown
          24  bytes of output kept so far (8 bytes)
        4096  the last 8192 bytes of output, as a ring

@@ -11,12 +11,13 @@ from polyproc._process import box as box_module
 from polyproc._process.box import Box
 
 _WRITERS = {TextIOWrapper, BufferedWriter, BufferedRandom}
+_PLAIN = {bool, int, float, str, bytes}
 _PICKLER = "polyproc._pickling.pickler"
 
 
 def commit_value(box: Box, value: object) -> None:
     """Put what the target returned into the box."""
-    if type(value) in (bool, int, float, str, bytes):
+    if isinstance(value, bool | int | float | str | bytes) and type(value) in _PLAIN:
         box.commit(box_module.PLAIN, marshal.dumps(value))
         return
     try:

@@ -117,7 +117,7 @@ def import_main(kind: str, name: str, code: bytes) -> None:
     sys.modules["__main__"] = sys.modules["__mp_main__"] = module
     family.importing_main = True
     try:
-        exec(marshal.loads(code), scope)  # noqa: S102  (the parent's own main module)
+        exec(marshal.loads(code), scope)
     except MainReached:
         pass
     finally:
@@ -125,7 +125,7 @@ def import_main(kind: str, name: str, code: bytes) -> None:
 
 
 def _find_spec(name: str) -> Any:
-    from importlib.util import find_spec  # noqa: PLC0415  (only for python -m; not loaded in a bare child)
+    from importlib.util import find_spec
 
     package = name.rpartition(".")[0]
     if package:

@@ -80,7 +80,7 @@ def _stand_in(name: str, stream: Any) -> TextIOWrapper | None:
         line_buffering=stream.line_buffering,
         write_through=stream.write_through,
     )
-    replacement.mode = "w"
+    replacement.mode = "w"  # type: ignore[misc]  # writable; the standard streams have it
     return replacement
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 
-
 from polyproc._cleanup.exit_sequence import CHILDREN, DAEMONS, exit_sequence
 from polyproc._errors import TimeoutError as PolyprocTimeoutError
 from polyproc._lazy import load, loaded
@@ -79,6 +78,7 @@ class BaseProcess(_Generic[T]):
     """
 
     _popen: ChildHandle | None
+    _config: dict[str, Any]
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class BaseProcess(_Generic[T]):
         target: Callable[..., T] | None = None,
         name: str | None = None,
         args: Iterable[Any] = (),
-        kwargs: Mapping[str, Any] = {},  # noqa: B006  (the documented signature; never changed)
+        kwargs: Mapping[str, Any] = {},
         *,
         daemon: bool | None = None,
     ) -> None:
@@ -107,7 +107,7 @@ class BaseProcess(_Generic[T]):
         _dangling.add(self)
 
     @staticmethod
-    def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:  # noqa: N802  (programs override it by this name)
+    def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:
         raise NotImplementedError
 
     def _check_closed(self) -> None:
@@ -288,7 +288,7 @@ class BaseProcess(_Generic[T]):
         self._check_closed()
         if self is family.current:
             return os.getpid()
-        return self._popen and self._popen.pid
+        return None if self._popen is None else self._popen.pid
 
     pid = ident
 
@@ -350,7 +350,7 @@ class Process(BaseProcess[T]):
     _start_method: ClassVar[str | None] = None
 
     @staticmethod
-    def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:  # noqa: N802
+    def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:
         return launchers[None](process_obj)
 
 
@@ -360,7 +360,7 @@ class ForkProcess(BaseProcess[T]):
     _start_method: ClassVar[str] = "fork"
 
     @staticmethod
-    def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:  # noqa: N802
+    def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:
         return launchers["fork"](process_obj)
 
 
@@ -370,7 +370,7 @@ class SpawnProcess(BaseProcess[T]):
     _start_method: ClassVar[str] = "spawn"
 
     @staticmethod
-    def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:  # noqa: N802
+    def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:
         return launchers["spawn"](process_obj)
 
 
@@ -380,7 +380,7 @@ class ForkServerProcess(BaseProcess[T]):
     _start_method: ClassVar[str] = "forkserver"
 
     @staticmethod
-    def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:  # noqa: N802
+    def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:
         return launchers["forkserver"](process_obj)
 
 

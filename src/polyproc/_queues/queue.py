@@ -134,9 +134,7 @@ class Queue(Generic[T]):
         self._thread = threading.Thread(target=feeder.run, name="QueueFeederThread", daemon=True)
         self._thread.start()
         if not self._joincancelled:
-            self._jointhread = Finalize(
-                self._thread, _join_feeder, [weakref.ref(self._thread)], exitpriority=-5
-            )
+            self._jointhread = Finalize(self._thread, _join_feeder, [weakref.ref(self._thread)], exitpriority=-5)
         self._close = Finalize(self, _close_feeder, [self._buffer, self._notempty], exitpriority=10)
 
     @staticmethod

@@ -57,10 +57,11 @@ class Barrier(threading.Barrier):
         return (self._parties, self._action, self._timeout, self._cond, self._counts)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self._parties, self._action, self._timeout, self._cond, self._counts = state
+        self._parties, self._action, self._timeout, self._cond, counts = state
+        self._counts: _SharedCounts = counts
 
     @property
-    def _state(self) -> int:  # type: ignore[override]
+    def _state(self) -> int:
         return self._counts.get(0)
 
     @_state.setter
@@ -68,7 +69,7 @@ class Barrier(threading.Barrier):
         self._counts.set(0, value)
 
     @property
-    def _count(self) -> int:  # type: ignore[override]
+    def _count(self) -> int:
         return self._counts.get(1)
 
     @_count.setter

@@ -1,8 +1,8 @@
 """Condition, made of a lock and three semaphores.
 
-A waiter counts itself in `_sleeping_count` and sleeps on `_wait_semaphore`. A notifier wakes sleepers by raising it, and
-waits for each to count itself in `_woken_count`, so that a wake-up cannot be taken by somebody who comes later. A waiter
-that timed out leaves both counts raised by one; the next notifier takes such pairs out first.
+A waiter counts itself in `_sleeping_count` and sleeps on `_wait_semaphore`. A notifier wakes sleepers by raising it,
+and waits for each to count itself in `_woken_count`, so that a wake-up cannot be taken by somebody who comes later. A
+waiter that timed out leaves both counts raised by one; the next notifier takes such pairs out first.
 """
 
 from __future__ import annotations

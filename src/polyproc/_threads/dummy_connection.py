@@ -38,7 +38,7 @@ class Connection:
         self.close()
 
 
-def Pipe(duplex: bool = True) -> tuple[Connection, Connection]:  # noqa: N802  (a public name)
+def Pipe(duplex: bool = True) -> tuple[Connection, Connection]:
     """Return two connected ends."""
     first: Queue[Any] = Queue()
     second: Queue[Any] = Queue()
@@ -72,7 +72,7 @@ class Listener:
         self.close()
 
 
-def Client(address: Any) -> Connection:  # noqa: N802  (a public name)
+def Client(address: Any) -> Connection:
     """Connect to a listener."""
     _in: Queue[Any] = Queue()
     _out: Queue[Any] = Queue()

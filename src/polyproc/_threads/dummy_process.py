@@ -17,7 +17,7 @@ class DummyProcess(threading.Thread):
         target: Callable[..., Any] | None = None,
         name: str | None = None,
         args: Iterable[Any] = (),
-        kwargs: Mapping[str, Any] = {},  # noqa: B006  (the documented signature; never changed)
+        kwargs: Mapping[str, Any] = {},
     ) -> None:
         super().__init__(group, target, name, tuple(args), dict(kwargs))
         self._pid = None

@@ -10,7 +10,7 @@ from threading import Lock as Lock
 from threading import RLock as RLock
 from threading import Semaphore as Semaphore
 
-from polyproc._threads.dummy_connection import Pipe as Pipe
+from polyproc.dummy.connection import Pipe as Pipe
 from polyproc._threads.dummy_process import DummyProcess as DummyProcess
 from polyproc._threads.dummy_process import Process as Process
 from polyproc._threads.dummy_process import active_children as active_children

@@ -1,0 +1,66 @@
+# make demo   set everything up and run the main job
+# make test   set everything up and run the tests
+# The others: lint, conformance, chaos, bench, docs, clean. See CONTRIBUTING.md.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+SOURCES := pyproject.toml setup.py $(wildcard csrc/*/*.c csrc/*/*.h)
+
+# Interpreters to test with: any CPython >= 3.11 that can be found. `make conformance PYTHONS="/path/to/python3.13"`.
+PYTHONS ?= $(shell $(PYTHON) tests/find_pythons.py)
+
+# A child that had to compile this library anew would be measured with the compiler.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: demo test test-portable test-each lint conformance chaos bench c-test docs clean
+
+$(VENV)/installed: $(SOURCES)
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --upgrade pip setuptools wheel
+	POLYPROC_CRASHPOINTS=1 $(PIP) --no-build-isolation --editable '.[test,lint,bench,cli]'
+	@$(BIN)/python -c "import polyproc; print(polyproc.native)"
+	touch $@
+
+demo: $(VENV)/installed
+	$(BIN)/python demo/main.py
+
+test: $(VENV)/installed
+	POLYPROC_NATIVE=require $(BIN)/python -m pytest tests
+
+test-portable: $(VENV)/installed
+	POLYPROC_NATIVE=off $(BIN)/python -m pytest tests
+
+test-each:
+	$(PYTHON) tests/test_each.py $(PYTHONS)
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check src tests bench demo setup.py
+	$(BIN)/ruff format --check src tests bench demo setup.py
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md docs src csrc tests bench demo
+	POLYPROC_BUILD=strict $(BIN)/python setup.py --quiet build_ext --build-temp build/strict --build-lib build/strict
+
+c-test:
+	mkdir -p build
+	$(CC) -std=gnu11 -g -O1 -Wall -Wextra -Werror -fsanitize=address,undefined -fno-sanitize-recover=all -Icsrc \
+	  csrc/core/pp_clone.c csrc/tests/test_clone.c -o build/test_clone -pthread
+	build/test_clone
+
+conformance:
+	$(PYTHON) tests/conformance/harness.py $(PYTHONS)
+
+chaos: $(VENV)/installed
+	$(BIN)/python -m pytest tests/chaos -m "chaos or not chaos"
+
+bench: $(VENV)/installed
+	$(BIN)/python -m compileall -q src bench
+	$(BIN)/python bench/main.py
+
+docs: $(VENV)/installed
+	$(BIN)/python -m pytest tests/architecture -k "docs or readme or where"
+
+clean:
+	rm -rf build .venv* src/*.egg-info src/polyproc/*.so
