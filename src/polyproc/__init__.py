@@ -118,3 +118,6 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_HOMES, *_OF_DEFAULT_CONTEXT, *_DOORS})
+
+
+del TYPE_CHECKING  # not a name of this module's surface

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from types import ModuleType
 
 
@@ -29,13 +30,14 @@ def choose(wish: str) -> Native:
     if wish == "off":
         return Native(None, "POLYPROC_NATIVE=off")
     try:
-        from polyproc import _core
+        __import__("polyproc._core")
     except ImportError as error:
         reason = f"the C core is not there ({error}); install polyproc again with a C compiler to have it"
         if wish == "require":
             raise ImportError(f"POLYPROC_NATIVE=require, but {reason}") from error
         return Native(None, reason)
-    return Native(_core, f"the C core, {_core.__file__}")
+    core = sys.modules["polyproc._core"]
+    return Native(core, f"the C core, {core.__file__}")
 
 
 native = choose(os.environ.get("POLYPROC_NATIVE", ""))

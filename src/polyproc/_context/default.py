@@ -22,49 +22,45 @@ class DefaultContext(BaseContext):
 
     Process = Process
 
-    def __init__(self, default: BaseContext) -> None:
-        self._default_context = default
-        self._actual_context: BaseContext | None = None
-        if family.start_method is not None:
-            self._actual_context = contexts[family.start_method]
+    @property
+    def _actual_context(self) -> BaseContext | None:
+        return None if family.start_method is None else contexts[family.start_method]
+
+    @_actual_context.setter
+    def _actual_context(self, context: BaseContext | None) -> None:
+        family.start_method = None if context is None else context._name
 
     def get_context(self, method: str | None = None) -> BaseContext:
         """Return the context of a start method; without a name, the one that is in use, which is thereby chosen."""
-        if method is None:
-            if self._actual_context is None:
-                self._actual_context = self._default_context
-            return self._actual_context
-        return super().get_context(method)
+        if method is not None:
+            return super().get_context(method)
+        if family.start_method is None:
+            family.start_method = start_methods()[0]
+        return contexts[family.start_method]
 
     def set_start_method(self, method: str | None, force: bool = False) -> None:
         """Choose the start method, once. Raises RuntimeError if it has been chosen, unless forced.
 
         In a child that imports its parent's unguarded main module it does nothing: the parent has chosen.
         """
+        if method is not None:
+            self.get_context(method)  # raises for a name that is none
         if family.importing_main and method is not None:
-            self.get_context(method)
             return
-        if self._actual_context is not None and not force:
+        if family.start_method is not None and not force:
             raise RuntimeError("context has already been set")
-        if method is None and force:
-            self._actual_context = None
-            return
-        self._actual_context = self.get_context(method)
+        family.start_method = self.get_context(None)._name if method is None and not force else method
 
     def get_start_method(self, allow_none: bool = False) -> str | None:
         """Return the name of the start method; None if none was chosen and that is allowed."""
-        if self._actual_context is None:
-            if allow_none:
-                return None
-            self._actual_context = self._default_context
-        return self._actual_context._name
+        return family.start_method if allow_none else self.get_context()._name
 
     def get_all_start_methods(self) -> list[str]:
         """Return the start methods of this system, the default first."""
         return start_methods()
 
 
-default_context = DefaultContext(contexts[start_methods()[0]])
+default_context = DefaultContext()
 
 
 def launcher(method: str | None) -> Callable[[BaseProcess[Any]], ChildHandle]:

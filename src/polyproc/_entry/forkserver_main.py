@@ -41,6 +41,7 @@ class Template:
 
     def __init__(self, job: dict[str, Any]) -> None:
         self.sock = _socket.socket(fileno=job["socket"])
+        self.sock.settimeout(None)
         self.lifeline_fd: int = job["lifeline"]
         self.client_pid: int = job["client"]
         self.client_pidfd = open_pidfd(self.client_pid)

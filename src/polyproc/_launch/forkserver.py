@@ -76,6 +76,7 @@ class ForkServer:
                 return self._sock
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         ours_socket = _socket.socket(fileno=ours.detach())
+        ours_socket.settimeout(None)  # whatever socket.setdefaulttimeout says
         job_fd = -1
         try:
             told = capture("Template")

@@ -48,6 +48,9 @@ def after_fork() -> None:
     callbacks = sys.modules.get("polyproc._cleanup.after_fork")
     if callbacks is not None:
         callbacks.run_after_forkers()
+    threading = sys.modules.get("threading")
+    if threading is not None:
+        threading.main_thread()._set_native_id()
 
 
 def leave(process: BaseProcess[Any], parent_sentinel: int | None, box: Box) -> NoReturn:
@@ -80,6 +83,8 @@ def run_newborn(process: BaseProcess[Any]) -> int:
     family.current = process
     family.children = set()
     family.counter = itertools.count(1)
+    if process._start_method is not None:
+        family.start_method = process._start_method
     if log.sink is not None:
         log.info("child process calling self.run()")
     box = kept.box

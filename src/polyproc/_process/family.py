@@ -22,7 +22,7 @@ class Family:
         parent: its object, made when it is first asked for.
         children: the started children that were not yet seen to have ended.
         counter: numbers the children.
-        start_method: what a parent told this process to use; None in a main process.
+        start_method: the start method that was chosen, here or by a parent; None until then.
         importing_main: true while a child imports its parent's main module.
         original_dir: the working directory at import, to find a relative `__main__.__file__`.
     """

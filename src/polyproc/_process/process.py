@@ -77,6 +77,7 @@ class BaseProcess(_Generic[T]):
     `result` and `exception` give back what the target returned or raised; `stop` ends a process step by step.
     """
 
+    _start_method: ClassVar[str | None] = None
     _popen: ChildHandle | None
     _config: dict[str, Any]
 
@@ -347,8 +348,6 @@ def _exit_name(exitcode: int) -> str:
 class Process(BaseProcess[T]):
     """A process started by the default start method."""
 
-    _start_method: ClassVar[str | None] = None
-
     @staticmethod
     def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:
         return launchers[None](process_obj)
@@ -357,7 +356,7 @@ class Process(BaseProcess[T]):
 class ForkProcess(BaseProcess[T]):
     """A process started by fork."""
 
-    _start_method: ClassVar[str] = "fork"
+    _start_method = "fork"
 
     @staticmethod
     def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:
@@ -367,7 +366,7 @@ class ForkProcess(BaseProcess[T]):
 class SpawnProcess(BaseProcess[T]):
     """A process started as a fresh interpreter."""
 
-    _start_method: ClassVar[str] = "spawn"
+    _start_method = "spawn"
 
     @staticmethod
     def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:
@@ -377,7 +376,7 @@ class SpawnProcess(BaseProcess[T]):
 class ForkServerProcess(BaseProcess[T]):
     """A process started by the fork server."""
 
-    _start_method: ClassVar[str] = "forkserver"
+    _start_method = "forkserver"
 
     @staticmethod
     def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:

@@ -197,9 +197,8 @@ class Queue(Generic[T]):
         close, self._close = self._close, None
         if close is not None:
             close()
-        self._reader.close()
-        if self._thread is None:
-            self._writer.close()
+        if self._thread is not None:
+            self._reader.close()
 
     def join_thread(self) -> None:
         """Wait until the feeder has written everything. Only after `close`."""

@@ -1,0 +1,105 @@
+"""What every test gets: a start method where it asks for one, a time limit, and a guard against leaks."""
+
+import faulthandler
+import gc
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import polyproc
+from polyproc._launch.forkserver import forkserver
+from polyproc._launch.stopping import children_of
+from polyproc._process.lifeline import lifeline
+
+LIMIT = 120.0
+PROGRAMS = Path(__file__).parent / "programs"
+METHODS = ("fork", "spawn", "forkserver")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "chaos: kills processes at random for a while")
+
+
+@pytest.fixture(params=METHODS)
+def method(request):
+    """The name of a start method; the test runs once for each."""
+    return request.param
+
+
+@pytest.fixture
+def ctx(method):
+    """The context of a start method."""
+    return polyproc.get_context(method)
+
+
+def open_fds():
+    """Return what each descriptor of this process is."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            pass  # the listing's own
+    return found
+
+
+def eventually(condition, timeout=20.0):
+    """Wait until `condition()` is true; fail after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.005)
+
+
+def is_running(pid):
+    """Say whether a process exists and is no zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def run_program(name, *args, timeout=60, **options):
+    """Run a program of tests/programs to its end; return what it did."""
+    env = {**os.environ, **options.pop("env", {})}
+    command = [sys.executable, str(PROGRAMS / name), *args]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=env, **options)
+
+
+@pytest.fixture(autouse=True)
+def time_limit():
+    """End the whole run, with every thread's stack, when a test hangs."""
+    faulthandler.dump_traceback_later(LIMIT, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture(autouse=True)
+def leak_guard():
+    """Fail a test that leaves a process, a thread or a descriptor; what lives as long as its process is made before."""
+    forkserver._stop()
+    lifeline.open()
+    gc.collect()
+    threads, fds = set(threading.enumerate()), open_fds()
+    children = set(children_of(os.getpid()))
+    yield
+    polyproc.active_children()
+    forkserver._stop()
+    deadline = time.monotonic() + 10
+    while True:
+        gc.collect()
+        left = {
+            "threads": [t.name for t in threading.enumerate() if t not in threads],
+            "children": [pid for pid in children_of(os.getpid()) if pid not in children],
+            "fds": [name for fd, name in open_fds().items() if fds.get(fd) != name],
+        }
+        if not any(left.values()):
+            return
+        assert time.monotonic() < deadline, f"the test left {left}"
+        time.sleep(0.02)
