@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import polyproc
+from polyproc._launch.fork import null_input
 from polyproc._launch.forkserver import forkserver
 from polyproc._launch.stopping import children_of
 from polyproc._process.lifeline import lifeline
@@ -85,6 +86,7 @@ def leak_guard():
     """Fail a test that leaves a process, a thread or a descriptor; what lives as long as its process is made before."""
     forkserver._stop()
     lifeline.open()
+    null_input.prepare()
     gc.collect()
     threads, fds = set(threading.enumerate()), open_fds()
     children = set(children_of(os.getpid()))

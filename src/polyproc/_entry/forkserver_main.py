@@ -53,9 +53,13 @@ class Template:
             if self.reported and not self._wait_for_request():
                 continue
             try:
-                _, fds = protocol.receive(self.sock)
+                count, fds = protocol.receive(self.sock)
             except (EOFError, ConnectionError):
                 return None
+            if len(fds) < count:
+                close_quietly(*fds)
+                self._refuse(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
+                continue
             job = self._answer(fds)
             if job is not None:
                 return job
@@ -71,7 +75,7 @@ class Template:
                 pidfd = -1 if pid == 0 else open_pidfd(pid)
         except OSError as error:
             close_quietly(*fds, *status_fds)
-            protocol.send(self.sock, (-1, error.errno or errno.EAGAIN, error.strerror or str(error)), [])
+            self._refuse(error)
             return None
         if pid == 0:
             return self._become_child(fds, status_fds)
@@ -79,10 +83,17 @@ class Template:
         close_quietly(*fds)
         return None
 
+    def _refuse(self, error: OSError) -> None:
+        try:
+            protocol.send(self.sock, (-1, error.errno or errno.EAGAIN, error.strerror or str(error), 0), [])
+        except ConnectionError:
+            pass  # the client is gone: the next receive says so
+
     def _report_start(self, pid: int, pidfd: int, status_fds: tuple[int, int]) -> None:
         read_fd, write_fd = status_fds
         try:
-            protocol.send(self.sock, (pid, 0, ""), [pidfd] if read_fd < 0 else [pidfd, read_fd])
+            fds = [pidfd] if read_fd < 0 else [pidfd, read_fd]
+            protocol.send(self.sock, (pid, 0, "", len(fds)), fds)
         except ConnectionError:
             pass  # the client is gone: the next receive says so
         if read_fd < 0:

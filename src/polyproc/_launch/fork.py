@@ -51,7 +51,7 @@ class _NullInput:
         sys.stdin = self._stream
 
 
-_null_input = _NullInput()
+null_input = _NullInput()
 
 
 class Popen(ChildHandle):
@@ -65,7 +65,7 @@ class Popen(ChildHandle):
             _warn_of_threads()
         if process_obj.daemon:
             lifeline.open()
-        _null_input.prepare()
+        null_input.prepare()
         kept_error.prepare()
         pid = _fork_quietly() if threaded else os.fork()
         if pid == 0:
@@ -85,7 +85,7 @@ def _live(process_obj: BaseProcess[Any], box: Box) -> None:
     try:
         lifeline.hang_on_to_parent(process_obj.daemon)
         after_fork()
-        _null_input.install()
+        null_input.install()
         kept_error.install()
     finally:
         leave(process_obj, None, box)

@@ -8,12 +8,14 @@ it has threads, or without the C core, it forks children of its own and reports 
 from __future__ import annotations
 
 import _socket
+import errno
 import gc
 import marshal
 import os
+import signal
 import threading
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from polyproc._cleanup.finalizers import run_finalizers
 from polyproc._launch import forkserver_protocol as protocol
@@ -31,6 +33,17 @@ if TYPE_CHECKING:
 
 _TRIES = 3
 _ON_ERROR = ("ignore", "warn", "fail")
+
+
+class Forked(NamedTuple):
+    """A child as its template made it."""
+
+    pid: int
+    pidfd: int
+    status_fd: int  # -1 if the child is ours, else where the template tells how it ended
+    job_fd: int  # where it waits for its job
+    has_main: bool
+    environ: dict[bytes, bytes] | None  # ours, if the template has another
 
 
 class ForkServer:
@@ -123,31 +136,46 @@ class ForkServer:
 
     # -- a start ---------------------------------------------------------------------------------------------------
 
-    def fork(self, fds: list[int]) -> tuple[int, list[int], bool, dict[bytes, bytes] | None]:
-        """Have a child made that holds `fds`.
-
-        Returns:
-            (pid, [pidfd] or [pidfd, status pipe], whether it has our main module, the environment if it differs).
+    def fork(self, fds: list[int]) -> Forked:
+        """Have a child made that holds `fds` and waits for its job.
 
         Raises:
             OSError: what fork said in the template; or no template could be started.
         """
         with self._lock:
             for _ in range(_TRIES):
-                sock = self._ensure_running()
+                # A pipe for each try: if a template died after it had forked, its child must not read the job that
+                # is for another; it reads the end of its own pipe and leaves.
+                read_fd, write_fd = os.pipe()
                 try:
-                    _, has_main = self._read_report(sock)
-                    protocol.send(sock, None, fds)
-                    (pid, number, text), received = protocol.receive(sock)
+                    return self._ask(read_fd, write_fd, fds)
                 except (EOFError, ConnectionError):
+                    os.close(write_fd)
                     log.info("the template (pid %s) died: starting another", self._forkserver_pid)
                     self._drop()
-                    continue
-                if number:
-                    raise OSError(number, text)
-                environ = dict(os.environb)
-                return pid, received, has_main, None if environ == self._environ else environ
+                except BaseException:
+                    os.close(write_fd)
+                    raise
+                finally:
+                    os.close(read_fd)
         raise OSError(f"the fork server's template died {_TRIES} times in a row before it could fork")
+
+    def _ask(self, read_fd: int, write_fd: int, fds: list[int]) -> Forked:
+        sock = self._ensure_running()
+        _, has_main = self._read_report(sock)
+        fds = [read_fd, *fds]
+        protocol.send(sock, len(fds), fds)
+        (pid, number, text, sent), received = protocol.receive(sock)
+        if not number and len(received) < sent:
+            # The kernel drops descriptors for which we have no room. The child has not got its job: nothing has run.
+            close_quietly(*received)
+            _kill_unheard(pid)
+            number, text = errno.EMFILE, os.strerror(errno.EMFILE)
+        if number:
+            raise OSError(number, text)
+        environ = dict(os.environb)
+        pidfd, status_fd = (*received, -1)[:2]
+        return Forked(pid, pidfd, status_fd, write_fd, has_main, None if environ == self._environ else environ)
 
     def _read_report(self, sock: protocol.Socket) -> tuple[list[tuple[str, str]], bool]:
         if self._report is None:
@@ -159,6 +187,14 @@ class ForkServer:
                 if self._on_error == "warn":
                     warnings.warn(f"the fork server could not preload {name!r}:\n{text}", RuntimeWarning, stacklevel=7)
         return self._report
+
+
+def _kill_unheard(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:  # it is the template's child, which reaps it
+        pass
 
 
 def _has_ended(pid: int) -> bool:
@@ -194,22 +230,18 @@ class Popen(ChildHandle):
         pickled, payload = pack(process_obj, self)
         told = capture(process_obj.name)
         told.update(start_method="forkserver", pickled=pickled, payload=payload, hang_on=process_obj.daemon)
-        read_fd, write_fd = os.pipe()
+        self._make_room()
+        forked = forkserver.fork([self._box.fd, *self._fds])
         try:
-            pid, received, has_main, environ = forkserver.fork([read_fd, self._box.fd, *self._fds])
             self._fds.clear()
-            pidfd, *status = received
-            self._status_fd = status[0] if status else -1
-            self._started(pid, pidfd)
-            if not has_main and (main := describe_main()) is not None:
+            self.pid, self.sentinel, self._status_fd = forked.pid, forked.pidfd, forked.status_fd
+            if not forked.has_main and (main := describe_main()) is not None:
                 told["main"] = main
-            if environ is not None:
-                told["environ"] = environ
-            os.close(read_fd)
-            read_fd = -1
-            _hand_over(write_fd, told)
+            if forked.environ is not None:
+                told["environ"] = forked.environ
+            _hand_over(forked.job_fd, told)
         finally:
-            close_quietly(read_fd, write_fd)
+            os.close(forked.job_fd)
 
 
 def _hand_over(fd: int, told: dict[str, Any]) -> None:

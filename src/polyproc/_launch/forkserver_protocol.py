@@ -2,8 +2,8 @@
 
     template -> client   once, when it is ready: (names and tracebacks of preloads that failed, main was imported)
     client -> template   count of descriptors, with the first of them; more packets if there are many
-    template -> client   (pid, 0, "") with the child's pidfd and, if the template is its parent, a status pipe;
-                         or (-1, errno, text)
+    template -> client   (pid, 0, "", count) with that many descriptors: the child's pidfd and, if the template is
+                         its parent, a status pipe; or (-1, errno, text, 0)
     client -> child      over a pipe of their own, once the client knows the pid: length and job
 
 The job is not in the request, so that a start happens exactly once whoever is killed:
@@ -35,7 +35,7 @@ _PACKET_SIZE = 1 << 16
 
 
 def send(sock: Socket, message: Any, fds: list[int]) -> None:
-    """Send a message of plain values with descriptors."""
+    """Send a message of plain values with descriptors, in as many packets as they need."""
     first, rest = fds[:_FDS_IN_A_PACKET], fds[_FDS_IN_A_PACKET:]
     _send_packet(sock, marshal.dumps((len(fds), message)), first)
     while rest:
@@ -49,10 +49,13 @@ def _send_packet(sock: Socket, data: bytes, fds: list[int]) -> None:
 
 
 def receive(sock: Socket) -> tuple[Any, list[int]]:
-    """Receive a message and its descriptors, close-on-exec. Raises EOFError when the other side is gone."""
+    """Receive a message and its descriptors, close-on-exec. Raises EOFError when the other side is gone.
+
+    There are fewer descriptors than were sent when this process has no room for more (EMFILE): the kernel drops them.
+    """
     data, fds = _receive_packet(sock)
     count, message = marshal.loads(data)
-    while len(fds) < count:
+    for _ in range(1, -(-count // _FDS_IN_A_PACKET)):
         fds += _receive_packet(sock)[1]
     return message, fds
 

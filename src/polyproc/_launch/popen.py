@@ -51,8 +51,12 @@ class Popen:
         self._left: tuple[int, bytes] | None = None
         self._output = ""
         self._stack: str | None = None
-        self._box = Box.create()
+        self._box = Box(-1)
+        self._spare_fd = -1
         try:
+            self._box = Box.create()
+            # Room for the sentinel: without it a child could be there that cannot be watched.
+            self._spare_fd = os.dup(self._box.fd)
             for stream in (sys.stdout, sys.stderr):
                 try:
                     stream.flush()
@@ -60,18 +64,33 @@ class Popen:
                     pass
             self._launch(process_obj)
         except OSError as error:
-            self._box.close()
+            self._give_up()
             raise start_failed(error) from None
         except BaseException:
-            self._box.close()
+            self._give_up()
             raise
 
     def _launch(self, process_obj: BaseProcess[Any]) -> None:
         raise NotImplementedError
 
-    def _started(self, pid: int, pidfd: int | None = None) -> None:
+    def _make_room(self) -> None:
+        """Free the number that was kept for the sentinel."""
+        spare, self._spare_fd = self._spare_fd, -1
+        os.close(spare)
+
+    def _give_up(self) -> None:
+        """Give back what a start that failed has taken; a child that cannot be watched is killed."""
+        self._box.close()
+        close_quietly(self._spare_fd, self._status_fd)
+        self._spare_fd = self._status_fd = -1
+        if self.pid > 0 and self.sentinel < 0:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+
+    def _started(self, pid: int) -> None:
         self.pid = pid
-        self.sentinel = open_pidfd(pid) if pidfd is None else pidfd
+        self._make_room()
+        self.sentinel = open_pidfd(pid)
 
     def duplicate_for_child(self, fd: int) -> int:
         """Pass `fd` to the child under the number that is returned: after a fork it has it already."""

@@ -39,6 +39,7 @@ def pack(process_obj: BaseProcess[Any], child: Spawning) -> tuple[bool, bytes]:
     """Return (pickled?, bytes) of the process object for `child`. Raises what pickling raises."""
     main_code.note_names()
     main_policy.by_value = not main_code.is_importable()
+    main_policy.some_late = main_code.has_late_definitions()
     main_policy.late = lambda name: not main_code.offers(name)
     plain = try_marshal(process_obj)
     if plain is not None:

@@ -13,11 +13,13 @@ class MainPolicy:
 
     Attributes:
         by_value: whether nothing of `__main__` can be found by reference in another process.
+        some_late: whether main has functions or classes that were defined after its first start of a child.
         late: says whether a name of main may be missing in a child that imported main without its guard.
     """
 
     def __init__(self) -> None:
         self.by_value = False
+        self.some_late = False
         self.late: Callable[[str], bool] | None = None
 
 

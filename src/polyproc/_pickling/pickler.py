@@ -63,7 +63,7 @@ def dumps(obj: object, protocol: int | None = None) -> bytes:
     Raises:
         Exception: the pickler's own error, with a note that names the attribute at fault.
     """
-    if by_value.main_is_by_value():
+    if by_value.main_policy.by_value or by_value.main_policy.some_late:
         return _dumps_by_value(obj, protocol, None)
     buffer = io.BytesIO()
     try:

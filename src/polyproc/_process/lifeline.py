@@ -30,6 +30,7 @@ class Lifeline:
         self.read_fd = -1
         self.write_fd = -1
         self.inherited_fd = -1
+        self.armed_fd = -1
         self._lock = _thread.allocate_lock()
 
     def open(self) -> int:
@@ -41,7 +42,8 @@ class Lifeline:
 
     def reborn(self) -> None:
         """Let go, in a forked child, of the parent's write end; its read end becomes the inherited one."""
-        close_quietly(self.write_fd, self.inherited_fd)
+        close_quietly(self.write_fd, self.inherited_fd, self.armed_fd)
+        self.armed_fd = -1
         self.inherited_fd, self.read_fd, self.write_fd = self.read_fd, -1, -1
         self._lock = _thread.allocate_lock()
 
@@ -72,6 +74,7 @@ def hang_on(fd: int) -> None:
         _thread.start_new_thread(_watch, (fd,))
         return
     os.close(fd)
+    lifeline.armed_fd = own
     try:
         gone = not os.read(own, 1)
     except BlockingIOError:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     MainDescription = tuple[str, str, bytes]  # kind, name or path, marshalled code
 
+_DEFINED = (type, type(lambda: None))
+
 
 class MainCode:
     """The compiled main of this process, kept for its next children. One instance, `main_code`."""
@@ -81,6 +83,16 @@ class MainCode:
     def is_importable(self) -> bool:
         """Say whether a child imports our main module, so that its functions may be pickled by reference."""
         return self.describe() is not None
+
+    def has_late_definitions(self) -> bool:
+        """Say whether main has got functions or classes since its first start of a child."""
+        if self.names is None:
+            return False
+        scope = vars(sys.modules["__main__"])
+        return any(
+            isinstance(scope[name], _DEFINED) and getattr(scope[name], "__module__", None) == "__main__"
+            for name in scope.keys() - self.names
+        )
 
     def note_names(self) -> None:
         """At the first start: remember which names main had, since a child's import ends there without a guard."""

@@ -1,0 +1,7 @@
+"""A target whose module loads nothing."""
+
+import sys
+
+
+def modules():
+    return " ".join(sys.modules)

@@ -1,0 +1,158 @@
+"""The template: preloads, threads, deaths."""
+
+import os
+import signal
+import sys
+import warnings
+
+import pytest
+from behaviour import targets
+from conftest import eventually, is_running
+
+import polyproc
+from polyproc import _native
+from polyproc._launch.forkserver import ForkServer, forkserver
+
+ctx = polyproc.get_context("forkserver")
+
+
+@pytest.fixture
+def preload():
+    """Set preloads; undo it after the test."""
+    yield polyproc.set_forkserver_preload
+    polyproc.set_forkserver_preload(["__main__"])
+
+
+def result_of(target, *args):
+    process = ctx.Process(target=target, args=args)
+    process.start()
+    return process.result(30)
+
+
+def modules():
+    return " ".join(sys.modules)
+
+
+def native_threads():
+    return len(os.listdir("/proc/self/task"))
+
+
+def test_preloaded_modules_are_there(preload):
+    preload(["colorsys", "behaviour.targets"])
+    assert {"colorsys", "behaviour.targets"} <= set(result_of(modules).split())
+
+
+def test_module_names_must_be_strings(preload):
+    with pytest.raises(TypeError, match="module_names must be a list of strings"):
+        preload([1])
+    with pytest.raises(ValueError, match="on_error must be"):
+        preload(["os"], on_error="shout")
+
+
+def test_failed_preload_warns_fails_or_is_ignored(preload):
+    preload(["no_such_module"], on_error="ignore")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert result_of(targets.echo, 1) == 1
+    forkserver._stop()
+    preload(["no_such_module"], on_error="warn")
+    with pytest.warns(RuntimeWarning, match="could not preload 'no_such_module'"):
+        assert result_of(targets.echo, 2) == 2
+    forkserver._stop()
+    preload(["no_such_module"], on_error="fail")
+    with pytest.raises(ImportError, match="no_such_module"):
+        result_of(targets.echo, 3)
+
+
+def test_template_with_threads_falls_back_to_children_of_its_own(preload, tmp_path, monkeypatch):
+    """A preloaded module keeps a thread: the template may not clone, so it forks and reports."""
+    (tmp_path / "keeps_a_thread.py").write_text(
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(100,), daemon=True).start()\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    preload(["keeps_a_thread"])
+    process = ctx.Process(target=targets.who)
+    process.start()
+    _, pid, _, ppid, parent_pid, _, parent_alive, _ = process.result(30)
+    assert (pid, ppid) == (process.pid, forkserver._forkserver_pid)
+    assert (parent_pid, parent_alive, process.exitcode) == (os.getpid(), True, 0)
+    for target, args, code in ((targets.exit_with, (7,), 7), (targets.kill_self, (9,), -9)):
+        process = ctx.Process(target=target, args=args)
+        process.start()
+        process.join(30)
+        assert process.exitcode == code
+
+
+@pytest.mark.skipif(not _native.native, reason="needs the C core")
+def test_children_are_ours_and_whole():
+    process = ctx.Process(target=targets.who)
+    process.start()
+    assert process.result(30)[3] == os.getpid()
+    assert result_of(_threads_and_children_work) == (True, "from a thread", 5)
+
+
+def _threads_and_children_work():
+    import subprocess
+    import threading
+
+    found = []
+    thread = threading.Thread(target=lambda: found.append("from a thread"))
+    thread.start()
+    thread.join()
+    code = subprocess.run([sys.executable, "-c", "import sys; sys.exit(5)"]).returncode
+    return threading.main_thread().native_id == os.getpid(), found[0], code
+
+
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
+def test_dead_template_is_replaced_and_its_children_go_on(signum):
+    ours, theirs = ctx.Pipe()
+    with ours, theirs:
+        before = ctx.Process(target=targets.recv_and_send, args=(theirs,))
+        before.start()
+        old = forkserver._forkserver_pid
+        os.kill(old, signum)
+        assert result_of(targets.echo, "after") == "after"
+        assert forkserver._forkserver_pid != old
+        ours.send("x")
+        assert ours.recv() == "xx"
+        before.join()
+        assert before.exitcode == 0
+
+
+def test_template_ignores_ctrl_c_and_ends_with_its_client():
+    assert result_of(targets.echo, 1) == 1
+    pid = forkserver._forkserver_pid
+    os.kill(pid, signal.SIGINT)
+    assert result_of(targets.echo, 2) == 2
+    assert forkserver._forkserver_pid == pid
+    forkserver._stop()
+    eventually(lambda: not is_running(pid))
+
+
+def test_forked_child_gets_a_template_of_its_own():
+    assert result_of(targets.echo, 1) == 1
+    process = polyproc.get_context("fork").Process(target=_template_of_my_own)
+    process.start()
+    pid, result = process.result(30)
+    assert result == "mine"
+    assert pid != forkserver._forkserver_pid
+    assert result_of(targets.echo, 2) == 2
+
+
+def _template_of_my_own():
+    return result_and_pid("mine")
+
+
+def result_and_pid(value):
+    result = result_of(targets.echo, value)
+    return forkserver._forkserver_pid, result
+
+
+def test_two_clients_do_not_mix():
+    other = ForkServer()
+    try:
+        other.ensure_running()
+        assert result_of(targets.echo, 1) == 1
+        assert other._forkserver_pid != forkserver._forkserver_pid
+    finally:
+        other._stop()

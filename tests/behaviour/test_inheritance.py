@@ -1,0 +1,113 @@
+"""What a child has of its parent: what was passed, and nothing else."""
+
+import os
+import socket
+import sys
+
+import pytest
+from behaviour import light, targets
+from conftest import eventually
+
+import polyproc
+from polyproc._launch.forkserver import forkserver
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_child_inherits_no_descriptor_but_what_was_passed(method):
+    ctx = polyproc.get_context(method)
+    leaked = os.dup(0)
+    os.set_inheritable(leaked, True)
+    listening = socket.socket()
+    ours, theirs = ctx.Pipe()
+    try:
+        for daemon in (False, True):
+            process = ctx.Process(target=targets.fds, daemon=daemon)
+            process.start()
+            found = process.result(30)
+            assert set(found) >= {0, 1, 2}
+            rest = [name for fd, name in found.items() if fd > 2]
+            boxes = [name for name in rest if "polyproc-box" in name]
+            lifelines = [name for name in rest if name.startswith("pipe:")]
+            assert len(boxes) == 1
+            assert len(lifelines) == daemon
+            assert len(rest) - len(boxes) - len(lifelines) <= 1, rest  # the listing's own
+            assert found[0] == "/dev/null"
+    finally:
+        os.close(leaked)
+        listening.close()
+        ours.close()
+        theirs.close()
+
+
+def test_connections_pass(ctx):
+    ours, theirs = ctx.Pipe()
+    with ours, theirs:
+        process = ctx.Process(target=targets.recv_and_send, args=(theirs,))
+        process.start()
+        ours.send("ab")
+        assert ours.recv() == "abab"
+        process.join()
+
+
+def test_more_connections_than_fit_in_one_message(ctx):
+    pipes = [ctx.Pipe() for _ in range(300)]
+    process = ctx.Process(target=_send_all, args=([theirs for _, theirs in pipes],))
+    process.start()
+    assert [ours.recv() for ours, _ in pipes] == list(range(300))
+    process.join()
+    for ours, theirs in pipes:
+        ours.close()
+        theirs.close()
+
+
+def _send_all(connections):
+    for number, connection in enumerate(connections):
+        connection.send(number)
+
+
+def test_environment_directory_path_and_arguments_are_those_of_now(ctx, tmp_path, monkeypatch):
+    forkserver.ensure_running()
+    monkeypatch.setenv("POLYPROC_TEST", "set after the template was started")
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["program", "argument"])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    process = ctx.Process(target=_surroundings)
+    process.start()
+    env, home, cwd, argv, path = process.result(30)
+    assert (env, home, cwd, argv) == ("set after the template was started", None, str(tmp_path), ["program", "argument"])
+    assert path == str(tmp_path)
+
+
+def _surroundings():
+    return os.environ.get("POLYPROC_TEST"), os.environ.get("HOME"), os.getcwd(), sys.argv, sys.path[0]
+
+
+def test_large_arguments(ctx):
+    data = os.urandom(3 << 20)
+    process = ctx.Process(target=targets.echo, args=(data,))
+    process.start()
+    assert process.result(30) == data
+
+
+def test_child_loads_little_before_user_code():
+    process = polyproc.get_context("spawn").Process(target=light.modules)
+    process.start()
+    loaded = set(process.result(30).split())
+    ours = {name for name in loaded if name.startswith("polyproc")}
+    assert len(ours) <= 30
+    heavy = {"logging", "socket", "subprocess", "tempfile", "signal", "threading", "pickle", "typing", "re", "enum", "asyncio"}
+    assert not loaded & heavy
+
+
+def test_hooks_of_registered_modules_run_in_forked_children_only():
+    from polyproc.util import register_after_fork
+
+    marker = type("Marker", (), {})()
+    called = []
+    register_after_fork(marker, called.append)
+    process = polyproc.get_context("fork").Process(target=lambda: len(called))
+    process.start()
+    assert process.result(30) == 1
+    assert not called
+    eventually(lambda: process not in polyproc.active_children())

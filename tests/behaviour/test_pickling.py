@@ -1,0 +1,81 @@
+"""What cannot be pickled is said in start(), with the attribute's path; what can by value, is."""
+
+import threading
+
+import pytest
+from behaviour import targets
+
+import polyproc
+
+BY_PICKLE = ["spawn", "forkserver"]
+
+
+class Client:
+    def __init__(self):
+        self.options = {"retries": [1, threading.Lock()]}
+
+
+@pytest.mark.parametrize("method", BY_PICKLE)
+def test_error_names_the_attribute_path_and_leaves_the_process_startable(method):
+    client = Client()
+    process = polyproc.get_context(method).Process(target=targets.echo, args=(1, client))
+    with pytest.raises(TypeError, match="cannot pickle '_thread.lock' object") as caught:
+        process.start()
+    assert any("args[1].options['retries'][1]" in note for note in caught.value.__notes__)
+    assert process.pid is None
+    client.options.clear()
+    process._args = (1,)
+    process.start()
+    assert process.result(30) == 1
+
+
+@pytest.mark.parametrize("method", BY_PICKLE)
+def test_keyword_arguments_and_closures_are_named_too(method):
+    lock = threading.Lock()
+    ctx = polyproc.get_context(method)
+    for process, path in (
+        (ctx.Process(target=targets.add, kwargs={"b": lock}), "kwargs['b']"),
+        (ctx.Process(target=lambda: lock), "target.<closure lock>"),
+    ):
+        with pytest.raises(TypeError) as caught:
+            process.start()
+        assert any(path in note for note in caught.value.__notes__), caught.value.__notes__
+
+
+def test_lambdas_closures_and_local_classes_travel(ctx):
+    number = 20
+
+    class Local:
+        def double(self):
+            return number * 2
+
+    def closure(extra):
+        return Local().double() + extra
+
+    for target, args, result in ((lambda x: x + 1, (1,), 2), (closure, (2,), 42), (Local().double, (), 40)):
+        process = ctx.Process(target=target, args=args)
+        process.start()
+        assert process.result(30) == result
+
+
+def test_what_fails_to_unpickle_is_told(ctx, method, capfd):
+    if method == "fork":
+        pytest.skip("nothing is pickled")
+    process = ctx.Process(target=targets.echo, args=(Bomb(),))
+    process.start()
+    process.join(30)
+    assert process.exitcode == 1
+    assert isinstance(process.exception(), ZeroDivisionError)
+    assert "ZeroDivisionError" in capfd.readouterr().err
+
+
+class Bomb:
+    def __reduce__(self):
+        return divmod, (1, 0)
+
+
+def test_authkey_is_not_pickled_but_at_a_start():
+    import pickle
+
+    with pytest.raises(TypeError, match="Pickling an AuthenticationString object is disallowed for security reasons"):
+        pickle.dumps(polyproc.current_process().authkey)

@@ -1,0 +1,109 @@
+"""SIGKILL at every crash point of a start by template, and at random."""
+
+import os
+import random
+import signal
+import threading
+import time
+
+import pytest
+from behaviour import targets
+from conftest import eventually
+
+import polyproc
+from polyproc import _native
+from polyproc._launch.forkserver import forkserver
+from polyproc._launch.stopping import children_of
+
+ctx = polyproc.get_context("forkserver")
+built_with_crash_points = bool(_native.native) and _native.native.core.CRASHPOINTS
+
+
+def appending(path):
+    with open(path, "a") as file:
+        file.write("ran\n")
+
+
+@pytest.mark.skipif(not built_with_crash_points, reason="the C core was built without crash points")
+@pytest.mark.parametrize("point", ["clone.before", "clone.made"])
+def test_start_happens_exactly_once_although_the_template_dies(point, tmp_path, monkeypatch):
+    path = tmp_path / "runs"
+    monkeypatch.setenv("POLYPROC_CRASH", point)
+    forkserver.ensure_running()
+    monkeypatch.delenv("POLYPROC_CRASH")  # the next template lives
+    first = forkserver._forkserver_pid
+    process = ctx.Process(target=appending, args=(str(path),))
+    process.start()
+    process.join(30)
+    assert process.exitcode == 0
+    assert forkserver._forkserver_pid != first
+    assert path.read_text() == "ran\n"
+    _reap_orphans()
+    assert path.read_text() == "ran\n"
+
+
+@pytest.mark.skipif(not built_with_crash_points, reason="the C core was built without crash points")
+def test_template_that_dies_each_time_is_an_error_not_a_loop(monkeypatch):
+    monkeypatch.setenv("POLYPROC_CRASH", "clone.made")
+    process = ctx.Process(target=targets.nothing)
+    with pytest.raises(OSError, match="died 3 times in a row"):
+        process.start()
+    monkeypatch.delenv("POLYPROC_CRASH")
+    _reap_orphans()
+    process.start()
+    process.join(30)
+    assert process.exitcode == 0
+
+
+def _reap_orphans():
+    """Children that were cloned and never told to the client end by themselves; nobody but us can reap them."""
+    known = {forkserver._forkserver_pid, *(p.pid for p in polyproc.active_children())}
+
+    def reaped():
+        for pid in children_of(os.getpid()):
+            if pid not in known:
+                os.waitpid(pid, os.WNOHANG)
+        return set(children_of(os.getpid())) <= known
+
+    eventually(reaped)
+
+
+@pytest.mark.chaos
+def test_random_kills_of_the_template(tmp_path):
+    """Every start either runs its target once or raises; no start is lost, none runs twice."""
+    seed = int(os.environ.get("POLYPROC_SEED", time.time_ns() % 10**6))
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    stop = threading.Event()
+
+    def kill_templates():
+        while not stop.wait(rng.uniform(0.001, 0.05)):
+            pid = forkserver._forkserver_pid
+            if pid is not None:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+
+    killer = threading.Thread(target=kill_templates)
+    killer.start()
+    started = []
+    try:
+        for number in range(60):
+            path = tmp_path / str(number)
+            process = ctx.Process(target=appending, args=(str(path),))
+            try:
+                process.start()
+            except OSError:
+                continue
+            started.append((path, process))
+    finally:
+        stop.set()
+        killer.join()
+    assert started
+    for path, process in started:
+        process.join(30)
+        assert process.exitcode == 0
+        assert path.read_text() == "ran\n"
+    _reap_orphans()
+    assert len(list(tmp_path.iterdir())) == len(started)
