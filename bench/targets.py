@@ -1,0 +1,5 @@
+"""What the measured processes run: nothing."""
+
+
+def nothing() -> None:
+    """Do nothing."""
