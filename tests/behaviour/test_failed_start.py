@@ -57,13 +57,13 @@ def test_no_process_to_be_had(ctx, monkeypatch):
     def refuse(*args, **kwargs):
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
-    def answer_refusal(fds):
+    def answer_refusal(told, fds):
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fork", refuse)
         patch.setattr(os, "posix_spawn", refuse)
-        patch.setattr(forkserver, "fork", answer_refusal)
+        patch.setattr(forkserver, "start", answer_refusal)
         process = ctx.Process(target=targets.nothing)
         with pytest.raises(OSError, match="Resource temporarily unavailable") as caught:
             process.start()

@@ -111,6 +111,7 @@ def test_dead_template_is_replaced_and_its_children_go_on(signum):
         before.start()
         old = forkserver._forkserver_pid
         os.kill(old, signum)
+        eventually(lambda: not is_running(old))
         assert result_of(targets.echo, "after") == "after"
         assert forkserver._forkserver_pid != old
         ours.send("x")

@@ -8,7 +8,7 @@ import time
 
 import pytest
 from behaviour import targets
-from conftest import eventually
+from conftest import eventually, is_running
 
 import polyproc
 from polyproc import _native
@@ -57,7 +57,8 @@ def test_template_that_dies_each_time_is_an_error_not_a_loop(monkeypatch):
 
 def _reap_orphans():
     """Children that were cloned and never told to the client end by themselves; nobody but us can reap them."""
-    known = {forkserver._forkserver_pid, *(p.pid for p in polyproc.active_children())}
+    forkserver._stop()
+    known = {p.pid for p in polyproc.active_children()}
 
     def reaped():
         for pid in children_of(os.getpid()):
@@ -66,6 +67,22 @@ def _reap_orphans():
         return set(children_of(os.getpid())) <= known
 
     eventually(reaped)
+
+
+def test_child_that_waits_for_a_job_may_be_killed():
+    """From the second start on one child waits; when it was killed, another gets the job."""
+    for _ in range(3):
+        process = ctx.Process(target=targets.nothing)
+        process.start()
+        process.join()
+    waiting = [pid for pid in children_of(os.getpid()) if pid != forkserver._forkserver_pid]
+    assert len(waiting) == 1
+    os.kill(waiting[0], signal.SIGKILL)
+    eventually(lambda: not is_running(waiting[0]))
+    process = ctx.Process(target=targets.echo, args=("works",))
+    process.start()
+    assert process.result(30) == "works"
+    assert process.pid != waiting[0]
 
 
 @pytest.mark.chaos

@@ -1,7 +1,7 @@
 """The program of a template: import, then fork on request. Started by `_launch/forkserver.py`; nobody imports it.
 
-    ready report -> loop: receive descriptors -> clone or fork -> answer with the pidfd
-                              child: read the job -> _entry/child_main.live
+    ready report -> loop: receive an order -> clone or fork -> answer with the pidfd
+                              child: wait for the job -> _entry/child_main.live
 
 It has one thread. It ignores SIGINT, since a Ctrl-C is for those who run something. It ends when its client does:
 its socket then reads the end, and if it is busy importing, the lifeline kills it.
@@ -17,18 +17,23 @@ import gc
 import marshal
 import os
 import select
+from _frozen_importlib_external import PathFinder
 
+from polyproc._cleanup.exit_sequence import exit_sequence
 from polyproc._entry.child_main import live
 from polyproc._launch import forkserver_protocol as protocol
+from polyproc._log import log
 from polyproc._native import native
 from polyproc._pickling.inherited import received
 from polyproc._platform.handles import open_pidfd
-from polyproc._platform.posix import close_quietly, read_to_end
-from polyproc._process.bootstrap import after_fork, flush_streams
-from polyproc._process.last_acts import format_exception
+from polyproc._platform.posix import close_quietly
+from polyproc._process.bootstrap import after_fork, flush_streams, run_newborn
+from polyproc._process.family import family
+from polyproc._process.last_acts import flush_files, format_exception
 from polyproc._process.lifeline import hang_on
 from polyproc._process.main_module import import_main
 from polyproc._process.output import keep
+from polyproc._process.payload import unmarshal
 from polyproc._process.preparation import apply
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
@@ -128,12 +133,15 @@ class Template:
         for pidfd, (_, status_fd) in self.reported.items():
             close_quietly(pidfd, status_fd)
         _signal.signal(_signal.SIGINT, _signal.default_int_handler)
-        job_fd, box_fd, *received.fds = fds
-        data = read_to_end(job_fd)
-        os.close(job_fd)
-        if len(data) < 8 or len(data) - 8 != int.from_bytes(data[:8], "little"):
-            os._exit(1)  # the client was killed, or asked another template: this start never happened
-        job: dict[str, Any] = marshal.loads(data[8:])
+        after_fork()
+        _rehearse()
+        channel = _socket.socket(fileno=fds[0])
+        channel.settimeout(None)
+        try:
+            job, (box_fd, *received.fds) = protocol.receive_job(channel)
+        except (EOFError, ConnectionError):
+            os._exit(0)  # the client was killed, or has no more use for this child: it was never a process of anybody
+        channel.close()
         job["box"] = box_fd
         if job["hang_on"]:
             job["lifeline"] = self.lifeline_fd
@@ -144,6 +152,28 @@ class Template:
         else:
             close_quietly(self.client_pidfd)
         return job
+
+
+def _rehearse() -> None:
+    """Go once through a life that does nothing.
+
+    A forked child spends its time in page faults: the first write to each page that it shares with the template. This
+    child waits for its job, so it takes them now and not when the job has come.
+    """
+    before = (family.current, family.children, family.counter, family.start_method, log.sink)
+    log.sink = None
+    process = unmarshal(_NOTHING)
+    apply({})
+    run_newborn(process)
+    flush_files()
+    family.current, family.children, family.counter, family.start_method, log.sink = before
+    exit_sequence.started = exit_sequence.exiting = False
+
+
+# As _process/payload.py packs it: a process without a target.
+_NOTHING = marshal.dumps(
+    ("ForkServerProcess", None, {"_args": (), "_kwargs": {}, "_config": {"authkey": b""}, "_name": "", "_popen": None})
+)
 
 
 def main(job: dict[str, Any]) -> None:
@@ -158,6 +188,7 @@ def main(job: dict[str, Any]) -> None:
     main_description = job.pop("preload_main", None)
     apply(job)
     report = _preload(job["preload"], main_description)
+    PathFinder.find_spec("polyproc_looks_into_every_folder_once")  # each child would list them anew
     _stop_threads()
     flush_streams()
     gc.collect()
@@ -169,7 +200,6 @@ def main(job: dict[str, Any]) -> None:
     child = template.serve()
     if child is None:
         os._exit(0)
-    after_fork()
     if "environ" in child:
         os.environb.clear()
         os.environb.update(child.pop("environ"))

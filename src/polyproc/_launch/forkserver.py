@@ -10,7 +10,6 @@ from __future__ import annotations
 import _socket
 import errno
 import gc
-import marshal
 import os
 import signal
 import threading
@@ -23,7 +22,7 @@ from polyproc._launch.popen import Popen as ChildHandle
 from polyproc._launch.spawn import pack, run_program, write_job
 from polyproc._log import log
 from polyproc._pickling.inherited import SentFd
-from polyproc._platform.posix import close_quietly, write_all
+from polyproc._platform.posix import close_quietly
 from polyproc._process.lifeline import lifeline
 from polyproc._process.main_module import describe_main
 from polyproc._process.preparation import capture
@@ -36,14 +35,19 @@ _ON_ERROR = ("ignore", "warn", "fail")
 
 
 class Forked(NamedTuple):
-    """A child as its template made it."""
+    """A child as its template made it: it waits for its job."""
 
     pid: int
     pidfd: int
     status_fd: int  # -1 if the child is ours, else where the template tells how it ended
-    job_fd: int  # where it waits for its job
-    has_main: bool
-    environ: dict[bytes, bytes] | None  # ours, if the template has another
+    channel: protocol.Socket
+
+    def give_up(self) -> None:
+        """End it: without a job it leaves by itself."""
+        self.channel.close()
+        if self.status_fd < 0:
+            os.waitpid(self.pid, 0)
+        close_quietly(self.pidfd, self.status_fd)
 
 
 class ForkServer:
@@ -57,6 +61,8 @@ class ForkServer:
         self._on_error = "warn"
         self._environ: dict[bytes, bytes] = {}
         self._report: tuple[list[tuple[str, str]], bool] | None = None
+        self._ordered: protocol.Socket | None = None  # our end of the channel of a child that was ordered
+        self._starts = 0
 
     # -- what programs call ----------------------------------------------------------------------------------------
 
@@ -87,9 +93,7 @@ class ForkServer:
                 self._drop()
             else:
                 return self._sock
-        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-        ours_socket = _socket.socket(fileno=ours.detach())
-        ours_socket.settimeout(None)  # whatever socket.setdefaulttimeout says
+        ours, theirs = _socketpair()
         job_fd = -1
         try:
             told = capture("Template")
@@ -99,28 +103,37 @@ class ForkServer:
             if main is not None:
                 told["preload_main"] = main
             job_fd = write_job(told, "forkserver_main")
-            self._environ = dict(os.environb)
+            self._environ = _environ().copy()
             pid = run_program(job_fd, [theirs.fileno(), lifeline.read_fd])
         except BaseException:
-            ours_socket.close()
+            ours.close()
             raise
         finally:
             theirs.close()
             close_quietly(job_fd)
         log.debug("template started, pid %d", pid)
-        self._sock, self._forkserver_pid, self._report = ours_socket, pid, None
-        return ours_socket
+        self._sock, self._forkserver_pid, self._report = ours, pid, None
+        return ours
 
     def _drop(self) -> None:
-        """Let go of a template that has ended, or shall."""
-        if self._sock is not None:
-            self._sock.close()
+        """Let go of a template that has ended, or shall, and of the child that waits."""
+        sock, ordered = self._sock, self._ordered
+        if sock is not None and ordered is not None:
+            try:
+                self._collect(sock).give_up()
+            except (EOFError, OSError):
+                ordered.close()
+        if sock is not None:
+            sock.close()
         if self._forkserver_pid is not None:
             try:
                 os.waitpid(self._forkserver_pid, 0)
             except ChildProcessError:
                 pass
-        self._sock = self._forkserver_pid = self._report = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._sock = self._forkserver_pid = self._report = self._ordered = None
 
     def _stop(self) -> None:
         """End the template and wait for it."""
@@ -130,52 +143,97 @@ class ForkServer:
     def reborn(self) -> None:
         """Let go, in a forked child, of the parent's template: its children would be the parent's."""
         self._lock = threading.Lock()
-        if self._sock is not None:
-            self._sock.close()
-        self._sock = self._forkserver_pid = self._report = None
+        for sock in (self._sock, self._ordered):
+            if sock is not None:
+                sock.close()
+        self._forget()
+        self._starts = 0
 
     # -- a start ---------------------------------------------------------------------------------------------------
 
-    def fork(self, fds: list[int]) -> Forked:
-        """Have a child made that holds `fds` and waits for its job.
+    def start(self, told: dict[str, Any], fds: list[int]) -> Forked:
+        """Give a child its job and `fds`.
 
         Raises:
             OSError: what fork said in the template; or no template could be started.
         """
         with self._lock:
             for _ in range(_TRIES):
-                # A pipe for each try: if a template died after it had forked, its child must not read the job that
-                # is for another; it reads the end of its own pipe and leaves.
-                read_fd, write_fd = os.pipe()
                 try:
-                    return self._ask(read_fd, write_fd, fds)
+                    forked = self._take()
                 except (EOFError, ConnectionError):
-                    os.close(write_fd)
                     log.info("the template (pid %s) died: starting another", self._forkserver_pid)
                     self._drop()
+                    continue
+                try:
+                    protocol.send_job(forked.channel, self._complete(told), fds)
+                except ConnectionError:
+                    forked.give_up()  # it was killed while it waited: it had not got the job
+                    continue
                 except BaseException:
-                    os.close(write_fd)
+                    forked.give_up()
                     raise
-                finally:
-                    os.close(read_fd)
+                forked.channel.close()
+                self._order_next()
+                return forked
         raise OSError(f"the fork server's template died {_TRIES} times in a row before it could fork")
 
-    def _ask(self, read_fd: int, write_fd: int, fds: list[int]) -> Forked:
+    def _take(self) -> Forked:
+        """Return a child that waits for a job."""
         sock = self._ensure_running()
-        _, has_main = self._read_report(sock)
-        fds = [read_fd, *fds]
-        protocol.send(sock, len(fds), fds)
-        (pid, number, text, sent), received = protocol.receive(sock)
+        self._read_report(sock)
+        if self._ordered is None:
+            self._order(sock)
+        return self._collect(sock)
+
+    def _order(self, sock: protocol.Socket) -> None:
+        ours, theirs = _socketpair()
+        try:
+            protocol.send(sock, 1, [theirs.fileno()])
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._ordered = ours
+
+    def _order_next(self) -> None:
+        """Have one child more made, to wait for the next start; a program that starts only one has no use for it."""
+        self._starts += 1
+        if self._starts > 1 and self._sock is not None:
+            try:
+                self._order(self._sock)
+            except OSError:  # no descriptor left, or the template is gone: the next start will see
+                pass
+
+    def _collect(self, sock: protocol.Socket) -> Forked:
+        """Receive what was ordered."""
+        ordered, self._ordered = self._ordered, None
+        assert ordered is not None  # the caller has ordered
+        try:
+            (pid, number, text, sent), received = protocol.receive(sock)
+        except BaseException:
+            ordered.close()
+            raise
         if not number and len(received) < sent:
             # The kernel drops descriptors for which we have no room. The child has not got its job: nothing has run.
             close_quietly(*received)
             _kill_unheard(pid)
             number, text = errno.EMFILE, os.strerror(errno.EMFILE)
         if number:
+            ordered.close()
             raise OSError(number, text)
-        environ = dict(os.environb)
         pidfd, status_fd = (*received, -1)[:2]
-        return Forked(pid, pidfd, status_fd, write_fd, has_main, None if environ == self._environ else environ)
+        return Forked(pid, pidfd, status_fd, ordered)
+
+    def _complete(self, told: dict[str, Any]) -> dict[str, Any]:
+        """Add to a job what this template's children do not have: our main module, our environment of now."""
+        has_main = self._report is not None and self._report[1]
+        if not has_main and (main := describe_main()) is not None:
+            told["main"] = main
+        if _environ() != self._environ:
+            told["environ"] = _environ().copy()
+        return told
 
     def _read_report(self, sock: protocol.Socket) -> tuple[list[tuple[str, str]], bool]:
         if self._report is None:
@@ -187,6 +245,18 @@ class ForkServer:
                 if self._on_error == "warn":
                     warnings.warn(f"the fork server could not preload {name!r}:\n{text}", RuntimeWarning, stacklevel=7)
         return self._report
+
+
+def _environ() -> dict[bytes, bytes]:
+    # os.environb itself decodes and encodes each variable when it is compared or copied: a tenth of a start.
+    return os.environb._data  # type: ignore[attr-defined, no-any-return]
+
+
+def _socketpair() -> tuple[protocol.Socket, protocol.Socket]:
+    pair = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    for sock in pair:
+        sock.settimeout(None)  # whatever socket.setdefaulttimeout says
+    return pair
 
 
 def _kill_unheard(pid: int) -> None:
@@ -231,25 +301,9 @@ class Popen(ChildHandle):
         told = capture(process_obj.name)
         told.update(start_method="forkserver", pickled=pickled, payload=payload, hang_on=process_obj.daemon)
         self._make_room()
-        forked = forkserver.fork([self._box.fd, *self._fds])
-        try:
-            self._fds.clear()
-            self.pid, self.sentinel, self._status_fd = forked.pid, forked.pidfd, forked.status_fd
-            if not forked.has_main and (main := describe_main()) is not None:
-                told["main"] = main
-            if forked.environ is not None:
-                told["environ"] = forked.environ
-            _hand_over(forked.job_fd, told)
-        finally:
-            os.close(forked.job_fd)
-
-
-def _hand_over(fd: int, told: dict[str, Any]) -> None:
-    job = marshal.dumps(told)
-    try:
-        write_all(fd, len(job).to_bytes(8, "little") + job)
-    except BrokenPipeError:
-        pass  # it was killed before it could read: started, and its end is told like any other
+        forked = forkserver.start(told, [self._box.fd, *self._fds])
+        self.pid, self.sentinel, self._status_fd = forked.pid, forked.pidfd, forked.status_fd
+        self._fds.clear()
 
 
 def cleanup_tests() -> None:

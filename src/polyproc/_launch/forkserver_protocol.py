@@ -1,27 +1,34 @@
 """What a client and its template say to each other, over a SOCK_SEQPACKET socketpair that has no name.
 
     template -> client   once, when it is ready: (names and tracebacks of preloads that failed, main was imported)
-    client -> template   count of descriptors, with the first of them; more packets if there are many
+    client -> template   an order: one descriptor, the child's end of a channel of its own
     template -> client   (pid, 0, "", count) with that many descriptors: the child's pidfd and, if the template is
                          its parent, a status pipe; or (-1, errno, text, 0)
-    client -> child      over a pipe of their own, once the client knows the pid: length and job
+    client -> child      over the child's channel: the job, with the black box and the descriptors that are passed
 
-The job is not in the request, so that a start happens exactly once whoever is killed:
+The job is not in the order, so that a start happens exactly once whoever is killed; and so a client can order a
+child before it has a job for it: from the second start on one waits, and a start costs no fork.
 
 | SIGKILL at                                  | left behind                | repair                                   |
 |---------------------------------------------|----------------------------|------------------------------------------|
-| client, after the request                   | a child without a job      | it reads the end of its pipe and exits   |
-| template, before the clone ("clone.before") | no child                   | client starts a template and asks again  |
-| template, after the clone ("clone.made")    | a child without a job      | as the first row; client asks again      |
-| client, in the middle of the job            | a child with half a job    | as the first row                         |
+| client, after the order                     | a child without a job      | it reads the end of its channel and exits|
+| template, before the clone ("clone.before") | no child                   | client starts a template and orders again|
+| template, after the clone ("clone.made")    | a child without a job      | as the first row; client orders again    |
+| a child that waits for a job                | a zombie                   | client reaps it and orders another       |
+
+A job is one packet; a large one stands in an anonymous file, whose descriptor is sent first.
 """
 
 from __future__ import annotations
 
 import _socket
+import errno
 import marshal
+import os
 import sys
 from _socket import CMSG_SPACE, SCM_RIGHTS, SOL_SOCKET
+
+from polyproc._platform.posix import anonymous_file, pread_all, pwrite_all
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
@@ -32,6 +39,35 @@ Socket = _socket.socket
 
 _FDS_IN_A_PACKET = 200  # the kernel's limit is 253 (SCM_MAX_FD)
 _PACKET_SIZE = 1 << 16
+
+
+_INLINE = 1 << 15  # a packet must fit into the socket's buffer
+
+
+def send_job(sock: Socket, told: dict[str, Any], fds: list[int]) -> None:
+    """Send a job to a child that waits. Raises BrokenPipeError or ConnectionResetError if it is gone."""
+    job = marshal.dumps(told)
+    if len(job) <= _INLINE:
+        send(sock, (job, len(fds)), fds)
+        return
+    file = anonymous_file("polyproc-job")
+    try:
+        pwrite_all(file, job, 0)
+        send(sock, (None, len(fds)), [file, *fds])
+    finally:
+        os.close(file)
+
+
+def receive_job(sock: Socket) -> tuple[dict[str, Any], list[int]]:
+    """Receive a job and its descriptors. Raises EOFError when there will be none."""
+    (job, count), fds = receive(sock)
+    if job is None:
+        file = fds.pop(0)
+        job = pread_all(file, os.fstat(file).st_size, 0)
+        os.close(file)
+    if len(fds) < count:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    return marshal.loads(job), fds
 
 
 def send(sock: Socket, message: Any, fds: list[int]) -> None:
