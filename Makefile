@@ -33,12 +33,14 @@ test-portable: $(VENV)/installed
 	POLYPROC_NATIVE=off $(BIN)/python -m pytest tests
 
 test-each:
-	$(PYTHON) tests/test_each.py $(PYTHONS)
+	$(PYTHON) tests/each_python.py $(PYTHONS)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check src tests bench demo setup.py
 	$(BIN)/ruff format --check src tests bench demo setup.py
 	$(BIN)/mypy
+	$(BIN)/mypy bench
+	$(BIN)/mypy demo
 	$(BIN)/lint-imports
 	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md docs src csrc tests bench demo
 	POLYPROC_BUILD=strict $(BIN)/python setup.py --quiet build_ext --build-temp build/strict --build-lib build/strict

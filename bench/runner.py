@@ -17,7 +17,14 @@ from targets import nothing
 
 Contender = Callable[[], float]
 
-GOALS = {"fork": 0.65, "spawn": 0.28, "spawn, spare": 0.06, "forkserver": 0.12, "forkserver, 1 GiB": 0.10, "import": 0.15}
+GOALS = {
+    "fork": 0.65,
+    "spawn": 0.28,
+    "spawn, spare": 0.06,
+    "forkserver": 0.12,
+    "forkserver, 1 GiB": 0.10,
+    "import": 0.15,
+}
 
 
 def start_and_join(context: Any) -> Contender:
@@ -139,7 +146,9 @@ def measure_import(rounds: int) -> bool:
     contenders = {name: program("-c", f"import {module}") for name, module in names.items()}
     times = take_turns({"bare": program("-c", "pass"), **contenders}, rounds)
     bare = times.pop("bare")
-    added = {name: statistics.median(v - b for v, b in zip(values, bare, strict=True)) for name, values in times.items()}
+    added = {
+        name: statistics.median(v - b for v, b in zip(values, bare, strict=True)) for name, values in times.items()
+    }
     print(f"\nimport   (goal {GOALS['import']:.2f})")
     for name, value in added.items():
         ratio = value / added["standard library"]

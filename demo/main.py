@@ -55,7 +55,9 @@ def run_serially(batches: list[list[str]]) -> tuple[float, Measure]:
     return time.perf_counter() - start, total
 
 
-def run_in_processes(mp: Any, method: str, batches: list[list[str]], workers: int, progress: Any) -> tuple[float, Measure]:
+def run_in_processes(
+    mp: Any, method: str, batches: list[list[str]], workers: int, progress: Any
+) -> tuple[float, Measure]:
     """Do it in a pool of processes; return (seconds, result), the start of the workers included."""
     start = time.perf_counter()
     total = Measure()

@@ -76,7 +76,7 @@ def fds():
 
 def write_and_leave(path):
     sys.stdout.write("to stdout")
-    file = open(path, "w")  # noqa: SIM115  (left open: that is the point)
+    file = open(path, "w")
     file.write("unflushed")
     globals()["kept"] = file
 

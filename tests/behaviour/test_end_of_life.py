@@ -6,10 +6,10 @@ import subprocess
 import sys
 
 import pytest
-from behaviour import targets
-from conftest import PROGRAMS, eventually, is_running, open_fds
 
 import polyproc
+from behaviour import targets
+from conftest import PROGRAMS, eventually, is_running, open_fds
 
 
 def start(name, *args):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+
 from behaviour import targets
 from conftest import run_program
 

@@ -6,10 +6,10 @@ import resource
 import sys
 
 import pytest
-from behaviour import targets
-from conftest import open_fds
 
 import polyproc
+from behaviour import targets
+from conftest import open_fds
 from polyproc._launch.forkserver import forkserver
 
 

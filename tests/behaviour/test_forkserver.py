@@ -6,10 +6,10 @@ import sys
 import warnings
 
 import pytest
-from behaviour import targets
-from conftest import eventually, is_running
 
 import polyproc
+from behaviour import targets
+from conftest import eventually, is_running
 from polyproc import _native
 from polyproc._launch.forkserver import ForkServer, forkserver
 

@@ -5,10 +5,10 @@ import socket
 import sys
 
 import pytest
-from behaviour import light, targets
-from conftest import eventually
 
 import polyproc
+from behaviour import light, targets
+from conftest import eventually
 from polyproc._launch.forkserver import forkserver
 
 
@@ -75,7 +75,12 @@ def test_environment_directory_path_and_arguments_are_those_of_now(ctx, tmp_path
     process = ctx.Process(target=_surroundings)
     process.start()
     env, home, cwd, argv, path = process.result(30)
-    assert (env, home, cwd, argv) == ("set after the template was started", None, str(tmp_path), ["program", "argument"])
+    assert (env, home, cwd, argv) == (
+        "set after the template was started",
+        None,
+        str(tmp_path),
+        ["program", "argument"],
+    )
     assert path == str(tmp_path)
 
 
@@ -96,7 +101,19 @@ def test_child_loads_little_before_user_code():
     loaded = set(process.result(30).split())
     ours = {name for name in loaded if name.startswith("polyproc")}
     assert len(ours) <= 30
-    heavy = {"logging", "socket", "subprocess", "tempfile", "signal", "threading", "pickle", "typing", "re", "enum", "asyncio"}
+    heavy = {
+        "logging",
+        "socket",
+        "subprocess",
+        "tempfile",
+        "signal",
+        "threading",
+        "pickle",
+        "typing",
+        "re",
+        "enum",
+        "asyncio",
+    }
     assert not loaded & heavy
 
 

@@ -8,6 +8,7 @@ import time
 import zipfile
 
 import pytest
+
 from conftest import PROGRAMS, run_program
 
 MAINS = (PROGRAMS / "mains.py").read_text()
@@ -111,14 +112,16 @@ def test_no_guard_is_needed_for_a_pool(method):
     assert (done.stdout, done.stderr) == ("[0, 1, 4, 9, 16]\n[0, -1, -2]\n", ""), done.stderr
 
 
-@pytest.mark.parametrize("flags", [["-I"], ["-E", "-s"], ["-O"], ["-OO", "-B"], ["-X", "utf8=1"], ["-W", "error"], ["-bb"]])
+@pytest.mark.parametrize(
+    "flags", [["-I"], ["-E", "-s"], ["-O"], ["-OO", "-B"], ["-X", "utf8=1"], ["-W", "error"], ["-bb"]]
+)
 def test_child_has_the_parents_flags(flags):
-    program = """
-import sys; sys.path[:0] = {path!r}
+    program = f"""
+import sys; sys.path[:0] = {sys.path!r}
 import polyproc
 def flags(): return (tuple(sys.flags), sys.warnoptions, sys._xoptions)
 p = polyproc.get_context("spawn").Process(target=flags); p.start()
 assert p.result(30) == flags(), (p.result(), flags())
-""".format(path=sys.path)
+"""
     done = run(*flags, "-c", program)
     assert done.returncode == 0, done.stderr

@@ -3,9 +3,9 @@
 import threading
 
 import pytest
-from behaviour import targets
 
 import polyproc
+from behaviour import targets
 
 BY_PICKLE = ["spawn", "forkserver"]
 

@@ -6,10 +6,10 @@ import sys
 import threading
 
 import pytest
-from behaviour import targets
-from conftest import eventually
 
 import polyproc
+from behaviour import targets
+from conftest import eventually
 
 
 def test_target_gets_its_arguments_and_ends_with_zero(ctx):

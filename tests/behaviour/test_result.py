@@ -4,12 +4,14 @@ import signal
 import threading
 
 import pytest
-from behaviour import targets
 
 import polyproc
+from behaviour import targets
 
 
-@pytest.mark.parametrize("value", [None, 0, True, 2.5, "text", b"bytes", [1, {"a": (2, {3})}], range(3), 10**40, "x" * 10**6])
+@pytest.mark.parametrize(
+    "value", [None, 0, True, 2.5, "text", b"bytes", [1, {"a": (2, {3})}], range(3), 10**40, "x" * 10**6]
+)
 def test_result_is_what_the_target_returned(ctx, value):
     process = ctx.Process(target=targets.echo, args=(value,))
     process.start()
@@ -77,7 +79,9 @@ def test_death_by_a_fault_comes_with_stack_and_output(ctx, capfd, method):
         assert "before the end" in died.output
 
 
-@pytest.mark.parametrize(("target", "args", "code"), [(targets.exit_with, (0,), 0), (targets.os_exit, (0,), 0), (targets.exit_with, (5,), 5)])
+@pytest.mark.parametrize(
+    ("target", "args", "code"), [(targets.exit_with, (0,), 0), (targets.os_exit, (0,), 0), (targets.exit_with, (5,), 5)]
+)
 def test_end_without_a_result_is_never_taken_for_one(ctx, target, args, code):
     process = ctx.Process(target=target, args=args)
     process.start()

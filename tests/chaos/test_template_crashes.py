@@ -7,10 +7,10 @@ import threading
 import time
 
 import pytest
-from behaviour import targets
-from conftest import eventually, is_running
 
 import polyproc
+from behaviour import targets
+from conftest import eventually, is_running
 from polyproc import _native
 from polyproc._launch.forkserver import forkserver
 from polyproc._launch.stopping import children_of

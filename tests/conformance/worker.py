@@ -21,34 +21,34 @@ class Reporter(unittest.TestResult):
         line = json.dumps({"test": test.id().rpartition(".")[2], "status": status, "detail": detail[-3000:]})
         os.write(self.fd, line.encode() + b"\n")
 
-    def startTest(self, test):  # noqa: N802
+    def startTest(self, test):
         """Say that a test starts: if nothing follows, it hangs."""
         super().startTest(test)
         self.failed_subtest = False
         self.say(test, "started")
 
-    def addSuccess(self, test):  # noqa: N802
+    def addSuccess(self, test):
         """Say so."""
         if not self.failed_subtest:
             self.say(test, "passed")
 
-    def addSubTest(self, test, subtest, err):  # noqa: N802
+    def addSubTest(self, test, subtest, err):
         """Note a failed subtest as the test's failure."""
         if err is not None:
             self.failed_subtest = True
             self.say(test, "failed", self._exc_info_to_string(err, test))
 
-    def addError(self, test, err):  # noqa: N802
+    def addError(self, test, err):
         """Say so."""
         self.say(test, "failed", self._exc_info_to_string(err, test))
 
-    addFailure = addError  # noqa: N815
+    addFailure = addError
 
-    def addSkip(self, test, reason):  # noqa: N802
+    def addSkip(self, test, reason):
         """Say so, with the reason."""
         self.say(test, "skipped", reason)
 
-    def addExpectedFailure(self, test, err):  # noqa: N802
+    def addExpectedFailure(self, test, err):
         """Count it as passed, as unittest does."""
         self.say(test, "passed")
 

@@ -6,7 +6,6 @@ import sys
 import polyproc
 
 
-
 def say(text):
     os.write(1, f"{text}\n".encode())  # in one piece, whatever other processes write
 

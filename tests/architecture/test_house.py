@@ -1,0 +1,129 @@
+"""What the linters do not hold: doors, names, sizes, budgets, and that the pages point at what is there."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import grimp
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PACKAGE = ROOT / "src" / "polyproc"
+FILES = sorted(PACKAGE.rglob("*.py"))
+ROOMS = sorted(p for p in PACKAGE.iterdir() if p.is_dir() and p.name.startswith("_") and p.name != "__pycache__")
+GROUND_WITHOUT_UNDERSCORE = {"__init__", "abc"}
+DOORS = [p for p in PACKAGE.glob("*.py") if not p.name.startswith("_") and p.stem not in GROUND_WITHOUT_UNDERSCORE]
+DOORS += sorted((PACKAGE / "dummy").glob("*.py"))
+
+
+@pytest.mark.parametrize("door", DOORS, ids=lambda p: p.stem)
+def test_door_has_no_code(door):
+    tree = ast.parse(door.read_text())
+    kinds = ast.FunctionDef | ast.ClassDef | ast.If | ast.For | ast.While | ast.Try | ast.With | ast.Lambda
+    assert not [node for node in ast.walk(tree) if isinstance(node, kinds)]
+    assert ast.get_docstring(tree)
+    assert "__all__" in door.read_text()
+    assert len(door.read_text().splitlines()) <= 80
+
+
+def test_file_names_occur_once_among_the_rooms():
+    names = Counter(p.stem for room in ROOMS for p in room.glob("*.py") if p.stem != "__init__")
+    assert [name for name, count in names.items() if count > 1] in ([], ["forkserver"])
+    assert not set(names) & {"util", "utils", "helper", "helpers", "common", "misc", "base", "tools", "impl"}
+
+
+def test_rooms_inits_hold_a_docstring_and_nothing_else():
+    for room in ROOMS:
+        tree = ast.parse((room / "__init__.py").read_text())
+        assert len(tree.body) == 1
+        assert ast.get_docstring(tree)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_sizes(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 400
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno - node.lineno < 60, node.name
+        if isinstance(node, ast.ClassDef):
+            assert node.end_lineno - node.lineno < 320, node.name
+
+
+def test_every_module_can_be_imported_alone():
+    names = [".".join(("polyproc", *p.relative_to(PACKAGE).with_suffix("").parts)) for p in FILES]
+    names = [name.removesuffix(".__init__") for name in names if not name.endswith("._entry.boot")]
+    failed = []
+    for name in names:
+        done = subprocess.run([sys.executable, "-W", "error", "-c", f"import {name}"], capture_output=True, text=True)
+        if done.returncode:
+            failed.append((name, done.stderr))
+    assert not failed
+
+
+def test_nothing_imports_the_root():
+    graph = grimp.build_graph("polyproc", exclude_type_checking_imports=True, cache_dir=None)
+    assert graph.find_modules_that_directly_import("polyproc") == set()
+
+
+def test_standard_librarys_multiprocessing_is_never_imported():
+    program = """
+import sys, polyproc, pkgutil, importlib
+for module in pkgutil.walk_packages(polyproc.__path__, "polyproc."):
+    if not module.name.endswith("_entry.boot"):
+        importlib.import_module(module.name)
+assert not [name for name in sys.modules if name.partition(".")[0] == "multiprocessing"]
+assert "concurrent.futures.process" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_import_polyproc_loads_one_module_of_ours():
+    program = "import sys, polyproc; print(sum(n.startswith('polyproc') for n in sys.modules))"
+    assert subprocess.check_output([sys.executable, "-c", program]) == b"1\n"
+
+
+def test_bundle_is_what_a_child_loads():
+    import polyproc
+    from behaviour import light
+    from polyproc._launch.bundle import CHILD
+
+    process = polyproc.get_context("spawn").Process(target=light.modules)
+    process.start()
+    loaded = {name for name in process.result(30).split() if name.startswith("polyproc")}
+    assert loaded == {name for name in CHILD if name.startswith("polyproc")}
+    assert len(loaded) <= 30
+
+
+def test_docs_where_is_it_table_points_at_files():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    paths = re.findall(r"\| `([^`]+)` \|$", text.partition("## Where is it?")[2], re.MULTILINE)
+    assert len(paths) > 10
+    assert not [path for path in paths if not (ROOT / path).exists()]
+
+
+def test_docs_state_table_names_objects_that_are_there():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    for path, name in re.findall(r"`([_a-z/]+\.py): ([a-z_]+)`", text):
+        assert re.search(rf"^{name}\b.*=", (PACKAGE / path).read_text(), re.MULTILINE), (path, name)
+
+
+def test_readme_and_contributing_name_commands_that_are_there():
+    makefile = (ROOT / "Makefile").read_text()
+    for page in ("README.md", "CONTRIBUTING.md"):
+        for command in re.findall(r"`make ([a-z-]+)`", (ROOT / page).read_text()):
+            assert re.search(rf"^{command}:", makefile, re.MULTILINE), command
+
+
+def test_names_signatures_are_the_standard_librarys():
+    """In a process of its own, so that this one keeps free of multiprocessing."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "conformance" / "names.py")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
