@@ -16,7 +16,7 @@ def run(python):
     if not Path(executable).exists():
         subprocess.check_call([python, "-m", "venv", str(environment)])
     pip = [executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.check_call([*pip, "setuptools", "wheel"])
+    subprocess.check_call([*pip, "--upgrade", "setuptools", "wheel"])
     env = {**os.environ, "POLYPROC_CRASHPOINTS": "1", "POLYPROC_NATIVE": "require"}
     env.pop("PYTHONDONTWRITEBYTECODE", None)
     install = [*pip, "--no-build-isolation", "--force-reinstall", "--no-deps", str(ROOT)]

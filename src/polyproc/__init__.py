@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from polyproc._errors import BufferTooShort as BufferTooShort
     from polyproc._errors import ProcessDied as ProcessDied
     from polyproc._errors import ProcessError as ProcessError
+    from polyproc._errors import RemoteError as RemoteError
     from polyproc._errors import TimeoutError as TimeoutError
     from polyproc._native import native as native
-    from polyproc._process.process import Process as Process
+    from polyproc._process.kinds import Process as Process
+    from polyproc._process.parent import parent_process as parent_process
     from polyproc._process.process import active_children as active_children
     from polyproc._process.process import current_process as current_process
-    from polyproc._process.process import parent_process as parent_process
 
     _default: _DefaultContext
     Barrier = _default.Barrier
@@ -51,6 +52,7 @@ __version__ = "0.1.0"
 
 # name -> (module, attribute): what is not bound to a start method.
 _HOMES = {
+    "RemoteError": ("polyproc._errors", "RemoteError"),
     "native": ("polyproc._native", "native"),
 }
 

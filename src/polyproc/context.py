@@ -9,10 +9,10 @@ from polyproc._errors import AuthenticationError as AuthenticationError
 from polyproc._errors import BufferTooShort as BufferTooShort
 from polyproc._errors import ProcessError as ProcessError
 from polyproc._errors import TimeoutError as TimeoutError
-from polyproc._process.process import ForkProcess as ForkProcess
-from polyproc._process.process import ForkServerProcess as ForkServerProcess
-from polyproc._process.process import Process as Process
-from polyproc._process.process import SpawnProcess as SpawnProcess
+from polyproc._process.kinds import ForkProcess as ForkProcess
+from polyproc._process.kinds import ForkServerProcess as ForkServerProcess
+from polyproc._process.kinds import Process as Process
+from polyproc._process.kinds import SpawnProcess as SpawnProcess
 
 # Kept for programs that reach inside multiprocessing.
 from polyproc._context.default import default_context as _default_context

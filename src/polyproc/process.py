@@ -3,11 +3,11 @@
 from polyproc._process.process import BaseProcess as BaseProcess
 from polyproc._process.process import active_children as active_children
 from polyproc._process.process import current_process as current_process
-from polyproc._process.process import parent_process as parent_process
+from polyproc._process.parent import parent_process as parent_process
 
 # Kept for programs that reach inside multiprocessing.
 from polyproc._process.process import AuthenticationString as AuthenticationString
-from polyproc._process.process import _dangling as _dangling
+from polyproc._process.dangling import dangling as _dangling
 from polyproc._process.process import reap as _cleanup
 
 __all__ = ["BaseProcess", "active_children", "current_process", "parent_process"]

@@ -54,7 +54,7 @@ class Python:
             subprocess.check_call([executable, "-m", "venv", str(self.environment)])
         env = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
         pip = [self.python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-        subprocess.check_call([*pip, "setuptools", "wheel", "cloudpickle"], env=env)
+        subprocess.check_call([*pip, "--upgrade", "setuptools", "wheel", "cloudpickle"], env=env)
         install = [*pip, "--no-build-isolation", "--no-deps", "--force-reinstall", str(ROOT)]
         subprocess.check_call(install, env=env)
         out = subprocess.check_output([self.python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from polyproc import _errors
 from polyproc._context import factories
 from polyproc._platform.interpreter import interpreter
-from polyproc._process import process
+from polyproc._process import parent, process
 from polyproc._process.process import BaseProcess
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class BaseContext:
     _contexts: ClassVar[dict[str, BaseContext]] = {}
 
     current_process = staticmethod(process.current_process)
-    parent_process = staticmethod(process.parent_process)
+    parent_process = staticmethod(parent.parent_process)
     active_children = staticmethod(process.active_children)
 
     def launcher(self) -> Launcher:

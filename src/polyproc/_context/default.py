@@ -10,7 +10,7 @@ from polyproc._context.context import BaseContext
 from polyproc._context.start_methods import contexts
 from polyproc._platform.posix import start_methods
 from polyproc._process.family import family
-from polyproc._process.process import Process
+from polyproc._process.kinds import Process
 
 if TYPE_CHECKING:
     from polyproc._process.process import BaseProcess

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from polyproc._context import factories
 from polyproc._context.context import BaseContext
 from polyproc._platform.posix import start_methods
-from polyproc._process.process import ForkProcess, ForkServerProcess, SpawnProcess
+from polyproc._process.kinds import ForkProcess, ForkServerProcess, SpawnProcess
 
 if TYPE_CHECKING:
     from polyproc._context.factories import Launcher

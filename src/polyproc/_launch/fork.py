@@ -102,6 +102,8 @@ _thread_warning = _ThreadWarning()
 
 
 def _warn_of_threads() -> None:
+    if threading.current_thread().name.startswith("polyproc"):
+        return  # a pool replaces a worker: not its user's doing
     names = frozenset(t.name for t in threading.enumerate() if t is not threading.current_thread())
     fresh = {name for name in names if not name.startswith("polyproc")} - _thread_warning.told
     if fresh:

@@ -118,8 +118,7 @@ class Crew:
         finally:
             theirs.close()
         self.processes.append(process)
-        self.channels[process] = ours
-        self.ledger.join(process)
+        self.channels[process] = ours  # tasks come when it says that it is ready
 
     # -- the thread ------------------------------------------------------------------------------------------------
 
@@ -186,6 +185,8 @@ class Crew:
         kind, job, index, success = pickle.load(stream)
         if kind == READY:
             self._failed_starts = 0
+            with self.lock:
+                self.ledger.join(process)
             return True
         try:
             value = pickle.load(stream)

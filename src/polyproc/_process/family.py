@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from polyproc._process.process import BaseProcess, ParentProcess
+    from polyproc._process.parent import ParentProcess
+    from polyproc._process.process import BaseProcess
 
 
 class Family:

@@ -10,7 +10,7 @@ import marshal
 import sys
 
 from polyproc._lazy import load
-from polyproc._process import process as process_module
+from polyproc._process import kinds
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _LIMIT = 1000
 def try_marshal(process: BaseProcess[Any]) -> bytes | None:
     """Return the process object as marshalled state, or None if only pickle does it justice."""
     cls = type(process)
-    if cls.__name__ not in _CLASSES or cls is not getattr(process_module, cls.__name__, None):
+    if cls.__name__ not in _CLASSES or cls is not getattr(kinds, cls.__name__, None):
         return None
     state = process.__dict__.copy()
     target = state.pop("_target")
@@ -68,7 +68,7 @@ def _is_plain(value: object, left: list[int]) -> bool:
 def unmarshal(data: bytes) -> BaseProcess[Any]:
     """Make, in the child, the process object that `try_marshal` described."""
     class_name, named, state = marshal.loads(data)
-    cls = getattr(process_module, class_name)
+    cls = getattr(kinds, class_name)
     process: BaseProcess[Any] = cls.__new__(cls)
     process.__dict__.update(state)
     process.authkey = process.authkey

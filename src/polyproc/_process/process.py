@@ -14,11 +14,12 @@ from polyproc._errors import TimeoutError as PolyprocTimeoutError
 from polyproc._lazy import load, loaded
 from polyproc._log import log
 from polyproc._process.bootstrap import MainReached, run_newborn
+from polyproc._process.dangling import dangling
 from polyproc._process.family import family
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any, ClassVar, Generic, TypeVar
 
     from polyproc.abc import ChildHandle
@@ -33,32 +34,6 @@ else:
     class _Generic:
         def __class_getitem__(cls, item: object) -> type:
             return cls
-
-
-class Dangling:
-    """The process objects that are still referenced: a WeakSet, made when the first one is.
-
-    CPython's test harness reads it; a child that starts nobody does not load what a WeakSet needs.
-    """
-
-    def __init__(self) -> None:
-        self._set: Any = None
-
-    def add(self, process: BaseProcess[Any]) -> None:
-        """Note a process object, without keeping it alive."""
-        if self._set is None:
-            self._set = load("_weakrefset", "WeakSet")()  # type: ignore[operator]
-        self._set.add(process)
-
-    def copy(self) -> set[BaseProcess[Any]]:
-        """Return those that live."""
-        return set(self)
-
-    def __iter__(self) -> Iterator[BaseProcess[Any]]:
-        return iter(list(self._set or ()))
-
-
-_dangling = Dangling()
 
 
 class AuthenticationString(bytes):
@@ -105,7 +80,7 @@ class BaseProcess(_Generic[T]):
         self._name: str = name or type(self).__name__ + "-" + ":".join(str(i) for i in self._identity)
         if daemon is not None:
             self.daemon = daemon
-        _dangling.add(self)
+        dangling.add(self)
 
     @staticmethod
     def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:
@@ -345,111 +320,6 @@ def _exit_name(exitcode: int) -> str:
     return str(exitcode)
 
 
-class Process(BaseProcess[T]):
-    """A process started by the default start method."""
-
-    @staticmethod
-    def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:
-        return launchers[None](process_obj)
-
-
-class ForkProcess(BaseProcess[T]):
-    """A process started by fork."""
-
-    _start_method = "fork"
-
-    @staticmethod
-    def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:
-        return launchers["fork"](process_obj)
-
-
-class SpawnProcess(BaseProcess[T]):
-    """A process started as a fresh interpreter."""
-
-    _start_method = "spawn"
-
-    @staticmethod
-    def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:
-        return launchers["spawn"](process_obj)
-
-
-class ForkServerProcess(BaseProcess[T]):
-    """A process started by the fork server."""
-
-    _start_method = "forkserver"
-
-    @staticmethod
-    def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:
-        return launchers["forkserver"](process_obj)
-
-
-class Launchers(dict[str | None, "Callable[[BaseProcess[Any]], ChildHandle]"]):
-    """How each start method launches, found when first needed; None stands for the default method.
-
-    The launchers stand above this room, and most children never start one: this is the one call that goes up.
-    """
-
-    def __missing__(self, method: str | None) -> Callable[[BaseProcess[Any]], ChildHandle]:
-        launcher: Callable[[BaseProcess[Any]], ChildHandle] = load("polyproc._context.default", "launcher")(method)  # type: ignore[operator]
-        if method is not None:
-            self[method] = launcher
-        return launcher
-
-
-launchers = Launchers()
-
-
-class ParentProcess(BaseProcess["Any"]):
-    """The process that started this one: it can be watched and waited for, not signalled."""
-
-    def __init__(self, name: str, pid: int, sentinel: int | None) -> None:
-        self._identity = ()
-        self._name = name
-        self._pid = pid
-        self._parent_pid = None
-        self._popen = None
-        self._closed = False
-        self._config = {}
-        self._watched = sentinel
-
-    def is_alive(self) -> bool:
-        """Say whether the parent runs."""
-        return not self._ready(0)
-
-    def join(self, timeout: float | None = None) -> None:
-        """Wait until the parent has ended, at most `timeout` seconds."""
-        self._ready(timeout)
-
-    def _ready(self, timeout: float | None) -> bool:
-        return bool(load("polyproc._platform.handles", "ready")([self.sentinel], timeout))  # type: ignore[operator]
-
-    @property
-    def sentinel(self) -> int:
-        """A descriptor that becomes readable when the parent has ended."""
-        if self._watched is None:
-            # A pidfd of our parent, as long as it is our parent: else its number may be another's by now.
-            fd: int = load("polyproc._platform.handles", "open_pidfd")(self._pid)  # type: ignore[operator]
-            if fd >= 0 and os.getppid() != self._pid:
-                os.close(fd)
-                fd = -1
-            self._watched = fd if fd >= 0 else _ended_sentinel()
-        return self._watched
-
-    @property
-    def ident(self) -> int | None:
-        """The process id."""
-        return self._pid
-
-    pid = ident
-
-
-def _ended_sentinel() -> int:
-    """Return a descriptor that is readable at once, for a parent that was gone before anybody asked."""
-    read_fd, write_fd = os.pipe()
-    os.close(write_fd)
-    return read_fd
-
-
 class MainProcess(BaseProcess["Any"]):
     """The process that nobody of ours started."""
 
@@ -471,13 +341,6 @@ family.current = MainProcess()
 def current_process() -> BaseProcess[Any]:
     """Return the object of the process that calls."""
     return family.current
-
-
-def parent_process() -> ParentProcess | None:
-    """Return the object of the parent, None in a main process."""
-    if family.parent is None and family.parent_facts is not None:
-        family.parent = ParentProcess(*family.parent_facts)
-    return family.parent
 
 
 def active_children() -> list[BaseProcess[Any]]:

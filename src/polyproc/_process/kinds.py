@@ -1,0 +1,67 @@
+"""The Process classes: one for each start method, and the one that takes the default."""
+
+from __future__ import annotations
+
+from polyproc._lazy import load
+from polyproc._process.process import BaseProcess, T
+
+TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from polyproc.abc import ChildHandle
+
+
+class Process(BaseProcess[T]):
+    """A process started by the default start method."""
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:
+        return launchers[None](process_obj)
+
+
+class ForkProcess(BaseProcess[T]):
+    """A process started by fork."""
+
+    _start_method = "fork"
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:
+        return launchers["fork"](process_obj)
+
+
+class SpawnProcess(BaseProcess[T]):
+    """A process started as a fresh interpreter."""
+
+    _start_method = "spawn"
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:
+        return launchers["spawn"](process_obj)
+
+
+class ForkServerProcess(BaseProcess[T]):
+    """A process started by the fork server."""
+
+    _start_method = "forkserver"
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:
+        return launchers["forkserver"](process_obj)
+
+
+class Launchers(dict[str | None, "Callable[[BaseProcess[Any]], ChildHandle]"]):
+    """How each start method launches, found when first needed; None stands for the default method.
+
+    The launchers stand above this room, and most children never start one: this is the one call that goes up.
+    """
+
+    def __missing__(self, method: str | None) -> Callable[[BaseProcess[Any]], ChildHandle]:
+        launcher: Callable[[BaseProcess[Any]], ChildHandle] = load("polyproc._context.default", "launcher")(method)  # type: ignore[operator]
+        if method is not None:
+            self[method] = launcher
+        return launcher
+
+
+launchers = Launchers()

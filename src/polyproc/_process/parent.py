@@ -1,0 +1,68 @@
+"""The process that started this one, as an object: loaded by who asks for it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from polyproc._platform.handles import open_pidfd, ready
+from polyproc._process.family import family
+from polyproc._process.process import BaseProcess
+
+
+class ParentProcess(BaseProcess[Any]):
+    """The process that started this one: it can be watched and waited for, not signalled."""
+
+    def __init__(self, name: str, pid: int, sentinel: int | None) -> None:
+        self._identity = ()
+        self._name = name
+        self._pid = pid
+        self._parent_pid = None
+        self._popen = None
+        self._closed = False
+        self._config = {}
+        self._watched = sentinel
+
+    def is_alive(self) -> bool:
+        """Say whether the parent runs."""
+        return not self._ready(0)
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until the parent has ended, at most `timeout` seconds."""
+        self._ready(timeout)
+
+    def _ready(self, timeout: float | None) -> bool:
+        return bool(ready([self.sentinel], timeout))
+
+    @property
+    def sentinel(self) -> int:
+        """A descriptor that becomes readable when the parent has ended."""
+        if self._watched is None:
+            # A pidfd of our parent, as long as it is our parent: else its number may be another's by now.
+            fd = open_pidfd(self._pid)
+            if fd >= 0 and os.getppid() != self._pid:
+                os.close(fd)
+                fd = -1
+            self._watched = fd if fd >= 0 else _ended_sentinel()
+        return self._watched
+
+    @property
+    def ident(self) -> int | None:
+        """The process id."""
+        return self._pid
+
+    pid = ident
+
+
+def _ended_sentinel() -> int:
+    """Return a descriptor that is readable at once, for a parent that was gone before anybody asked."""
+    read_fd, write_fd = os.pipe()
+    os.close(write_fd)
+    return read_fd
+
+
+def parent_process() -> ParentProcess | None:
+    """Return the object of the parent, None in a main process."""
+    if family.parent is None and family.parent_facts is not None:
+        family.parent = ParentProcess(*family.parent_facts)
+    return family.parent
