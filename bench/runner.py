@@ -129,6 +129,23 @@ def measure_start(case: str, method: str, rounds: int) -> bool:
     return show(case, times, times["standard library"])
 
 
+def measure_spare(rounds: int) -> bool:
+    """Measure spawn with a spare that has had time to get ready, as between starts that are not back to back."""
+    import multiprocessing
+
+    import polyproc
+
+    spared = start_and_join(polyproc.get_context("spawn", preload=[]))
+
+    def rested() -> float:
+        time.sleep(0.1)
+        return spared()
+
+    found = {"standard library": start_and_join(multiprocessing.get_context("spawn")), "polyproc": rested}
+    times = take_turns(found, rounds)
+    return show("spawn, spare", times, times["standard library"])
+
+
 def measure_big_parent(rounds: int) -> bool:
     """Measure the fork server with a parent that holds 1 GiB, touched."""
     ballast = bytearray(1 << 30)
@@ -170,6 +187,7 @@ def main() -> int:
         "import": lambda: measure_import(options.rounds),
         "fork": lambda: measure_start("fork", "fork", options.rounds * 3),
         "spawn": lambda: measure_start("spawn", "spawn", options.rounds),
+        "spawn, spare": lambda: measure_spare(options.rounds),
         "forkserver": lambda: measure_start("forkserver", "forkserver", options.rounds * 2),
         "forkserver, 1 GiB": lambda: measure_big_parent(options.rounds),
     }

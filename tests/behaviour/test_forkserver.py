@@ -12,6 +12,7 @@ from behaviour import targets
 from conftest import eventually, is_running
 from polyproc import _native
 from polyproc._launch.forkserver import ForkServer, forkserver
+from polyproc._launch.stopping import children_of
 
 ctx = polyproc.get_context("forkserver")
 
@@ -120,11 +121,14 @@ def test_dead_template_is_replaced_and_its_children_go_on(signum):
         assert before.exitcode == 0
 
 
-def test_template_ignores_ctrl_c_and_ends_with_its_client():
-    assert result_of(targets.echo, 1) == 1
+def test_template_ignores_ctrl_c_and_ends_with_its_client(capfd):
+    for number in range(3):
+        assert result_of(targets.echo, number) == number
     pid = forkserver._forkserver_pid
-    os.kill(pid, signal.SIGINT)
+    for process in (pid, *children_of(os.getpid())):  # the one that waits for a job, too
+        os.kill(process, signal.SIGINT)
     assert result_of(targets.echo, 2) == 2
+    assert not capfd.readouterr().err
     assert forkserver._forkserver_pid == pid
     forkserver._stop()
     eventually(lambda: not is_running(pid))

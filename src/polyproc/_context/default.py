@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from polyproc._context.context import BaseContext
@@ -30,10 +30,13 @@ class DefaultContext(BaseContext):
     def _actual_context(self, context: BaseContext | None) -> None:
         family.start_method = None if context is None else context._name
 
-    def get_context(self, method: str | None = None) -> BaseContext:
-        """Return the context of a start method; without a name, the one that is in use, which is thereby chosen."""
-        if method is not None:
-            return super().get_context(method)
+    def get_context(self, method: str | None = None, *, preload: Sequence[str] | None = None) -> BaseContext:
+        """Return the context of a start method; without a name, the one that is in use, which is thereby chosen.
+
+        `preload`, for spawn, opts into a warm spare: see BaseContext.get_context.
+        """
+        if method is not None or preload is not None:
+            return super().get_context(method, preload=preload)
         if family.start_method is None:
             family.start_method = start_methods()[0]
         return contexts[family.start_method]

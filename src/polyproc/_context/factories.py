@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from polyproc._lazy import load
 from polyproc._process.bootstrap import MainReached
 from polyproc._process.family import family
+from polyproc._process.kinds import spared
 
 if TYPE_CHECKING:
     import logging
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from polyproc._connection.connection import Connection
+    from polyproc._context.context import BaseContext
     from polyproc._launch.forkserver import ForkServer
     from polyproc._pool.pool import Pool
     from polyproc._process.process import BaseProcess
@@ -108,3 +110,12 @@ def pool(
     from polyproc._pool.pool import Pool
 
     return Pool(processes, initializer, initargs, maxtasksperchild, context)
+
+
+def spares(context: BaseContext, modules: list[str]) -> BaseContext:
+    """Return a copy of the spawn context with processes that are started from spares."""
+    from polyproc._launch.spare import Spares
+
+    made = type(context)()
+    made.Process = spared(Spares(modules))  # type: ignore[misc]  # the class of this one context
+    return made

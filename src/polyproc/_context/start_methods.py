@@ -34,6 +34,10 @@ class SpawnContext(BaseContext):
         """Return what starts a process object."""
         return factories.spawn_popen()
 
+    def with_spares(self, modules: list[str]) -> BaseContext:
+        """Return a spawn context whose next child is started ahead."""
+        return factories.spares(self, modules)
+
 
 class ForkServerContext(BaseContext):
     """Processes are copies of a template."""

@@ -50,6 +50,7 @@ class Template:
         self.lifeline_fd: int = job["lifeline"]
         self.client_pid: int = job["client"]
         self.client_pidfd = open_pidfd(self.client_pid)
+        self.comm = _rename(job["comm"])
         self.reported: dict[int, tuple[int, int]] = {}  # pidfd -> (pid, status pipe)
 
     def serve(self) -> dict[str, Any] | None:
@@ -132,7 +133,6 @@ class Template:
         close_quietly(*status_fds)
         for pidfd, (_, status_fd) in self.reported.items():
             close_quietly(pidfd, status_fd)
-        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
         after_fork()
         _rehearse()
         channel = _socket.socket(fileno=fds[0])
@@ -142,6 +142,8 @@ class Template:
         except (EOFError, ConnectionError):
             os._exit(0)  # the client was killed, or has no more use for this child: it was never a process of anybody
         channel.close()
+        _signal.signal(_signal.SIGINT, _signal.default_int_handler)  # until now a Ctrl-C was not for it
+        _rename(self.comm)
         job["box"] = box_fd
         if job["hang_on"]:
             job["lifeline"] = self.lifeline_fd
@@ -152,6 +154,20 @@ class Template:
         else:
             close_quietly(self.client_pidfd)
         return job
+
+
+def _rename(name: str) -> str:
+    """Set this process's name, as ps shows it; return the one before. A template's child bears its template's name
+    until it has a job: see forkserver._reap_unborn.
+    """
+    try:
+        fd = os.open("/proc/self/comm", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:  # no /proc
+        return name
+    before = os.read(fd, 64).rstrip(b"\n")
+    os.write(fd, name.encode())
+    os.close(fd)
+    return before.decode(errors="replace")
 
 
 def _rehearse() -> None:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import _socket
 import errno
 import gc
+import itertools
 import os
 import signal
 import threading
+import time
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +22,7 @@ from polyproc._cleanup.finalizers import run_finalizers
 from polyproc._launch import forkserver_protocol as protocol
 from polyproc._launch.popen import Popen as ChildHandle
 from polyproc._launch.spawn import pack, run_program, write_job
+from polyproc._launch.stopping import children_of
 from polyproc._log import log
 from polyproc._pickling.inherited import SentFd
 from polyproc._platform.posix import close_quietly
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from polyproc._process.process import BaseProcess
 
 _TRIES = 3
+_UNBORN_GRACE = 1.0
+_numbers = itertools.count()
 _ON_ERROR = ("ignore", "warn", "fail")
 
 
@@ -63,6 +68,7 @@ class ForkServer:
         self._report: tuple[list[tuple[str, str]], bool] | None = None
         self._ordered: protocol.Socket | None = None  # our end of the channel of a child that was ordered
         self._starts = 0
+        self._comm = ""
 
     # -- what programs call ----------------------------------------------------------------------------------------
 
@@ -93,11 +99,12 @@ class ForkServer:
                 self._drop()
             else:
                 return self._sock
-        ours, theirs = _socketpair()
+        ours, theirs = socketpair()
         job_fd = -1
         try:
             told = capture("Template")
             told.update(socket=theirs.fileno(), lifeline=lifeline.open(), client=os.getpid())
+            self._comm = told["comm"] = f"pp-template-{next(_numbers) % 1000}"
             told["preload"] = [name for name in self._preload if name != "__main__"]
             main = describe_main() if "__main__" in self._preload else None
             if main is not None:
@@ -130,6 +137,7 @@ class ForkServer:
                 os.waitpid(self._forkserver_pid, 0)
             except ChildProcessError:
                 pass
+            _reap_unborn(self._comm)
         self._forget()
 
     def _forget(self) -> None:
@@ -187,7 +195,7 @@ class ForkServer:
         return self._collect(sock)
 
     def _order(self, sock: protocol.Socket) -> None:
-        ours, theirs = _socketpair()
+        ours, theirs = socketpair()
         try:
             protocol.send(sock, 1, [theirs.fileno()])
         except BaseException:
@@ -252,7 +260,8 @@ def _environ() -> dict[bytes, bytes]:
     return os.environb._data  # type: ignore[attr-defined, no-any-return]
 
 
-def _socketpair() -> tuple[protocol.Socket, protocol.Socket]:
+def socketpair() -> tuple[protocol.Socket, protocol.Socket]:
+    """Return two connected sockets that carry whole messages."""
     pair = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     for sock in pair:
         sock.settimeout(None)  # whatever socket.setdefaulttimeout says
@@ -265,6 +274,30 @@ def _kill_unheard(pid: int) -> None:
         os.waitpid(pid, 0)
     except ChildProcessError:  # it is the template's child, which reaps it
         pass
+
+
+def _reap_unborn(comm: str) -> None:
+    """Reap a child that a template made for us and died before it could tell.
+
+    It bears its template's name until it has a job, and leaves as soon as it sees that it will not get one.
+    """
+    deadline = time.monotonic() + _UNBORN_GRACE
+    for pid in children_of(os.getpid()):
+        while _comm_of(pid) == comm and time.monotonic() < deadline:
+            try:
+                if os.waitpid(pid, os.WNOHANG)[0] == pid:
+                    break
+            except ChildProcessError:  # reaped by somebody else
+                break
+            time.sleep(0.001)
+
+
+def _comm_of(pid: int) -> str | None:
+    try:
+        with open(f"/proc/{pid}/comm") as file:
+            return file.read().rstrip("\n")
+    except OSError:
+        return None
 
 
 def _has_ended(pid: int) -> bool:

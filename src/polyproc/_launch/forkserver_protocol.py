@@ -13,7 +13,7 @@ child before it has a job for it: from the second start on one waits, and a star
 |---------------------------------------------|----------------------------|------------------------------------------|
 | client, after the order                     | a child without a job      | it reads the end of its channel and exits|
 | template, before the clone ("clone.before") | no child                   | client starts a template and orders again|
-| template, after the clone ("clone.made")    | a child without a job      | as the first row; client orders again    |
+| template, after the clone ("clone.made")    | a child without a job      | as the first row; client reaps it       |
 | a child that waits for a job                | a zombie                   | client reaps it and orders another       |
 
 A job is one packet; a large one stands in an anonymous file, whose descriptor is sent first.

@@ -65,3 +65,22 @@ class Launchers(dict[str | None, "Callable[[BaseProcess[Any]], ChildHandle]"]):
 
 
 launchers = Launchers()
+
+
+def spared(spares: Any) -> type[SpawnProcess[Any]]:
+    """Return a SpawnProcess class that starts from the spares of one context; in the child it is a SpawnProcess."""
+
+    class SparedProcess(SpawnProcess):  # type: ignore[type-arg]
+        _spares = spares
+
+        @staticmethod
+        def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:
+            return spares.launch(process_obj)  # type: ignore[no-any-return]
+
+        def __reduce_ex__(self, protocol: Any) -> Any:
+            if type(self) is not SparedProcess:
+                return super().__reduce_ex__(protocol)
+            return SpawnProcess.__new__, (SpawnProcess,), self.__dict__.copy()
+
+    SparedProcess.__name__ = SparedProcess.__qualname__ = "SpawnProcess"
+    return SparedProcess

@@ -26,7 +26,7 @@ _LIMIT = 1000
 def try_marshal(process: BaseProcess[Any]) -> bytes | None:
     """Return the process object as marshalled state, or None if only pickle does it justice."""
     cls = type(process)
-    if cls.__name__ not in _CLASSES or cls is not getattr(kinds, cls.__name__, None):
+    if cls.__name__ not in _CLASSES or (cls is not getattr(kinds, cls.__name__, None) and "_spares" not in vars(cls)):
         return None
     state = process.__dict__.copy()
     target = state.pop("_target")

@@ -1,0 +1,166 @@
+"""A warm spare: an interpreter that was started ahead, has loaded what a child needs, and waits for its job.
+
+Opted into by `get_context("spawn", preload=[...])`. It is a fresh interpreter like every spawned child: nothing was
+forked. One that was started under other circumstances (environment, executable, limits, processors) is thrown away.
+The working directory, sys.path and the like come with the job, as ever.
+
+A spare ends when its channel does: with its owner, or when it is thrown away. Killed while it waits, another is
+started: it had not got the job.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import threading
+from typing import TYPE_CHECKING, Any
+
+from polyproc._launch import forkserver_protocol as protocol
+from polyproc._launch.forkserver import socketpair
+from polyproc._launch.popen import Popen as ChildHandle
+from polyproc._launch.spawn import pack, run_program, write_job
+from polyproc._pickling.inherited import SentFd
+from polyproc._platform.interpreter import command_line
+from polyproc._process.lifeline import lifeline
+from polyproc._process.main_module import describe_main
+from polyproc._process.preparation import capture
+
+if TYPE_CHECKING:
+    from polyproc._process.process import BaseProcess
+
+_LIMITS = tuple(sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}))
+
+
+class Waiting:
+    """A spare that waits."""
+
+    def __init__(self, modules: list[str]) -> None:
+        self.circumstances = _circumstances()
+        self.main = describe_main()
+        self.channel, theirs = socketpair()
+        job_fd = -1
+        try:
+            told = capture("Spare")
+            told.update(channel=theirs.fileno(), preload=modules, start_method="spawn")
+            if self.main is not None:
+                told["preload_main"] = self.main
+            job_fd = write_job(told, "spare_main")
+            self.pid = run_program(job_fd, [theirs.fileno()])
+        except BaseException:
+            self.channel.close()
+            raise
+        finally:
+            theirs.close()
+            if job_fd >= 0:
+                os.close(job_fd)
+
+    def fits(self) -> bool:
+        """Say whether a child started now would be the same."""
+        return self.circumstances == _circumstances() and self.main == describe_main()
+
+    def give_up(self) -> None:
+        """End it and wait for that: without a job it leaves by itself."""
+        self.channel.close()
+        try:
+            os.waitpid(self.pid, 0)
+        except ChildProcessError:  # reaped by somebody else
+            pass
+
+
+def _circumstances() -> tuple[Any, ...]:
+    limits = tuple(resource.getrlimit(limit) for limit in _LIMITS)
+    environ = os.environb._data.copy()  # type: ignore[attr-defined]  # see forkserver._environ
+    return environ, command_line(""), os.sched_getaffinity(0), limits
+
+
+class Spares:
+    """The spare of a context: started after each start, used by the next."""
+
+    def __init__(self, modules: list[str]) -> None:
+        self.modules = modules
+        self._waiting: Waiting | None = None
+        self._lock = threading.Lock()
+        os.register_at_fork(after_in_child=self._reborn)
+
+    def _reborn(self) -> None:
+        self._lock = threading.Lock()
+        if self._waiting is not None:
+            self._waiting.channel.close()  # it is the parent's
+            self._waiting = None
+
+    def start(self, told: dict[str, Any], fds: list[int]) -> int:
+        """Give a job to the spare, or to a new one; return the pid."""
+        with self._lock:
+            while True:
+                waiting, self._waiting = self._waiting, None
+                if waiting is not None and not waiting.fits():
+                    waiting.give_up()
+                    waiting = None
+                fresh = waiting is None
+                spare = waiting if waiting is not None else Waiting(self.modules)
+                try:
+                    protocol.send_job(spare.channel, told, fds)
+                except ConnectionError:
+                    spare.give_up()
+                    if fresh:
+                        raise OSError("a spare interpreter ended before it could get its job") from None
+                    continue
+                except BaseException:
+                    spare.give_up()
+                    raise
+                spare.channel.close()
+                return spare.pid
+
+    def prepare(self) -> None:
+        """Start the next spare; where that fails, the next start will try, and say why."""
+        with self._lock:
+            if self._waiting is None:
+                try:
+                    self._waiting = Waiting(self.modules)
+                except OSError:
+                    pass
+
+    def stop(self) -> None:
+        """End the spare that waits."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, None
+            if waiting is not None:
+                waiting.give_up()
+
+    def launch(self, process_obj: BaseProcess[Any]) -> ChildHandle:
+        """Start a process object."""
+        child = Popen(process_obj, self)
+        self.prepare()
+        return child
+
+
+class Popen(ChildHandle):
+    """A child that was a spare."""
+
+    method = "spawn"
+
+    def __init__(self, process_obj: BaseProcess[Any], spares: Spares) -> None:
+        self._fds: list[int] = []
+        self._spares = spares
+        super().__init__(process_obj)
+
+    def duplicate_for_child(self, fd: int) -> int:
+        """Pass `fd` to the child; return its place among all that are passed."""
+        self._fds.append(fd)
+        return len(self._fds) - 1
+
+    def DupFd(self, fd: int) -> SentFd:
+        """Pass `fd`; return what to pickle for it."""
+        return SentFd(self.duplicate_for_child(fd))
+
+    def _launch(self, process_obj: BaseProcess[Any]) -> None:
+        pickled, payload = pack(process_obj, self)
+        told = capture(process_obj.name)
+        told.update(start_method="spawn", pickled=pickled, payload=payload)
+        fds = [self._box.fd, *self._fds]
+        if process_obj.daemon:
+            told["lifeline"] = True
+            fds.insert(1, lifeline.open())
+        pid = self._spares.start(told, fds)
+        self._fds.clear()
+        self._started(pid)
