@@ -14,26 +14,22 @@ import _signal
 import _socket
 import errno
 import gc
-import marshal
 import os
 import select
 from _frozen_importlib_external import PathFinder
 
-from polyproc._cleanup.exit_sequence import exit_sequence
 from polyproc._entry.child_main import live
+from polyproc._entry.rehearsal import rehearse
 from polyproc._launch import forkserver_protocol as protocol
-from polyproc._log import log
 from polyproc._native import native
 from polyproc._pickling.inherited import received
 from polyproc._platform.handles import open_pidfd
 from polyproc._platform.posix import close_quietly
-from polyproc._process.bootstrap import after_fork, flush_streams, run_newborn
-from polyproc._process.family import family
-from polyproc._process.last_acts import flush_files, format_exception
+from polyproc._process.bootstrap import after_fork, flush_streams
+from polyproc._process.last_acts import format_exception
 from polyproc._process.lifeline import hang_on
 from polyproc._process.main_module import import_main
 from polyproc._process.output import keep
-from polyproc._process.payload import unmarshal
 from polyproc._process.preparation import apply
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
@@ -134,7 +130,7 @@ class Template:
         for pidfd, (_, status_fd) in self.reported.items():
             close_quietly(pidfd, status_fd)
         after_fork()
-        _rehearse()
+        rehearse()
         channel = _socket.socket(fileno=fds[0])
         channel.settimeout(None)
         try:
@@ -168,28 +164,6 @@ def _rename(name: str) -> str:
     os.write(fd, name.encode())
     os.close(fd)
     return before.decode(errors="replace")
-
-
-def _rehearse() -> None:
-    """Go once through a life that does nothing.
-
-    A forked child spends its time in page faults: the first write to each page that it shares with the template. This
-    child waits for its job, so it takes them now and not when the job has come.
-    """
-    before = (family.current, family.children, family.counter, family.start_method, log.sink)
-    log.sink = None
-    process = unmarshal(_NOTHING)
-    apply({})
-    run_newborn(process)
-    flush_files()
-    family.current, family.children, family.counter, family.start_method, log.sink = before
-    exit_sequence.started = exit_sequence.exiting = False
-
-
-# As _process/payload.py packs it: a process without a target.
-_NOTHING = marshal.dumps(
-    ("ForkServerProcess", None, {"_args": (), "_kwargs": {}, "_config": {"authkey": b""}, "_name": "", "_popen": None})
-)
 
 
 def main(job: dict[str, Any]) -> None:

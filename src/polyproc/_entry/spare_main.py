@@ -7,6 +7,7 @@ import _socket
 import os
 
 from polyproc._entry.child_main import live
+from polyproc._entry.rehearsal import rehearse
 from polyproc._launch import forkserver_protocol as protocol
 from polyproc._pickling.inherited import received
 from polyproc._process.main_module import import_main
@@ -29,6 +30,7 @@ def main(job: dict[str, Any]) -> None:
     main_description = job.pop("preload_main", None)
     apply(job)
     has_main = _preload(job["preload"], main_description)
+    rehearse()
     try:
         child, fds = protocol.receive_job(channel)
     except (EOFError, ConnectionError):

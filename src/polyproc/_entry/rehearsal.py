@@ -1,0 +1,35 @@
+"""What a child does while it waits for its job."""
+
+from __future__ import annotations
+
+import marshal
+
+from polyproc._cleanup.exit_sequence import exit_sequence
+from polyproc._log import log
+from polyproc._process.bootstrap import run_newborn
+from polyproc._process.family import family
+from polyproc._process.last_acts import flush_files
+from polyproc._process.payload import unmarshal
+from polyproc._process.preparation import apply
+
+
+def rehearse() -> None:
+    """Go once through a life that does nothing.
+
+    A forked child spends its time in page faults, the first write to each page that it shares with its template; a
+    fresh interpreter in running everything for the first time. A child that waits does so before it has a job.
+    """
+    before = (family.current, family.children, family.counter, family.start_method, log.sink)
+    log.sink = None
+    process = unmarshal(_NOTHING)
+    apply({})
+    run_newborn(process)
+    flush_files()
+    family.current, family.children, family.counter, family.start_method, log.sink = before
+    exit_sequence.started = exit_sequence.exiting = False
+
+
+# As _process/payload.py packs it: a process without a target.
+_NOTHING = marshal.dumps(
+    ("ForkServerProcess", None, {"_args": (), "_kwargs": {}, "_config": {"authkey": b""}, "_name": "", "_popen": None})
+)
