@@ -311,10 +311,8 @@ forkserver = ForkServer()
 os.register_at_fork(after_in_child=forkserver.reborn)
 
 
-class Popen(ChildHandle):
-    """A child made by a template."""
-
-    method = "forkserver"
+class WaitingChild(ChildHandle):
+    """A child that was there before its job, which is sent to it with the descriptors that it gets."""
 
     def __init__(self, process_obj: BaseProcess[Any]) -> None:
         self._fds: list[int] = []
@@ -332,11 +330,24 @@ class Popen(ChildHandle):
     def _launch(self, process_obj: BaseProcess[Any]) -> None:
         pickled, payload = pack(process_obj, self)
         told = capture(process_obj.name)
-        told.update(start_method="forkserver", pickled=pickled, payload=payload, hang_on=process_obj.daemon)
+        told.update(start_method=self.method, pickled=pickled, payload=payload)
+        self._send(told, process_obj.daemon)
+        self._fds.clear()
+
+    def _send(self, told: dict[str, Any], daemon: bool) -> None:
+        raise NotImplementedError
+
+
+class Popen(WaitingChild):
+    """A child made by a template."""
+
+    method = "forkserver"
+
+    def _send(self, told: dict[str, Any], daemon: bool) -> None:
+        told["hang_on"] = daemon
         self._make_room()
         forked = forkserver.start(told, [self._box.fd, *self._fds])
         self.pid, self.sentinel, self._status_fd = forked.pid, forked.pidfd, forked.status_fd
-        self._fds.clear()
 
 
 def cleanup_tests() -> None:

@@ -16,10 +16,8 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from polyproc._launch import forkserver_protocol as protocol
-from polyproc._launch.forkserver import socketpair
-from polyproc._launch.popen import Popen as ChildHandle
-from polyproc._launch.spawn import pack, run_program, write_job
-from polyproc._pickling.inherited import SentFd
+from polyproc._launch.forkserver import WaitingChild, socketpair
+from polyproc._launch.spawn import run_program, write_job
 from polyproc._platform.interpreter import command_line
 from polyproc._process.lifeline import lifeline
 from polyproc._process.main_module import describe_main
@@ -127,40 +125,25 @@ class Spares:
             if waiting is not None:
                 waiting.give_up()
 
-    def launch(self, process_obj: BaseProcess[Any]) -> ChildHandle:
+    def launch(self, process_obj: BaseProcess[Any]) -> WaitingChild:
         """Start a process object."""
         child = Popen(process_obj, self)
         self.prepare()
         return child
 
 
-class Popen(ChildHandle):
+class Popen(WaitingChild):
     """A child that was a spare."""
 
     method = "spawn"
 
     def __init__(self, process_obj: BaseProcess[Any], spares: Spares) -> None:
-        self._fds: list[int] = []
         self._spares = spares
         super().__init__(process_obj)
 
-    def duplicate_for_child(self, fd: int) -> int:
-        """Pass `fd` to the child; return its place among all that are passed."""
-        self._fds.append(fd)
-        return len(self._fds) - 1
-
-    def DupFd(self, fd: int) -> SentFd:
-        """Pass `fd`; return what to pickle for it."""
-        return SentFd(self.duplicate_for_child(fd))
-
-    def _launch(self, process_obj: BaseProcess[Any]) -> None:
-        pickled, payload = pack(process_obj, self)
-        told = capture(process_obj.name)
-        told.update(start_method="spawn", pickled=pickled, payload=payload)
+    def _send(self, told: dict[str, Any], daemon: bool) -> None:
         fds = [self._box.fd, *self._fds]
-        if process_obj.daemon:
+        if daemon:
             told["lifeline"] = True
             fds.insert(1, lifeline.open())
-        pid = self._spares.start(told, fds)
-        self._fds.clear()
-        self._started(pid)
+        self._started(self._spares.start(told, fds))

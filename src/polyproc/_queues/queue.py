@@ -36,6 +36,9 @@ Full = queue.Full
 
 _END = object()
 
+# What goes with a queue to another process.
+_SHARED = ("_ignore_epipe", "_maxsize", "_reader", "_writer", "_rlock", "_wlock", "_sem", "_opid")
+
 
 class Queue(Generic[T]):
     """A queue for any number of producers and consumers, in order for each producer. As in the standard library.
@@ -59,28 +62,11 @@ class Queue(Generic[T]):
 
     def __getstate__(self) -> tuple[Any, ...]:
         assert_spawning(self)
-        return (
-            self._ignore_epipe,
-            self._maxsize,
-            self._reader,
-            self._writer,
-            self._rlock,
-            self._wlock,
-            self._sem,
-            self._opid,
-        )
+        return tuple(getattr(self, name) for name in _SHARED)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        (
-            self._ignore_epipe,
-            self._maxsize,
-            self._reader,
-            self._writer,
-            self._rlock,
-            self._wlock,
-            self._sem,
-            self._opid,
-        ) = state
+        for name, value in zip(_SHARED, state, strict=True):
+            setattr(self, name, value)
         self._reset()
         register_after_fork(self, Queue._after_fork)
 
