@@ -182,7 +182,7 @@ class ForkServer:
                     forked.give_up()
                     raise
                 forked.channel.close()
-                self._order_next()
+                self._starts += 1
                 return forked
         raise OSError(f"the fork server's template died {_TRIES} times in a row before it could fork")
 
@@ -205,14 +205,21 @@ class ForkServer:
             theirs.close()
         self._ordered = ours
 
-    def _order_next(self) -> None:
-        """Have one child more made, to wait for the next start; a program that starts only one has no use for it."""
-        self._starts += 1
-        if self._starts > 1 and self._sock is not None:
+    def order_next(self) -> None:
+        """Have one child more made, to wait for the next start: called when one has ended, and a processor is idle.
+
+        A program that starts only one has no use for it.
+        """
+        if self._starts < 2 or self._sock is None or self._ordered is not None:
+            return
+        if self._lock.acquire(blocking=False):
             try:
-                self._order(self._sock)
+                if self._sock is not None and self._ordered is None:
+                    self._order(self._sock)
             except OSError:  # no descriptor left, or the template is gone: the next start will see
                 pass
+            finally:
+                self._lock.release()
 
     def _collect(self, sock: protocol.Socket) -> Forked:
         """Receive what was ordered."""
@@ -348,6 +355,10 @@ class Popen(WaitingChild):
         self._make_room()
         forked = forkserver.start(told, [self._box.fd, *self._fds])
         self.pid, self.sentinel, self._status_fd = forked.pid, forked.pidfd, forked.status_fd
+
+    def _settle(self, code: int) -> None:
+        super()._settle(code)
+        forkserver.order_next()
 
 
 def cleanup_tests() -> None:

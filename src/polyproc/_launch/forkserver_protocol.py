@@ -7,7 +7,7 @@
     client -> child      over the child's channel: the job, with the black box and the descriptors that are passed
 
 The job is not in the order, so that a start happens exactly once whoever is killed; and so a client can order a
-child before it has a job for it: from the second start on one waits, and a start costs no fork.
+child before it has a job for it: when one has ended the next is ordered, and a start then costs no fork.
 
 | SIGKILL at                                  | left behind                | repair                                   |
 |---------------------------------------------|----------------------------|------------------------------------------|
