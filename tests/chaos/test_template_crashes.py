@@ -69,8 +69,12 @@ def test_child_that_waits_for_a_job_may_be_killed():
         process.start()
         process.join()
     template = forkserver._forkserver_pid
-    waiting = [pid for pid in (*children_of(os.getpid()), *children_of(template)) if pid != template]
-    assert len(waiting) == 1
+
+    def find_waiting():
+        return [pid for pid in (*children_of(os.getpid()), *children_of(template)) if pid != template]
+
+    eventually(lambda: len(find_waiting()) == 1)
+    waiting = find_waiting()
     os.kill(waiting[0], signal.SIGKILL)
     eventually(lambda: not is_running(waiting[0]))
     process = ctx.Process(target=targets.echo, args=("works",))
