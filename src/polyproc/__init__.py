@@ -96,7 +96,7 @@ _OF_DEFAULT_CONTEXT = (
 # As in the standard library, `import polyproc` is enough for these.
 _DOORS = ("connection", "context", "pool", "process", "queues", "reduction", "spawn", "synchronize", "util")
 
-__all__ = ["ProcessDied", *(n for n in _OF_DEFAULT_CONTEXT if n != "ProcessDied")]  # pyright: ignore
+__all__ = ["RemoteError", *_OF_DEFAULT_CONTEXT]  # pyright: ignore
 
 
 def __getattr__(name: str) -> object:
