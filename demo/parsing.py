@@ -34,7 +34,9 @@ def find_files(limit: int | None) -> list[str]:
     roots = {sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")}
     found: set[str] = set()
     for root in roots:
-        for folder, _, names in os.walk(root):
+        for folder, folders, names in os.walk(root):
+            if folder == root and "site-packages" in folders:
+                folders.remove("site-packages")  # of another environment: ours is a root of its own
             found.update(os.path.join(folder, name) for name in names if name.endswith(".py"))
     return sorted(found)[:limit]
 
