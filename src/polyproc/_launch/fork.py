@@ -8,17 +8,18 @@ from __future__ import annotations
 import _thread
 import os
 import sys
-import threading
-import warnings
-from typing import TYPE_CHECKING, Any, TextIO
 
 from polyproc._launch.popen import Popen as ChildHandle
+from polyproc._lazy import load
 from polyproc._process.bootstrap import after_fork, leave
 from polyproc._process.box import Box
 from polyproc._process.lifeline import lifeline
 from polyproc._process.output import KeptStream
 
+TYPE_CHECKING = False  # see popen.py: what this process has loaded, each forked child pays for
 if TYPE_CHECKING:
+    from typing import Any, TextIO
+
     from polyproc._process.process import BaseProcess
 
 
@@ -60,24 +61,15 @@ class Popen(ChildHandle):
     method = "fork"
 
     def _launch(self, process_obj: BaseProcess[Any]) -> None:
-        threaded = _thread._count() > 0
-        if threaded:
-            _warn_of_threads()
         if process_obj.daemon:
             lifeline.open()
         null_input.prepare()
         kept_error.prepare()
-        pid = _fork_quietly() if threaded else os.fork()
+        # A thread that Python does not know of is not counted; it holds no lock of Python's.
+        pid = os.fork() if _thread._count() == 0 else load("polyproc._launch.thread_warning", "warn_and_fork")()  # type: ignore[operator]
         if pid == 0:
             _live(process_obj, self._box)
         self._started(pid)
-
-
-def _fork_quietly() -> int:
-    """Fork without the interpreter's warning of threads (3.12 and later): ours has said which they are."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return os.fork()
 
 
 def _live(process_obj: BaseProcess[Any], box: Box) -> None:
@@ -89,28 +81,3 @@ def _live(process_obj: BaseProcess[Any], box: Box) -> None:
         kept_error.install()
     finally:
         leave(process_obj, None, box)
-
-
-class _ThreadWarning:
-    """Whether the warning was given: once for each set of threads. One instance."""
-
-    def __init__(self) -> None:
-        self.told: frozenset[str] = frozenset()
-
-
-_thread_warning = _ThreadWarning()
-
-
-def _warn_of_threads() -> None:
-    if threading.current_thread().name.startswith("polyproc"):
-        return  # a pool replaces a worker: not its user's doing
-    names = frozenset(t.name for t in threading.enumerate() if t is not threading.current_thread())
-    fresh = {name for name in names if not name.startswith("polyproc")} - _thread_warning.told
-    if fresh:
-        _thread_warning.told |= fresh
-        warnings.warn(
-            f"fork in a process with other threads ({', '.join(sorted(fresh))}): a lock that one of them holds stays "
-            "locked in the child; the start methods spawn and forkserver do not have this problem",
-            DeprecationWarning,
-            stacklevel=6,
-        )

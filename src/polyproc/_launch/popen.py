@@ -7,26 +7,29 @@ itself by its box; where neither does, the code is 255, as in the standard libra
 
 from __future__ import annotations
 
+import _thread
 import errno
 import fcntl
 import marshal
 import os
-import pickle
-import signal
 import sys
-import threading
-from typing import TYPE_CHECKING, Any
 
 from polyproc._errors import ProcessDied, RemoteError, RemoteTraceback
+from polyproc._lazy import load
 from polyproc._platform.handles import open_pidfd, ready
 from polyproc._platform.posix import close_quietly
 from polyproc._process import box as box_module
 from polyproc._process.box import Box
 
+TYPE_CHECKING = False  # a parent that only forks loads no `threading` nor `signal`: each forked child would pay
+
 if TYPE_CHECKING:
+    from typing import Any
+
     from polyproc._process.process import BaseProcess
 
 UNKNOWN = 255
+_SIGINT, _SIGKILL, _SIGTERM = 2, 9, 15
 
 # linux/pidfd.h: _IOWR(0xFF, 11, struct pidfd_info), 64 bytes in its first version; the mask is its first word,
 # the exit code its last but one.
@@ -47,7 +50,7 @@ class Popen:
         self.pid = -1
         self.sentinel = -1
         self._status_fd = -1
-        self._lock = threading.Lock()
+        self._lock = _thread.allocate_lock()
         self._left: tuple[int, bytes] | None = None
         self._output = ""
         self._stack: str | None = None
@@ -84,7 +87,7 @@ class Popen:
         close_quietly(self._spare_fd, self._status_fd)
         self._spare_fd = self._status_fd = -1
         if self.pid > 0 and self.sentinel < 0:
-            os.kill(self.pid, signal.SIGKILL)
+            os.kill(self.pid, _SIGKILL)
             os.waitpid(self.pid, 0)
 
     def _started(self, pid: int) -> None:
@@ -193,7 +196,7 @@ class Popen:
             try:
                 # By the pidfd it cannot reach another process that got the same number.
                 if self.sentinel >= 0 and self._status_fd >= 0:
-                    signal.pidfd_send_signal(self.sentinel, signum)
+                    load("signal", "pidfd_send_signal")(self.sentinel, signum)  # type: ignore[operator]
                 else:
                     os.kill(self.pid, signum)
             except ProcessLookupError:
@@ -204,15 +207,15 @@ class Popen:
 
     def terminate(self) -> None:
         """Send SIGTERM."""
-        self.signal(signal.SIGTERM)
+        self.signal(_SIGTERM)
 
     def kill(self) -> None:
         """Send SIGKILL."""
-        self.signal(signal.SIGKILL)
+        self.signal(_SIGKILL)
 
     def interrupt(self) -> None:
         """Send SIGINT."""
-        self.signal(signal.SIGINT)
+        self.signal(_SIGINT)
 
     # -- what came of it -------------------------------------------------------------------------------------------
 
@@ -232,7 +235,7 @@ class Popen:
 
     def _value(self, kind: int, data: bytes) -> tuple[bool, Any]:
         try:
-            return True, marshal.loads(data) if kind == box_module.PLAIN else pickle.loads(data)
+            return True, marshal.loads(data) if kind == box_module.PLAIN else _unpickle(data)
         except Exception as error:  # noqa: BLE001  (a user's __setstate__, or a box that was written over)
             error.add_note(f"while reading the result of {self.name} (pid {self.pid})")
             return False, error
@@ -240,7 +243,7 @@ class Popen:
     def _exception(self, kind: int, data: bytes) -> BaseException:
         try:
             if kind == box_module.RAISED:
-                error, text = pickle.loads(data)
+                error, text = _unpickle(data)
                 error.__cause__ = RemoteTraceback(f'\n"""\n{text}"""')
                 return error  # type: ignore[no-any-return]
             _, text = marshal.loads(data)
@@ -254,10 +257,10 @@ class Popen:
     def died(self) -> ProcessDied:
         """Describe how the child ended."""
         code = self.returncode
-        by_signal = None
+        by_signal: Any = None
         if code is not None and code < 0:
             try:
-                by_signal = signal.Signals(-code)
+                by_signal = load("signal", "Signals")(-code)  # type: ignore[operator]
             except ValueError:  # a real-time signal has no name
                 pass
         return ProcessDied(self.pid, code, name=self.name, signal=by_signal, output=self._output, stack=self._stack)
@@ -273,6 +276,10 @@ class Popen:
         except (AttributeError, OSError):  # it was never made, or its number was closed by somebody else
             pass
         close_quietly(getattr(self, "_status_fd", -1), getattr(self, "sentinel", -1))
+
+
+def _unpickle(data: bytes) -> Any:
+    return load("pickle", "loads")(data)  # type: ignore[operator]
 
 
 def start_failed(error: OSError) -> OSError:
