@@ -32,24 +32,25 @@ class _NullInput:
 
     def __init__(self) -> None:
         self._stream: TextIO | None = None
+        self._seen: object = self
+        self._fd = -1
 
     def prepare(self) -> None:
-        """Open it, in the parent."""
+        """Open it, in the parent; and see whether descriptor 0 is standard input, which a child then replaces, too."""
         if self._stream is None:
             self._stream = open(os.devnull, encoding="utf-8")  # noqa: SIM115  (it stays open for all children)
+        if sys.stdin is not self._seen:
+            self._seen = sys.stdin
+            try:
+                self._fd = self._stream.fileno() if sys.stdin is not None and sys.stdin.fileno() == 0 else -1
+            except (OSError, ValueError, AttributeError):
+                self._fd = -1
 
     def install(self) -> None:
-        """Make it sys.stdin and, where 0 is standard input, descriptor 0, in the child."""
-        if self._stream is None:
-            return
-        stdin = sys.stdin
-        try:
-            is_standard = stdin is not None and stdin.fileno() == 0
-        except (OSError, ValueError, AttributeError):
-            is_standard = False
-        if is_standard:
-            os.dup2(self._stream.fileno(), 0)
-        sys.stdin = self._stream
+        """Make it sys.stdin, and descriptor 0 if that is standard input, in the child."""
+        if self._fd >= 0:
+            os.dup2(self._fd, 0)
+        sys.stdin = self._stream  # prepare has made it
 
 
 null_input = _NullInput()
@@ -75,7 +76,8 @@ class Popen(ChildHandle):
 def _live(process_obj: BaseProcess[Any], box: Box) -> None:
     """The child's life; never returns."""
     try:
-        lifeline.hang_on_to_parent(process_obj.daemon)
+        if lifeline.inherited_fd >= 0:
+            lifeline.hang_on_to_parent(process_obj.daemon)
         after_fork()
         null_input.install()
         kept_error.install()

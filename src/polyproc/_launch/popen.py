@@ -22,7 +22,6 @@ from polyproc._process import box as box_module
 from polyproc._process.box import Box
 
 TYPE_CHECKING = False  # a parent that only forks loads no `threading` nor `signal`: each forked child would pay
-
 if TYPE_CHECKING:
     from typing import Any
 

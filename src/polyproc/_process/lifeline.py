@@ -42,10 +42,12 @@ class Lifeline:
 
     def reborn(self) -> None:
         """Let go, in a forked child, of the parent's write end; its read end becomes the inherited one."""
-        close_quietly(self.write_fd, self.inherited_fd, self.armed_fd)
-        self.armed_fd = -1
-        self.inherited_fd, self.read_fd, self.write_fd = self.read_fd, -1, -1
-        self._lock = _thread.allocate_lock()
+        if self.read_fd >= 0 or self.inherited_fd >= 0 or self.armed_fd >= 0:
+            close_quietly(self.write_fd, self.inherited_fd, self.armed_fd)
+            self.armed_fd = -1
+            self.inherited_fd, self.read_fd, self.write_fd = self.read_fd, -1, -1
+        if self._lock.locked():  # another thread of the parent held it
+            self._lock = _thread.allocate_lock()
 
     def hang_on_to_parent(self, wanted: bool) -> None:
         """In a forked child: die with the parent, if wanted; and let go of what was inherited."""
