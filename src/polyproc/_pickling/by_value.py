@@ -24,8 +24,3 @@ class MainPolicy:
 
 
 main_policy = MainPolicy()
-
-
-def main_is_by_value() -> bool:
-    """Say whether nothing of `__main__` can be found by reference in another process."""
-    return main_policy.by_value

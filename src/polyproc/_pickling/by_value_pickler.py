@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import cloudpickle
 
-from polyproc._pickling.by_value import main_is_by_value, main_policy
+from polyproc._pickling.by_value import main_policy
 
 Reducer = Callable[[Any], Any]
 
@@ -43,7 +43,7 @@ def _is_found_by_name(obj: Any) -> bool:
         return False
     if module is sys.modules.get("__main__"):
         late = main_policy.late
-        if main_is_by_value() or (late is not None and late(obj.__qualname__.partition(".")[0])):
+        if main_policy.by_value or (late is not None and late(obj.__qualname__.partition(".")[0])):
             return False
     return _lookup(module, obj.__qualname__) is obj
 

@@ -31,15 +31,6 @@ def open_pidfd(pid: int) -> int:
         raise
 
 
-def pidfd_works() -> bool:
-    """Say whether pidfds can be had here at all (asked of our own process)."""
-    fd = open_pidfd(os.getpid())
-    if fd < 0:
-        return False
-    os.close(fd)
-    return True
-
-
 def ready(fds: Sequence[int], timeout: float | None, events: int = select.POLLIN) -> list[int]:
     """Wait until at least one of `fds` is readable, hung up or broken; return those that are.
 

@@ -10,10 +10,8 @@ import sys
 
 IS_WINDOWS = sys.platform == "win32"
 IS_MACOS = sys.platform == "darwin"
-IS_LINUX = sys.platform == "linux"
 
 HAVE_FORK = hasattr(os, "fork") and not IS_WINDOWS
-HAVE_SPAWN = hasattr(os, "posix_spawn")
 
 
 def start_methods() -> list[str]:
@@ -46,15 +44,6 @@ def _unlinked_file() -> int:
     return fd
 
 
-def write_all(fd: int, data: bytes) -> None:
-    """Write the whole of `data` to a blocking descriptor."""
-    written = os.write(fd, data)
-    if written < len(data):
-        view = memoryview(data)[written:]
-        while view:
-            view = view[os.write(fd, view) :]
-
-
 def pwrite_all(fd: int, data: bytes, offset: int) -> None:
     """Write the whole of `data` at `offset`."""
     view = memoryview(data)
@@ -74,14 +63,6 @@ def pread_all(fd: int, length: int, offset: int) -> bytes:
         pieces.append(piece)
         offset += len(piece)
         length -= len(piece)
-    return b"".join(pieces)
-
-
-def read_to_end(fd: int) -> bytes:
-    """Read until end of file."""
-    pieces = []
-    while piece := os.read(fd, 1 << 16):
-        pieces.append(piece)
     return b"".join(pieces)
 
 

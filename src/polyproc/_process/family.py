@@ -43,9 +43,5 @@ class Family:
         except OSError:  # the directory was removed
             self.original_dir = None
 
-    def inheriting(self) -> bool:
-        """Say whether this child is still being made: it unpickles what its parent sent."""
-        return bool(getattr(self.current, "_inheriting", False))
-
 
 family = Family()
