@@ -6,7 +6,6 @@ import marshal
 
 from polyproc._cleanup.exit_sequence import exit_sequence
 from polyproc._log import log
-from polyproc._process.bootstrap import run_newborn
 from polyproc._process.family import family
 from polyproc._process.last_acts import flush_files
 from polyproc._process.payload import unmarshal
@@ -19,17 +18,22 @@ def rehearse() -> None:
     A forked child spends its time in page faults, the first write to each page that it shares with its template; a
     fresh interpreter in running everything for the first time. A child that waits does so before it has a job.
     """
-    before = (family.current, family.children, family.counter, family.start_method, log.sink)
+    before = (family.current, family.parent_facts, family.counter, family.start_method, log.sink)
     log.sink = None
     process = unmarshal(_NOTHING)
     apply({})
-    run_newborn(process)
+    process._bootstrap()
     flush_files()
-    family.current, family.children, family.counter, family.start_method, log.sink = before
+    family.current, family.parent_facts, family.counter, family.start_method, log.sink = before
     exit_sequence.started = exit_sequence.exiting = False
 
 
+_NOBODY = {"_parent_name": "", "_parent_pid": None}
 # As _process/payload.py packs it: a process without a target.
 _NOTHING = marshal.dumps(
-    ("ForkServerProcess", None, {"_args": (), "_kwargs": {}, "_config": {"authkey": b""}, "_name": "", "_popen": None})
+    (
+        "ForkServerProcess",
+        None,
+        {"_args": (), "_kwargs": {}, "_config": {"authkey": b""}, "_name": "", "_popen": None, **_NOBODY},
+    )
 )

@@ -19,7 +19,6 @@ CHILD = (
     "polyproc._process",
     "polyproc._process.bootstrap",
     "polyproc._process.box",
-    "polyproc._process.dangling",
     "polyproc._process.family",
     "polyproc._process.kinds",
     "polyproc._process.last_acts",

@@ -12,7 +12,6 @@ import sys
 from polyproc._launch.popen import Popen as ChildHandle
 from polyproc._lazy import load
 from polyproc._process.bootstrap import after_fork, leave
-from polyproc._process.box import Box
 from polyproc._process.lifeline import lifeline
 from polyproc._process.output import KeptStream
 
@@ -31,26 +30,20 @@ class _NullInput:
     """/dev/null as standard input, made once in the parent for all its forked children. One instance."""
 
     def __init__(self) -> None:
-        self._stream: TextIO | None = None
+        self.stream: TextIO | None = None
         self._seen: object = self
-        self._fd = -1
+        self.fd = -1
 
     def prepare(self) -> None:
         """Open it, in the parent; and see whether descriptor 0 is standard input, which a child then replaces, too."""
-        if self._stream is None:
-            self._stream = open(os.devnull, encoding="utf-8")  # noqa: SIM115  (it stays open for all children)
+        if self.stream is None:
+            self.stream = open(os.devnull, encoding="utf-8")  # noqa: SIM115  (it stays open for all children)
         if sys.stdin is not self._seen:
             self._seen = sys.stdin
             try:
-                self._fd = self._stream.fileno() if sys.stdin is not None and sys.stdin.fileno() == 0 else -1
+                self.fd = self.stream.fileno() if sys.stdin is not None and sys.stdin.fileno() == 0 else -1
             except (OSError, ValueError, AttributeError):
-                self._fd = -1
-
-    def install(self) -> None:
-        """Make it sys.stdin, and descriptor 0 if that is standard input, in the child."""
-        if self._fd >= 0:
-            os.dup2(self._fd, 0)
-        sys.stdin = self._stream  # prepare has made it
+                self.fd = -1
 
 
 null_input = _NullInput()
@@ -69,17 +62,16 @@ class Popen(ChildHandle):
         # A thread that Python does not know of is not counted; it holds no lock of Python's.
         pid = os.fork() if _thread._count() == 0 else load("polyproc._launch.thread_warning", "warn_and_fork")()  # type: ignore[operator]
         if pid == 0:
-            _live(process_obj, self._box)
+            # In this frame, and not in a function of its own, which would cost two or three page faults.
+            try:
+                if lifeline.inherited_fd >= 0:
+                    lifeline.hang_on_to_parent(process_obj.daemon)
+                after_fork()
+                if null_input.fd >= 0:
+                    os.dup2(null_input.fd, 0)
+                sys.stdin = null_input.stream  # prepare has made it
+                if kept_error.replacement is not None:
+                    sys.stderr = sys.__stderr__ = kept_error.replacement  # type: ignore[misc]
+            finally:
+                leave(process_obj, None, self._box)
         self._started(pid)
-
-
-def _live(process_obj: BaseProcess[Any], box: Box) -> None:
-    """The child's life; never returns."""
-    try:
-        if lifeline.inherited_fd >= 0:
-            lifeline.hang_on_to_parent(process_obj.daemon)
-        after_fork()
-        null_input.install()
-        kept_error.install()
-    finally:
-        leave(process_obj, None, box)

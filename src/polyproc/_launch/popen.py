@@ -43,18 +43,19 @@ class Popen:
 
     method = ""
 
+    returncode: int | None = None
+    pid = -1
+    sentinel = -1
+    _status_fd = -1
+    _spare_fd = -1
+    _box = Box(-1)
+    _left: tuple[int, bytes] | None = None
+    _output = ""
+    _stack: str | None = None
+
     def __init__(self, process_obj: BaseProcess[Any]) -> None:
-        self.name = process_obj.name
-        self.returncode: int | None = None
-        self.pid = -1
-        self.sentinel = -1
-        self._status_fd = -1
+        self.name = process_obj._name
         self._lock = _thread.allocate_lock()
-        self._left: tuple[int, bytes] | None = None
-        self._output = ""
-        self._stack: str | None = None
-        self._box = Box(-1)
-        self._spare_fd = -1
         try:
             self._box = Box.create()
             # Room for the sentinel: without it a child could be there that cannot be watched.

@@ -22,7 +22,7 @@ from polyproc._log import log
 from polyproc._process import box as box_module
 from polyproc._process.box import Box
 from polyproc._process.family import family
-from polyproc._process.last_acts import commit_exception, commit_value, flush_files, format_exception
+from polyproc._process.last_acts import WRITERS, commit_exception, commit_value, flush_file, format_exception
 from polyproc._process.output import kept
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
@@ -38,19 +38,21 @@ class MainReached(BaseException):
 
 def after_fork() -> None:
     """Reset, in a forked child, what the fork copied and what is the parent's alone."""
-    gc.freeze()  # what the parent made is not ours to flush, nor to traverse: see last_acts.flush_files
+    gc.freeze()  # what the parent made is not ours to flush, nor to traverse: see `leave`
     atexit._clear()
-    exit_sequence.started = exit_sequence.exiting = False
-    family.parent = None
-    finalizers = sys.modules.get("polyproc._cleanup.finalizers")
-    if finalizers is not None:
-        finalizers._finalizer_registry.clear()
-    callbacks = sys.modules.get("polyproc._cleanup.after_fork")
-    if callbacks is not None:
-        callbacks.run_after_forkers()
-    threading = sys.modules.get("threading")
-    if threading is not None:
-        threading.main_thread()._set_native_id()
+    if exit_sequence.started:
+        exit_sequence.reborn()
+    modules = sys.modules
+    if _FINALIZERS in modules:
+        modules[_FINALIZERS]._finalizer_registry.clear()
+    if _AFTER_FORK in modules:
+        modules[_AFTER_FORK].run_after_forkers()
+    if "threading" in modules:
+        modules["threading"].main_thread()._set_native_id()
+
+
+_FINALIZERS = "polyproc._cleanup.finalizers"
+_AFTER_FORK = "polyproc._cleanup.after_fork"
 
 
 def leave(process: BaseProcess[Any], parent_sentinel: int | None, box: Box) -> NoReturn:
@@ -64,24 +66,33 @@ def leave(process: BaseProcess[Any], parent_sentinel: int | None, box: Box) -> N
     try:
         kept.box = box
         if not faulthandler.is_enabled():
-            faulthandler.enable(file=box.fd)
+            faulthandler.enable(box.fd)
         try:
-            code = process._bootstrap(parent_sentinel=parent_sentinel)
+            code = process._bootstrap(parent_sentinel)
         finally:
             atexit._run_exitfuncs()
-            flush_files()
+            for found in gc.get_objects():
+                if type(found) in WRITERS:
+                    flush_file(found)
     finally:
         try:
-            box.note_exit(code)
+            if code == 0 and box.kind == box_module.NONE:
+                os.pwrite(box.fd, box_module.RETURNED_NONE, 0)
+            else:
+                box.note_exit(code)
         except OSError:  # somebody closed our descriptors: the kernel still tells the code
             pass
         os._exit(code & 0xFF)
 
 
-def run_newborn(process: BaseProcess[Any]) -> int:
+def run_newborn(process: BaseProcess[Any], parent_sentinel: int | None = None) -> int:
     """Live as `process`; return its exit code."""
+    forebear = family.current  # kept: to free it here would touch pages that are shared with the parent
+    family.parent = None
+    family.parent_facts = (process._parent_name, process._parent_pid or 0, parent_sentinel)
     family.current = process
-    family.children = set()
+    if family.children:
+        family.children = set()
     family.counter = itertools.count(1)
     if process._start_method is not None:
         family.start_method = process._start_method
@@ -99,17 +110,28 @@ def run_newborn(process: BaseProcess[Any]) -> int:
                     commit_value(box, value)
         except BaseException as error:  # noqa: BLE001  (whatever leaves the target ends here, as an exit code)
             exitcode = report(process, box, error)
-        try:
-            exit_sequence.run()
-        except BaseException as error:  # noqa: BLE001
-            exitcode = report(process, None, error)
+        if family.children or log.sink is not None or _FINALIZERS in sys.modules:
+            exitcode = _run_exit_sequence(process, exitcode)
     finally:
         threading = sys.modules.get("threading")
         if threading is not None and (_thread._count() or threading._threading_atexits):
             threading._shutdown()
         if log.sink is not None:
             log.info("process exiting with exitcode %d", exitcode)
-        flush_streams()
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (AttributeError, ValueError, OSError):  # none, or a broken one: there is nobody to tell
+                pass
+        del forebear
+    return exitcode
+
+
+def _run_exit_sequence(process: BaseProcess[Any], exitcode: int) -> int:
+    try:
+        exit_sequence.run()
+    except BaseException as error:  # noqa: BLE001
+        return report(process, None, error)
     return exitcode
 
 

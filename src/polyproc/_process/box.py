@@ -33,6 +33,9 @@ RAISED = 4  # raised: a pickled exception and its traceback as text
 RAISED_TEXT = 5  # raised an exception that cannot be pickled: its type's name and the text, marshalled
 UNPICKLABLE = 6  # returned a value that cannot be pickled: the reason, marshalled
 
+# What a child that returned None and came to an orderly end stores: its kind, and its exit code of 0.
+RETURNED_NONE = bytes((NONE, *(0,) * 15, 1, *(0,) * 7))
+
 _EXIT_AT = 16
 _OUTPUT_COUNT_AT = 24
 _OUTPUT_AT = 4096

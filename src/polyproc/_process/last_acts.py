@@ -10,7 +10,11 @@ from polyproc._lazy import load
 from polyproc._process import box as box_module
 from polyproc._process.box import Box
 
-_WRITERS = {TextIOWrapper, BufferedWriter, BufferedRandom}
+TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
+if TYPE_CHECKING:
+    from typing import Any
+
+WRITERS = {TextIOWrapper, BufferedWriter, BufferedRandom}
 _PLAIN = {bool, int, float, str, bytes}
 _PICKLER = "polyproc._pickling.pickler"
 
@@ -51,8 +55,14 @@ def flush_files() -> None:
     the parent, are not among the objects found here.
     """
     for found in gc.get_objects():
-        if type(found) in _WRITERS and not found.closed:
-            try:
-                found.flush()
-            except (OSError, ValueError):  # read-only, or its descriptor is gone
-                pass
+        if type(found) in WRITERS:
+            flush_file(found)
+
+
+def flush_file(file: Any) -> None:
+    """Flush an open file."""
+    try:
+        if not file.closed:
+            file.flush()
+    except (OSError, ValueError):  # read-only, or its descriptor is gone
+        pass

@@ -31,6 +31,7 @@ class Lifeline:
         self.write_fd = -1
         self.inherited_fd = -1
         self.armed_fd = -1
+        self._resets = False
         self._lock = _thread.allocate_lock()
 
     def open(self) -> int:
@@ -38,7 +39,14 @@ class Lifeline:
         with self._lock:
             if self.read_fd < 0:
                 self.read_fd, self.write_fd = os.pipe()
+                self._reset_in_forks()
         return self.read_fd
+
+    def _reset_in_forks(self) -> None:
+        """Have `reborn` called in forked children: only once there is something to let go of, as each pays for it."""
+        if not self._resets:
+            self._resets = True
+            os.register_at_fork(after_in_child=self.reborn)
 
     def reborn(self) -> None:
         """Let go, in a forked child, of the parent's write end; its read end becomes the inherited one."""
@@ -59,7 +67,6 @@ class Lifeline:
 
 
 lifeline = Lifeline()
-os.register_at_fork(after_in_child=lifeline.reborn)
 
 
 def hang_on(fd: int) -> None:
@@ -77,6 +84,7 @@ def hang_on(fd: int) -> None:
         return
     os.close(fd)
     lifeline.armed_fd = own
+    lifeline._reset_in_forks()
     try:
         gone = not os.read(own, 1)
     except BlockingIOError:

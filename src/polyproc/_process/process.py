@@ -14,7 +14,6 @@ from polyproc._errors import TimeoutError as PolyprocTimeoutError
 from polyproc._lazy import load, loaded
 from polyproc._log import log
 from polyproc._process.bootstrap import MainReached, run_newborn
-from polyproc._process.dangling import dangling
 from polyproc._process.family import family
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
@@ -67,20 +66,21 @@ class BaseProcess(_Generic[T]):
         daemon: bool | None = None,
     ) -> None:
         assert group is None, "group argument must be None for now"
+        parent = family.current
         count = next(family.counter)
-        self._identity: tuple[int, ...] = (*family.current._identity, count)
-        self._config = family.current._config.copy()
+        self._identity: tuple[int, ...] = (*parent._identity, count)
+        number = count if len(self._identity) == 1 else ":".join(map(str, self._identity))
+        self._config = parent._config.copy()
         self._parent_pid: int | None = os.getpid()
-        self._parent_name = family.current.name
+        self._parent_name = parent._name
         self._popen = None
         self._closed = False
         self._target: Callable[..., T] | None = target
         self._args = tuple(args)
         self._kwargs = dict(kwargs)
-        self._name: str = name or type(self).__name__ + "-" + ":".join(str(i) for i in self._identity)
+        self._name: str = name or f"{type(self).__name__}-{number}"
         if daemon is not None:
             self.daemon = daemon
-        dangling.add(self)
 
     @staticmethod
     def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:
@@ -302,10 +302,8 @@ class BaseProcess(_Generic[T]):
 
     # -- in the child ----------------------------------------------------------------------------------------------
 
-    def _bootstrap(self, parent_sentinel: int | None = None) -> int:
-        """Live as this process: the child's whole life, from here to the exit code. Tools wrap it by this name."""
-        family.parent_facts = (self._parent_name, self._parent_pid or 0, parent_sentinel)
-        return run_newborn(self)
+    # The child's whole life, from here to the exit code. Tools wrap it by this name.
+    _bootstrap = run_newborn
 
 
 _SIGNALS: dict[str, int] = {"SIGINT": 2, "SIGTERM": 15, "SIGKILL": 9}
