@@ -1,9 +1,12 @@
 /* polyproc._core: method table and slots, nothing else. Documented in src/polyproc/_core.pyi. */
 #include "bind/py_clone.h"
+#include "bind/py_process.h"
 
 static PyMethodDef methods[] = {
     {"clone_ready", py_clone_ready, METH_NOARGS, "clone_ready() -> int: 0, or why clone_sibling cannot be used"},
     {"clone_sibling", py_clone_sibling, METH_NOARGS, "clone_sibling() -> (pid, pidfd): fork a child of our parent"},
+    {"set_flag", (PyCFunction)(void (*)(void))py_set_flag, METH_FASTCALL, "set_flag(index, value): change sys.flags"},
+    {"set_name", py_set_name, METH_O, "set_name(name): set this process's name, as ps shows it"},
     {NULL, NULL, 0, NULL},
 };
 

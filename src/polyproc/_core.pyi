@@ -22,3 +22,9 @@ def clone_sibling() -> tuple[int, int]:
     Raises:
         OSError: as `clone_ready` says, or what clone(2) says (EAGAIN, ENOMEM). Nothing was started.
     """
+
+def set_flag(index: int, value: int, /) -> None:
+    """Put a value into `sys.flags`, which Python code cannot change. Raises IndexError where there is no such index."""
+
+def set_name(name: str, /) -> None:
+    """Set this process's name, as ps shows it (prctl(2), PR_SET_NAME): the first 15 bytes count."""

@@ -1,53 +1,37 @@
 """The first lines of every program that polyproc starts: run as `python -c`, with `job` given, before any import.
 
 The parent sends the code objects of what each child of ours imports, so that a child neither searches, stats nor
-reads some twenty files: that would be a third of its time. The modules are ordinary ones, with their own loaders.
+reads some twenty files, nor goes through the import system for each: that would be a third of its time. The modules
+are ordinary ones, with their own loaders, and come in an order in which each finds what it imports.
 """
-
-from __future__ import annotations
 
 import marshal
 import sys
-from _frozen_importlib import ModuleSpec
-from _frozen_importlib_external import SourceFileLoader
-
-
-class Sent(SourceFileLoader):
-    """Loads a module of this library from the code that came with the job."""
-
-    def get_code(self, fullname: str) -> Any:
-        """Return the code that was sent; later, what every loader returns."""
-        entry = sent.pop(fullname, None)
-        return super().get_code(fullname) if entry is None else marshal.loads(entry[2])
-
-
-class SentFinder:
-    """Finds what was sent; everything else is found as ever."""
-
-    @staticmethod
-    def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        """Return the spec of a module that was sent."""
-        if name not in sent:
-            return None
-        origin, package, _ = sent[name]
-        spec = ModuleSpec(name, Sent(name, origin), origin=origin, is_package=package is not None)
-        spec.has_location = True
-        if package is not None:
-            spec.submodule_search_locations = [package]
-        return spec
-
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     job: dict[str, Any]  # given by the command line: see _launch/spawn.py
+    scope: dict[str, Any]
 
 sys.path[:] = job["sys_path"]
+has_future = "__future__" in sys.modules
+if not has_future:
+    # Each of ours begins with `from __future__ import annotations`, which searches for a file and runs it.
+    sys.modules["__future__"] = type(sys)("__future__")
+    sys.modules["__future__"].annotations = None  # type: ignore[attr-defined]
 sent = job.pop("sent")
-sys.meta_path.insert(0, SentFinder)
-try:
-    main = __import__(job["entry"], fromlist=["main"]).main
-finally:
-    sys.meta_path.remove(SentFinder)
-main(job)
+scope = {"__name__": "polyproc._sent"}
+exec(marshal.loads(sent["polyproc._sent"][2]), scope)
+for name, entry in sent.items():
+    if name not in sys.modules:  # the environment's site may have imported this library
+        scope["import_sent"](name, *entry)
+if "site" in job:
+    scope = {"__name__": "polyproc._entry.siteless"}
+    plan = job.pop("site")
+    exec(marshal.loads(plan["program"]), scope)
+    scope["stand_in"](plan)
+if not has_future:
+    del sys.modules["__future__"]
+__import__(job["entry"], fromlist=["main"]).main(job)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import gc
 import sys
 
+from polyproc._kernel import os
 from polyproc._lazy import load
 from polyproc._process import bootstrap, last_acts
 from polyproc._process.box import Box
@@ -22,18 +23,19 @@ if TYPE_CHECKING:
 
 def main(job: dict[str, Any]) -> None:
     """Do the job; never returns."""
+    gc.freeze()  # what is there by now holds no file of the user's: bootstrap.leave need not look through it
+    keep("stdout")
+    keep("stderr")
+    os.set_inheritable(job["box"], False)
     live(job, None)
 
 
 def live(job: dict[str, Any], parent_sentinel: int | None) -> None:
-    """Become what the job says, run it and exit."""
+    """Become what the job says, run it and exit. The standard streams are kept."""
     if "lifeline" in job:
         load("polyproc._process.lifeline", "hang_on")(job["lifeline"])  # type: ignore[operator]
     box = Box(job["box"])
     kept.box = box
-    os.set_inheritable(box.fd, False)
-    keep("stdout")
-    keep("stderr")
     try:
         process = _make_process(job)
     except BaseException as error:  # noqa: BLE001  (told to the parent and on the error stream, as a target's is)

@@ -46,7 +46,8 @@ class Template:
         self.lifeline_fd: int = job["lifeline"]
         self.client_pid: int = job["client"]
         self.client_pidfd = open_pidfd(self.client_pid)
-        self.comm = _rename(job["comm"])
+        self.comm = _read_name()
+        _rename(job["comm"])
         self.reported: dict[int, tuple[int, int]] = {}  # pidfd -> (pid, status pipe)
 
     def serve(self) -> dict[str, Any] | None:
@@ -152,18 +153,26 @@ class Template:
         return job
 
 
-def _rename(name: str) -> str:
-    """Set this process's name, as ps shows it; return the one before. A template's child bears its template's name
-    until it has a job: see forkserver._reap_unborn.
-    """
+def _read_name() -> str:
     try:
-        fd = os.open("/proc/self/comm", os.O_RDWR | os.O_CLOEXEC)
+        with open("/proc/self/comm") as file:
+            return file.read().rstrip("\n")
     except OSError:  # no /proc
-        return name
-    before = os.read(fd, 64).rstrip(b"\n")
-    os.write(fd, name.encode())
-    os.close(fd)
-    return before.decode(errors="replace")
+        return "python"
+
+
+def _rename(name: str) -> None:
+    """Set this process's name, as ps shows it. A template's child bears its template's name until it has a job: see
+    forkserver._reap_unborn.
+    """
+    if native.core is not None:
+        native.core.set_name(name)
+        return
+    try:
+        with open("/proc/self/comm", "w") as file:
+            file.write(name)
+    except OSError:  # no /proc: nobody reads it there, either
+        pass
 
 
 def main(job: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import marshal
+import sys
 
 from polyproc._cleanup.exit_sequence import exit_sequence
 from polyproc._log import log
@@ -20,20 +21,23 @@ def rehearse() -> None:
     """
     before = (family.current, family.parent_facts, family.counter, family.start_method, log.sink)
     log.sink = None
-    process = unmarshal(_NOTHING)
+    process = unmarshal(_REHEARSED)
     apply({})
     process._bootstrap()
     flush_files()
+    del sys.modules[__name__ + "ed"]
     family.current, family.parent_facts, family.counter, family.start_method, log.sink = before
     exit_sequence.started = exit_sequence.exiting = False
 
 
-_NOBODY = {"_parent_name": "", "_parent_pid": None}
-# As _process/payload.py packs it: a process without a target.
-_NOTHING = marshal.dumps(
+# As _process/payload.py packs it: a process whose target is a function of a module that comes along.
+_STATE = {"_args": (), "_kwargs": {}, "_config": {"authkey": b""}, "_name": "", "_popen": None}
+_CODE = marshal.dumps(compile("def nothing(): pass", __file__, "exec"))
+_REHEARSED = marshal.dumps(
     (
         "ForkServerProcess",
-        None,
-        {"_args": (), "_kwargs": {}, "_config": {"authkey": b""}, "_name": "", "_popen": None, **_NOBODY},
+        (__name__ + "ed", "nothing"),
+        {**_STATE, "_parent_name": "", "_parent_pid": None},
+        (__name__ + "ed", __file__, None, _CODE, None),
     )
 )

@@ -8,31 +8,33 @@ from importlib.util import find_spec
 from types import CodeType
 from typing import Any
 
-# In a child before user code; a test compares this list with what a child really loads.
+# In a child before user code, each behind what it imports; a test compares this with what a child really loads.
 CHILD = (
     "polyproc",
-    "polyproc._entry",
-    "polyproc._entry.child_main",
+    "polyproc._sent",
+    "polyproc._kernel",
     "polyproc._lazy",
     "polyproc._log",
-    "polyproc._errors",
-    "polyproc._process",
-    "polyproc._process.bootstrap",
-    "polyproc._process.box",
-    "polyproc._process.family",
-    "polyproc._process.kinds",
-    "polyproc._process.last_acts",
-    "polyproc._process.main_module",
-    "polyproc._process.output",
-    "polyproc._process.payload",
-    "polyproc._process.preparation",
-    "polyproc._process.process",
-    "polyproc._cleanup",
-    "polyproc._cleanup.exit_sequence",
     "polyproc._platform",
     "polyproc._platform.posix",
+    "polyproc._cleanup",
+    "polyproc._cleanup.exit_sequence",
+    "polyproc._process",
+    "polyproc._process.box",
+    "polyproc._process.family",
+    "polyproc._process.last_acts",
+    "polyproc._process.output",
+    "polyproc._process.bootstrap",
+    "polyproc._process.process",
+    "polyproc._process.kinds",
+    "polyproc._process.main_module",
+    "polyproc._process.payload",
+    "polyproc._process.preparation",
+    "polyproc._entry",
+    "polyproc._entry.child_main",
 )
 BOOT = "polyproc._entry.boot"
+SITELESS = "polyproc._entry.siteless"
 
 # name -> (file, folder if it is a package, marshalled code)
 SentModules = dict[str, tuple[str, str | None, bytes]]
@@ -44,13 +46,17 @@ class Bundle:
     def __init__(self) -> None:
         self._modules: SentModules | None = None
         self._boot = b""
+        self._siteless = b""
 
     def add_to(self, job: dict[str, Any]) -> None:
         """Add the code of the boot program, and of what it imports, to a job."""
         if self._modules is None:
             self._modules = {name: entry for name in CHILD if (entry := _read(name)) is not None}
             self._boot = marshal.dumps(_code(BOOT)[1])
+            self._siteless = marshal.dumps(_code(SITELESS)[1])
         job["boot"] = self._boot
+        if "site" in job:
+            job["site"]["program"] = self._siteless
         job["sent"] = self._modules
 
 

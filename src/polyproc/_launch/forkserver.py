@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from polyproc._cleanup.finalizers import run_finalizers
 from polyproc._launch import forkserver_protocol as protocol
 from polyproc._launch.popen import Popen as ChildHandle
-from polyproc._launch.spawn import pack, run_program, write_job
+from polyproc._launch.spawn import pack, start_program
 from polyproc._launch.stopping import children_of
 from polyproc._log import log
 from polyproc._pickling.inherited import SentFd
 from polyproc._platform.posix import close_quietly
+from polyproc._process.capture import capture
 from polyproc._process.lifeline import lifeline
-from polyproc._process.main_module import describe_main
-from polyproc._process.preparation import capture
+from polyproc._process.main_code import describe_main
 
 if TYPE_CHECKING:
     from polyproc._process.process import BaseProcess
@@ -100,7 +100,6 @@ class ForkServer:
             else:
                 return self._sock
         ours, theirs = socketpair()
-        job_fd = -1
         try:
             told = capture("Template")
             told.update(socket=theirs.fileno(), lifeline=lifeline.open(), client=os.getpid())
@@ -109,15 +108,13 @@ class ForkServer:
             main = describe_main() if "__main__" in self._preload else None
             if main is not None:
                 told["preload_main"] = main
-            job_fd = write_job(told, "forkserver_main")
             self._environ = _environ().copy()
-            pid = run_program(job_fd, [theirs.fileno(), lifeline.read_fd])
+            pid = start_program(told, "forkserver_main", [theirs.fileno(), lifeline.read_fd])
         except BaseException:
             ours.close()
             raise
         finally:
             theirs.close()
-            close_quietly(job_fd)
         log.debug("template started, pid %d", pid)
         self._sock, self._forkserver_pid, self._report = ours, pid, None
         return ours
@@ -183,15 +180,17 @@ class ForkServer:
                     raise
                 forked.channel.close()
                 self._starts += 1
+                self._order_next()
                 return forked
         raise OSError(f"the fork server's template died {_TRIES} times in a row before it could fork")
 
     def _take(self) -> Forked:
         """Return a child that waits for a job."""
+        if self._sock is not None and self._ordered is not None:
+            return self._collect(self._sock)
         sock = self._ensure_running()
         self._read_report(sock)
-        if self._ordered is None:
-            self._order(sock)
+        self._order(sock)
         return self._collect(sock)
 
     def _order(self, sock: protocol.Socket) -> None:
@@ -205,21 +204,16 @@ class ForkServer:
             theirs.close()
         self._ordered = ours
 
-    def order_next(self) -> None:
-        """Have one child more made, to wait for the next start: called when one has ended, and a processor is idle.
+    def _order_next(self) -> None:
+        """Have one child more made, to wait for the next start, while the one that was started gets going.
 
         A program that starts only one has no use for it.
         """
-        if self._starts < 2 or self._sock is None or self._ordered is not None:
-            return
-        if self._lock.acquire(blocking=False):
+        if self._starts > 1 and self._sock is not None:
             try:
-                if self._sock is not None and self._ordered is None:
-                    self._order(self._sock)
+                self._order(self._sock)
             except OSError:  # no descriptor left, or the template is gone: the next start will see
                 pass
-            finally:
-                self._lock.release()
 
     def _collect(self, sock: protocol.Socket) -> Forked:
         """Receive what was ordered."""
@@ -355,10 +349,6 @@ class Popen(WaitingChild):
         self._make_room()
         forked = forkserver.start(told, [self._box.fd, *self._fds])
         self.pid, self.sentinel, self._status_fd = forked.pid, forked.pidfd, forked.status_fd
-
-    def _settle(self, code: int) -> None:
-        super()._settle(code)
-        forkserver.order_next()
 
 
 def cleanup_tests() -> None:

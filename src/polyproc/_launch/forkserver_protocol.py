@@ -39,35 +39,36 @@ Socket = _socket.socket
 
 _FDS_IN_A_PACKET = 200  # the kernel's limit is 253 (SCM_MAX_FD)
 _PACKET_SIZE = 1 << 16
-
-
 _INLINE = 1 << 15  # a packet must fit into the socket's buffer
 
 
 def send_job(sock: Socket, told: dict[str, Any], fds: list[int]) -> None:
     """Send a job to a child that waits. Raises BrokenPipeError or ConnectionResetError if it is gone."""
-    job = marshal.dumps(told)
-    if len(job) <= _INLINE:
-        send(sock, (job, len(fds)), fds)
+    told["fds"] = len(fds)
+    packet = marshal.dumps((len(fds), told))
+    if len(packet) <= _INLINE and len(fds) <= _FDS_IN_A_PACKET:
+        _send_packet(sock, packet, fds)
         return
     file = anonymous_file("polyproc-job")
     try:
-        pwrite_all(file, job, 0)
-        send(sock, (None, len(fds)), [file, *fds])
+        pwrite_all(file, marshal.dumps(told), 0)
+        send(sock, None, [file, *fds])
     finally:
         os.close(file)
 
 
 def receive_job(sock: Socket) -> tuple[dict[str, Any], list[int]]:
     """Receive a job and its descriptors. Raises EOFError when there will be none."""
-    (job, count), fds = receive(sock)
-    if job is None:
+    told, fds = receive(sock)
+    if told is None:
+        if not fds:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         file = fds.pop(0)
-        job = pread_all(file, os.fstat(file).st_size, 0)
+        told = marshal.loads(pread_all(file, os.fstat(file).st_size, 0))
         os.close(file)
-    if len(fds) < count:
+    if len(fds) < told["fds"]:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-    return marshal.loads(job), fds
+    return told, fds
 
 
 def send(sock: Socket, message: Any, fds: list[int]) -> None:

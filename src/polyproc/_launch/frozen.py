@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from polyproc._platform.interpreter import command_line, interpreter
-from polyproc._process.preparation import capture, capture_main
+from polyproc._process.capture import capture, capture_main
 
 # A frozen program starts itself, with this word and the number of the job's descriptor.
 FLAG = "--multiprocessing-fork"

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from polyproc._launch import forkserver_protocol as protocol
 from polyproc._launch.forkserver import WaitingChild, socketpair
-from polyproc._launch.spawn import run_program, write_job
+from polyproc._launch.spawn import start_program
 from polyproc._platform.interpreter import command_line
+from polyproc._process.capture import capture
 from polyproc._process.lifeline import lifeline
-from polyproc._process.main_module import describe_main
-from polyproc._process.preparation import capture
+from polyproc._process.main_code import describe_main
 
 if TYPE_CHECKING:
     from polyproc._process.process import BaseProcess
@@ -36,21 +36,17 @@ class Waiting:
         self.circumstances = _circumstances()
         self.main = describe_main()
         self.channel, theirs = socketpair()
-        job_fd = -1
         try:
             told = capture("Spare")
             told.update(channel=theirs.fileno(), preload=modules, start_method="spawn")
             if self.main is not None:
                 told["preload_main"] = self.main
-            job_fd = write_job(told, "spare_main")
-            self.pid = run_program(job_fd, [theirs.fileno()])
+            self.pid = start_program(told, "spare_main", [theirs.fileno()])
         except BaseException:
             self.channel.close()
             raise
         finally:
             theirs.close()
-            if job_fd >= 0:
-                os.close(job_fd)
 
     def fits(self) -> bool:
         """Say whether a child started now would be the same."""

@@ -16,55 +16,60 @@ from typing import TYPE_CHECKING, Any
 from polyproc._launch.bundle import bundle
 from polyproc._launch.frozen import frozen_command_line
 from polyproc._launch.popen import Popen as ChildHandle
+from polyproc._launch.target_code import target_code
 from polyproc._pickling.by_value import main_policy
 from polyproc._pickling.inherited import InheritedFd
 from polyproc._pickling.pickler import dumps
 from polyproc._pickling.spawning import preparing
 from polyproc._platform.interpreter import command_line, spawn
 from polyproc._platform.posix import anonymous_file, pwrite_all
+from polyproc._platform.site_plan import site_plan
+from polyproc._process.capture import capture, capture_main
 from polyproc._process.lifeline import lifeline
-from polyproc._process.main_module import main_code
+from polyproc._process.main_code import main_code
 from polyproc._process.payload import try_marshal
-from polyproc._process.preparation import capture, capture_main
 
 if TYPE_CHECKING:
     from polyproc._process.process import BaseProcess
     from polyproc.abc import Spawning
 
 # The rest comes with the job: a child may not find this library before it has its parent's sys.path.
-PROGRAM = "import marshal;f=open({fd},'rb');j=marshal.load(f);f.close();exec(marshal.loads(j.pop('boot')),{{'job':j}})"
+PROGRAM = (
+    "import marshal;f=open({fd},'rb',0);j=marshal.loads(f.read());f.close();"
+    "exec(marshal.loads(j.pop('boot')),{{'job':j}})"
+)
 
 
 def pack(process_obj: BaseProcess[Any], child: Spawning) -> tuple[bool, bytes]:
     """Return (pickled?, bytes) of the process object for `child`. Raises what pickling raises."""
     main_code.note_names()
+    plain = try_marshal(process_obj, target_code.of(process_obj._target))
+    if plain is not None:
+        return False, plain
     main_policy.by_value = not main_code.is_importable()
     main_policy.some_late = main_code.has_late_definitions()
     main_policy.late = lambda name: not main_code.offers(name)
-    plain = try_marshal(process_obj)
-    if plain is not None:
-        return False, plain
     with preparing(child):
         return True, dumps(process_obj)
 
 
-def write_job(told: dict[str, Any], entry: str) -> int:
-    """Put the job of the program `_entry/<entry>.py` into an anonymous file; return its descriptor."""
+def start_program(told: dict[str, Any], entry: str, pass_fds: list[int]) -> int:
+    """Start the program `_entry/<entry>.py` with its job and descriptors; return the pid."""
     told["entry"] = f"polyproc._entry.{entry}"
+    plan = site_plan.describe()
+    if plan is not None:
+        told["site"] = plan
     bundle.add_to(told)
     fd = anonymous_file("polyproc-job")
     try:
         pwrite_all(fd, marshal.dumps(told), 0)
-    except BaseException:
+        if getattr(sys, "frozen", False):
+            line = frozen_command_line(fd)
+        else:
+            line = command_line(PROGRAM.format(fd=fd), without_site=plan is not None)
+        return spawn(line, [fd, *pass_fds])
+    finally:
         os.close(fd)
-        raise
-    return fd
-
-
-def run_program(job_fd: int, pass_fds: list[int]) -> int:
-    """Start a program with its job; return the pid."""
-    line = frozen_command_line(job_fd) if getattr(sys, "frozen", False) else command_line(PROGRAM.format(fd=job_fd))
-    return spawn(line, [job_fd, *pass_fds])
 
 
 class Popen(ChildHandle):
@@ -93,10 +98,6 @@ class Popen(ChildHandle):
         if process_obj.daemon:
             told["lifeline"] = lifeline.open()
             pass_fds.append(told["lifeline"])
-        job_fd = write_job(told, "child_main")
-        try:
-            pid = run_program(job_fd, pass_fds)
-        finally:
-            os.close(job_fd)
+        pid = start_program(told, "child_main", pass_fds)
         self._fds.clear()
         self._started(pid)

@@ -63,12 +63,12 @@ def _x_arguments() -> list[str]:
     return arguments
 
 
-def command_line(program: str, *arguments: str) -> list[bytes]:
+def command_line(program: str, *, without_site: bool = False) -> list[bytes]:
     """Return the command line of a Python that runs the text `program`."""
     executable = interpreter.executable
     if not executable:
         raise OSError("no Python executable is known: call set_executable() with its path")
-    line: list[str | bytes] = [executable, *flag_arguments(), "-c", program, *arguments]
+    line: list[str | bytes] = [executable, *flag_arguments(), *(["-S"] if without_site else []), "-c", program]
     return [os.fsencode(word) for word in line]
 
 

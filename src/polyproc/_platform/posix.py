@@ -5,8 +5,10 @@ A newborn child loads this, so it imports next to nothing.
 
 from __future__ import annotations
 
-import os
 import sys
+
+from polyproc._kernel import os
+from polyproc._lazy import load
 
 IS_WINDOWS = sys.platform == "win32"
 IS_MACOS = sys.platform == "darwin"
@@ -37,8 +39,8 @@ def anonymous_file(name: str) -> int:
 
 def _unlinked_file() -> int:
     """The same on other systems: a file whose name is removed at once."""
-    directory = os.environ.get("TMPDIR", "/tmp")
-    path = os.path.join(directory, f"polyproc-{os.getpid()}-{os.urandom(8).hex()}")
+    directory = load("os", "environ").get("TMPDIR", "/tmp")  # type: ignore[attr-defined]
+    path = f"{directory}/polyproc-{os.getpid()}-{os.urandom(8).hex()}"
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     os.unlink(path)
     return fd

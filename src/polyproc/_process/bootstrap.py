@@ -14,10 +14,10 @@ import atexit
 import faulthandler
 import gc
 import itertools
-import os
 import sys
 
 from polyproc._cleanup.exit_sequence import exit_sequence
+from polyproc._kernel import os
 from polyproc._log import log
 from polyproc._process import box as box_module
 from polyproc._process.box import Box

@@ -21,8 +21,7 @@ Every number read from the box is checked: a child may have written anything the
 
 from __future__ import annotations
 
-import os
-
+from polyproc._kernel import os
 from polyproc._platform.posix import anonymous_file, pread_all, pwrite_all
 
 NOTHING = 0
@@ -59,7 +58,7 @@ class Box:
     def create(cls) -> Box:
         """Make an empty box. Raises OSError when there is no descriptor left."""
         fd = anonymous_file("polyproc-box")
-        os.lseek(fd, _STACK_AT, os.SEEK_SET)
+        os.lseek(fd, _STACK_AT, 0)
         return cls(fd)
 
     def close(self) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import os
+
+from polyproc._kernel import os
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:

@@ -11,11 +11,13 @@ import sys
 
 from polyproc._lazy import load
 from polyproc._process import kinds
+from polyproc._sent import import_sent
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
     from typing import Any
 
+    from polyproc._launch.target_code import SentModule
     from polyproc._process.process import BaseProcess
 
 _PLAIN = frozenset((type(None), bool, int, float, complex, str, bytes))
@@ -23,8 +25,13 @@ _CLASSES = ("Process", "ForkProcess", "SpawnProcess", "ForkServerProcess")
 _LIMIT = 1000
 
 
-def try_marshal(process: BaseProcess[Any]) -> bytes | None:
-    """Return the process object as marshalled state, or None if only pickle does it justice."""
+def try_marshal(process: BaseProcess[Any], module: SentModule | None = None) -> bytes | None:
+    """Return the process object as marshalled state, or None if only pickle does it justice.
+
+    Args:
+        process: what to send.
+        module: name, file and code of its target's module, if that is to be sent too.
+    """
     cls = type(process)
     if cls.__name__ not in _CLASSES or (cls is not getattr(kinds, cls.__name__, None) and "_spares" not in vars(cls)):
         return None
@@ -33,10 +40,11 @@ def try_marshal(process: BaseProcess[Any]) -> bytes | None:
     named = None if target is None else _name_of(target)
     if target is not None and named is None:
         return None
-    state["_config"] = {k: bytes(v) if k == "authkey" else v for k, v in state["_config"].items()}
-    if not _is_plain((state["_args"], state["_kwargs"]), [_LIMIT]):
+    if (state["_args"] or state["_kwargs"]) and not _is_plain((state["_args"], state["_kwargs"]), [_LIMIT]):
         return None
-    return marshal.dumps((cls.__name__, named, state))
+    config = state["_config"] = state["_config"].copy()
+    config["authkey"] = bytes(config["authkey"])
+    return marshal.dumps((cls.__name__, named, state, module))
 
 
 def _name_of(target: object) -> tuple[str, str] | None:
@@ -45,7 +53,7 @@ def _name_of(target: object) -> tuple[str, str] | None:
     name = getattr(target, "__qualname__", None)
     if type(module) is not str or type(name) is not str or type(target) not in (type(_name_of), type(len), type):
         return None
-    if module == "__main__" and not load("polyproc._process.main_module", "main_code").offers(name):  # type: ignore[attr-defined]
+    if module == "__main__" and not load("polyproc._process.main_code", "main_code").offers(name):  # type: ignore[attr-defined]
         return None
     return (module, name) if getattr(sys.modules.get(module), name, None) is target else None
 
@@ -67,7 +75,7 @@ def _is_plain(value: object, left: list[int]) -> bool:
 
 def unmarshal(data: bytes) -> BaseProcess[Any]:
     """Make, in the child, the process object that `try_marshal` described."""
-    class_name, named, state = marshal.loads(data)
+    class_name, named, state, sent = marshal.loads(data)
     cls = getattr(kinds, class_name)
     process: BaseProcess[Any] = cls.__new__(cls)
     process.__dict__.update(state)
@@ -76,6 +84,12 @@ def unmarshal(data: bytes) -> BaseProcess[Any]:
     if named is not None:
         module, name = named
         if module != "__main__":
+            if sent is not None and module not in sys.modules:
+                package = module.rpartition(".")[0]
+                if package:
+                    __import__(package)
+                if module not in sys.modules:
+                    import_sent(*sent)
             process._target = load(module, name)  # type: ignore[assignment]
         else:
             try:

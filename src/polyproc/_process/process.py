@@ -7,10 +7,8 @@ Also the objects of the main process and of a child's parent, and the functions 
 
 from __future__ import annotations
 
-import os
-
 from polyproc._cleanup.exit_sequence import CHILDREN, DAEMONS, exit_sequence
-from polyproc._errors import TimeoutError as PolyprocTimeoutError
+from polyproc._kernel import os
 from polyproc._lazy import load, loaded
 from polyproc._log import log
 from polyproc._process.bootstrap import MainReached, run_newborn
@@ -216,7 +214,8 @@ class BaseProcess(_Generic[T]):
         self.join(timeout)
         assert self._popen is not None  # join said so
         if self._popen.returncode is None:
-            raise PolyprocTimeoutError(f"{self._name} (pid {self._popen.pid}) still runs after {timeout!r} s")
+            text = f"{self._name} (pid {self._popen.pid}) still runs after {timeout!r} s"
+            raise load("polyproc._errors", "TimeoutError")(text)  # type: ignore[operator]
         return self._popen.outcome()
 
     # -- attributes ------------------------------------------------------------------------------------------------

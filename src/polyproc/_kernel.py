@@ -1,0 +1,19 @@
+"""The system calls that a newborn child makes: `os` where that is loaded, else the interpreter's own module behind it.
+
+`os` itself is Python that costs a bare interpreter a tenth of its start. Only for what a child loads before user code.
+"""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
+if TYPE_CHECKING:
+    import os as os
+elif "os" in sys.modules:
+    os = sys.modules["os"]
+else:
+    try:
+        import posix as os
+    except ImportError:
+        os = __import__("nt")

@@ -1,0 +1,49 @@
+"""What a parent tells a newborn that shares no memory with it; `preparation.apply` is the child's side.
+
+The message is marshalled, not pickled: a child can read it with nothing imported.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from polyproc._lazy import loaded
+from polyproc._process.family import family
+from polyproc._process.main_code import describe_main
+
+Preparation = dict[str, Any]
+
+
+def capture(name: str) -> Preparation:
+    """Describe this process for a child named `name`."""
+    path = sys.path.copy()
+    if "" in path and family.original_dir is not None:
+        path[path.index("")] = family.original_dir
+    told: Preparation = {
+        "name": name,
+        "authkey": bytes(family.current.authkey),
+        "sys_path": path,
+        "sys_argv": sys.argv,
+        "orig_dir": family.original_dir,
+    }
+    try:
+        told["dir"] = os.getcwd()
+    except OSError:  # the directory was removed: the child stays where it is
+        pass
+    logger = loaded("polyproc._logger")
+    state = None if logger is None else logger.logging_state.capture()  # type: ignore[attr-defined]
+    if state is not None:
+        told["logging"] = state
+    if getattr(sys, "frozen", False):
+        told["frozen"] = True
+    return told
+
+
+def capture_main(told: Preparation) -> Preparation:
+    """Add what the child needs to import this process's main module."""
+    main = describe_main()
+    if main is not None:
+        told["main"] = main
+    return told
