@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import polyproc
+from polyproc._launch.bundle import bundle
 from polyproc._launch.fork import null_input
 from polyproc._launch.forkserver import forkserver
 from polyproc._launch.stopping import children_of
@@ -87,6 +88,7 @@ def leak_guard():
     forkserver._stop()
     lifeline.open()
     null_input.prepare()
+    bundle.open()
     gc.collect()
     threads, fds = set(threading.enumerate()), open_fds()
     children = set(children_of(os.getpid()))

@@ -113,7 +113,8 @@ def test_dead_template_is_replaced_and_its_children_go_on(signum):
         old = forkserver._forkserver_pid
         os.kill(old, signum)
         eventually(lambda: not is_running(old))
-        assert result_of(targets.echo, "after") == "after"
+        for word in ("a child that waited", "the next", "another"):  # what it has made already is as good as ever
+            assert result_of(targets.echo, word) == word
         assert forkserver._forkserver_pid != old
         ours.send("x")
         assert ours.recv() == "xx"

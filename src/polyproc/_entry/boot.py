@@ -29,9 +29,8 @@ for name, entry in sent.items():
         scope["import_sent"](name, *entry)
 if "site" in job:
     scope = {"__name__": "polyproc._entry.siteless"}
-    plan = job.pop("site")
-    exec(marshal.loads(plan["program"]), scope)
-    scope["stand_in"](plan)
+    exec(marshal.loads(job["siteless"]), scope)
+    scope["stand_in"](job.pop("site"))
 if not has_future:
     del sys.modules["__future__"]
 __import__(job["entry"], fromlist=["main"]).main(job)

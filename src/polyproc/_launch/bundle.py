@@ -1,4 +1,4 @@
-"""What a started program imports of ours, as code objects, read once in the parent and sent with each job."""
+"""What a started program imports of ours, as code objects, read once in the parent and passed to each."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 from importlib.util import find_spec
 from types import CodeType
 from typing import Any
+
+from polyproc._platform.posix import anonymous_file, pwrite_all
 
 # In a child before user code, each behind what it imports; a test compares this with what a child really loads.
 CHILD = (
@@ -41,23 +43,34 @@ SentModules = dict[str, tuple[str, str | None, bytes]]
 
 
 class Bundle:
-    """The code that goes with a job. One instance, `bundle`."""
+    """The code that goes with every job, in an anonymous file made once. One instance, `bundle`."""
 
     def __init__(self) -> None:
-        self._modules: SentModules | None = None
-        self._boot = b""
-        self._siteless = b""
+        self.contents: dict[str, Any] = {}
+        self.fd = -1
+        self.size = 0
 
-    def add_to(self, job: dict[str, Any]) -> None:
-        """Add the code of the boot program, and of what it imports, to a job."""
-        if self._modules is None:
-            self._modules = {name: entry for name in CHILD if (entry := _read(name)) is not None}
-            self._boot = marshal.dumps(_code(BOOT)[1])
-            self._siteless = marshal.dumps(_code(SITELESS)[1])
-        job["boot"] = self._boot
-        if "site" in job:
-            job["site"]["program"] = self._siteless
-        job["sent"] = self._modules
+    def prepare(self) -> None:
+        """Read the code, unless that was done."""
+        if not self.contents:
+            self.contents = {
+                "boot": marshal.dumps(_code(BOOT)[1]),
+                "siteless": marshal.dumps(_code(SITELESS)[1]),
+                "sent": {name: entry for name in CHILD if (entry := _read(name)) is not None},
+            }
+
+    def open(self) -> None:
+        """Put it into the file, unless that was done. Children read it by pread(2): they share its position."""
+        if self.fd < 0:
+            self.prepare()
+            data = marshal.dumps(self.contents)
+            fd = anonymous_file("polyproc-bundle")
+            try:
+                pwrite_all(fd, data, 0)
+            except BaseException:
+                os.close(fd)
+                raise
+            self.fd, self.size = fd, len(data)
 
 
 def _code(name: str) -> tuple[Any, CodeType | None]:

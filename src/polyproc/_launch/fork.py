@@ -6,12 +6,14 @@ What the child needs is made ready in the parent: page faults after a fork are w
 from __future__ import annotations
 
 import _thread
+import atexit
+import gc
 import os
 import sys
 
 from polyproc._launch.popen import Popen as ChildHandle
 from polyproc._lazy import load
-from polyproc._process.bootstrap import after_fork, leave
+from polyproc._process.bootstrap import after_fork, has_more_to_reset, leave
 from polyproc._process.lifeline import lifeline
 from polyproc._process.output import KeptStream
 
@@ -59,14 +61,18 @@ class Popen(ChildHandle):
             lifeline.open()
         null_input.prepare()
         kept_error.prepare()
+        has_more_to_do = lifeline.is_held() or has_more_to_reset()
         # A thread that Python does not know of is not counted; it holds no lock of Python's.
         pid = os.fork() if _thread._count() == 0 else load("polyproc._launch.thread_warning", "warn_and_fork")()  # type: ignore[operator]
         if pid == 0:
             # In this frame, and not in a function of its own, which would cost two or three page faults.
             try:
-                if lifeline.inherited_fd >= 0:
+                if has_more_to_do:
                     lifeline.hang_on_to_parent(process_obj.daemon)
-                after_fork()
+                    after_fork()
+                else:
+                    gc.freeze()
+                    atexit._clear()
                 if null_input.fd >= 0:
                     os.dup2(null_input.fd, 0)
                 sys.stdin = null_input.stream  # prepare has made it

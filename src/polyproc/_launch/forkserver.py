@@ -25,6 +25,7 @@ from polyproc._launch.spawn import pack, start_program
 from polyproc._launch.stopping import children_of
 from polyproc._log import log
 from polyproc._pickling.inherited import SentFd
+from polyproc._platform.interpreter import environ
 from polyproc._platform.posix import close_quietly
 from polyproc._process.capture import capture
 from polyproc._process.lifeline import lifeline
@@ -108,7 +109,7 @@ class ForkServer:
             main = describe_main() if "__main__" in self._preload else None
             if main is not None:
                 told["preload_main"] = main
-            self._environ = _environ().copy()
+            self._environ = environ().copy()
             pid = start_program(told, "forkserver_main", [theirs.fileno(), lifeline.read_fd])
         except BaseException:
             ours.close()
@@ -240,8 +241,8 @@ class ForkServer:
         has_main = self._report is not None and self._report[1]
         if not has_main and (main := describe_main()) is not None:
             told["main"] = main
-        if _environ() != self._environ:
-            told["environ"] = _environ().copy()
+        if environ() != self._environ:
+            told["environ"] = environ().copy()
         return told
 
     def _read_report(self, sock: protocol.Socket) -> tuple[list[tuple[str, str]], bool]:
@@ -254,11 +255,6 @@ class ForkServer:
                 if self._on_error == "warn":
                     warnings.warn(f"the fork server could not preload {name!r}:\n{text}", RuntimeWarning, stacklevel=7)
         return self._report
-
-
-def _environ() -> dict[bytes, bytes]:
-    # os.environb itself decodes and encodes each variable when it is compared or copied: a tenth of a start.
-    return os.environb._data  # type: ignore[attr-defined, no-any-return]
 
 
 def socketpair() -> tuple[protocol.Socket, protocol.Socket]:

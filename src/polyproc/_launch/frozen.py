@@ -7,7 +7,9 @@ import os
 import sys
 from typing import Any
 
-from polyproc._platform.interpreter import command_line, interpreter
+from polyproc._launch.bundle import bundle
+from polyproc._platform.interpreter import command_line, interpreter, spawn
+from polyproc._platform.posix import anonymous_file, pwrite_all
 from polyproc._process.capture import capture, capture_main
 
 # A frozen program starts itself, with this word and the number of the job's descriptor.
@@ -30,10 +32,17 @@ def freeze_support() -> None:
         exec(marshal.loads(job.pop("boot")), {"job": job})
 
 
-def frozen_command_line(job_fd: int) -> list[bytes]:
-    """Return the command line of a child of a frozen executable."""
+def start_frozen(told: dict[str, Any], pass_fds: list[int]) -> int:
+    """Start the frozen executable as a child with its job; return the pid."""
+    bundle.prepare()
     executable = interpreter.executable or sys.executable
-    return [os.fsencode(word) for word in (executable, FLAG, f"job={job_fd}")]
+    fd = anonymous_file("polyproc-job")
+    try:
+        pwrite_all(fd, marshal.dumps({**told, **bundle.contents}), 0)
+        os.lseek(fd, 0, os.SEEK_SET)
+        return spawn([os.fsencode(word) for word in (executable, FLAG, f"job={fd}")], [fd, *pass_fds])
+    finally:
+        os.close(fd)
 
 
 def get_command_line(**kwds: Any) -> list[str]:

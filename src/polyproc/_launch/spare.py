@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from polyproc._launch import forkserver_protocol as protocol
 from polyproc._launch.forkserver import WaitingChild, socketpair
 from polyproc._launch.spawn import start_program
-from polyproc._platform.interpreter import command_line
+from polyproc._platform.interpreter import command_line, environ
 from polyproc._process.capture import capture
 from polyproc._process.lifeline import lifeline
 from polyproc._process.main_code import describe_main
@@ -63,8 +63,7 @@ class Waiting:
 
 def _circumstances() -> tuple[Any, ...]:
     limits = tuple(resource.getrlimit(limit) for limit in _LIMITS)
-    environ = os.environb._data.copy()  # type: ignore[attr-defined]  # see forkserver._environ
-    return environ, command_line(""), os.sched_getaffinity(0), limits
+    return environ().copy(), command_line(""), os.sched_getaffinity(0), limits
 
 
 class Spares:

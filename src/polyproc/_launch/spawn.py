@@ -14,7 +14,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from polyproc._launch.bundle import bundle
-from polyproc._launch.frozen import frozen_command_line
+from polyproc._launch.frozen import start_frozen
 from polyproc._launch.popen import Popen as ChildHandle
 from polyproc._launch.target_code import target_code
 from polyproc._pickling.by_value import main_policy
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from polyproc._process.process import BaseProcess
     from polyproc.abc import Spawning
 
-# The rest comes with the job: a child may not find this library before it has its parent's sys.path.
+# The rest comes with the bundle: a child may not find this library before it has its parent's sys.path.
 PROGRAM = (
-    "import marshal;f=open({fd},'rb',0);j=marshal.loads(f.read());f.close();"
-    "exec(marshal.loads(j.pop('boot')),{{'job':j}})"
+    "import marshal,posix;b,j=[marshal.loads(posix.pread(f,n,0))for f,n in(({bundle},{bundle_size}),({job},{size}))];"
+    "posix.close({bundle});posix.close({job});j.update(b);exec(marshal.loads(j.pop('boot')),{{'job':j}})"
 )
 
 
@@ -59,15 +59,15 @@ def start_program(told: dict[str, Any], entry: str, pass_fds: list[int]) -> int:
     plan = site_plan.describe()
     if plan is not None:
         told["site"] = plan
-    bundle.add_to(told)
+    if getattr(sys, "frozen", False):
+        return start_frozen(told, pass_fds)
+    bundle.open()
+    data = marshal.dumps(told)
     fd = anonymous_file("polyproc-job")
     try:
-        pwrite_all(fd, marshal.dumps(told), 0)
-        if getattr(sys, "frozen", False):
-            line = frozen_command_line(fd)
-        else:
-            line = command_line(PROGRAM.format(fd=fd), without_site=plan is not None)
-        return spawn(line, [fd, *pass_fds])
+        pwrite_all(fd, data, 0)
+        program = PROGRAM.format(bundle=bundle.fd, bundle_size=bundle.size, job=fd, size=len(data))
+        return spawn(command_line(program, without_site=plan is not None), [fd, bundle.fd, *pass_fds])
     finally:
         os.close(fd)
 

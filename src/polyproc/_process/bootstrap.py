@@ -13,7 +13,6 @@ import _thread
 import atexit
 import faulthandler
 import gc
-import itertools
 import sys
 
 from polyproc._cleanup.exit_sequence import exit_sequence
@@ -49,6 +48,12 @@ def after_fork() -> None:
         modules[_AFTER_FORK].run_after_forkers()
     if "threading" in modules:
         modules["threading"].main_thread()._set_native_id()
+
+
+def has_more_to_reset() -> bool:
+    """Say, before a fork, whether its child must do more than freeze and forget exit functions."""
+    modules = sys.modules
+    return exit_sequence.started or "threading" in modules or _FINALIZERS in modules or _AFTER_FORK in modules
 
 
 _FINALIZERS = "polyproc._cleanup.finalizers"
@@ -93,7 +98,7 @@ def run_newborn(process: BaseProcess[Any], parent_sentinel: int | None = None) -
     family.current = process
     if family.children:
         family.children = set()
-    family.counter = itertools.count(1)
+    family.counter = iter(range(1, 1 << 62))
     if process._start_method is not None:
         family.start_method = process._start_method
     if log.sink is not None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 from polyproc._kernel import os
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
@@ -35,7 +33,7 @@ class Family:
         self.parent_facts: tuple[str, int, int | None] | None = None
         self.parent: ParentProcess | None = None
         self.children: set[BaseProcess[Any]] = set()
-        self.counter: Iterator[int] = itertools.count(1)
+        self.counter: Iterator[int] = iter(range(1, 1 << 62))  # and not itertools.count, which a bare child spares
         self.start_method: str | None = None
         self.importing_main = False
         self.original_dir: str | None

@@ -48,6 +48,10 @@ class Lifeline:
             self._resets = True
             os.register_at_fork(after_in_child=self.reborn)
 
+    def is_held(self) -> bool:
+        """Say whether a forked child would inherit anything of it."""
+        return self.read_fd >= 0 or self.armed_fd >= 0
+
     def reborn(self) -> None:
         """Let go, in a forked child, of the parent's write end; its read end becomes the inherited one."""
         if self.read_fd >= 0 or self.inherited_fd >= 0 or self.armed_fd >= 0:
@@ -62,8 +66,8 @@ class Lifeline:
         fd, self.inherited_fd = self.inherited_fd, -1
         if wanted:
             hang_on(fd)
-        else:
-            close_quietly(fd)
+        elif fd >= 0:
+            os.close(fd)
 
 
 lifeline = Lifeline()
