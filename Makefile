@@ -48,7 +48,7 @@ lint: $(VENV)/installed
 c-test:
 	mkdir -p build
 	$(CC) -std=gnu11 -g -O1 -Wall -Wextra -Werror -fsanitize=address,undefined -fno-sanitize-recover=all -Icsrc \
-	  csrc/core/pp_clone.c csrc/tests/test_clone.c -o build/test_clone -pthread
+	  csrc/core/pp_clone.c csrc/core/pp_crash.c csrc/tests/test_clone.c -o build/test_clone -pthread
 	build/test_clone
 
 conformance:

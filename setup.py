@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 from setuptools import Extension, setup
 
@@ -10,8 +11,8 @@ FLAGS = ["-std=gnu11", "-O2", "-fvisibility=hidden", "-Wall", "-Wextra"]
 
 core = Extension(
     "polyproc._core",
-    sources=["csrc/bind/module.c", "csrc/bind/py_clone.c", "csrc/bind/py_process.c", "csrc/core/pp_clone.c"],
-    depends=["csrc/core/pp_clone.h", "csrc/core/pp_crash.h", "csrc/bind/py_clone.h", "csrc/bind/py_process.h"],
+    sources=sorted(str(path) for room in ("bind", "core") for path in Path("csrc", room).glob("*.c")),
+    depends=sorted(str(path) for path in Path("csrc").glob("*/*.h")),
     include_dirs=["csrc"],
     define_macros=[("Py_LIMITED_API", "0x030b0000")]
     + ([("PP_CRASHPOINTS", "1")] if os.environ.get("POLYPROC_CRASHPOINTS") else []),

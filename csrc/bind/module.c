@@ -1,17 +1,38 @@
 /* polyproc._core: method table and slots, nothing else. Documented in src/polyproc/_core.pyi. */
 #include "bind/py_clone.h"
 #include "bind/py_process.h"
+#include "bind/py_types.h"
 
 static PyMethodDef methods[] = {
     {"clone_ready", py_clone_ready, METH_NOARGS, "clone_ready() -> int: 0, or why clone_sibling cannot be used"},
     {"clone_sibling", py_clone_sibling, METH_NOARGS, "clone_sibling() -> (pid, pidfd): fork a child of our parent"},
     {"set_flag", (PyCFunction)(void (*)(void))py_set_flag, METH_FASTCALL, "set_flag(index, value): change sys.flags"},
     {"set_name", py_set_name, METH_O, "set_name(name): set this process's name, as ps shows it"},
+    {"attach", (PyCFunction)(void (*)(void))py_attach, METH_FASTCALL, "attach(fd, registry_fd) -> id: map memory"},
+    {"hold", py_hold, METH_O, "hold(id) -> (fd, registry_fd)"},
+    {"detach", py_detach, METH_O, "detach(id): let go of what attach or hold has counted"},
+    {"leave", py_leave, METH_NOARGS, "leave(): this process comes to an orderly end"},
+#ifdef PP_CRASHPOINTS
+    {"crash_at", py_crash_at, METH_O, "crash_at(name): end this process by SIGKILL when it comes to that point"},
+#endif
     {NULL, NULL, 0, NULL},
+};
+
+static PyType_Spec *const types[] = {
+    &py_lock_spec, &py_rlock_spec, &py_semaphore_spec, &py_event_spec, &py_condition_spec, &py_barrier_spec,
+    &py_memory_spec, &py_scalar_spec, &py_array_spec,
 };
 
 static int module_exec(PyObject *module)
 {
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        PyObject *type = PyType_FromModuleAndSpec(module, types[i], NULL);
+        if (type == NULL || PyModule_AddType(module, (PyTypeObject *)type) < 0) {
+            Py_XDECREF(type);
+            return -1;
+        }
+        Py_DECREF(type);
+    }
 #ifdef PP_CRASHPOINTS
     return PyModule_AddIntConstant(module, "CRASHPOINTS", 1);
 #else

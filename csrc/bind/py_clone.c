@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "core/pp_chunk.h"
 #include "core/pp_clone.h"
 
 PyObject *py_clone_ready(PyObject *module, PyObject *ignored)
@@ -28,6 +29,8 @@ PyObject *py_clone_sibling(PyObject *module, PyObject *ignored)
     pid_t pid = pp_clone_sibling(&pidfd);
     int error = errno;
     if (pid == 0) {
+        pp_registry_reborn(); /* fork handlers of the C library do not run after a raw clone */
+        pp_chunk_reborn();
         PyOS_AfterFork_Child();
         return Py_BuildValue("ii", 0, -1);
     }

@@ -40,3 +40,20 @@ PyObject *py_set_name(PyObject *module, PyObject *name)
     }
     Py_RETURN_NONE;
 }
+
+#ifdef PP_CRASHPOINTS
+#include <string.h>
+
+#include "core/pp_crash.h"
+
+PyObject *py_crash_at(PyObject *module, PyObject *name)
+{
+    (void)module;
+    const char *text = PyUnicode_AsUTF8AndSize(name, NULL);
+    if (text == NULL) {
+        return NULL;
+    }
+    strncpy(pp_crash_wanted, text, sizeof pp_crash_wanted - 1);
+    Py_RETURN_NONE;
+}
+#endif

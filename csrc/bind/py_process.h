@@ -4,9 +4,13 @@
 #ifndef Py_LIMITED_API
 #define Py_LIMITED_API 0x030b0000
 #endif
+#define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
 PyObject *py_set_flag(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *py_set_name(PyObject *module, PyObject *name);
+#ifdef PP_CRASHPOINTS
+PyObject *py_crash_at(PyObject *module, PyObject *name);
+#endif
 
 #endif

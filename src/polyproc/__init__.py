@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from polyproc._context.default import DefaultContext as _DefaultContext
     from polyproc._errors import AuthenticationError as AuthenticationError
     from polyproc._errors import BufferTooShort as BufferTooShort
+    from polyproc._errors import OwnerDiedWarning as OwnerDiedWarning
     from polyproc._errors import ProcessDied as ProcessDied
     from polyproc._errors import ProcessError as ProcessError
     from polyproc._errors import RemoteError as RemoteError
@@ -52,6 +53,7 @@ __version__ = "0.1.0"
 
 # name -> (module, attribute): what is not bound to a start method.
 _HOMES = {
+    "OwnerDiedWarning": ("polyproc._errors", "OwnerDiedWarning"),
     "RemoteError": ("polyproc._errors", "RemoteError"),
     "native": ("polyproc._native", "native"),
 }
@@ -96,7 +98,7 @@ _OF_DEFAULT_CONTEXT = (
 # As in the standard library, `import polyproc` is enough for these.
 _DOORS = ("connection", "context", "pool", "process", "queues", "reduction", "spawn", "synchronize", "util")
 
-__all__ = ["RemoteError", *_OF_DEFAULT_CONTEXT]  # pyright: ignore
+__all__ = ["OwnerDiedWarning", "RemoteError", *_OF_DEFAULT_CONTEXT]  # pyright: ignore
 
 
 def __getattr__(name: str) -> object:

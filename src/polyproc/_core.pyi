@@ -1,5 +1,7 @@
 """The C core as Python sees it: its one reference page."""
 
+from typing import Any, Self
+
 CRASHPOINTS: int
 """1 when the crash points of csrc/core/pp_crash.h are compiled in, which is for tests alone."""
 
@@ -28,3 +30,149 @@ def set_flag(index: int, value: int, /) -> None:
 
 def set_name(name: str, /) -> None:
     """Set this process's name, as ps shows it (prctl(2), PR_SET_NAME): the first 15 bytes count."""
+
+def attach(fd: int, registry_fd: int, /) -> bytes:
+    """Map a chunk of shared memory that came from another process; return its id. The descriptors stay the caller's.
+
+    Raises:
+        ValueError: this is no such memory.
+        OSError: it cannot be mapped.
+    """
+
+def hold(id: bytes, /) -> tuple[int, int]:
+    """Keep a chunk mapped; return its descriptor and its registry's, the core's own. KeyError if it is not here."""
+
+def detach(id: bytes, /) -> None:
+    """Undo one `attach` or `hold`; a chunk without handles is unmapped. KeyError if it is not here."""
+
+def leave() -> None:
+    """Say that this process comes to an orderly end: plain locks that it still holds stay held."""
+
+def crash_at(name: str, /) -> None:
+    """With crash points: end this process by SIGKILL when it comes to that point."""
+
+class _Handle:
+    def _where(self) -> tuple[bytes, int]:
+        """Return the id of the chunk and the place in it."""
+
+class _Lock(_Handle):
+    recovered: bool
+    owner: int | None
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        """Take it; wait while another holds it, up to `timeout` seconds. Return whether it was taken.
+
+        If its owner died it is taken at once, with an OwnerDiedWarning. A signal handler may run during the wait, and
+        what it raises comes through.
+        """
+    def release(self) -> None:
+        """Give it back. A Lock: whoever took it, ValueError if nobody did. An RLock: AssertionError unless ours."""
+    def __enter__(self) -> bool: ...
+    def __exit__(self, *args: object) -> None: ...
+    def locked(self) -> bool:
+        """Say whether somebody holds it."""
+    def _is_mine(self) -> bool:
+        """Say whether this thread holds it."""
+    def _count(self) -> int:
+        """Return how often this process holds it."""
+
+class Lock(_Lock):
+    def __new__(cls, *args: object, **kwds: object) -> Self: ...
+    @classmethod
+    def _adopt(cls, id: bytes, offset: int, /) -> Self: ...
+
+class RLock(_Lock):
+    def __new__(cls, *args: object, **kwds: object) -> Self: ...
+    @classmethod
+    def _adopt(cls, id: bytes, offset: int, /) -> Self: ...
+
+class Semaphore(_Handle):
+    recovered: bool
+    def __new__(cls, value: int, bounded: bool, /) -> Self: ...
+    @classmethod
+    def _adopt(cls, id: bytes, offset: int, /) -> Self: ...
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        """Take a token; wait while there is none, up to `timeout` seconds. Return whether one was taken."""
+    def release(self) -> None:
+        """Give a token back. ValueError if a bounded semaphore has all."""
+    def __enter__(self) -> bool: ...
+    def __exit__(self, *args: object) -> None: ...
+    def get_value(self) -> int:
+        """Return how many tokens are free at this moment."""
+    def locked(self) -> bool:
+        """Say whether none is free."""
+
+class Event(_Handle):
+    def __new__(cls, *args: object, **kwds: object) -> Self: ...
+    @classmethod
+    def _adopt(cls, id: bytes, offset: int, /) -> Self: ...
+    def is_set(self) -> bool:
+        """Say whether the flag is set."""
+    def set(self) -> None:
+        """Set the flag; wake all who wait. Never waits."""
+    def clear(self) -> None:
+        """Clear the flag."""
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the flag is set, up to `timeout` seconds; return whether it was."""
+
+class Condition(_Handle):
+    _lock: Any
+    def __new__(cls, lock: object, /) -> Self: ...
+    @classmethod
+    def _adopt(cls, id: bytes, offset: int, lock: object, /) -> Self: ...
+    def wait(self, timeout: float | None = None) -> bool:
+        """Release the lock, wait to be notified, up to `timeout` seconds, and take the lock again.
+
+        Returns False if the time ran out first. AssertionError if the caller does not hold the lock.
+        """
+    def notify(self, n: int = 1) -> None:
+        """Wake up to `n` waiters. AssertionError if the caller does not hold the lock."""
+    def notify_all(self) -> None:
+        """Wake all waiters."""
+    def __enter__(self) -> bool: ...
+    def __exit__(self, *args: object) -> None: ...
+    def _waiting(self) -> int:
+        """Return how many wait; one that was killed stays counted."""
+
+class Barrier(_Handle):
+    broken: bool
+    n_waiting: int
+    parties: int
+    def __new__(cls, parties: int, /) -> Self: ...
+    @classmethod
+    def _adopt(cls, id: bytes, offset: int, /) -> Self: ...
+    def _arrive(self, timeout: float | None, /) -> tuple[int, int | None] | None:
+        """Come, and wait: (index, None). (index, generation): run the action and call _open. None: it is broken."""
+    def _open(self, generation: int, /) -> None:
+        """Let all go."""
+    def abort(self) -> None:
+        """Break it: who waits, and who comes, gets BrokenBarrierError."""
+    def reset(self) -> None:
+        """Start anew; who waits gets BrokenBarrierError."""
+
+class _Memory(_Handle):
+    _code: str
+    def __new__(cls, code: str, length: int, lock: object, /) -> Self: ...
+    @classmethod
+    def _adopt(cls, id: bytes, offset: int, code: str, lock: object, /) -> Self: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+class Memory(_Memory):
+    """Bytes, as a buffer."""
+
+class _Guarded(_Memory):
+    def get_lock(self) -> Any:
+        """Return the lock."""
+    def __enter__(self) -> Any: ...
+    def __exit__(self, *args: object) -> None: ...
+
+class Scalar(_Guarded):
+    value: Any
+    """The value; read and written under the lock."""
+    def add(self, amount: Any, /) -> Any:
+        """Add to the value, in one step for all who use the lock; return the sum."""
+
+class Array(_Guarded):
+    """Numbers or characters; items and slices are read and written under the lock."""
+    def __len__(self) -> int: ...
+    def __getitem__(self, key: Any, /) -> Any: ...
+    def __setitem__(self, key: Any, value: Any, /) -> None: ...

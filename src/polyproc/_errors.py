@@ -8,6 +8,8 @@
         └── ProcessDied             a process ended without giving the result that was waited for
     RemoteTraceback                 the `__cause__` of an exception that was raised in another process
     RemoteError                     stands for an exception that could not be brought over
+    RuntimeWarning
+    └── OwnerDiedWarning            a lock came from an owner that died
 
 `ProcessDied` says how it ended: `pid`, `exitcode`, `signal`, `reason`, the last `output`, the Python `stack`.
 """
@@ -112,6 +114,18 @@ class RemoteError(Exception):
         return "\n" + line + "\n" + str(self.args[-1]) + line
 
 
-for _name in ("ProcessError", "BufferTooShort", "AuthenticationError", "TimeoutError", "ProcessDied", "RemoteError"):
+class OwnerDiedWarning(RuntimeWarning):
+    """A lock or semaphore was taken over from a process that died with it: what it guards may be half done."""
+
+
+for _name in (
+    "ProcessError",
+    "BufferTooShort",
+    "AuthenticationError",
+    "TimeoutError",
+    "ProcessDied",
+    "RemoteError",
+    "OwnerDiedWarning",
+):
     # Users read these names in tracebacks: they say where to import them from.
     vars()[_name].__module__ = "polyproc"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from polyproc._context.factories import Launcher
     from polyproc._pool import pool
     from polyproc._queues import queue, simple
-    from polyproc._synchronize import barrier, condition, event, semaphore
+    from polyproc._synchronize import primitives
 
 
 class BaseContext:
@@ -66,35 +66,35 @@ class BaseContext:
         """Return two connected ends; without `duplex` the first only receives and the second only sends."""
         return factories.pipe(duplex)
 
-    def Lock(self) -> semaphore.Lock:
+    def Lock(self) -> primitives.Lock:
         """Return a lock; any process or thread may release it."""
-        return factories.synchronize("semaphore", "Lock")(ctx=self.get_context())
+        return factories.synchronize("Lock")(ctx=self.get_context())
 
-    def RLock(self) -> semaphore.RLock:
+    def RLock(self) -> primitives.RLock:
         """Return a lock that its holder may take again."""
-        return factories.synchronize("semaphore", "RLock")(ctx=self.get_context())
+        return factories.synchronize("RLock")(ctx=self.get_context())
 
-    def Semaphore(self, value: int = 1) -> semaphore.Semaphore:
+    def Semaphore(self, value: int = 1) -> primitives.Semaphore:
         """Return a counter to wait for."""
-        return factories.synchronize("semaphore", "Semaphore")(value, ctx=self.get_context())
+        return factories.synchronize("Semaphore")(value, ctx=self.get_context())
 
-    def BoundedSemaphore(self, value: int = 1) -> semaphore.BoundedSemaphore:
+    def BoundedSemaphore(self, value: int = 1) -> primitives.BoundedSemaphore:
         """Return a counter that does not get above its first value."""
-        return factories.synchronize("semaphore", "BoundedSemaphore")(value, ctx=self.get_context())
+        return factories.synchronize("BoundedSemaphore")(value, ctx=self.get_context())
 
-    def Condition(self, lock: semaphore.Lock | semaphore.RLock | None = None) -> condition.Condition:
+    def Condition(self, lock: primitives.Lock | primitives.RLock | None = None) -> primitives.Condition:
         """Return a condition to wait for."""
-        return factories.synchronize("condition", "Condition")(lock, ctx=self.get_context())
+        return factories.synchronize("Condition")(lock, ctx=self.get_context())
 
-    def Event(self) -> event.Event:
+    def Event(self) -> primitives.Event:
         """Return a flag to wait for."""
-        return factories.synchronize("event", "Event")(ctx=self.get_context())
+        return factories.synchronize("Event")(ctx=self.get_context())
 
     def Barrier(
         self, parties: int, action: Callable[[], None] | None = None, timeout: float | None = None
-    ) -> barrier.Barrier:
+    ) -> primitives.Barrier:
         """Return a place where `parties` processes wait for each other."""
-        return factories.synchronize("barrier", "Barrier")(parties, action, timeout, ctx=self.get_context())
+        return factories.synchronize("Barrier")(parties, action, timeout, ctx=self.get_context())
 
     def Queue(self, maxsize: int = 0) -> queue.Queue[Any]:
         """Return a queue for any number of producers and consumers."""

@@ -87,9 +87,9 @@ def reduction() -> ModuleType:
     return pickler
 
 
-def synchronize(module: str, name: str) -> Any:
+def synchronize(name: str) -> Any:
     """Return a class of the synchronisation room."""
-    return load(f"polyproc._synchronize.{module}", name)
+    return load("polyproc._synchronize.primitives", name)
 
 
 def queues(module: str, name: str) -> Any:

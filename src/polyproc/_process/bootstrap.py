@@ -76,6 +76,8 @@ def leave(process: BaseProcess[Any], parent_sentinel: int | None, box: Box) -> N
             code = process._bootstrap(parent_sentinel)
         finally:
             atexit._run_exitfuncs()
+            if "polyproc._core" in sys.modules:
+                sys.modules["polyproc._core"].leave()
             for found in gc.get_objects():
                 if type(found) in WRITERS:
                     flush_file(found)

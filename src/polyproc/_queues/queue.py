@@ -26,9 +26,7 @@ from polyproc._connection.pipe import Pipe
 from polyproc._log import log
 from polyproc._pickling.pickler import dumps
 from polyproc._pickling.spawning import assert_spawning
-from polyproc._synchronize.condition import Condition
-from polyproc._synchronize.semaphore import BoundedSemaphore, Lock, Semaphore
-from polyproc._synchronize.token import SEM_VALUE_MAX
+from polyproc._synchronize.primitives import SEM_VALUE_MAX, Condition, Lock, Semaphore
 
 T = TypeVar("T")
 Empty = queue.Empty
@@ -54,7 +52,7 @@ class Queue(Generic[T]):
         self._reader, self._writer = Pipe(duplex=False)
         self._rlock = Lock(ctx=ctx)
         self._wlock = Lock(ctx=ctx)
-        self._sem = BoundedSemaphore(maxsize, ctx=ctx)
+        self._sem = Semaphore(maxsize, ctx=ctx)  # not bounded: a dead producer's items still take their places
         self._opid = os.getpid()
         self._ignore_epipe = False  # concurrent.futures sets it
         self._reset()

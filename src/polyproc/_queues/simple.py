@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 from polyproc._connection.pipe import Pipe
 from polyproc._pickling.pickler import dumps
 from polyproc._pickling.spawning import assert_spawning
-from polyproc._synchronize.semaphore import Lock
+from polyproc._synchronize.primitives import Lock
 
 T = TypeVar("T")
 

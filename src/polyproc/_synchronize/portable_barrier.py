@@ -10,7 +10,7 @@ from typing import Any
 from polyproc._pickling import inherited
 from polyproc._pickling.spawning import assert_spawning
 from polyproc._platform.posix import anonymous_file, close_quietly
-from polyproc._synchronize.condition import Condition
+from polyproc._synchronize.portable_condition import Condition
 
 
 class _SharedCounts:

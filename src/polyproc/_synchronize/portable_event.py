@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from polyproc._synchronize.condition import Condition
-from polyproc._synchronize.semaphore import Lock, Semaphore
+from polyproc._synchronize.portable_condition import Condition
+from polyproc._synchronize.portable_locks import Lock, Semaphore
 
 
 class Event:

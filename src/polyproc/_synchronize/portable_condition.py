@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from polyproc._pickling.spawning import assert_spawning
-from polyproc._synchronize.semaphore import Lock, RLock, Semaphore
+from polyproc._synchronize.portable_locks import Lock, RLock, Semaphore
 
 _WOKEN_LIMIT = 5.0  # how long a notifier waits for one woken sleeper: it may have been killed
 

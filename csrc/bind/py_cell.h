@@ -1,0 +1,64 @@
+/* What all shared objects have in common: a handle to a cell, and how they wait. */
+#ifndef PY_CELL_H
+#define PY_CELL_H
+
+#ifndef Py_LIMITED_API
+#define Py_LIMITED_API 0x030b0000
+#endif
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <pthread.h>
+
+#include "core/pp_chunk.h"
+#include "core/pp_lock.h"
+
+typedef struct {
+    PyObject_HEAD
+    struct pp_chunk *chunk;
+    struct pp_cell *cell;
+    uint32_t offset;
+    uint32_t spins;
+    int recovered;
+    PyObject *lock; /* Condition: its lock */
+} PyCell;
+
+static inline uint64_t py_thread(void) { return (uint64_t)(uintptr_t)pthread_self(); }
+
+/* Make a handle to a new cell, of an object of `size` bytes in all. */
+PyCell *py_cell_make(PyTypeObject *type, size_t size, enum pp_kind kind);
+
+/* Make a handle to a cell that is there: what _adopt(id, offset) does. ValueError for what is none. */
+PyCell *py_cell_adopt(PyTypeObject *type, PyObject *const *args, Py_ssize_t count, enum pp_kind kind);
+
+void py_cell_dealloc(PyObject *self);
+
+/* _where() -> (id of the chunk, offset): enough to adopt it in a process that has the chunk. */
+PyObject *py_cell_where(PyObject *self, PyObject *ignored);
+
+/* One step of a wait, without the GIL. */
+typedef enum pp_answer (*py_step)(PyCell *self, struct pp_wait *wait, int extra);
+
+/* Take steps until there is an answer; signal handlers run in between, and what they raise ends the wait: PP_FAILED with
+ * an exception set. */
+enum pp_answer py_wait(py_step step, PyCell *self, struct pp_wait *wait, int extra);
+
+/* A timeout in seconds, None for no limit, to a deadline; 0 with an exception set when it is no number. */
+int py_deadline(PyObject *timeout, int64_t *deadline);
+
+/* The arguments of acquire(block=True, timeout=None); 0 with an exception set. `deadline` is -1 not to wait at all. */
+int py_acquire_arguments(PyObject *const *args, Py_ssize_t count, PyObject *names, int64_t *deadline);
+
+/* The only argument of wait(timeout=None). */
+int py_wait_argument(PyObject *const *args, Py_ssize_t count, PyObject *names, int64_t *deadline);
+
+/* Warn that an owner died. -1 with an exception set where warnings are errors. */
+int py_warn_owner_died(PyCell *self);
+
+/* -1 with an OSError from errno, or with RuntimeError if every slot of the registry is taken. */
+int py_failed(void);
+
+/* Attributes `recovered` and, for those with one owner, `owner`: its pid or None. */
+PyObject *py_cell_recovered(PyObject *self, void *ignored);
+PyObject *py_cell_owner(PyObject *self, void *ignored);
+
+#endif

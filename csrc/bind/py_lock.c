@@ -1,0 +1,247 @@
+/* Lock and RLock. The algorithm is in core/pp_lock. */
+#include "bind/py_types.h"
+
+#include <errno.h>
+
+#include "core/pp_futex.h"
+
+int py_is_lock(PyObject *object)
+{
+    /* Every type of this module that a Lock or RLock can be has our dealloc and a cell of the kind. */
+    PyTypeObject *type = Py_TYPE(object);
+    while (type != NULL && PyType_GetSlot(type, Py_tp_dealloc) != (void *)py_cell_dealloc) {
+        type = (PyTypeObject *)PyType_GetSlot(type, Py_tp_base);
+    }
+    if (type == NULL) {
+        return 0;
+    }
+    uint32_t kind = pp_load(&((PyCell *)object)->cell->kind);
+    return kind == PP_LOCK || kind == PP_RLOCK;
+}
+
+static PyObject *make(PyTypeObject *type, enum pp_kind kind) { return (PyObject *)py_cell_make(type, sizeof(struct pp_cell), kind); }
+
+static PyObject *lock_new(PyTypeObject *type, PyObject *args, PyObject *names)
+{
+    (void)args;
+    (void)names;
+    return make(type, PP_LOCK);
+}
+
+static PyObject *rlock_new(PyTypeObject *type, PyObject *args, PyObject *names)
+{
+    (void)args;
+    (void)names;
+    return make(type, PP_RLOCK);
+}
+
+static enum pp_answer step(PyCell *self, struct pp_wait *wait, int extra)
+{
+    (void)extra;
+    return pp_lock_wait(self->chunk, self->cell, wait);
+}
+
+/* Take the lock; the deadline is -1 not to wait. 1 taken, 0 not, -1 an exception. */
+int py_lock_acquire(PyCell *self, int64_t deadline)
+{
+    uint32_t me = pp_tag(self->chunk->registry);
+    if (me == 0) {
+        return py_failed();
+    }
+    enum pp_answer answer = PP_DONE;
+    if (pp_lock_take(self->cell, me)) {
+        pp_lock_note_taken(self->chunk, self->cell);
+    } else {
+        answer = pp_lock_try(self->chunk, self->cell);
+        if (answer == PP_AGAIN && deadline > 0) {
+            struct pp_wait wait;
+            pp_wait_start(&wait, deadline, &self->spins);
+            answer = py_wait(step, self, &wait, 0);
+        }
+    }
+    self->recovered = 0;
+    if (answer == PP_DONE || answer == PP_RECOVERED) {
+        pp_lock_own(self->cell, py_thread(), 1);
+        if (answer == PP_RECOVERED && py_warn_owner_died(self) < 0) {
+            pp_lock_release(self->chunk, self->cell);
+            return -1;
+        }
+        return 1;
+    }
+    return answer == PP_FAILED ? -1 : 0;
+}
+
+static PyObject *lock_acquire(PyObject *object, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    int64_t deadline = PP_FOREVER;
+    if ((count != 0 || names != NULL) && !py_acquire_arguments(args, count, names, &deadline)) {
+        return NULL;
+    }
+    int taken = py_lock_acquire((PyCell *)object, deadline);
+    return taken < 0 ? NULL : PyBool_FromLong(taken);
+}
+
+static int give_lock(PyCell *self)
+{
+    if (pp_lock_release(self->chunk, self->cell) < 0) {
+        PyErr_SetString(PyExc_ValueError, "semaphore or lock released too many times");
+        return -1;
+    }
+    return 0;
+}
+
+static PyObject *lock_release(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    if (give_lock((PyCell *)object) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *lock_enter(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    if (py_lock_acquire((PyCell *)object, PP_FOREVER) < 0) {
+        return NULL;
+    }
+    Py_RETURN_TRUE;
+}
+
+static PyObject *lock_exit(PyObject *object, PyObject *const *args, Py_ssize_t count)
+{
+    (void)args;
+    (void)count;
+    return lock_release(object, NULL);
+}
+
+int py_rlock_acquire(PyCell *self, int64_t deadline)
+{
+    if (pp_lock_is_mine(self->chunk, self->cell, py_thread())) {
+        uint32_t depth = pp_load_own(&self->cell->count);
+        if (depth == UINT32_MAX) {
+            PyErr_SetString(PyExc_OverflowError, "a lock was taken too often by its holder");
+            return -1;
+        }
+        pp_publish(&self->cell->count, depth + 1);
+        return 1;
+    }
+    return py_lock_acquire(self, deadline);
+}
+
+static PyObject *rlock_acquire(PyObject *object, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    int64_t deadline = PP_FOREVER;
+    if ((count != 0 || names != NULL) && !py_acquire_arguments(args, count, names, &deadline)) {
+        return NULL;
+    }
+    int taken = py_rlock_acquire((PyCell *)object, deadline);
+    return taken < 0 ? NULL : PyBool_FromLong(taken);
+}
+
+static PyObject *rlock_release(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    PyCell *self = (PyCell *)object;
+    if (pp_rlock_release(self->chunk, self->cell, py_thread()) < 0) {
+        PyErr_SetString(PyExc_AssertionError, "attempt to release recursive lock not owned by thread");
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *rlock_enter(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    if (py_rlock_acquire((PyCell *)object, PP_FOREVER) < 0) {
+        return NULL;
+    }
+    Py_RETURN_TRUE;
+}
+
+static PyObject *rlock_exit(PyObject *object, PyObject *const *args, Py_ssize_t count)
+{
+    (void)args;
+    (void)count;
+    return rlock_release(object, NULL);
+}
+
+static PyObject *is_mine(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    PyCell *self = (PyCell *)object;
+    return PyBool_FromLong(pp_lock_is_mine(self->chunk, self->cell, py_thread()));
+}
+
+static PyObject *locked(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    return PyBool_FromLong((pp_load(&((PyCell *)object)->cell->word) & PP_TAG_MASK) != 0);
+}
+
+/* How often this process holds it, whichever thread. */
+static PyObject *depth(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    PyCell *self = (PyCell *)object;
+    uint32_t me = pp_load_own(&self->chunk->registry->me);
+    int ours = me != 0 && (pp_load(&self->cell->word) & PP_TAG_MASK) == me;
+    return PyLong_FromUnsignedLong(ours ? pp_load(&self->cell->count) : 0);
+}
+
+static PyObject *lock_adopt(PyObject *type, PyObject *const *args, Py_ssize_t count)
+{
+    return (PyObject *)py_cell_adopt((PyTypeObject *)type, args, count, PP_LOCK);
+}
+
+static PyObject *rlock_adopt(PyObject *type, PyObject *const *args, Py_ssize_t count)
+{
+    return (PyObject *)py_cell_adopt((PyTypeObject *)type, args, count, PP_RLOCK);
+}
+
+static PyGetSetDef attributes[] = {
+    {"recovered", py_cell_recovered, NULL, "whether the current hold came from an owner that died", NULL},
+    {"owner", py_cell_owner, NULL, "pid of the process that holds it, or None", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+#define FAST(function) (PyCFunction)(void (*)(void))(function)
+
+static PyMethodDef lock_methods[] = {
+    {"acquire", FAST(lock_acquire), METH_FASTCALL | METH_KEYWORDS, "acquire(block=True, timeout=None) -> bool"},
+    {"release", lock_release, METH_NOARGS, "release(): give it back, whoever took it"},
+    {"__enter__", lock_enter, METH_NOARGS, "acquire()"},
+    {"__exit__", FAST(lock_exit), METH_FASTCALL, "release()"},
+    {"locked", locked, METH_NOARGS, "locked() -> bool: whether somebody holds it"},
+    {"_is_mine", is_mine, METH_NOARGS, "_is_mine() -> bool: whether this thread holds it"},
+    {"_count", depth, METH_NOARGS, "_count() -> int: how often this process holds it"},
+    {"_where", py_cell_where, METH_NOARGS, "_where() -> (id, offset)"},
+    {"_adopt", FAST(lock_adopt), METH_FASTCALL | METH_CLASS, "_adopt(id, offset) -> handle"},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMethodDef rlock_methods[] = {
+    {"acquire", FAST(rlock_acquire), METH_FASTCALL | METH_KEYWORDS, "acquire(block=True, timeout=None) -> bool"},
+    {"release", rlock_release, METH_NOARGS, "release(): give back one level"},
+    {"__enter__", rlock_enter, METH_NOARGS, "acquire()"},
+    {"__exit__", FAST(rlock_exit), METH_FASTCALL, "release()"},
+    {"locked", locked, METH_NOARGS, "locked() -> bool: whether somebody holds it"},
+    {"_is_mine", is_mine, METH_NOARGS, "_is_mine() -> bool: whether this thread holds it"},
+    {"_count", depth, METH_NOARGS, "_count() -> int: how often this process holds it"},
+    {"_where", py_cell_where, METH_NOARGS, "_where() -> (id, offset)"},
+    {"_adopt", FAST(rlock_adopt), METH_FASTCALL | METH_CLASS, "_adopt(id, offset) -> handle"},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot lock_slots[] = {
+    {Py_tp_new, lock_new}, {Py_tp_dealloc, py_cell_dealloc}, {Py_tp_methods, lock_methods},
+    {Py_tp_getset, attributes}, {0, NULL},
+};
+
+static PyType_Slot rlock_slots[] = {
+    {Py_tp_new, rlock_new}, {Py_tp_dealloc, py_cell_dealloc}, {Py_tp_methods, rlock_methods},
+    {Py_tp_getset, attributes}, {0, NULL},
+};
+
+PyType_Spec py_lock_spec = {"polyproc._core.Lock", sizeof(PyCell), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, lock_slots};
+PyType_Spec py_rlock_spec = {"polyproc._core.RLock", sizeof(PyCell), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, rlock_slots};

@@ -1,0 +1,141 @@
+/* Semaphore and BoundedSemaphore. The algorithm is in core/pp_semaphore. */
+#include "core/pp_semaphore.h"
+
+#include "bind/py_types.h"
+#include "core/pp_futex.h"
+
+/* Semaphore(value, bounded, /): the Python classes check and name their arguments. */
+static PyObject *semaphore_new(PyTypeObject *type, PyObject *args, PyObject *names)
+{
+    (void)names;
+    long value = 0;
+    int bounded = 0;
+    if (!PyArg_ParseTuple(args, "li", &value, &bounded)) {
+        return NULL;
+    }
+    if (value < 0 || value > (long)PP_VALUE_MAX) {
+        PyErr_SetString(PyExc_ValueError, "semaphore initial value must be >= 0");
+        return NULL;
+    }
+    PyCell *self = py_cell_make(type, pp_semaphore_size((uint32_t)value), PP_SEMAPHORE);
+    if (self != NULL) {
+        pp_semaphore_init(self->cell, (uint32_t)value, bounded);
+    }
+    return (PyObject *)self;
+}
+
+static PyObject *semaphore_adopt(PyObject *type, PyObject *const *args, Py_ssize_t count)
+{
+    PyCell *self = py_cell_adopt((PyTypeObject *)type, args, count, PP_SEMAPHORE);
+    if (self != NULL && !pp_semaphore_check(self->chunk, self->offset)) {
+        Py_DECREF(self);
+        PyErr_SetString(PyExc_ValueError, "there is no whole semaphore at this place");
+        return NULL;
+    }
+    return (PyObject *)self;
+}
+
+static enum pp_answer step(PyCell *self, struct pp_wait *wait, int bracket)
+{
+    return pp_semaphore_wait(self->chunk, self->cell, bracket, wait);
+}
+
+static PyObject *acquire(PyCell *self, int64_t deadline, int bracket)
+{
+    enum pp_answer answer = pp_semaphore_try(self->chunk, self->cell, bracket);
+    if (answer == PP_AGAIN && deadline > 0) {
+        struct pp_wait wait;
+        pp_wait_start(&wait, deadline, NULL);
+        answer = py_wait(step, self, &wait, bracket);
+        if (answer == PP_FAILED) {
+            return NULL;
+        }
+    }
+    self->recovered = 0;
+    if (answer == PP_FAILED) {
+        py_failed();
+        return NULL;
+    }
+    if (answer == PP_RECOVERED && py_warn_owner_died(self) < 0) {
+        pp_semaphore_release(self->chunk, self->cell, bracket);
+        return NULL;
+    }
+    return PyBool_FromLong(answer == PP_DONE || answer == PP_RECOVERED);
+}
+
+static PyObject *release(PyCell *self, int bracket)
+{
+    if (pp_semaphore_release(self->chunk, self->cell, bracket) < 0) {
+        PyErr_SetString(PyExc_ValueError, "semaphore or lock released too many times");
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *semaphore_acquire(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    int64_t deadline = PP_FOREVER;
+    if ((count != 0 || names != NULL) && !py_acquire_arguments(args, count, names, &deadline)) {
+        return NULL;
+    }
+    return acquire((PyCell *)self, deadline, 0);
+}
+
+static PyObject *semaphore_release(PyObject *self, PyObject *ignored)
+{
+    (void)ignored;
+    return release((PyCell *)self, 0);
+}
+
+static PyObject *semaphore_enter(PyObject *self, PyObject *ignored)
+{
+    (void)ignored;
+    return acquire((PyCell *)self, PP_FOREVER, 1);
+}
+
+static PyObject *semaphore_exit(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    (void)args;
+    (void)count;
+    return release((PyCell *)self, 1);
+}
+
+static PyObject *semaphore_value(PyObject *self, PyObject *ignored)
+{
+    (void)ignored;
+    return PyLong_FromUnsignedLong(pp_semaphore_value(((PyCell *)self)->cell));
+}
+
+static PyObject *semaphore_locked(PyObject *self, PyObject *ignored)
+{
+    (void)ignored;
+    return PyBool_FromLong(pp_semaphore_value(((PyCell *)self)->cell) == 0);
+}
+
+#define FAST(function) (PyCFunction)(void (*)(void))(function)
+
+static PyMethodDef methods[] = {
+    {"acquire", FAST(semaphore_acquire), METH_FASTCALL | METH_KEYWORDS, "acquire(block=True, timeout=None) -> bool"},
+    {"release", semaphore_release, METH_NOARGS, "release(): give a token back, or make one"},
+    {"__enter__", semaphore_enter, METH_NOARGS, "acquire(), with a token that comes back if this process dies"},
+    {"__exit__", FAST(semaphore_exit), METH_FASTCALL, "release()"},
+    {"get_value", semaphore_value, METH_NOARGS, "get_value() -> int: how many tokens are free"},
+    {"locked", semaphore_locked, METH_NOARGS, "locked() -> bool: whether none is free"},
+    {"_where", py_cell_where, METH_NOARGS, "_where() -> (id, offset)"},
+    {"_adopt", FAST(semaphore_adopt), METH_FASTCALL | METH_CLASS, "_adopt(id, offset) -> handle"},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef attributes[] = {
+    {"recovered", py_cell_recovered, NULL, "whether the last token came from a process that died", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot slots[] = {
+    {Py_tp_new, semaphore_new}, {Py_tp_dealloc, py_cell_dealloc}, {Py_tp_methods, methods},
+    {Py_tp_getset, attributes}, {0, NULL},
+};
+
+PyType_Spec py_semaphore_spec = {
+    "polyproc._core.Semaphore", sizeof(PyCell), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots,
+};

@@ -1,0 +1,79 @@
+/* Where shared objects live: 64-byte cells in anonymous files that processes map.
+ *
+ *   chunk (pp_memfd)                                      cell
+ *   +--------------------------------------------+        +------+-------+-----+-------+-------+------+-----+------+
+ *   | header: magic, layout, ids, bump, registry |        | word | value | tid | count | wflag | died | max | kind | ...
+ *   | cell 1                                     |        +------+-------+-----+-------+-------+------+-----+------+
+ *   | ...                                        |
+ *   +--------------------------------------------+
+ *
+ * Cells are given out in order and, once another process may have them, never again: a forked child inherits handles
+ * without running code, so nobody can count them. A process counts its own handles to a chunk; without any it unmaps
+ * it, and the kernel frees the memory when the last process has, or is dead. There are no names, and nothing to clean.
+ *
+ * What a dead process leaves behind: killed after it moved the bump ("chunk.bumped"), one cell until the chunk goes.
+ */
+#ifndef PP_CHUNK_H
+#define PP_CHUNK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/pp_atomic.h"
+#include "core/pp_registry.h"
+
+#define PP_CELL_SIZE 64
+#define PP_ID_SIZE 16
+
+enum pp_kind { PP_LOCK = 1, PP_RLOCK, PP_SEMAPHORE, PP_EVENT, PP_CONDITION, PP_BARRIER, PP_MEMORY };
+
+struct pp_cell {
+    pp_word word;   /* owner's tag, 0 if there is none: Lock, RLock, the guard of a Barrier */
+    pp_word value;  /* what is slept on: Event, Condition, Semaphore and Barrier say how */
+    pp_word64 tid;  /* RLock: the owner's thread, while `word` is its process */
+    pp_word count;  /* RLock: depth; Semaphore: tokens that nobody is known to hold; Barrier: who has arrived */
+    pp_word wflag;  /* somebody may be asleep */
+    pp_word died;   /* Lock, RLock: how often an owner died; Barrier: which generations were broken */
+    pp_word max;    /* Semaphore: number of tokens; Barrier: parties; memory: bytes */
+    pp_word kind;   /* enum pp_kind */
+    pp_word flags;  /* Semaphore: bounded */
+    pp_word runner; /* Barrier: who runs the action */
+    uint32_t unused[4];
+};
+
+_Static_assert(sizeof(struct pp_cell) == PP_CELL_SIZE, "the layout of a cell is shared");
+
+/* A process's side of a chunk. Handles are counted; the list of chunks is a fact about the process. */
+struct pp_chunk {
+    struct pp_chunk *next;
+    struct pp_chunk_page *page;
+    struct pp_registry *registry;
+    size_t size;
+    int fd;
+    uint32_t handles;
+    unsigned char id[PP_ID_SIZE];
+};
+
+/* Take `size` bytes of cells for an object of a kind; the rest of the cell is zero. Counts a handle to *chunk. Returns the
+ * offset of the cell, or 0 and errno (ENOMEM, EMFILE). What is large gets a chunk of its own. */
+uint32_t pp_chunk_take(size_t size, enum pp_kind kind, struct pp_chunk **chunk);
+
+/* The chunk with an id, if this process has it mapped; counts a handle. */
+struct pp_chunk *pp_chunk_find(const unsigned char *id);
+
+/* Map a chunk that came from another process, with its registry; duplicates of the descriptors are kept. Counts a
+ * handle. NULL and errno: EINVAL for what is none of ours. */
+struct pp_chunk *pp_chunk_attach(int fd, int registry_fd);
+
+/* The cell at an offset that came from another process, checked to lie inside and to be of the kind, with `size` bytes
+ * behind its start; NULL if it is not. */
+struct pp_cell *pp_chunk_cell(struct pp_chunk *chunk, uint32_t offset, enum pp_kind kind, size_t size);
+
+/* Count a handle more, or one less; without any the chunk is unmapped. */
+void pp_chunk_hold(struct pp_chunk *chunk);
+void pp_chunk_drop(struct pp_chunk *chunk);
+
+/* In a forked child: the lock of the list is free. */
+void pp_chunk_reborn(void);
+
+#endif

@@ -1,0 +1,52 @@
+#include "core/pp_event.h"
+
+#include "core/pp_crash.h"
+#include "core/pp_futex.h"
+
+#define SET 1u
+#define ASLEEP 2u
+#define COUNT 4u
+
+void pp_event_set(struct pp_cell *cell)
+{
+    uint32_t now;
+    do {
+        now = pp_load(&cell->value);
+        if ((now & SET) != 0) {
+            return;
+        }
+    } while (!pp_cas(&cell->value, now, (now & ~(COUNT - 1)) + COUNT + SET));
+    PP_CRASH_POINT("event.set");
+    if ((now & ASLEEP) != 0) {
+        pp_futex_wake(&cell->value, 0x7fffffff);
+    }
+}
+
+void pp_event_clear(struct pp_cell *cell)
+{
+    uint32_t now;
+    do {
+        now = pp_load(&cell->value);
+    } while ((now & SET) != 0 && !pp_cas(&cell->value, now, now & ~SET));
+}
+
+uint32_t pp_event_look(struct pp_cell *cell) { return pp_load(&cell->value) / COUNT; }
+
+enum pp_answer pp_event_wait(struct pp_cell *cell, struct pp_wait *wait)
+{
+    for (;;) {
+        uint32_t now = pp_load(&cell->value);
+        if ((now & SET) != 0 || now / COUNT != wait->seen) {
+            return PP_DONE;
+        }
+        if (wait->deadline <= pp_now()) {
+            return PP_TIMED_OUT;
+        }
+        if ((now & ASLEEP) == 0 && !pp_cas(&cell->value, now, now | ASLEEP)) {
+            continue;
+        }
+        pp_futex_wait(&cell->value, now | ASLEEP, pp_wait_until(wait));
+        now = pp_load(&cell->value);
+        return (now & SET) != 0 || now / COUNT != wait->seen ? PP_DONE : PP_AGAIN;
+    }
+}

@@ -1,0 +1,172 @@
+#define _GNU_SOURCE
+#include "core/pp_lock.h"
+
+#include <errno.h>
+
+#include "core/pp_crash.h"
+#include "core/pp_futex.h"
+
+#define MOST_SPINS 2000
+#define FIRST_SPINS 60
+
+void pp_wait_start(struct pp_wait *wait, int64_t deadline, uint32_t *spins)
+{
+    wait->deadline = deadline;
+    wait->tick = PP_FIRST_TICK;
+    wait->doubt = PP_FIRST_DOUBT;
+    wait->spins = pp_processors() > 1 ? spins : NULL;
+    wait->slept = 0;
+    wait->seen = 0;
+}
+
+int64_t pp_wait_until(struct pp_wait *wait)
+{
+    int64_t until = pp_now() + wait->tick;
+    if (wait->tick < PP_LAST_TICK) {
+        wait->tick *= 2;
+    }
+    return until < wait->deadline ? until : wait->deadline;
+}
+
+static enum pp_answer taken(struct pp_chunk *chunk, struct pp_cell *cell, enum pp_answer answer)
+{
+    PP_CRASH_POINT("lock.acquired");
+    pp_lock_note_taken(chunk, cell);
+    return answer;
+}
+
+enum pp_answer pp_lock_try(struct pp_chunk *chunk, struct pp_cell *cell)
+{
+    uint32_t me = pp_tag(chunk->registry);
+    if (me == 0) {
+        return PP_FAILED;
+    }
+    uint32_t now = pp_load(&cell->word);
+    if (now == 0) {
+        return pp_cas(&cell->word, 0, me) ? taken(chunk, cell, PP_DONE) : PP_AGAIN;
+    }
+    if ((now & PP_TAG_MASK) != 0 && !pp_is_dead(chunk->registry, now)) {
+        return PP_AGAIN;
+    }
+    /* Those who wait for the dead owner stay marked. A word of nothing but the bit was written over by somebody. */
+    if (!pp_cas(&cell->word, now, me | (now & PP_TAG_WAITERS))) {
+        return PP_AGAIN;
+    }
+    pp_add(&cell->died, 1);
+    return taken(chunk, cell, PP_RECOVERED);
+}
+
+/* Spin while it is held by somebody who runs, as long as that has been worth it. Whether it is free now. */
+static int spin(struct pp_cell *cell, uint32_t *spins)
+{
+    uint32_t limit = *spins;
+    for (uint32_t i = 0; i < limit; i++) {
+        if (pp_load(&cell->word) == 0) {
+            *spins = limit + limit / 8 + 8 < MOST_SPINS ? limit + limit / 8 + 8 : MOST_SPINS;
+            return 1;
+        }
+        pp_pause();
+    }
+    *spins = limit > FIRST_SPINS / 4 ? limit - limit / 4 : FIRST_SPINS / 4;
+    return 0;
+}
+
+enum pp_answer pp_lock_wait(struct pp_chunk *chunk, struct pp_cell *cell, struct pp_wait *wait)
+{
+    uint32_t me = pp_tag(chunk->registry);
+    if (me == 0) {
+        return PP_FAILED;
+    }
+    if (!wait->slept && wait->spins != NULL && spin(cell, wait->spins) && pp_cas(&cell->word, 0, me)) {
+        return taken(chunk, cell, PP_DONE);
+    }
+    pp_registry_rearm(chunk->registry);
+    for (;;) {
+        uint32_t now = pp_load(&cell->word);
+        if (now == 0) {
+            /* Others may sleep whom our wake-up was not for: the mark stays. */
+            if (pp_cas(&cell->word, 0, me | PP_TAG_WAITERS)) {
+                return taken(chunk, cell, PP_DONE);
+            }
+            continue;
+        }
+        if ((now & PP_TAG_WAITERS) == 0 && !pp_cas(&cell->word, now, now | PP_TAG_WAITERS)) {
+            continue;
+        }
+        now |= PP_TAG_WAITERS;
+        if ((now & PP_TAG_MASK) == 0 || pp_is_dead(chunk->registry, now)) {
+            if (pp_cas(&cell->word, now, me | PP_TAG_WAITERS)) {
+                pp_add(&cell->died, 1);
+                return taken(chunk, cell, PP_RECOVERED);
+            }
+            continue;
+        }
+        PP_CRASH_POINT("lock.marked");
+        if (wait->deadline <= pp_now()) {
+            return PP_TIMED_OUT;
+        }
+        int64_t until = pp_wait_until(wait);
+        uint32_t alive_value = 0;
+        pp_word *alive = (now & PP_TAG_MASK) == me ? NULL : pp_alive_word(chunk->registry, now, &alive_value);
+        int woken = -ENOSYS;
+        if (alive != NULL) {
+            woken = pp_futex_wait_two(&cell->word, now, alive, alive_value, until);
+        } else if ((now & PP_TAG_MASK) != me) {
+            /* The kernel speaks of a death before the process is gone for everybody. Or only a thread has ended. */
+            int64_t soon = pp_now() + wait->doubt;
+            wait->doubt *= 2;
+            until = soon < until ? soon : until;
+        }
+        if (woken == -ENOSYS) {
+            pp_futex_wait(&cell->word, now, until);
+        } else if (woken == 1) {
+            /* The kernel wakes one of those who wait for a process's end; that one wakes the others. */
+            pp_futex_wake(alive, 0x7fffffff);
+        }
+        wait->slept = 1;
+        PP_CRASH_POINT("lock.woken");
+        now = pp_load(&cell->word);
+        if (now == 0 && pp_cas(&cell->word, 0, me | PP_TAG_WAITERS)) {
+            return taken(chunk, cell, PP_DONE);
+        }
+        return PP_AGAIN;
+    }
+}
+
+int pp_lock_release(struct pp_chunk *chunk, struct pp_cell *cell)
+{
+    uint32_t before = pp_exchange(&cell->word, 0);
+    if ((before & PP_TAG_MASK) == 0) {
+        return -1;
+    }
+    PP_CRASH_POINT("lock.released");
+    if ((before & PP_TAG_WAITERS) != 0) {
+        pp_futex_wake(&cell->word, 1);
+    }
+    if ((before & PP_TAG_MASK) == pp_load_own(&chunk->registry->me)) {
+        pp_lock_note_given(chunk, cell);
+    }
+    return 0;
+}
+
+void pp_lock_own(struct pp_cell *cell, uint64_t tid, uint32_t depth)
+{
+    PP_CRASH_POINT("lock.counted");
+    pp_publish64(&cell->tid, tid);
+    pp_publish(&cell->count, depth);
+}
+
+int pp_rlock_release(struct pp_chunk *chunk, struct pp_cell *cell, uint64_t tid)
+{
+    if (!pp_lock_is_mine(chunk, cell, tid)) {
+        return -1;
+    }
+    uint32_t depth = pp_load_own(&cell->count);
+    if (depth > 1) {
+        pp_publish(&cell->count, depth - 1);
+        return 0;
+    }
+    /* The thread goes first: who sees our tag with an old thread would take a stranger for the owner. */
+    pp_publish64(&cell->tid, 0);
+    return pp_lock_release(chunk, cell);
+}

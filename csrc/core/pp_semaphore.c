@@ -1,0 +1,178 @@
+#define _GNU_SOURCE
+#include "core/pp_semaphore.h"
+
+#include <errno.h>
+
+#include "core/pp_crash.h"
+#include "core/pp_futex.h"
+
+#define BRACKET 0x80000000u
+
+static pp_word *tokens_of(struct pp_cell *cell) { return (pp_word *)(void *)(cell + 1); }
+
+static uint32_t number_of(struct pp_cell *cell)
+{
+    uint32_t number = pp_load_own(&cell->max);
+    return number <= PP_MOST_TOKENS ? number : PP_MOST_TOKENS; /* whatever somebody wrote there */
+}
+
+size_t pp_semaphore_size(uint32_t value)
+{
+    return sizeof(struct pp_cell) + (value <= PP_MOST_TOKENS ? value * sizeof(pp_word) : 0);
+}
+
+void pp_semaphore_init(struct pp_cell *cell, uint32_t value, int bounded)
+{
+    int counted = value > PP_MOST_TOKENS;
+    cell->max = counted ? 0 : value;
+    cell->count = counted ? value : 0;
+    cell->flags = bounded ? (counted ? value : 0) + 1 : 0; /* of a bounded count: its bound + 1 */
+}
+
+int pp_semaphore_check(struct pp_chunk *chunk, uint32_t offset)
+{
+    struct pp_cell *cell = pp_chunk_cell(chunk, offset, PP_SEMAPHORE, sizeof *cell);
+    return cell != NULL && pp_chunk_cell(chunk, offset, PP_SEMAPHORE, pp_semaphore_size(number_of(cell))) != NULL;
+}
+
+static int take_free(struct pp_cell *cell, uint32_t tag)
+{
+    pp_word *tokens = tokens_of(cell);
+    uint32_t number = number_of(cell);
+    for (uint32_t i = 0; i < number; i++) {
+        if (pp_load(&tokens[i]) == 0 && pp_cas(&tokens[i], 0, tag)) {
+            return 1;
+        }
+    }
+    uint32_t count = pp_load(&cell->count);
+    while (count != 0) {
+        if (pp_cas(&cell->count, count, count - 1)) {
+            return 1;
+        }
+        count = pp_load(&cell->count);
+    }
+    return 0;
+}
+
+static int take_dead(struct pp_chunk *chunk, struct pp_cell *cell, uint32_t tag)
+{
+    pp_word *tokens = tokens_of(cell);
+    uint32_t number = number_of(cell);
+    for (uint32_t i = 0; i < number; i++) {
+        uint32_t now = pp_load(&tokens[i]);
+        int is_sure = (now & BRACKET) != 0 || pp_load_own(&cell->flags) != 0;
+        if (now != 0 && is_sure && pp_is_dead(chunk->registry, now) && pp_cas(&tokens[i], now, tag)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static enum pp_answer try_to_take(struct pp_chunk *chunk, struct pp_cell *cell, uint32_t tag)
+{
+    if (take_free(cell, tag)) {
+        PP_CRASH_POINT("semaphore.taken");
+        return PP_DONE;
+    }
+    return take_dead(chunk, cell, tag) ? PP_RECOVERED : PP_AGAIN;
+}
+
+enum pp_answer pp_semaphore_try(struct pp_chunk *chunk, struct pp_cell *cell, int bracket)
+{
+    uint32_t me = pp_tag(chunk->registry);
+    return me == 0 ? PP_FAILED : try_to_take(chunk, cell, bracket ? me | BRACKET : me);
+}
+
+/* One release wakes one sleeper and lowers the flag; two quick ones may have woken only us. So who was woken raises the
+ * flag again, and wakes the next if there is something left. */
+static void pass_on(struct pp_cell *cell)
+{
+    pp_store(&cell->wflag, 1);
+    if (pp_semaphore_value(cell) != 0) {
+        pp_add(&cell->value, 1);
+        pp_futex_wake(&cell->value, 1);
+    }
+}
+
+enum pp_answer pp_semaphore_wait(struct pp_chunk *chunk, struct pp_cell *cell, int bracket, struct pp_wait *wait)
+{
+    uint32_t me = pp_tag(chunk->registry);
+    if (me == 0) {
+        return PP_FAILED;
+    }
+    pp_registry_rearm(chunk->registry);
+    uint32_t tag = bracket ? me | BRACKET : me;
+    uint32_t seen = pp_load(&cell->value);
+    pp_store(&cell->wflag, 1);
+    enum pp_answer answer = try_to_take(chunk, cell, tag);
+    if (answer == PP_AGAIN) {
+        if (wait->deadline <= pp_now()) {
+            return PP_TIMED_OUT;
+        }
+        int64_t until = pp_wait_until(wait);
+        int64_t next_look = pp_now() + PP_DEATH_TICK; /* the holders' deaths wake nobody here */
+        pp_futex_wait(&cell->value, seen, number_of(cell) != 0 && next_look < until ? next_look : until);
+        PP_CRASH_POINT("semaphore.woken");
+        wait->slept = 1;
+        answer = try_to_take(chunk, cell, tag);
+    }
+    if (answer != PP_AGAIN && wait->slept) {
+        pass_on(cell);
+    }
+    return answer;
+}
+
+static int free_one(struct pp_cell *cell, uint32_t wanted, uint32_t mask)
+{
+    pp_word *tokens = tokens_of(cell);
+    uint32_t number = number_of(cell);
+    for (uint32_t i = 0; i < number; i++) {
+        uint32_t now = pp_load(&tokens[i]);
+        if (now != 0 && (now & mask) == wanted && pp_cas(&tokens[i], now, 0)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static int add_one(struct pp_cell *cell)
+{
+    uint32_t most = pp_load_own(&cell->flags) != 0 ? pp_load_own(&cell->flags) - 1 : PP_VALUE_MAX;
+    for (;;) {
+        uint32_t count = pp_load(&cell->count);
+        if (count >= most) {
+            return 0;
+        }
+        if (pp_cas(&cell->count, count, count + 1)) {
+            return 1;
+        }
+    }
+}
+
+int pp_semaphore_release(struct pp_chunk *chunk, struct pp_cell *cell, int bracket)
+{
+    uint32_t me = pp_tag(chunk->registry);
+    int done = me != 0 && (free_one(cell, bracket ? me | BRACKET : me, ~0u) || free_one(cell, me, ~BRACKET));
+    done = done || free_one(cell, 0, BRACKET) || (pp_load_own(&cell->flags) != 0 && free_one(cell, 0, 0));
+    if (!done && !add_one(cell)) {
+        return -1;
+    }
+    PP_CRASH_POINT("semaphore.freed");
+    if (pp_load(&cell->wflag) != 0) {
+        pp_store(&cell->wflag, 0);
+        pp_add(&cell->value, 1);
+        pp_futex_wake(&cell->value, 1);
+    }
+    return 0;
+}
+
+uint32_t pp_semaphore_value(struct pp_cell *cell)
+{
+    pp_word *tokens = tokens_of(cell);
+    uint32_t number = number_of(cell);
+    uint32_t value = pp_load(&cell->count);
+    for (uint32_t i = 0; i < number; i++) {
+        value += pp_load(&tokens[i]) == 0;
+    }
+    return value;
+}

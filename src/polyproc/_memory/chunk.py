@@ -1,0 +1,122 @@
+"""Chunks: the anonymous memory in which shared objects of the C core live, on their way to another process.
+
+A handle to a shared object is pickled as (chunk, offset). A chunk is pickled once for all its objects, and how depends
+on who will read it:
+
+    a child that is being started      the descriptors go along with its job
+    any other process, through a       (pid, number) of this process's descriptor, opened there as
+    connection, a queue or a task      /proc/<pid>/fd/<number>: same user, same system; checked by the chunk's id
+
+A process that has the chunk already takes it by its id. A chunk that was sent to a process that runs stays mapped here
+for good, since it may be fetched at any time: some 4 KiB of memory.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from typing import Any
+
+import polyproc._core as core
+from polyproc._pickling import spawning
+from polyproc._pickling.inherited import DupFd
+
+
+class Registry:
+    """The registry of a family's processes, by its descriptor in this process."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _registry_here, (DupFd(self.fd),)
+
+
+def _registry_here(sent: Any) -> int:
+    return sent.detach()  # type: ignore[no-any-return]
+
+
+class Chunk:
+    """One chunk that this process has mapped; it stays mapped as long as this object lives."""
+
+    def __init__(self, id: bytes) -> None:
+        fd, registry_fd = core.hold(id)
+        self.id = id
+        self.fd = fd
+        self.registry = chunks.registry(registry_fd)
+
+    def __del__(self) -> None:
+        if hasattr(self, "id"):
+            core.detach(self.id)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if spawning.current() is not None:
+            return _inherit, (self.id, DupFd(self.fd), self.registry)
+        chunks.sent.add(self)
+        return _fetch, (self.id, os.getpid(), self.fd, self.registry.fd)
+
+
+class Chunks:
+    """The chunks of this process that have been on their way somewhere. One instance, `chunks`."""
+
+    def __init__(self) -> None:
+        self._known: weakref.WeakValueDictionary[bytes, Chunk] = weakref.WeakValueDictionary()
+        self._registries: dict[int, Registry] = {}
+        self.sent: set[Chunk] = set()
+
+    def registry(self, fd: int) -> Registry:
+        """Return the one object of a registry."""
+        return self._registries.setdefault(fd, Registry(fd))
+
+    def find(self, id: bytes) -> Chunk:
+        """Return the chunk with an id. Raises KeyError if this process does not have it."""
+        chunk = self._known.get(id)
+        if chunk is None:
+            chunk = self._known[id] = Chunk(id)
+        return chunk
+
+    def attach(self, id: bytes, fd: int, registry_fd: int) -> Chunk:
+        """Map a chunk by descriptors, which stay the caller's. Raises ValueError if it is not the one of that id."""
+        found = core.attach(fd, registry_fd)
+        try:
+            if found != id:
+                raise ValueError("the memory of a shared object was not found where its sender had it")
+            return self.find(id)
+        finally:
+            core.detach(found)
+
+
+chunks = Chunks()
+
+
+def _inherit(id: bytes, sent: Any, registry_fd: int) -> Chunk:
+    fd = sent.detach()
+    try:
+        return chunks.attach(id, fd, registry_fd)
+    finally:
+        os.close(fd)
+
+
+def _fetch(id: bytes, pid: int, fd: int, registry_fd: int) -> Chunk:
+    try:
+        return chunks.find(id)
+    except KeyError:
+        pass
+    fetched: list[int] = []
+    try:
+        for number in (fd, registry_fd):
+            fetched.append(os.open(f"/proc/{pid}/fd/{number}", os.O_RDWR | os.O_CLOEXEC))
+        return chunks.attach(id, fetched[0], fetched[1])
+    except (OSError, ValueError) as error:
+        raise RuntimeError(
+            f"a shared object cannot be received: process {pid}, which sent it, has ended or belongs to another user"
+        ) from error
+    finally:
+        for number in fetched:
+            os.close(number)
+
+
+def where(handle: Any) -> tuple[Chunk, int]:
+    """Return what to pickle for a handle: its chunk and its place there."""
+    id, offset = handle._where()
+    return chunks.find(id), offset

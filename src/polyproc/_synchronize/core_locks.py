@@ -1,0 +1,162 @@
+"""Lock, RLock, Semaphore and BoundedSemaphore on the C core: they outlive their owners.
+
+When a process dies that holds one, the next `acquire` simply succeeds: `recovered` is then true for that hold, and an
+OwnerDiedWarning is given once. The algorithms, and what happens at each step, stand in csrc/core/pp_lock.h and
+pp_semaphore.h.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from typing import Any, TypeVar
+
+import polyproc._core as core
+from polyproc._memory.chunk import Chunk, where
+from polyproc._process.process import current_process
+
+SEM_VALUE_MAX = 2**31 - 1
+
+T = TypeVar("T")
+
+# A process that ends in good order may mean the lock that it holds: somebody else releases it.
+atexit.register(core.leave)
+
+
+def adopt(cls: type[T], chunk: Chunk, offset: int) -> T:
+    """Make, in the process that received it, a handle of a class from its place."""
+    return cls._adopt(chunk.id, offset)  # type: ignore[attr-defined, no-any-return]
+
+
+def _holder(lock: Any) -> str:
+    """Return who holds a lock, as repr says it."""
+    if lock._is_mine():
+        name = current_process().name
+        thread = threading.current_thread().name
+        return name if thread == "MainThread" else f"{name}|{thread}"
+    if not lock.locked():
+        return "None"
+    return "SomeOtherThread" if lock._count() > 0 else "SomeOtherProcess"
+
+
+class Lock(core.Lock):
+    """A lock. Any process or thread may release it.
+
+    Attributes:
+        recovered: whether the current hold came from an owner that died: what the lock guards may be half done.
+        owner: the pid of the process that holds it, or None.
+    """
+
+    def __init__(self, *, ctx: object = None) -> None:
+        pass
+
+    @property
+    def _semlock(self) -> Lock:
+        return self
+
+    def _get_value(self) -> int:
+        return int(not self.locked())
+
+    def _is_zero(self) -> bool:
+        return self.locked()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return adopt, (type(self), *where(self))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}(owner={_holder(self)})>"
+
+
+class RLock(core.RLock):
+    """A lock that its holder may take again; it must release it as often, and nobody else may.
+
+    Attributes:
+        recovered: whether the current hold came from an owner that died: what the lock guards may be half done.
+        owner: the pid of the process that holds it, or None.
+    """
+
+    def __init__(self, *, ctx: object = None) -> None:
+        pass
+
+    @property
+    def _semlock(self) -> RLock:
+        return self
+
+    def _get_value(self) -> int:
+        return int(not self.locked())
+
+    def _is_zero(self) -> bool:
+        return self.locked()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return adopt, (type(self), *where(self))
+
+    def __repr__(self) -> str:
+        holder = _holder(self)
+        depth: int | str = "nonzero" if holder.startswith("SomeOther") else 0 if holder == "None" else self._count()
+        return f"<{type(self).__name__}({holder}, {depth})>"
+
+
+class Semaphore(core.Semaphore):
+    """A counter that `acquire` lowers, waiting while it is zero, and `release` raises.
+
+    When a process dies in a `with` block of it, what it had taken is given back. What it took by `acquire` alone is
+    not: that may have been meant as a message. Of more than 32 tokens none is given back.
+
+    Attributes:
+        recovered: whether the last one that was taken here came from a process that died.
+    """
+
+    def __new__(cls, value: int = 1, *, ctx: object = None) -> Semaphore:
+        return super().__new__(cls, _checked(value), False)
+
+    def __init__(self, value: int = 1, *, ctx: object = None) -> None:
+        pass
+
+    @property
+    def _semlock(self) -> Semaphore:
+        return self
+
+    def _get_value(self) -> int:
+        return self.get_value()
+
+    def _is_zero(self) -> bool:
+        return self.locked()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return adopt, (type(self), *where(self))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}(value={self.get_value()})>"
+
+
+class BoundedSemaphore(Semaphore):
+    """A semaphore whose counter never gets above its first value: `release` then raises ValueError.
+
+    What a process held that died is given back, whichever way it was taken.
+    """
+
+    def __new__(cls, value: int = 1, *, ctx: object = None) -> BoundedSemaphore:
+        made: BoundedSemaphore = core.Semaphore.__new__(cls, _checked(value), True)
+        made._maxvalue = value
+        return made
+
+    _maxvalue: int
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _adopt_bounded, (type(self), *where(self), self._maxvalue)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}(value={self.get_value()}, maxvalue={self._maxvalue})>"
+
+
+def _adopt_bounded(cls: type[BoundedSemaphore], chunk: Chunk, offset: int, maxvalue: int) -> BoundedSemaphore:
+    made = adopt(cls, chunk, offset)
+    made._maxvalue = maxvalue
+    return made
+
+
+def _checked(value: int) -> int:
+    if not 0 <= value <= SEM_VALUE_MAX:
+        raise ValueError(f"semaphore value must be from 0 to {SEM_VALUE_MAX}, got {value!r}")
+    return value

@@ -1,0 +1,150 @@
+"""Condition, Event and Barrier on the C core: a killed waiter neither hangs who wakes it nor takes another's wake-up.
+
+The algorithms, and what happens at each step, stand in csrc/core/pp_condition.h, pp_event.h and pp_barrier.h.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from threading import BrokenBarrierError
+from typing import Any
+
+import polyproc._core as core
+from polyproc._memory.chunk import Chunk, where
+from polyproc._synchronize.core_locks import Lock, RLock, adopt
+
+
+class _Count:
+    """Stands for one of the semaphores of which the standard library makes a condition: its value, to look at."""
+
+    def __init__(self, value: int) -> None:
+        self._value = value
+
+    def get_value(self) -> int:
+        """Return the value."""
+        return self._value
+
+
+class Condition(core.Condition):
+    """Wait for something that another process notifies of. As in the standard library."""
+
+    def __new__(cls, lock: Lock | RLock | None = None, *, ctx: object = None) -> Condition:
+        return super().__new__(cls, RLock() if lock is None else lock)
+
+    def __init__(self, lock: Lock | RLock | None = None, *, ctx: object = None) -> None:
+        self._take_methods()
+
+    def _take_methods(self) -> None:
+        self.acquire = self._lock.acquire
+        self.release = self._lock.release
+
+    _sleeping_count = property(lambda self: _Count(self._waiting()))
+    _woken_count = _wait_semaphore = property(lambda self: _Count(0))
+
+    def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
+        """Wait until `predicate()` is true, up to `timeout` seconds; return its last value."""
+        result = predicate()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not result:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                break
+            self.wait(left)
+            result = predicate()
+        return result
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _adopt_condition, (type(self), *where(self), self._lock)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}({self._lock}, {self._waiting()})>"
+
+
+def _adopt_condition(cls: type[Condition], chunk: Chunk, offset: int, lock: Lock | RLock) -> Condition:
+    made: Condition = cls._adopt(chunk.id, offset, lock)
+    made._take_methods()
+    return made
+
+
+class Event(core.Event):
+    """A flag that processes wait for."""
+
+    def __init__(self, *, ctx: object = None) -> None:
+        pass
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return adopt, (type(self), *where(self))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} at {id(self):#x} {'set' if self.is_set() else 'unset'}>"
+
+
+class Barrier(core.Barrier):
+    """A place where a number of processes wait for each other.
+
+    A process that is killed while it waits has arrived all the same; one that is killed in the action breaks it.
+    """
+
+    _action: Callable[[], object] | None
+    _timeout: float | None
+
+    def __new__(
+        cls,
+        parties: int,
+        action: Callable[[], object] | None = None,
+        timeout: float | None = None,
+        *,
+        ctx: object = None,
+    ) -> Barrier:
+        made = super().__new__(cls, parties)
+        made._action = action
+        made._timeout = timeout
+        return made
+
+    def __init__(
+        self,
+        parties: int,
+        action: Callable[[], object] | None = None,
+        timeout: float | None = None,
+        *,
+        ctx: object = None,
+    ) -> None:
+        pass
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until all have come, up to `timeout` seconds; one of them runs the action, if there is one.
+
+        Returns:
+            A number from 0 to parties - 1, another for each.
+
+        Raises:
+            BrokenBarrierError: somebody waited too long, aborted or reset it, died in the action, or the action failed.
+        """
+        arrived = self._arrive(self._timeout if timeout is None else timeout)
+        if arrived is None:
+            raise BrokenBarrierError
+        index, generation = arrived
+        if generation is not None:
+            try:
+                if self._action is not None:
+                    self._action()
+            except BaseException:
+                self.abort()
+                raise
+            self._open(generation)
+        return index
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _adopt_barrier, (type(self), *where(self), self._action, self._timeout)
+
+    def __repr__(self) -> str:
+        status = "broken" if self.broken else f"waiters={self.n_waiting}/{self.parties}"
+        return f"<{type(self).__module__}.{type(self).__qualname__} at {id(self):#x}: {status}>"
+
+
+def _adopt_barrier(cls: type[Barrier], chunk: Chunk, offset: int, action: Any, timeout: float | None) -> Barrier:
+    made = adopt(cls, chunk, offset)
+    made._action = action
+    made._timeout = timeout
+    return made
