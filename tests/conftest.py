@@ -20,6 +20,8 @@ from polyproc._process.lifeline import lifeline
 
 LIMIT = 120.0
 PROGRAMS = Path(__file__).parent / "programs"
+# The core keeps the chunk that it fills, and each from which something was sent.
+CHUNK, MOST_CHUNKS = "/memfd:polyproc-chunk (deleted)", 4
 METHODS = ("fork", "spawn", "forkserver")
 
 
@@ -89,6 +91,7 @@ def leak_guard():
     lifeline.open()
     null_input.prepare()
     bundle.open()
+    polyproc.Lock()
     gc.collect()
     threads, fds = set(threading.enumerate()), open_fds()
     children = set(children_of(os.getpid()))
@@ -101,7 +104,8 @@ def leak_guard():
         left = {
             "threads": [t.name for t in threading.enumerate() if t not in threads],
             "children": [pid for pid in children_of(os.getpid()) if pid not in children],
-            "fds": [name for fd, name in open_fds().items() if fds.get(fd) != name],
+            "fds": [name for fd, name in open_fds().items() if fds.get(fd) != name and name != CHUNK],
+            "chunks": list(open_fds().values()).count(CHUNK) > MOST_CHUNKS,
         }
         if not any(left.values()):
             return

@@ -25,6 +25,7 @@
 #define PP_LOCK_H
 
 #include "core/pp_chunk.h"
+#include "core/pp_crash.h"
 
 /* Answers of the functions that wait. The caller handles signals between two calls, and calls again. */
 enum pp_answer { PP_AGAIN = 0, PP_DONE, PP_RECOVERED, PP_TIMED_OUT, PP_FAILED };
@@ -76,7 +77,14 @@ static inline void pp_lock_note_given(struct pp_chunk *chunk, struct pp_cell *ce
 }
 
 /* The fast path of both, with `me` the tag of this process: 1 if that was all. */
-static inline int pp_lock_take(struct pp_cell *cell, uint32_t me) { return pp_cas(&cell->word, 0, me); }
+static inline int pp_lock_take(struct pp_cell *cell, uint32_t me)
+{
+    int taken = pp_cas(&cell->word, 0, me);
+    if (taken) {
+        PP_CRASH_POINT("lock.acquired");
+    }
+    return taken;
+}
 
 /* Whether a thread of this process holds it; note the thread, and how deep, when a pp_lock_ function has taken it. */
 static inline int pp_lock_is_mine(struct pp_chunk *chunk, struct pp_cell *cell, uint64_t tid)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from polyproc._errors import ProcessError as ProcessError
     from polyproc._errors import RemoteError as RemoteError
     from polyproc._errors import TimeoutError as TimeoutError
+    from polyproc._memory.share import share as share
     from polyproc._native import native as native
     from polyproc._process.kinds import Process as Process
     from polyproc._process.parent import parent_process as parent_process
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from polyproc._process.process import current_process as current_process
 
     _default: _DefaultContext
+    Array = _default.Array
     Barrier = _default.Barrier
     BoundedSemaphore = _default.BoundedSemaphore
     Condition = _default.Condition
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     Pipe = _default.Pipe
     Pool = _default.Pool
     Queue = _default.Queue
+    RawArray = _default.RawArray
+    RawValue = _default.RawValue
     RLock = _default.RLock
     Semaphore = _default.Semaphore
     SimpleQueue = _default.SimpleQueue
@@ -55,11 +59,13 @@ __version__ = "0.1.0"
 _HOMES = {
     "OwnerDiedWarning": ("polyproc._errors", "OwnerDiedWarning"),
     "RemoteError": ("polyproc._errors", "RemoteError"),
+    "share": ("polyproc._memory.share", "share"),
     "native": ("polyproc._native", "native"),
 }
 
 # Bound to the default context, as in the standard library.
 _OF_DEFAULT_CONTEXT = (
+    "Array",
     "AuthenticationError",
     "BufferTooShort",
     "Barrier",
@@ -73,11 +79,14 @@ _OF_DEFAULT_CONTEXT = (
     "Process",
     "Queue",
     "RLock",
+    "RawArray",
+    "RawValue",
     "Semaphore",
     "SimpleQueue",
     "ProcessDied",
     "ProcessError",
     "TimeoutError",
+    "Value",
     "active_children",
     "allow_connection_pickling",
     "cpu_count",
@@ -96,9 +105,23 @@ _OF_DEFAULT_CONTEXT = (
 )
 
 # As in the standard library, `import polyproc` is enough for these.
-_DOORS = ("connection", "context", "pool", "process", "queues", "reduction", "spawn", "synchronize", "util")
+_DOORS = (
+    "connection",
+    "context",
+    "heap",
+    "pool",
+    "process",
+    "queues",
+    "reduction",
+    "resource_tracker",
+    "shared_memory",
+    "sharedctypes",
+    "spawn",
+    "synchronize",
+    "util",
+)
 
-__all__ = ["OwnerDiedWarning", "RemoteError", *_OF_DEFAULT_CONTEXT]  # pyright: ignore
+__all__ = ["OwnerDiedWarning", "RemoteError", "share", *_OF_DEFAULT_CONTEXT]  # pyright: ignore
 
 
 def __getattr__(name: str) -> object:

@@ -9,10 +9,10 @@ import types
 import unittest
 
 _NOT_YET_NAMES = {
-    "": ["Manager", "Value", "Array", "RawValue", "RawArray"],
+    "": ["Manager"],
     ".dummy": ["Pool", "Value", "Array", "Manager", "list", "dict"],
 }
-_NOT_YET_MODULES = {"managers", "heap", "sharedctypes", "shared_memory", "resource_tracker", "resource_sharer"}
+_NOT_YET_MODULES = {"managers", "resource_sharer"}
 
 
 class NotYet:

@@ -96,6 +96,22 @@ class BaseContext:
         """Return a place where `parties` processes wait for each other."""
         return factories.synchronize("Barrier")(parties, action, timeout, ctx=self.get_context())
 
+    def Value(self, typecode_or_type: Any, *args: Any, lock: Any = True) -> Any:
+        """Return a value in shared memory with a lock (True for a new RLock, False for none)."""
+        return factories.memory("shared_ctypes", "Value")(typecode_or_type, *args, lock=lock)
+
+    def Array(self, typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True) -> Any:
+        """Return an array in shared memory with a lock (True for a new RLock, False for none)."""
+        return factories.memory("shared_ctypes", "Array")(typecode_or_type, size_or_initializer, lock=lock)
+
+    def RawValue(self, typecode_or_type: Any, *args: Any) -> Any:
+        """Return a ctypes object in shared memory."""
+        return factories.memory("raw", "RawValue")(typecode_or_type, *args)
+
+    def RawArray(self, typecode_or_type: Any, size_or_initializer: Any) -> Any:
+        """Return a ctypes array in shared memory."""
+        return factories.memory("raw", "RawArray")(typecode_or_type, size_or_initializer)
+
     def Queue(self, maxsize: int = 0) -> queue.Queue[Any]:
         """Return a queue for any number of producers and consumers."""
         return factories.queues("queue", "Queue")(maxsize, ctx=self.get_context())

@@ -92,6 +92,11 @@ def synchronize(name: str) -> Any:
     return load("polyproc._synchronize.primitives", name)
 
 
+def memory(module: str, name: str) -> Any:
+    """Return a function or class of the memory room."""
+    return load(f"polyproc._memory.{module}", name)
+
+
 def queues(module: str, name: str) -> Any:
     """Return a class of the queues' room."""
     return load(f"polyproc._queues.{module}", name)

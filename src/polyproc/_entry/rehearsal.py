@@ -20,6 +20,7 @@ def rehearse() -> None:
     fresh interpreter in running everything for the first time. A child that waits does so before it has a job.
     """
     before = (family.current, family.parent_facts, family.counter, family.start_method, log.sink)
+    ancestors = family.ancestors
     log.sink = None
     process = unmarshal(_REHEARSED)
     apply({})
@@ -27,6 +28,7 @@ def rehearse() -> None:
     flush_files()
     del sys.modules[__name__ + "ed"]
     family.current, family.parent_facts, family.counter, family.start_method, log.sink = before
+    family.ancestors = ancestors
     exit_sequence.started = exit_sequence.exiting = False
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import polyproc._core as core
@@ -45,9 +46,9 @@ class Chunk:
         self.fd = fd
         self.registry = chunks.registry(registry_fd)
 
-    def __del__(self) -> None:
+    def __del__(self, detach: Callable[[bytes], None] = core.detach) -> None:  # modules may be gone by then
         if hasattr(self, "id"):
-            core.detach(self.id)
+            detach(self.id)
 
     def __reduce__(self) -> tuple[Any, ...]:
         if spawning.current() is not None:

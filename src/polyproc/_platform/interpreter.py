@@ -89,8 +89,10 @@ def inheritable_fds() -> list[int]:
     return found
 
 
-def spawn(line: list[bytes], pass_fds: Sequence[int]) -> int:
+def spawn(line: list[bytes], pass_fds: Sequence[int], blocked: Sequence[int] = ()) -> int:
     """Start a program with `pass_fds`, the standard streams and no other descriptor; return its pid.
+
+    The signals in `blocked` stay blocked in it; without any it has this thread's signal mask.
 
     Standard input is /dev/null. posix_spawn(3) neither copies page tables nor runs handlers: its cost does not grow
     with this process. Descriptors keep their numbers; a dup2 of a descriptor to itself makes it inheritable.
@@ -105,6 +107,8 @@ def spawn(line: list[bytes], pass_fds: Sequence[int]) -> int:
     if 0 not in passed:
         actions.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0))
     actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in sorted(passed)]
+    if blocked:
+        return os.posix_spawn(line[0], line, environ(), file_actions=actions, setsigmask=blocked)
     return os.posix_spawn(line[0], line, environ(), file_actions=actions)
 
 

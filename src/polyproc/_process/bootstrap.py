@@ -97,6 +97,7 @@ def run_newborn(process: BaseProcess[Any], parent_sentinel: int | None = None) -
     forebear = family.current  # kept: to free it here would touch pages that are shared with the parent
     family.parent = None
     family.parent_facts = (process._parent_name, process._parent_pid or 0, parent_sentinel)
+    family.ancestors = (*family.ancestors, process._parent_pid or 0)
     family.current = process
     if family.children:
         family.children = set()

@@ -16,6 +16,13 @@ from polyproc._process.main_code import describe_main
 Preparation = dict[str, Any]
 
 
+def tracker_fd() -> int:
+    """Return the descriptor of the family's tracker, -1 if there is none."""
+    module: Any = loaded("polyproc._memory.tracker")
+    fd: int = family.tracker_fd if module is None else module.tracker.running_fd()
+    return fd
+
+
 def capture(name: str) -> Preparation:
     """Describe this process for a child named `name`."""
     path = sys.path.copy()
@@ -27,6 +34,7 @@ def capture(name: str) -> Preparation:
         "sys_path": path,
         "sys_argv": sys.argv,
         "orig_dir": family.original_dir,
+        "ancestors": family.ancestors,
     }
     try:
         told["dir"] = os.getcwd()

@@ -24,6 +24,8 @@ class Family:
         counter: numbers the children.
         start_method: the start method that was chosen, here or by a parent; None until then.
         importing_main: true while a child imports its parent's main module.
+        ancestors: the pids of the processes that this one descends from, the oldest first.
+        tracker_fd: the descriptor of the family's tracker (_memory/tracker.py) that this process got, -1 for none.
         original_dir: the working directory at import, to find a relative `__main__.__file__`.
     """
 
@@ -36,6 +38,8 @@ class Family:
         self.counter: Iterator[int] = iter(range(1, 1 << 62))  # and not itertools.count, which a bare child spares
         self.start_method: str | None = None
         self.importing_main = False
+        self.ancestors: tuple[int, ...] = ()
+        self.tracker_fd = -1
         self.original_dir: str | None
         try:
             self.original_dir = os.getcwd()

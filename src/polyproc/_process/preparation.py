@@ -20,6 +20,7 @@ def apply(told: Preparation) -> None:
         family.current.name = told["name"]
     if "authkey" in told:
         family.current.authkey = told["authkey"]
+    _join_family(told)
     if "logging" in told:
         load("polyproc._logger", "logging_state").apply(told["logging"])  # type: ignore[attr-defined]
     if "sys_path" in told:
@@ -39,3 +40,14 @@ def apply(told: Preparation) -> None:
         sys.frozen = True  # type: ignore[attr-defined]
     if "main" in told:
         import_main(*told["main"])
+
+
+def _join_family(told: Preparation) -> None:
+    family.ancestors = told.get("ancestors", ())
+    number = told.get("tracker", -1)
+    if number < 0:
+        return
+    if told["tracker_is_sent"]:
+        number = load("polyproc._pickling.inherited", "received").fds[number]  # type: ignore[attr-defined]
+    os.set_inheritable(number, False)
+    family.tracker_fd = number

@@ -31,6 +31,8 @@ class SemLock:
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
         """Take it; wait while others hold it, up to `timeout` seconds if given. Return whether it was taken."""
+        if timeout is not None:
+            timeout = 0.0 + timeout  # what is no number is refused, also where nobody waits
         if self._kind == RECURSIVE_MUTEX and self._is_mine():
             self._count += 1
             return True

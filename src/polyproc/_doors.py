@@ -1,0 +1,32 @@
+"""Live names: attributes of a door that are read and written where they live.
+
+Programs rebind a few names of the standard library's modules, most often `resource_tracker.register`. A door only
+imports, so a rebound copy there would be ignored. Which names are live, and for whom, stands in docs/adr/0010.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+
+def live(door: str, home: Any, *names: str) -> None:
+    """Have `names` of the module `door` read, written and deleted in `home`, a module or an object."""
+    module = sys.modules[door]
+    members = {name: _member(home, name) for name in names}
+    for name in names:
+        module.__dict__.pop(name, None)
+    module.__class__ = type("Door", (type(module),), members)
+
+
+def _member(home: Any, name: str) -> property:
+    def get(door: Any) -> Any:
+        return getattr(home, name)
+
+    def set(door: Any, value: Any) -> None:
+        setattr(home, name, value)
+
+    def delete(door: Any) -> None:
+        delattr(home, name)
+
+    return property(get, set, delete)

@@ -1,0 +1,62 @@
+"""The program of the tracker. Its text is run by `_memory/tracker.py`; nobody imports it.
+
+It loads nothing of ours and takes no site: it is there for as long as its family is.
+"""
+
+import posix
+import sys
+
+
+def main(read_fd: int, ancestors: list[int]) -> None:
+    """Collect what is registered; when everybody is gone, remove it."""
+    known: dict[tuple[str, str], tuple[int, int]] = {}
+    rest = b""
+    while True:
+        data = posix.read(read_fd, 65536)
+        if not data:
+            break
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            note(known, line)
+    if ancestors:
+        import select
+
+        for fd in ancestors:
+            select.select([fd], [], [])
+    clean(known)
+
+
+def note(known: dict[tuple[str, str], tuple[int, int]], line: bytes) -> None:
+    """Follow one line."""
+    word, *fields = line.decode(errors="surrogateescape").split(" ", 4)
+    if len(fields) != 4:
+        return  # a probe
+    rtype, device, inode, name = fields
+    if word == "REGISTER":
+        known[rtype, name] = (int(device), int(inode))
+    elif word == "UNREGISTER":
+        known.pop((rtype, name), None)
+
+
+def clean(known: dict[tuple[str, str], tuple[int, int]]) -> None:
+    """Remove what is left, and say so."""
+    import _posixshmem
+
+    removed = []
+    for (rtype, name), place in known.items():
+        if rtype != "shared_memory":
+            continue
+        try:
+            fd = _posixshmem.shm_open(name, posix.O_RDONLY, mode=0o600)
+            info = posix.fstat(fd)
+            posix.close(fd)
+            if place == (0, 0) or place == (info.st_dev, info.st_ino):
+                _posixshmem.shm_unlink(name)
+                removed.append(name)
+        except OSError:
+            pass  # somebody was faster
+    if removed:
+        sys.stderr.write(
+            f"resource_tracker: There appear to be {len(removed)} leaked shared_memory objects to clean up at "
+            f"shutdown: {removed}\n"
+        )

@@ -1,0 +1,78 @@
+"""Block: anonymous shared bytes, as a buffer; on the C core in one of its chunks, else in a file of its own.
+
+A block is gone with the last process that has it, whatever way they end. It is pickled to a child that is being started
+and through any connection, queue or task.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from typing import TYPE_CHECKING, Any
+
+from polyproc._native import native
+from polyproc._pickling import spawning
+from polyproc._pickling.inherited import DupFd
+from polyproc._platform.posix import anonymous_file
+
+if TYPE_CHECKING or native:
+    import polyproc._core as core
+    from polyproc._memory.chunk import Chunk, where
+
+    class CoreBlock(core.Memory):
+        """A block in a chunk of the C core."""
+
+        @property
+        def buffer(self) -> Any:
+            """What ctypes and memoryview take."""
+            return self
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            return _adopt, where(self)
+
+    def _adopt(chunk: Chunk, offset: int) -> CoreBlock:
+        return CoreBlock._adopt(chunk.id, offset, "B", None)
+
+
+class FileBlock:
+    """A block in an anonymous file of its own."""
+
+    def __init__(self, size: int, fd: int | None = None) -> None:
+        self._fd = fd if fd is not None else anonymous_file("polyproc-block")
+        self._size = size
+        if fd is None:
+            os.ftruncate(self._fd, max(size, 1))
+        self.buffer = memoryview(mmap.mmap(self._fd, max(size, 1)))[:size]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if spawning.current() is not None:
+            return _inherit, (self._size, DupFd(self._fd))
+        return _fetch, (self._size, os.getpid(), self._fd, os.fstat(self._fd).st_ino)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_fd"):
+            os.close(self._fd)
+
+
+def _inherit(size: int, sent: Any) -> FileBlock:
+    return FileBlock(size, sent.detach())
+
+
+def _fetch(size: int, pid: int, fd: int, inode: int) -> FileBlock:
+    try:
+        found = os.open(f"/proc/{pid}/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise RuntimeError(f"shared memory cannot be received: process {pid}, which sent it, has ended") from error
+    if os.fstat(found).st_ino != inode:
+        os.close(found)
+        raise RuntimeError(f"shared memory cannot be received: process {pid} has given it up")
+    return FileBlock(size, found)
+
+
+if TYPE_CHECKING:
+    Block = FileBlock | CoreBlock
+
+
+def allocate(size: int) -> Block:
+    """Return `size` zero bytes. Raises OSError (ENOMEM, EMFILE)."""
+    return CoreBlock("B", size, None) if native else FileBlock(size)

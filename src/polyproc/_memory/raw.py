@@ -1,0 +1,83 @@
+"""RawValue and RawArray: ctypes objects in shared memory, without a lock; and `copy` of one."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING, Any
+
+from polyproc._memory.block import allocate
+from polyproc._pickling.pickler import ForkingPickler
+
+if TYPE_CHECKING:
+    from polyproc._memory.block import Block
+
+typecode_to_type: dict[str, type[Any]] = {
+    "c": ctypes.c_char,
+    "u": ctypes.c_wchar,
+    "b": ctypes.c_byte,
+    "B": ctypes.c_ubyte,
+    "h": ctypes.c_short,
+    "H": ctypes.c_ushort,
+    "i": ctypes.c_int,
+    "I": ctypes.c_uint,
+    "l": ctypes.c_long,
+    "L": ctypes.c_ulong,
+    "q": ctypes.c_longlong,
+    "Q": ctypes.c_ulonglong,
+    "f": ctypes.c_float,
+    "d": ctypes.c_double,
+}
+
+
+def type_of(typecode_or_type: Any) -> type[Any]:
+    """Return the ctypes type of a type code; a type is its own."""
+    kind: type[Any] = typecode_to_type.get(typecode_or_type, typecode_or_type)
+    return kind
+
+
+def in_block(kind: type[Any], block: Block, length: int | None) -> Any:
+    """Return a ctypes object in a block: of a type, or an array of it."""
+    made_of: Any = kind if length is None else kind * length
+    ForkingPickler.register(made_of, _reduce)
+    made = made_of.from_buffer(block.buffer)
+    made._block = block
+    return made
+
+
+def _reduce(obj: Any) -> tuple[Any, ...]:
+    if not hasattr(obj, "_block"):
+        raise TypeError(f"{type(obj).__name__} objects can only be pickled if they are in shared memory")
+    array = isinstance(obj, ctypes.Array)
+    return in_block, (obj._type_ if array else type(obj), obj._block, obj._length_ if array else None)
+
+
+def new(kind: type[Any], length: int | None = None) -> Any:
+    """Return a ctypes object of zero bytes in shared memory."""
+    return in_block(kind, allocate(ctypes.sizeof(kind) * (1 if length is None else length)), length)
+
+
+def RawValue(typecode_or_type: Any, *args: Any) -> Any:
+    """Return a ctypes object in shared memory, made of `args` as the type does."""
+    kind = type_of(typecode_or_type)
+    made = new(kind)
+    made.__init__(*args)
+    return made
+
+
+def RawArray(typecode_or_type: Any, size_or_initializer: Any) -> Any:
+    """Return a ctypes array in shared memory: of a size, zeroed, or of a sequence's items."""
+    kind = type_of(typecode_or_type)
+    if isinstance(size_or_initializer, int):
+        if size_or_initializer < 0:
+            raise ValueError("Array length must be >= 0")
+        return new(kind, size_or_initializer)
+    made = new(kind, len(size_or_initializer))
+    made.__init__(*size_or_initializer)
+    return made
+
+
+def copy(obj: Any) -> Any:
+    """Return a copy of a ctypes object, in shared memory."""
+    made = new(obj._type_, obj._length_) if isinstance(obj, ctypes.Array) else new(type(obj))
+    ctypes.memmove(ctypes.addressof(made), ctypes.addressof(obj), ctypes.sizeof(obj))
+    return made

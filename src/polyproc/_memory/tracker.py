@@ -1,0 +1,138 @@
+"""The tracker: a small process that removes named segments when everybody who could is gone.
+
+Only names need it; everything else of ours is anonymous. It is started by the first process of a family that creates a
+segment, and the others write to the same pipe. It waits until the last writer has ended, and every process that its
+starter descends from, so that a segment outlives the child that made it; then it removes what is still there.
+
+What it removes it knows by device and inode: another's segment of the same name stays.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import warnings
+from importlib.util import find_spec
+from typing import Any
+
+from polyproc._platform.handles import open_pidfd
+from polyproc._platform.interpreter import command_line, spawn
+from polyproc._platform.posix import close_quietly
+from polyproc._process.family import family
+
+_PROGRAM = "polyproc._entry.tracker_main"
+
+
+class ResourceTracker:
+    """The client's side of the tracker. One instance, `tracker`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._fd: int | None = family.tracker_fd if family.tracker_fd >= 0 else None
+        self._pid: int | None = None
+
+    def getfd(self) -> int | None:
+        """Return the descriptor to write to, of a tracker that runs."""
+        self.ensure_running()
+        return self._fd
+
+    def running_fd(self) -> int:
+        """Return the descriptor to write to, or -1 if no tracker was started."""
+        return -1 if self._fd is None else self._fd
+
+    def ensure_running(self) -> None:
+        """Start the tracker unless one runs, ours or our family's."""
+        with self._lock:
+            if self._check_alive():
+                return
+            self._lose()
+            self._start()
+
+    def _lose(self) -> None:
+        if self._fd is not None:
+            text = "resource_tracker: process died unexpectedly, relaunching. Some resources might leak."
+            warnings.warn(text, stacklevel=4)
+        self._forget()
+
+    def _forget(self) -> None:
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            close_quietly(fd)
+        if self._pid is not None:
+            try:
+                os.waitpid(self._pid, 0)
+            except ChildProcessError:
+                pass
+        self._pid = None
+
+    def _start(self) -> None:
+        spec: Any = find_spec(_PROGRAM)
+        read_fd, write_fd = os.pipe()
+        watched: list[int] = []
+        try:
+            watched = [fd for pid in family.ancestors if (fd := open_pidfd(pid)) >= 0]
+            source = spec.loader.get_source(_PROGRAM)
+            program = f"{source}\nmain({read_fd}, {watched})"
+            # It ends last: what would end it is blocked from its first instruction on.
+            blocked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            self._pid = spawn(command_line(program, without_site=True), [read_fd, *watched], blocked)
+            self._fd = write_fd
+        except BaseException:
+            os.close(write_fd)
+            raise
+        finally:
+            close_quietly(read_fd, *watched)
+
+    def register(self, name: str, rtype: str, place: tuple[int, int] = (0, 0)) -> None:
+        """Have a segment removed when its family has ended; `place` is its device and inode, zeros for any.
+
+        Raises:
+            OSError: no tracker can be started.
+        """
+        self._send(f"REGISTER {rtype} {place[0]} {place[1]} {name}")
+
+    def unregister(self, name: str, rtype: str) -> None:
+        """Say that a segment was removed; nothing happens if nobody had it watched."""
+        if self._fd is not None:
+            self._send(f"UNREGISTER {rtype} 0 0 {name}")
+
+    def _send(self, line: str) -> None:
+        data = line.encode() + b"\n"
+        if len(data) > 512:  # PIPE_BUF of POSIX: a longer line could be torn
+            raise ValueError("name too long")
+        with self._lock:
+            try:
+                if self._fd is not None:
+                    os.write(self._fd, data)
+                    return
+            except OSError:
+                pass
+            self._lose()
+            self._start()
+            os.write(self._fd, data)  # type: ignore[arg-type]
+
+    def _check_alive(self) -> bool:
+        """Say whether the tracker still takes what is written to it."""
+        try:
+            return self._fd is not None and os.write(self._fd, b"PROBE\n") > 0
+        except OSError:
+            return False
+
+    def _stop(self) -> None:
+        """End the tracker and wait for it: what it watches is removed. For tests."""
+        with self._lock:
+            self._forget()
+
+    def reborn(self) -> None:
+        """In a forked child: the tracker is the parent's child, and the lock is free."""
+        self._lock = threading.RLock()
+        self._pid = None
+
+
+tracker = ResourceTracker()
+os.register_at_fork(after_in_child=tracker.reborn)
+ensure_running = tracker.ensure_running
+register = tracker.register
+unregister = tracker.unregister
+getfd = tracker.getfd

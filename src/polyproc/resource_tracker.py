@@ -1,0 +1,14 @@
+"""Door to `_memory/tracker`: what removes named segments when all who could are dead."""
+
+from polyproc import _doors
+from polyproc._memory.tracker import ResourceTracker as ResourceTracker
+from polyproc._memory.tracker import ensure_running as ensure_running
+from polyproc._memory.tracker import getfd as getfd
+from polyproc._memory.tracker import register as register
+from polyproc._memory.tracker import unregister as unregister
+
+# Kept for programs that reach inside multiprocessing.
+from polyproc._memory.tracker import tracker as _resource_tracker
+
+__all__ = ["ensure_running", "register", "unregister"]
+_doors.live(__name__, _resource_tracker, "register", "unregister")

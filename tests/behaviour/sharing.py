@@ -1,0 +1,85 @@
+"""What the processes of the tests of shared objects run."""
+
+import os
+import time
+
+
+def hold(lock, told):
+    lock.acquire()
+    told.set()
+    time.sleep(60)
+
+
+def take_and_end(lock):
+    lock.acquire()
+
+
+def add_under(lock, value, times):
+    for _ in range(times):
+        with lock:
+            value.value += 1
+
+
+def wait_for_notice(condition, ready, done):
+    with condition:
+        ready.release()
+        if condition.wait(30):
+            done.release()
+
+
+def wait_for(event, done):
+    if event.wait(30):
+        done.release()
+
+
+def hold_in_block(semaphore, told):
+    with semaphore:
+        told.set()
+        time.sleep(60)
+
+
+def pass_barrier(barrier, done):
+    barrier.wait(30)
+    done.release()
+
+
+def change(value, array, structure, text, raw):
+    value.value *= 2
+    value.add(1)
+    for index in range(len(array)):
+        array[index] += index
+    structure.x += 1
+    text.value += b" there"
+    raw[0] = 7
+
+
+def receive_and_take(connection):
+    lock, event, value = connection.recv()
+    lock.acquire()
+    value.value = os.getpid()
+    event.set()
+    connection.recv()
+
+
+def write_into(segment):
+    segment.buf[0] = 42
+    segment.close()
+
+
+def make_segment(connection):
+    from polyproc.shared_memory import SharedMemory
+
+    segment = SharedMemory(create=True, size=10)
+    segment.buf[0] = 7
+    segment.close()
+    connection.send(segment.name)
+
+
+def attach_and_end(name):
+    from polyproc.shared_memory import SharedMemory
+
+    SharedMemory(name).close()
+
+
+def length_of(shared):
+    return len(shared["data"])

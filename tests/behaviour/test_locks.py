@@ -1,0 +1,249 @@
+"""Locks and semaphores, under each start method; what outlives an owner needs the C core."""
+
+import os
+import pickle
+import signal
+import threading
+import time
+
+import pytest
+
+import polyproc
+from behaviour import sharing
+from conftest import eventually
+
+native_only = pytest.mark.skipif(not polyproc.native, reason="needs the C core")
+
+
+def start(ctx, target, *args):
+    process = ctx.Process(target=target, args=args)
+    process.start()
+    return process
+
+
+def kill(process):
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+
+
+@pytest.mark.parametrize("kind", ["Lock", "RLock"])
+def test_lock_excludes_between_processes(ctx, kind):
+    lock, value = getattr(ctx, kind)(), ctx.RawValue("i", 0)
+    processes = [start(ctx, sharing.add_under, lock, value, 500) for _ in range(3)]
+    sharing.add_under(lock, value, 500)
+    for process in processes:
+        process.join()
+    assert value.value == 2000
+
+
+def test_lock_can_be_released_by_another_process_and_stays_held_when_its_taker_ends(ctx):
+    lock = ctx.Lock()
+    start(ctx, sharing.take_and_end, lock).join()
+    assert not lock.acquire(timeout=0.2)
+    assert lock.locked()
+    lock.release()
+    assert lock.acquire(False)
+
+
+def test_lock_used_wrongly_raises_the_standard_librarys_errors(ctx):
+    lock, rlock, bounded = ctx.Lock(), ctx.RLock(), ctx.BoundedSemaphore(1)
+    for wrong in (lock, bounded):
+        with pytest.raises(ValueError, match="semaphore or lock released too many times"):
+            wrong.release()
+    with pytest.raises(AssertionError, match="attempt to release recursive lock not owned by thread"):
+        rlock.release()
+    with pytest.raises(ValueError):
+        ctx.Semaphore(-1)
+    with pytest.raises(ValueError):
+        ctx.Semaphore(2**31)
+    with pytest.raises(TypeError):
+        lock.acquire(True, "soon")
+    with pytest.raises(TypeError):
+        ctx.Semaphore("many")
+
+
+def test_rlock_is_its_threads():
+    lock = polyproc.RLock()
+    with lock, lock:
+        thread = threading.Thread(target=lambda: found.append(lock.acquire(False)))
+        found = []
+        thread.start()
+        thread.join()
+    assert found == [False]
+    assert lock.acquire(False)
+
+
+def test_wait_ends_at_its_deadline_or_by_a_signal():
+    lock = polyproc.Lock()
+    lock.acquire()
+    begun = time.monotonic()
+    assert not lock.acquire(timeout=0.1)
+    assert not lock.acquire(True, -1)
+    assert not lock.acquire(block=False)
+    assert time.monotonic() - begun >= 0.1
+
+    def interrupt(signum, frame):
+        raise InterruptedError("by the handler")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for wait in (lock.acquire, polyproc.Event().wait, polyproc.Semaphore(0).acquire):
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(InterruptedError, match="by the handler"):
+                wait()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@native_only
+@pytest.mark.parametrize("kind", ["Lock", "RLock"])
+def test_lock_is_handed_on_when_its_owner_is_killed(ctx, kind):
+    lock, held = getattr(ctx, kind)(), ctx.Event()
+    process = start(ctx, sharing.hold, lock, held)
+    held.wait(30)
+    assert lock.owner == process.pid
+    assert not lock.acquire(False)
+    waiter = threading.Timer(0.1, kill, [process])
+    waiter.start()
+    with pytest.warns(polyproc.OwnerDiedWarning, match="a process that held a lock died"):
+        assert lock.acquire(timeout=30)
+    waiter.join()
+    assert lock.recovered
+    assert lock.owner == os.getpid()
+    lock.release()
+    assert lock.acquire(False)
+    assert not lock.recovered
+
+
+@native_only
+@pytest.mark.filterwarnings("ignore::polyproc.OwnerDiedWarning")
+def test_token_of_a_dead_process_comes_back_if_it_was_sure_to(ctx):
+    told = ctx.Event()
+    for semaphore, target, comes_back in (
+        (ctx.BoundedSemaphore(1), sharing.hold, True),
+        (ctx.Semaphore(1), sharing.hold_in_block, True),
+        (ctx.Semaphore(1), sharing.hold, False),
+    ):
+        told.clear()
+        process = start(ctx, target, semaphore, told)
+        told.wait(30)
+        assert semaphore.get_value() == 0
+        kill(process)
+        assert semaphore.acquire(timeout=30 if comes_back else 0.2) is comes_back
+        assert semaphore.recovered is comes_back
+
+
+def test_semaphore_counts(ctx):
+    for value in (0, 1, 3, 32, 33, 1000):
+        semaphore = ctx.Semaphore(value)
+        for left in reversed(range(value)):
+            assert semaphore.acquire(False)
+            assert semaphore.get_value() == left
+        assert not semaphore.acquire(False)
+        semaphore.release()
+        semaphore.release()
+        assert semaphore.get_value() == 2
+    bounded = ctx.BoundedSemaphore(40)
+    bounded.acquire()
+    bounded.release()
+    with pytest.raises(ValueError):
+        bounded.release()
+
+
+def test_pickling_a_lock_gives_the_same_lock():
+    if not polyproc.native:
+        with pytest.raises(RuntimeError, match="should only be shared between processes through inheritance"):
+            pickle.dumps(polyproc.Lock())
+        return
+    for kind in ("Lock", "RLock", "Semaphore", "BoundedSemaphore", "Event", "Condition"):
+        made = getattr(polyproc, kind)()
+        again = pickle.loads(pickle.dumps(made))
+        if kind == "Event":
+            made.set()
+            assert again.is_set()
+        else:
+            made.acquire()
+            assert (again.locked() if kind != "Condition" else again._lock.locked()) is True
+            made.release()
+
+
+@native_only
+@pytest.mark.filterwarnings("ignore::polyproc.OwnerDiedWarning")
+def test_shared_objects_travel_through_a_live_connection(ctx):
+    ours, theirs = ctx.Pipe()
+    process = start(ctx, sharing.receive_and_take, theirs)
+    lock, event, value = ctx.Lock(), ctx.Event(), ctx.Value("i", 0)
+    ours.send((lock, event, value))
+    assert event.wait(30)
+    assert value.value == process.pid == lock.owner
+    kill(process)
+    assert lock.acquire(timeout=30)
+    ours.close()
+    theirs.close()
+
+
+@native_only
+def test_handle_from_nowhere_is_refused():
+    from polyproc import _core
+
+    lock = polyproc.Lock()
+    id, offset = lock._where()
+    for wrong in ((b"x" * 16, offset), (b"", offset), (id, offset + 1), (id, 0), (id, 2**40), (id, 65536)):
+        with pytest.raises(ValueError):
+            _core.Lock._adopt(*wrong)
+    with pytest.raises(ValueError):
+        _core.Event._adopt(id, offset)
+    with pytest.raises((ValueError, OSError)):
+        _core.attach(0, 0)
+
+
+@native_only
+def test_corrupted_memory_raises_or_waits_and_never_crashes():
+    fd = None
+    lock, semaphore = polyproc.Lock(), polyproc.BoundedSemaphore(3)
+    from polyproc._memory.chunk import chunks
+
+    for handle in (lock, semaphore):
+        id, offset = handle._where()
+        fd = chunks.find(id).fd
+        for pattern in (b"\xff", b"\x80", b"\x55"):
+            before = os.pread(fd, 64, offset)
+            kind = before[40:44]
+            os.pwrite(fd, pattern * 40, offset)
+            os.pwrite(fd, kind, offset + 40)
+            try:
+                if handle.acquire(timeout=0.05):
+                    handle.release()
+            except (ValueError, OSError, RuntimeWarning):
+                pass
+            os.pwrite(fd, before, offset)
+    assert lock.acquire(False)
+
+
+def test_thousands_of_locks_cost_little():
+    if not polyproc.native:
+        pytest.skip("each has a descriptor of its own")
+    before = len(os.listdir("/proc/self/fd"))
+    locks = [polyproc.Lock() for _ in range(10_000)]
+    assert len(os.listdir("/proc/self/fd")) - before < 32
+    assert all(lock.acquire(False) for lock in locks)
+    del locks
+    eventually(lambda: len(os.listdir("/proc/self/fd")) - before <= 2)
+
+
+def test_lock_tells_who_holds_it(ctx):
+    lock, rlock, held = ctx.Lock(), ctx.RLock(), ctx.Event()
+    assert (repr(lock), repr(rlock)) == ("<Lock(owner=None)>", "<RLock(None, 0)>")
+    with lock, rlock, rlock:
+        assert (repr(lock), repr(rlock)) == ("<Lock(owner=MainProcess)>", "<RLock(MainProcess, 2)>")
+        shown = []
+        thread = threading.Thread(target=lambda: shown.append(repr(lock)))
+        thread.start()
+        thread.join()
+        assert shown == ["<Lock(owner=SomeOtherThread)>"]
+    process = start(ctx, sharing.hold, lock, held)
+    held.wait(30)
+    assert repr(lock) == "<Lock(owner=SomeOtherProcess)>"
+    process.kill()
+    process.join()

@@ -1,0 +1,180 @@
+"""Named segments and share(): who removes them, and who does not."""
+
+import errno
+import os
+import resource
+import signal
+import subprocess
+import sys
+
+import pytest
+
+import polyproc
+from behaviour import sharing
+from conftest import eventually, run_program
+from polyproc._memory import segment as segment_module
+from polyproc._memory.tracker import tracker
+from polyproc.shared_memory import ShareableList, SharedMemory
+
+FOLDER = "/dev/shm"
+
+
+@pytest.fixture(autouse=True)
+def no_tracker_stays():
+    yield
+    tracker._stop()
+
+
+def exists(name):
+    return os.path.exists(f"{FOLDER}/{name}")
+
+
+def test_segment_is_shared_by_name_and_by_pickling(ctx):
+    segment = SharedMemory(create=True, size=100)
+    process = ctx.Process(target=sharing.write_into, args=(segment,))
+    process.start()
+    process.join()
+    assert (process.exitcode, segment.buf[0]) == (0, 42)
+    other = SharedMemory(segment.name)
+    assert (other.buf[0], other.size >= 100) == (42, True)
+    other.close()
+    segment.close()
+    segment.unlink()
+    with pytest.raises(FileNotFoundError):
+        SharedMemory(segment.name)
+    with pytest.raises(FileNotFoundError):
+        segment.unlink()
+
+
+def test_segment_outlives_the_child_that_made_it_and_processes_that_attach(ctx):
+    ours, theirs = ctx.Pipe()
+    with ours, theirs:
+        process = ctx.Process(target=sharing.make_segment, args=(theirs,))
+        process.start()
+        name = ours.recv()
+        process.join()
+    process = ctx.Process(target=sharing.attach_and_end, args=(name,))
+    process.start()
+    process.join()
+    unrelated = f"from polyproc.shared_memory import SharedMemory; SharedMemory({name!r}).close()"
+    subprocess.run([sys.executable, "-c", unrelated], check=True)
+    segment = SharedMemory(name)
+    assert segment.buf[0] == 7
+    segment.close()
+    segment.unlink()
+
+
+@pytest.mark.parametrize("end", ["return", "kill"])
+def test_nothing_is_left_when_a_family_has_ended(method, end):
+    done = run_program("leaves_segments.py", method, end)
+    names = done.stdout.split()
+    assert len(names) == 2
+    eventually(lambda: not any(exists(name) for name in names))
+
+
+def test_segment_that_was_made_anew_under_the_name_is_not_the_trackers():
+    segment = SharedMemory(create=True, size=10, name="pptest_anew")
+    os.unlink(f"{FOLDER}/pptest_anew")
+    with open(f"{FOLDER}/pptest_anew", "w") as file:
+        file.write("somebody else's")
+    tracker._stop()
+    assert exists("pptest_anew")
+    os.unlink(f"{FOLDER}/pptest_anew")
+    segment.close()
+
+
+def test_wrong_use_raises_the_standard_librarys_errors():
+    for arguments, error in (
+        ({"create": True, "size": 0}, ValueError),
+        ({"create": True, "size": -1}, ValueError),
+        ({"name": None}, ValueError),
+        ({"name": "pptest_is_not_there"}, FileNotFoundError),
+        ({"name": "with\0zero", "create": True, "size": 1}, ValueError),
+    ):
+        with pytest.raises(error):
+            SharedMemory(**arguments)
+    segment = SharedMemory(create=True, size=10)
+    with pytest.raises(FileExistsError):
+        SharedMemory(segment.name, create=True, size=10)
+    view = segment.buf[:2]
+    with pytest.raises(BufferError):
+        segment.close()
+    view.release()
+    segment.close()
+    assert segment.buf is None
+    segment.close()
+    segment.unlink()
+
+
+def test_full_file_system_is_an_error_and_leaves_nothing(monkeypatch):
+    def full(fd, offset, length):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(segment_module.os, "posix_fallocate", full)
+    before = set(os.listdir(FOLDER))
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        SharedMemory(create=True, size=1000)
+    assert "no room for 1000 bytes" in caught.value.__notes__[0]
+    assert set(os.listdir(FOLDER)) == before
+
+
+def test_no_descriptors_is_an_error_and_leaves_nothing():
+    before = set(os.listdir(FOLDER))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        used = len(os.listdir("/proc/self/fd")) - 1
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used, limits[1]))
+        with pytest.raises(OSError, match="Too many open files"):
+            SharedMemory(create=True, size=10)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert set(os.listdir(FOLDER)) == before
+
+
+def test_killed_tracker_is_replaced():
+    segment = SharedMemory(create=True, size=10)
+    os.kill(tracker._pid, signal.SIGKILL)
+    with pytest.warns(UserWarning, match="process died unexpectedly, relaunching"):
+        eventually(lambda: tracker._check_alive() is False)
+        tracker.ensure_running()
+    segment.close()
+    segment.unlink()
+
+
+def test_shareable_list_keeps_types_and_room():
+    items = [1, -2.5, True, None, "text", b"bytes", ""]
+    made = ShareableList(items)
+    try:
+        assert list(made) == items
+        other = ShareableList(name=made.shm.name)
+        other[0] = 7
+        other[4] = "\u20ac"
+        assert (made[0], made[4], made.count(7), made.index(b"bytes")) == (7, "\u20ac", 1, 5)
+        with pytest.raises(ValueError, match="exceeds available storage"):
+            made[4] = "far too long for its place"
+        for wrong in (7, -8):
+            with pytest.raises(IndexError):
+                made[wrong]
+        other.shm.close()
+    finally:
+        made.shm.close()
+        made.shm.unlink()
+    segment = SharedMemory(create=True, size=64)
+    segment.buf[:8] = b"\xff" * 8
+    with pytest.raises(ValueError, match="does not hold a ShareableList"):
+        ShareableList(name=segment.name)
+    segment.close()
+    segment.unlink()
+
+
+def test_shared_object_arrives_as_itself(ctx):
+    if ctx.get_start_method() == "fork":
+        pytest.skip("nothing is pickled")
+    shared = polyproc.share({"data": bytearray(100_000)})
+    process = ctx.Process(target=sharing.length_of, args=(shared,))
+    process.start()
+    assert process.result(30) == 100_000
+    with shared:
+        assert shared.get()["data"] == bytearray(100_000)
+    with pytest.raises(ValueError, match="closed"):
+        shared.get()
