@@ -45,11 +45,17 @@ lint: $(VENV)/installed
 	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md docs src csrc tests bench demo
 	POLYPROC_BUILD=strict $(BIN)/python setup.py --quiet build_ext --build-temp build/strict --build-lib build/strict
 
+C_TEST := $(CC) -std=gnu11 -g -O1 -Wall -Wextra -Werror -fno-sanitize-recover=all -Icsrc -pthread
+CORE := $(wildcard csrc/core/*.c)
+
 c-test:
 	mkdir -p build
-	$(CC) -std=gnu11 -g -O1 -Wall -Wextra -Werror -fsanitize=address,undefined -fno-sanitize-recover=all -Icsrc \
-	  csrc/core/pp_clone.c csrc/core/pp_crash.c csrc/tests/test_clone.c -o build/test_clone -pthread
+	$(C_TEST) -fsanitize=address,undefined $(CORE) csrc/tests/test_clone.c -o build/test_clone
 	build/test_clone
+	$(C_TEST) -fsanitize=address,undefined $(CORE) csrc/tests/test_sync.c -o build/test_sync
+	build/test_sync
+	$(C_TEST) -fsanitize=thread $(CORE) csrc/tests/test_sync.c -o build/test_threads
+	build/test_threads threads
 
 conformance:
 	$(PYTHON) tests/conformance/harness.py $(PYTHONS)

@@ -8,8 +8,12 @@ import statistics
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+
+import sharing
 
 Contender = Callable[[], float]
 
@@ -133,6 +137,36 @@ def measure_import(rounds: int) -> bool:
     return added["polyproc"] / added[BASE] <= GOALS["import"]
 
 
+def measure_sharing(words: str, rounds: int) -> list[str]:
+    """Measure shared objects, the two libraries in turn; return the names of what misses its goal."""
+    theirs = import_module("multiprocessing").get_context("fork")
+    ours = import_module("polyproc").get_context("fork")
+    chosen = {name: entry for name, entry in sharing.MEASURES.items() if words in name or words in "sharing"}
+    if not chosen:
+        return []
+    missed = []
+    print("\nshared objects" + 30 * " " + "ratio  goal        ours      theirs")
+    for name, (measure, goal) in chosen.items():
+        times: dict[str, list[float]] = {BASE: [], "polyproc": []}
+        for number in range(rounds):
+            contenders = [("polyproc", ours), (BASE, theirs)]
+            for who, context in contenders if number % 2 else reversed(contenders):
+                times[who].append(measure(context))
+        ratio = statistics.median(a / b for a, b in zip(times["polyproc"], times[BASE], strict=True))
+        mine, other = (statistics.median(times[who]) * 1e6 for who in ("polyproc", BASE))
+        mark = "reached" if ratio <= goal else "MISSED"
+        print(f"  {name:<40} {ratio:6.3f}  {goal:.2f}  {mine:8.3f} us {other:8.3f} us   {mark}", flush=True)
+        if ratio > goal:
+            missed.append(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        taken = sorted(sharing.recoveries(ours, 1000))
+    late = sum(value > 0.05 for value in taken)
+    print(f"  a killed holder's lock, 1000 kills: {late} later than 50 ms, median {taken[500] * 1e3:.2f} ms, ", end="")
+    print(f"longest {taken[-1] * 1e3:.1f} ms (the standard library: never)")
+    return [*missed, "recovery"] if late else missed
+
+
 def main() -> int:
     """Run everything."""
     parser = argparse.ArgumentParser(description="what starting a process costs")
@@ -156,5 +190,6 @@ def main() -> int:
         "forkserver, 1 GiB": lambda: measure_start("forkserver, 1 GiB", "forkserver", {**ours, **floor}, n, 1024),
     }
     missed = [name for name, run in cases.items() if options.only in name and not run()]
+    missed += measure_sharing(options.only, max(n // 3, 3))
     print("\n" + (f"missed: {'; '.join(missed)}" if missed else "every goal was reached"))
     return 0

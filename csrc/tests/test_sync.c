@@ -1,0 +1,249 @@
+/* The shared primitives without Python, for the sanitizers: processes that contend, processes that die, threads (for
+ * ThreadSanitizer), and memory that somebody wrote over. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/pp_barrier.h"
+#include "core/pp_condition.h"
+#include "core/pp_event.h"
+#include "core/pp_futex.h"
+#include "core/pp_memory.h"
+#include "core/pp_semaphore.h"
+
+#define CHECK(condition)                                                                                             \
+    do {                                                                                                             \
+        if (!(condition)) {                                                                                          \
+            fprintf(stderr, "%s:%d: failed: %s (errno %d)\n", __FILE__, __LINE__, #condition, errno);                 \
+            _exit(99);                                                                                               \
+        }                                                                                                            \
+    } while (0)
+
+#define SECOND 1000000000LL
+#define ROUNDS 20000
+
+static struct pp_cell *cell_of(struct pp_chunk *chunk, uint32_t offset)
+{
+    return (struct pp_cell *)(void *)((char *)chunk->page + offset);
+}
+
+static struct pp_cell *make(enum pp_kind kind, size_t size, struct pp_chunk **chunk)
+{
+    uint32_t offset = pp_chunk_take(size, kind, chunk);
+    CHECK(offset != 0);
+    return cell_of(*chunk, offset);
+}
+
+static enum pp_answer acquire(struct pp_chunk *chunk, struct pp_cell *cell, int64_t limit)
+{
+    uint32_t spins = 60;
+    struct pp_wait wait;
+    enum pp_answer answer = pp_lock_try(chunk, cell);
+    pp_wait_start(&wait, pp_now() + limit, &spins);
+    while (answer == PP_AGAIN) {
+        answer = pp_lock_wait(chunk, cell, &wait);
+    }
+    return answer;
+}
+
+static enum pp_answer take_token(struct pp_chunk *chunk, struct pp_cell *cell, int64_t limit)
+{
+    struct pp_wait wait;
+    enum pp_answer answer = PP_AGAIN;
+    pp_wait_start(&wait, pp_now() + limit, NULL);
+    while (answer == PP_AGAIN) {
+        answer = pp_semaphore_wait(chunk, cell, 1, &wait);
+    }
+    return answer;
+}
+
+static int ended_well(pid_t pid)
+{
+    int status;
+    CHECK(waitpid(pid, &status, 0) == pid);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static void test_processes(void)
+{
+    struct pp_chunk *chunk;
+    struct pp_cell *lock = make(PP_LOCK, sizeof *lock, &chunk);
+    struct pp_cell *tokens = make(PP_SEMAPHORE, pp_semaphore_size(2), &chunk);
+    pp_semaphore_init(tokens, 2, 1);
+    long *shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    pid_t pids[4];
+    for (int i = 0; i < 4; i++) {
+        pids[i] = fork();
+        if (pids[i] == 0) {
+            for (int round = 0; round < ROUNDS; round++) {
+                CHECK(acquire(chunk, lock, 60 * SECOND) == PP_DONE);
+                shared[0]++;
+                CHECK(pp_lock_release(chunk, lock) == 0);
+                if (round % 16 == 0) {
+                    CHECK(take_token(chunk, tokens, 60 * SECOND) == PP_DONE);
+                    CHECK(pp_semaphore_release(chunk, tokens, 1) == 0);
+                }
+            }
+            _exit(0);
+        }
+    }
+    for (int i = 0; i < 4; i++) {
+        CHECK(ended_well(pids[i]));
+    }
+    CHECK(shared[0] == 4L * ROUNDS);
+    CHECK(pp_semaphore_value(tokens) == 2);
+}
+
+static void test_deaths(void)
+{
+    struct pp_chunk *chunk;
+    struct pp_cell *lock = make(PP_LOCK, sizeof *lock, &chunk);
+    struct pp_cell *tokens = make(PP_SEMAPHORE, pp_semaphore_size(1), &chunk);
+    struct pp_cell *told = make(PP_EVENT, sizeof *told, &chunk);
+    pp_semaphore_init(tokens, 1, 1);
+    for (int i = 0; i < 50; i++) {
+        pp_event_clear(told);
+        pid_t pid = fork();
+        if (pid == 0) {
+            acquire(chunk, lock, SECOND);
+            take_token(chunk, tokens, SECOND);
+            pp_event_set(told);
+            pause();
+        }
+        struct pp_wait wait;
+        pp_wait_start(&wait, pp_now() + 60 * SECOND, NULL);
+        wait.seen = pp_event_look(told);
+        while (!pp_event_is_set(told)) {
+            CHECK(pp_event_wait(told, &wait) != PP_TIMED_OUT);
+        }
+        CHECK(pp_lock_try(chunk, lock) == PP_AGAIN);
+        CHECK(pp_pid_of(chunk->registry, pp_load(&lock->word)) == pid);
+        CHECK(kill(pid, SIGKILL) == 0);
+        CHECK(acquire(chunk, lock, 60 * SECOND) == PP_RECOVERED);
+        CHECK(take_token(chunk, tokens, 60 * SECOND) == PP_RECOVERED);
+        CHECK(pp_lock_release(chunk, lock) == 0);
+        CHECK(pp_semaphore_release(chunk, tokens, 1) == 0);
+        CHECK(!ended_well(pid));
+    }
+}
+
+/* The thread that registered its process has ended: the process lives, and so does its lock. */
+static void *take_in_thread(void *argument)
+{
+    void **place = argument;
+    CHECK(acquire(place[0], place[1], SECOND) == PP_DONE);
+    return NULL;
+}
+
+static void test_thread_that_registered(void)
+{
+    struct pp_chunk *chunk;
+    struct pp_cell *lock = make(PP_LOCK, sizeof *lock, &chunk);
+    struct pp_cell *told = make(PP_EVENT, sizeof *told, &chunk);
+    pid_t pid = fork();
+    if (pid == 0) {
+        void *place[2] = {chunk, lock};
+        pthread_t thread;
+        CHECK(pthread_create(&thread, NULL, take_in_thread, place) == 0);
+        pthread_join(thread, NULL);
+        pp_event_set(told);
+        pause();
+    }
+    while (!pp_event_is_set(told)) {
+        usleep(1000);
+    }
+    CHECK(acquire(chunk, lock, SECOND / 2) == PP_TIMED_OUT);
+    CHECK(kill(pid, SIGKILL) == 0);
+    CHECK(acquire(chunk, lock, 60 * SECOND) == PP_RECOVERED);
+    CHECK(!ended_well(pid));
+}
+
+/* Whatever stands in a cell: an answer comes, in time. */
+static void test_hostile_memory(void)
+{
+    struct pp_chunk *chunk;
+    struct pp_cell *cell = make(PP_SEMAPHORE, pp_semaphore_size(32), &chunk);
+    uint32_t offset = (uint32_t)((char *)cell - (char *)chunk->page);
+    unsigned seed = 7;
+    for (int round = 0; round < 300; round++) {
+        uint32_t *words = (uint32_t *)(void *)cell;
+        for (size_t i = 0; i < 3 * sizeof *cell / sizeof *words; i++) {
+            words[i] = round % 3 == 0 ? (uint32_t)rand_r(&seed) * 2654435761u : round % 3 == 1 ? ~0u : 0x80000000u >> (i % 32);
+        }
+        enum pp_kind kind = (enum pp_kind)(1 + round % PP_MEMORY);
+        pp_store(&cell->kind, kind);
+        (void)pp_semaphore_check(chunk, offset);
+        CHECK(pp_memory_check(chunk, offset) == 0 || pp_memory_size(cell) <= chunk->size);
+        enum pp_answer answer = acquire(chunk, cell, 1000000);
+        CHECK(answer != PP_AGAIN && answer != PP_FAILED);
+        (void)pp_lock_release(chunk, cell);
+        (void)take_token(chunk, cell, 1000000);
+        (void)pp_semaphore_release(chunk, cell, 0);
+        (void)pp_semaphore_value(cell);
+        pp_event_set(cell);
+        pp_event_clear(cell);
+        struct pp_wait wait;
+        pp_wait_start(&wait, pp_now() + 1000000, NULL);
+        wait.seen = pp_condition_enter(cell);
+        (void)pp_condition_wait(cell, &wait);
+        (void)pp_condition_exit(cell, &wait);
+        pp_condition_notify(cell, cell, 3);
+        uint32_t index;
+        if (pp_barrier_guard(chunk, cell, &wait) == PP_DONE && pp_barrier_arrive(chunk, cell, &index, &wait) == PP_ARRIVED) {
+            (void)pp_barrier_wait(chunk, cell, &wait);
+        }
+        (void)pp_barrier_waiting(cell);
+    }
+    CHECK(pp_chunk_cell(chunk, 0, PP_LOCK, 64) == NULL);
+    CHECK(pp_chunk_cell(chunk, (uint32_t)chunk->size, PP_LOCK, 64) == NULL);
+    CHECK(pp_chunk_cell(chunk, 64, PP_LOCK, ~(size_t)0) == NULL);
+    CHECK(pp_chunk_attach(0, 0) == NULL);
+}
+
+static void *contend(void *argument)
+{
+    void **place = argument;
+    for (int round = 0; round < ROUNDS; round++) {
+        CHECK(acquire(place[0], place[1], 60 * SECOND) == PP_DONE);
+        ++*(long *)place[2];
+        CHECK(pp_lock_release(place[0], place[1]) == 0);
+    }
+    return NULL;
+}
+
+static void test_threads(void)
+{
+    struct pp_chunk *chunk;
+    long count = 0;
+    struct pp_cell *lock = make(PP_LOCK, sizeof *lock, &chunk);
+    void *place[3] = {chunk, lock, &count};
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++) {
+        CHECK(pthread_create(&threads[i], NULL, contend, place) == 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    CHECK(count == 4L * ROUNDS);
+}
+
+int main(int count, char **words)
+{
+    (void)words;
+    test_threads();
+    if (count == 1) { /* with a word: the threads alone, for ThreadSanitizer, which does not like fork */
+        test_processes();
+        test_deaths();
+        test_thread_that_registered();
+        test_hostile_memory();
+    }
+    puts("test_sync: ok");
+    return 0;
+}

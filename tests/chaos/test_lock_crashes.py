@@ -1,0 +1,313 @@
+"""SIGKILL at every crash point of the shared primitives (csrc/README.md), and at random: nobody is ever stuck."""
+
+import os
+import random
+import signal
+import threading
+import time
+
+import pytest
+
+import polyproc
+from polyproc import _native
+
+pytestmark = [
+    pytest.mark.skipif(
+        not (_native.native and _native.native.core.CRASHPOINTS), reason="the C core was built without crash points"
+    ),
+    pytest.mark.filterwarnings("ignore::polyproc.OwnerDiedWarning"),
+]
+ctx = polyproc.get_context("fork")
+SOON = 20.0  # far more than any tick
+
+
+def die_at(point, act, *args):
+    """Run `act` in a child that ends at the crash point; fail if it gets past it."""
+    process = ctx.Process(target=_act, args=(point, act, args))
+    process.start()
+    return process
+
+
+def _act(point, act, args):
+    import polyproc._core as core
+
+    core.crash_at(point)
+    act(*args)
+
+
+def killed(process):
+    process.join(SOON)
+    assert process.exitcode == -signal.SIGKILL, "it did not come to the crash point"
+
+
+def helper(act, *args):
+    process = ctx.Process(target=act, args=args)
+    process.start()
+    return process
+
+
+def ended(process):
+    process.join(SOON)
+    assert process.exitcode == 0
+
+
+def is_asleep(process):
+    """Wait until a process waits in a futex, as the kernel says."""
+    deadline = time.monotonic() + SOON
+    while time.monotonic() < deadline:
+        with open(f"/proc/{process.pid}/wchan") as file:
+            if "futex" in file.read():
+                return
+        time.sleep(0.005)
+    raise AssertionError("it does not wait")
+
+
+def take_and_give(lock):
+    assert lock.acquire(timeout=SOON)
+    lock.release()
+
+
+@pytest.mark.parametrize("kind", ["Lock", "RLock"])
+@pytest.mark.parametrize("point", ["lock.acquired", "lock.counted"])
+def test_lock_of_one_that_died_as_it_took_it(point, kind):
+    lock = getattr(ctx, kind)()
+    killed(die_at(point, lock.acquire))
+    assert lock.acquire(timeout=SOON)
+    assert lock.recovered
+    lock.release()
+    ended(helper(take_and_give, lock))
+
+
+def test_lock_that_a_dead_waiter_has_marked():
+    lock = ctx.Lock()
+    with lock:
+        killed(die_at("lock.marked", lock.acquire))
+    ended(helper(take_and_give, lock))
+
+
+def test_lock_whose_woken_waiter_died():
+    lock = ctx.Lock()
+    lock.acquire()
+    doomed = die_at("lock.woken", lock.acquire)
+    is_asleep(doomed)
+    other = helper(take_and_give, lock)
+    is_asleep(other)
+    lock.release()
+    killed(doomed)
+    ended(other)
+
+
+def take_and_die_giving(lock, go):
+    lock.acquire()
+    go.wait()
+    lock.release()
+
+
+def test_lock_whose_giver_died_before_it_woke_anybody():
+    lock, go = ctx.Lock(), ctx.Event()
+    doomed = die_at("lock.released", take_and_die_giving, lock, go)
+    while not lock.locked():
+        time.sleep(0.001)
+    waiter = helper(take_and_give, lock)
+    is_asleep(waiter)
+    go.set()
+    killed(doomed)
+    ended(waiter)
+
+
+def test_token_of_one_that_died_as_it_took_it():
+    for semaphore, act in ((ctx.BoundedSemaphore(1), "acquire"), (ctx.Semaphore(1), "__enter__")):
+        killed(die_at("semaphore.taken", getattr(semaphore, act)))
+        assert semaphore.acquire(timeout=SOON)
+
+
+def take_and_give_token(semaphore):
+    assert semaphore.acquire(timeout=SOON)
+    semaphore.release()
+
+
+def test_token_that_was_given_back_without_a_wake_up():
+    semaphore = ctx.Semaphore(0)
+    waiters = [helper(take_and_give_token, semaphore) for _ in range(2)]
+    for waiter in waiters:
+        is_asleep(waiter)
+    killed(die_at("semaphore.freed", semaphore.release))
+    for waiter in waiters:
+        ended(waiter)
+
+
+def test_token_whose_woken_waiter_died():
+    semaphore = ctx.Semaphore(0)
+    doomed = die_at("semaphore.woken", semaphore.acquire)
+    is_asleep(doomed)
+    other = helper(take_and_give_token, semaphore)
+    is_asleep(other)
+    semaphore.release()
+    ended(other)
+    semaphore.release()
+    killed(doomed)
+
+
+def wait_for(event):
+    assert event.wait(SOON)
+
+
+def test_event_whose_setter_died_before_it_woke_anybody():
+    event = ctx.Event()
+    waiter = helper(wait_for, event)
+    is_asleep(waiter)
+    killed(die_at("event.set", event.set))
+    ended(waiter)
+    assert event.is_set()
+
+
+def wait_in(condition):
+    with condition:
+        assert condition.wait(SOON)
+
+
+def notify(condition):
+    with condition:
+        condition.notify()
+
+
+def test_condition_whose_waiter_died_before_it_slept():
+    condition = ctx.Condition()
+    killed(die_at("condition.released", wait_in, condition))
+    waiter = helper(wait_in, condition)
+    is_asleep(waiter)
+    with condition:
+        condition.notify_all()
+    ended(waiter)
+
+
+def test_condition_whose_notifier_died_before_it_moved_anybody():
+    condition = ctx.Condition()
+    waiter = helper(wait_in, condition)
+    is_asleep(waiter)
+    killed(die_at("condition.issued", notify, condition))
+    ended(waiter)
+
+
+def come(barrier):
+    barrier.wait(SOON)
+
+
+def test_barrier_whose_guard_died():
+    barrier = ctx.Barrier(2)
+    killed(die_at("barrier.guarded", come, barrier))
+    other = helper(come, barrier)
+    barrier.wait(SOON)
+    ended(other)
+
+
+def test_barrier_one_of_whose_members_died_when_it_had_arrived():
+    barrier = ctx.Barrier(2)
+    killed(die_at("barrier.arrived", come, barrier))
+    assert barrier.wait(SOON) == 1
+
+
+def test_barrier_whose_opener_died_before_it_woke_anybody():
+    barrier = ctx.Barrier(2)
+    waiter = helper(come, barrier)
+    is_asleep(waiter)
+    killed(die_at("barrier.opened", come, barrier))
+    ended(waiter)
+
+
+def test_barrier_whose_action_died():
+    barrier = ctx.Barrier(2, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    first = helper(come_in_vain, barrier)
+    is_asleep(first)
+    last = helper(come, barrier)
+    last.join(SOON)
+    assert last.exitcode == -signal.SIGKILL
+    ended(first)
+    assert barrier.broken
+
+
+def come_in_vain(barrier):
+    try:
+        barrier.wait(SOON)
+    except threading.BrokenBarrierError:
+        return
+    raise AssertionError("it was let go")
+
+
+@pytest.mark.parametrize("point", ["registry.making", "registry.claimed", "registry.renamed"])
+def test_process_that_died_as_it_came_into_the_registry(point):
+    lock = ctx.Lock()
+    for _ in range(3):
+        process = die_at(point, lock.acquire)
+        process.join(SOON)
+        # A slot that was used before is not made again: then the child just holds the lock when it ends.
+        assert process.exitcode in (-signal.SIGKILL, 0)
+        if lock.locked():
+            lock.release()
+    ended(helper(take_and_give, lock))
+
+
+def test_process_that_died_as_it_took_a_cell():
+    killed(die_at("chunk.bumped", ctx.Lock))
+    locks = [ctx.Lock() for _ in range(2000)]
+    assert all(lock.acquire(False) for lock in locks)
+
+
+# -- at random ---------------------------------------------------------------------------------------------------------
+
+
+def work(lock, inside, count, semaphore, places, seed):
+    """Go through critical sections for ever; end with 1 if ever two are inside."""
+    rng = random.Random(seed)
+    me = os.getpid()
+    while True:
+        with lock:
+            if inside.value and not lock.recovered:
+                os._exit(1)
+            inside.value = me
+            count.value += 1
+            for _ in range(rng.randrange(200)):
+                pass
+            if inside.value != me:
+                os._exit(2)
+            inside.value = 0
+        with semaphore:
+            places.value += 0
+
+
+@pytest.mark.parametrize("kind", ["Lock", "RLock"])
+def test_random_kills_leave_nobody_stuck_and_never_two_owners(kind):
+    seed = int(os.environ.get("POLYPROC_SEED", "0")) or random.randrange(2**31)
+    seconds = float(os.environ.get("POLYPROC_CHAOS_SECONDS", "3"))
+    print(f"POLYPROC_SEED={seed}")
+    rng = random.Random(seed)
+    lock, semaphore = getattr(ctx, kind)(), ctx.Semaphore(2)
+    inside, count, places = ctx.RawValue("i", 0), ctx.RawValue("q", 0), ctx.RawValue("i", 0)
+
+    def another():
+        return helper(work, lock, inside, count, semaphore, places, rng.randrange(2**31))
+
+    processes = [another() for _ in range(4)]
+    kills = 0
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        time.sleep(rng.uniform(0, 0.004))
+        index = rng.randrange(len(processes))
+        victim = processes[index]
+        assert victim.exitcode is None, f"seed {seed}: it ended by itself with {victim.exitcode}"
+        os.kill(victim.pid, signal.SIGKILL)
+        victim.join()
+        assert victim.exitcode == -signal.SIGKILL, f"seed {seed}: two were inside"
+        processes[index] = another()
+        kills += 1
+    before = count.value
+    stuck = time.monotonic() + SOON
+    while count.value < before + 100:
+        assert time.monotonic() < stuck, f"seed {seed}: stuck after {kills} kills"
+        time.sleep(0.01)
+    for process in processes:
+        process.kill()
+        process.join()
+    assert lock.acquire(timeout=SOON)
+    assert [semaphore.acquire(timeout=SOON) for _ in range(2)] == [True, True]
+    assert kills > 50
