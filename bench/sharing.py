@@ -1,6 +1,6 @@
 """What shared objects cost: each measure is a function of a context that returns seconds for one operation.
 
-The two libraries take turns in one process, and their partners are forked from it. Hand-overs go to and fro between two
+The two libraries take turns in one process, and their partners are forked from it. Hand-overs go back and forth between two
 processes.
 """
 

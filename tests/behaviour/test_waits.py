@@ -21,7 +21,8 @@ def waiters(ctx, condition, number):
     processes = [start(ctx, sharing.wait_for_notice, condition, ready, done) for _ in range(number)]
     for _ in processes:
         assert ready.acquire(timeout=30)
-    return processes, done
+    with condition:  # the last one has let go of the lock: all wait
+        return processes, done
 
 
 @pytest.mark.parametrize("kind", ["Lock", "RLock"])

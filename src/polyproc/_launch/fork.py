@@ -39,7 +39,8 @@ class _NullInput:
     def prepare(self) -> None:
         """Open it, in the parent; and see whether descriptor 0 is standard input, which a child then replaces, too."""
         if self.stream is None:
-            self.stream = open(os.devnull, encoding="utf-8")  # noqa: SIM115  (it stays open for all children)
+            fd = os.open(os.devnull, os.O_RDONLY)
+            self.stream = open(fd, encoding="utf-8", closefd=False)  # noqa: SIM115  (it stays open for all children)
         if sys.stdin is not self._seen:
             self._seen = sys.stdin
             try:

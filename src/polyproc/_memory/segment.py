@@ -140,7 +140,6 @@ class SharedMemory:
 
 def _reserve(fd: int, size: int) -> None:
     """Give a new segment its size and its memory: where the file system is full this fails, not a later access."""
-    os.ftruncate(fd, size)
     while True:
         try:
             os.posix_fallocate(fd, 0, size)
@@ -150,6 +149,7 @@ def _reserve(fd: int, size: int) -> None:
             if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
                 error.add_note(f"there is no room for {size} bytes in the file system of shared memory")
                 raise
+            os.ftruncate(fd, size)  # a file system that cannot promise
         return
 
 
