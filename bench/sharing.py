@@ -1,7 +1,7 @@
 """What shared objects cost: each measure is a function of a context that returns seconds for one operation.
 
-The two libraries take turns in one process, and their partners are forked from it. Hand-overs go back and forth between two
-processes.
+The two libraries take turns in one process, and their partners are forked from it. Hand-overs go back and forth between
+two processes.
 """
 
 from __future__ import annotations

@@ -275,7 +275,9 @@ def work(lock, inside, count, semaphore, places, seed):
             places.value += 0
 
 
-@pytest.mark.parametrize("kind, method", [("Lock", "fork"), ("RLock", "fork"), ("Lock", "spawn"), ("RLock", "forkserver")])
+@pytest.mark.parametrize(
+    "kind, method", [("Lock", "fork"), ("RLock", "fork"), ("Lock", "spawn"), ("RLock", "forkserver")]
+)
 def test_random_kills_leave_nobody_stuck_and_never_two_owners(kind, method):
     seed = int(os.environ.get("POLYPROC_SEED", "0")) or random.randrange(2**31)
     seconds = float(os.environ.get("POLYPROC_CHAOS_SECONDS", "3"))
