@@ -18,7 +18,10 @@ typedef struct {
     char *bytes;
     char code;
     char format[2];
+    char locking; /* how its lock is taken: one of the below */
 } PyMemory;
+
+enum { NO_LOCK, OUR_LOCK, OUR_RLOCK, ANY_LOCK };
 
 /* The widths of the type codes that ctypes and array know. 0 for no code. */
 static size_t width_of(char code)
@@ -142,17 +145,29 @@ static int set_item(char *place, char code, PyObject *item)
 
 /* -- locking -- */
 
-/* Its lock: None for none; ours are taken without a call of Python. 0, or -1 with an exception. */
+static char locking_of(PyObject *lock)
+{
+    if (lock == Py_None) {
+        return NO_LOCK;
+    }
+    if (!py_is_lock(lock)) {
+        return ANY_LOCK;
+    }
+    return pp_load_own(&((PyCell *)lock)->cell->kind) == PP_RLOCK ? OUR_RLOCK : OUR_LOCK;
+}
+
+/* Ours are taken without a call of Python. 0, or -1 with an exception. */
 static int lock(PyMemory *self)
 {
     PyObject *lock = self->base.lock;
-    if (lock == Py_None) {
-        return 0;
+    if (self->locking == OUR_RLOCK) {
+        return py_rlock_acquire((PyCell *)lock, PP_FOREVER) < 0 ? -1 : 0;
     }
-    if (py_is_lock(lock)) {
-        PyCell *ours = (PyCell *)lock;
-        int is_rlock = pp_load_own(&ours->cell->kind) == PP_RLOCK;
-        return (is_rlock ? py_rlock_acquire(ours, PP_FOREVER) : py_lock_acquire(ours, PP_FOREVER)) < 0 ? -1 : 0;
+    if (self->locking == OUR_LOCK) {
+        return py_lock_acquire((PyCell *)lock, PP_FOREVER) < 0 ? -1 : 0;
+    }
+    if (self->locking == NO_LOCK) {
+        return 0;
     }
     PyObject *done = PyObject_CallMethod(lock, "acquire", NULL);
     Py_XDECREF(done);
@@ -162,22 +177,21 @@ static int lock(PyMemory *self)
 /* Give it back; keeps an exception that is set. 0, or -1. */
 static int unlock(PyMemory *self)
 {
-    PyObject *lock = self->base.lock;
-    if (lock == Py_None) {
+    PyCell *ours = (PyCell *)self->base.lock;
+    if (self->locking == OUR_RLOCK) {
+        pp_rlock_release(ours->chunk, ours->cell, py_thread());
         return 0;
     }
-    if (py_is_lock(lock)) {
-        PyCell *ours = (PyCell *)lock;
-        if (pp_load_own(&ours->cell->kind) == PP_RLOCK) {
-            pp_rlock_release(ours->chunk, ours->cell, py_thread());
-        } else {
-            pp_lock_release(ours->chunk, ours->cell);
-        }
+    if (self->locking == OUR_LOCK) {
+        pp_lock_release(ours->chunk, ours->cell);
+        return 0;
+    }
+    if (self->locking == NO_LOCK) {
         return 0;
     }
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
-    PyObject *done = PyObject_CallMethod(lock, "release", NULL);
+    PyObject *done = PyObject_CallMethod(self->base.lock, "release", NULL);
     Py_XDECREF(done);
     if (type != NULL) {
         PyErr_Restore(type, value, traceback);
@@ -201,6 +215,7 @@ static PyObject *finish(PyMemory *self, char code, PyObject *lock_object)
     self->shape = (Py_ssize_t)self->length;
     self->stride = (Py_ssize_t)self->width;
     self->base.lock = Py_NewRef(lock_object);
+    self->locking = locking_of(lock_object);
     return (PyObject *)self;
 }
 

@@ -26,7 +26,21 @@ def no_tracker_stays():
 
 
 def exists(name):
-    return os.path.exists(f"{FOLDER}/{name}")
+    return os.path.exists(f"{FOLDER}/{name.lstrip('/')}")
+
+
+@pytest.fixture
+def names(monkeypatch):
+    """The names that are given to segments: others on this machine make segments, too."""
+    given = []
+    make = segment_module._make_filename
+
+    def note():
+        given.append(make())
+        return given[-1]
+
+    monkeypatch.setattr(segment_module, "_make_filename", note)
+    return given
 
 
 def test_segment_is_shared_by_name_and_by_pickling(ctx):
@@ -106,20 +120,32 @@ def test_wrong_use_raises_the_standard_librarys_errors():
     segment.unlink()
 
 
-def test_full_file_system_is_an_error_and_leaves_nothing(monkeypatch):
+def test_full_file_system_is_an_error_and_leaves_nothing(monkeypatch, names):
     def full(fd, offset, length):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(segment_module.os, "posix_fallocate", full)
-    before = set(os.listdir(FOLDER))
     with pytest.raises(OSError, match="No space left on device") as caught:
         SharedMemory(create=True, size=1000)
     assert "no room for 1000 bytes" in caught.value.__notes__[0]
-    assert set(os.listdir(FOLDER)) == before
+    assert len(names) == 1 and not exists(names[0])
 
 
-def test_no_descriptors_is_an_error_and_leaves_nothing():
-    before = set(os.listdir(FOLDER))
+def test_tracker_that_cannot_be_started_is_an_error_and_leaves_nothing(monkeypatch, names):
+    def fails(*args):
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("polyproc._memory.tracker.spawn", fails)
+        with pytest.raises(BlockingIOError):
+            SharedMemory(create=True, size=10)
+    assert len(names) == 1 and not exists(names[0])
+    segment = SharedMemory(create=True, size=10)
+    segment.close()
+    segment.unlink()
+
+
+def test_no_descriptors_is_an_error_and_leaves_nothing(names):
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         used = len(os.listdir("/proc/self/fd")) - 1
@@ -128,7 +154,7 @@ def test_no_descriptors_is_an_error_and_leaves_nothing():
             SharedMemory(create=True, size=10)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    assert set(os.listdir(FOLDER)) == before
+    assert len(names) == 1 and not exists(names[0])
 
 
 def test_killed_tracker_is_replaced():

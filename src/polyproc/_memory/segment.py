@@ -70,14 +70,14 @@ class SharedMemory:
             info = os.fstat(self._fd)
             self._size = info.st_size
             self._mmap = mmap.mmap(self._fd, self._size)
+            if create and track:
+                tracker.register(self._name, "shared_memory", (info.st_dev, info.st_ino))  # type: ignore[arg-type]
         except BaseException:
             self.close()
             if create:
                 _posixshmem.shm_unlink(self._name)
             raise
         self._buf = memoryview(self._mmap)
-        if create and track:
-            tracker.register(self._name, "shared_memory", (info.st_dev, info.st_ino))  # type: ignore[arg-type]
 
     def _open_random(self, flags: int) -> None:
         for _ in range(_TRIES):

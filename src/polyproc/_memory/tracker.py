@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import warnings
 from importlib.util import find_spec
@@ -67,6 +68,8 @@ class ResourceTracker:
         self._pid = None
 
     def _start(self) -> None:
+        if getattr(sys, "frozen", False):
+            return  # a frozen executable runs no program but its own: there a segment lasts until it is unlinked
         spec: Any = find_spec(_PROGRAM)
         read_fd, write_fd = os.pipe()
         watched: list[int] = []
@@ -110,7 +113,8 @@ class ResourceTracker:
                 pass
             self._lose()
             self._start()
-            os.write(self._fd, data)  # type: ignore[arg-type]
+            if self._fd is not None:
+                os.write(self._fd, data)
 
     def _check_alive(self) -> bool:
         """Say whether the tracker still takes what is written to it."""
