@@ -4,6 +4,7 @@
 #include <string.h>
 #include <wchar.h>
 
+#include "bind/py_item.h"
 #include "bind/py_types.h"
 #include "core/pp_futex.h"
 
@@ -22,126 +23,6 @@ typedef struct {
 } PyMemory;
 
 enum { NO_LOCK, OUR_LOCK, OUR_RLOCK, ANY_LOCK };
-
-/* The widths of the type codes that ctypes and array know. 0 for no code. */
-static size_t width_of(char code)
-{
-    switch (code) {
-    case 'c': case 'b': case 'B': case '?': return 1;
-    case 'h': case 'H': return sizeof(short);
-    case 'i': case 'I': return sizeof(int);
-    case 'l': case 'L': return sizeof(long);
-    case 'q': case 'Q': return sizeof(long long);
-    case 'f': return sizeof(float);
-    case 'd': return sizeof(double);
-    case 'u': return sizeof(wchar_t);
-    default: return 0;
-    }
-}
-
-static PyObject *get_item(const char *place, char code)
-{
-    union {
-        signed char b; unsigned char ub; short h; unsigned short uh; int i; unsigned int ui; long l; unsigned long ul;
-        long long q; unsigned long long uq; float f; double d; wchar_t u;
-    } value;
-    memcpy(&value, place, width_of(code));
-    switch (code) {
-    case 'c': return PyBytes_FromStringAndSize(place, 1);
-    case '?': return PyBool_FromLong(value.ub != 0);
-    case 'b': return PyLong_FromLong(value.b);
-    case 'B': return PyLong_FromLong(value.ub);
-    case 'h': return PyLong_FromLong(value.h);
-    case 'H': return PyLong_FromLong(value.uh);
-    case 'i': return PyLong_FromLong(value.i);
-    case 'I': return PyLong_FromUnsignedLong(value.ui);
-    case 'l': return PyLong_FromLong(value.l);
-    case 'L': return PyLong_FromUnsignedLong(value.ul);
-    case 'q': return PyLong_FromLongLong(value.q);
-    case 'Q': return PyLong_FromUnsignedLongLong(value.uq);
-    case 'f': return PyFloat_FromDouble(value.f);
-    case 'd': return PyFloat_FromDouble(value.d);
-    default: return PyUnicode_FromWideChar(&value.u, 1);
-    }
-}
-
-static int set_character(char *place, PyObject *item)
-{
-    long number = -1;
-    if (PyBytes_Check(item) && PyBytes_Size(item) == 1) {
-        *place = PyBytes_AsString(item)[0];
-        return 0;
-    }
-    if (PyByteArray_Check(item) && PyByteArray_Size(item) == 1) {
-        *place = PyByteArray_AsString(item)[0];
-        return 0;
-    }
-    if (PyLong_Check(item)) {
-        number = PyLong_AsLong(item);
-        PyErr_Clear();
-    }
-    if (number < 0 || number > 255) {
-        PyErr_SetString(PyExc_TypeError, "one character bytes, bytearray or integer expected");
-        return -1;
-    }
-    *place = (char)number;
-    return 0;
-}
-
-static int set_wide_character(char *place, PyObject *item)
-{
-    wchar_t text[2];
-    if (!PyUnicode_Check(item)) {
-        PyErr_SetString(PyExc_TypeError, "unicode string expected");
-        return -1;
-    }
-    if (PyUnicode_GetLength(item) != 1 || PyUnicode_AsWideChar(item, text, 2) != 1) {
-        PyErr_SetString(PyExc_TypeError, "one character unicode string expected");
-        return -1;
-    }
-    memcpy(place, text, sizeof text[0]);
-    return 0;
-}
-
-static int set_item(char *place, char code, PyObject *item)
-{
-    if (code == 'c') {
-        return set_character(place, item);
-    }
-    if (code == 'u') {
-        return set_wide_character(place, item);
-    }
-    if (code == 'f' || code == 'd') {
-        double value = PyFloat_AsDouble(item);
-        float narrow = (float)value;
-        if (value == -1.0 && PyErr_Occurred()) {
-            return -1;
-        }
-        memcpy(place, code == 'f' ? (void *)&narrow : (void *)&value, width_of(code));
-        return 0;
-    }
-    if (code == '?') {
-        int truth = PyObject_IsTrue(item);
-        *place = (char)(truth > 0);
-        return truth < 0 ? -1 : 0;
-    }
-    if (!PyLong_Check(item)) {
-        PyErr_SetString(PyExc_TypeError, "int expected");
-        return -1;
-    }
-    /* As ctypes does: what is too large is cut. All systems that we know store the low bytes first or of full width. */
-    unsigned long long bits = PyLong_AsUnsignedLongLongMask(item);
-    unsigned char b = (unsigned char)bits;
-    unsigned short h = (unsigned short)bits;
-    unsigned int i = (unsigned int)bits;
-    switch (width_of(code)) {
-    case 1: memcpy(place, &b, 1); break;
-    case 2: memcpy(place, &h, 2); break;
-    case 4: memcpy(place, &i, 4); break;
-    default: memcpy(place, &bits, 8); break;
-    }
-    return 0;
-}
 
 /* -- locking -- */
 
@@ -208,7 +89,7 @@ static PyObject *finish(PyMemory *self, char code, PyObject *lock_object)
     }
     self->size = pp_memory_size(self->base.cell);
     self->bytes = pp_memory_bytes(self->base.cell);
-    self->width = width_of(code);
+    self->width = py_item_width(code);
     self->length = self->size / self->width;
     self->code = code;
     self->format[0] = code == 'u' ? 'w' : code;
@@ -224,7 +105,7 @@ static char code_of(PyObject *object)
     const char *text = PyUnicode_Check(object) ? PyUnicode_AsUTF8AndSize(object, NULL) : NULL;
     char code = text != NULL && text[0] != '\0' && text[1] == '\0' ? text[0] : '\0';
     PyErr_Clear();
-    if (width_of(code) == 0) {
+    if (py_item_width(code) == 0) {
         PyErr_SetString(PyExc_TypeError, "this type code needs a ctypes object");
         return '\0';
     }
@@ -248,10 +129,10 @@ static PyObject *memory_new(PyTypeObject *type, PyObject *args, PyObject *names)
         PyErr_SetString(PyExc_ValueError, "Array size must be non-negative");
         return NULL;
     }
-    if ((size_t)length > ((size_t)1 << 45) / width_of(code)) {
+    if ((size_t)length > ((size_t)1 << 45) / py_item_width(code)) {
         return PyErr_NoMemory();
     }
-    size_t size = (size_t)length * width_of(code);
+    size_t size = (size_t)length * py_item_width(code);
     PyMemory *self = (PyMemory *)py_cell_make(type, sizeof(struct pp_cell) + size, PP_MEMORY);
     if (self != NULL) {
         pp_store64(&self->base.cell->tid, size);
@@ -339,7 +220,7 @@ static PyObject *scalar_get(PyObject *object, void *ignored)
     if (lock(self) < 0) {
         return NULL;
     }
-    PyObject *value = get_item(self->bytes, self->code);
+    PyObject *value = py_item_get(self->bytes, self->code);
     if (unlock(self) < 0) {
         Py_CLEAR(value);
     }
@@ -356,7 +237,7 @@ static int scalar_set(PyObject *object, PyObject *value, void *ignored)
         PyErr_SetString(PyExc_TypeError, value == NULL ? "can't delete attribute" : "there is no value at this place");
         return -1;
     }
-    if (set_item(made, self->code, value) < 0 || lock(self) < 0) {
+    if (py_item_set(made, self->code, value) < 0 || lock(self) < 0) {
         return -1;
     }
     memcpy(self->bytes, made, self->width);
@@ -371,7 +252,7 @@ static PyObject *scalar_add(PyObject *object, PyObject *amount)
         return NULL;
     }
     char made[sizeof(long long)] = {0};
-    if (set_item(made, self->code, amount) < 0 || lock(self) < 0) {
+    if (py_item_set(made, self->code, amount) < 0 || lock(self) < 0) {
         return NULL;
     }
     if (self->code == 'f' || self->code == 'd') {
@@ -401,7 +282,7 @@ static PyObject *scalar_add(PyObject *object, PyObject *amount)
 #endif
         memcpy(self->bytes, &sum, self->width);
     }
-    PyObject *value = get_item(self->bytes, self->code);
+    PyObject *value = py_item_get(self->bytes, self->code);
     if (unlock(self) < 0) {
         Py_CLEAR(value);
     }
@@ -421,7 +302,7 @@ static PyObject *array_item(PyMemory *self, Py_ssize_t index)
     if (lock(self) < 0) {
         return NULL;
     }
-    PyObject *value = get_item(self->bytes + (size_t)index * self->width, self->code);
+    PyObject *value = py_item_get(self->bytes + (size_t)index * self->width, self->code);
     if (unlock(self) < 0) {
         Py_CLEAR(value);
     }
@@ -459,7 +340,7 @@ static PyObject *array_slice(PyMemory *self, PyObject *slice)
     } else {
         result = PyList_New(count);
         for (Py_ssize_t i = 0; result != NULL && i < count; i++) {
-            PyObject *item = get_item(copy + (size_t)i * self->width, self->code);
+            PyObject *item = py_item_get(copy + (size_t)i * self->width, self->code);
             if (item == NULL) {
                 Py_CLEAR(result);
             } else {
@@ -507,7 +388,7 @@ static int assign_slice(PyMemory *self, PyObject *slice, PyObject *values)
         PyErr_SetString(PyExc_ValueError, "Can only assign sequence of same size");
     } else {
         Py_ssize_t i = 0;
-        while (i < count && set_item(made + (size_t)i * self->width, self->code, PyList_GetItem(items, i)) == 0) {
+        while (i < count && py_item_set(made + (size_t)i * self->width, self->code, PyList_GetItem(items, i)) == 0) {
             i++;
         }
         if (i == count && lock(self) == 0) {
@@ -548,7 +429,7 @@ static int array_assign(PyObject *object, PyObject *key, PyObject *value)
         PyErr_SetString(PyExc_IndexError, "invalid index");
         return -1;
     }
-    if (set_item(made, self->code, value) < 0 || lock(self) < 0) {
+    if (py_item_set(made, self->code, value) < 0 || lock(self) < 0) {
         return -1;
     }
     memcpy(self->bytes + (size_t)index * self->width, made, self->width);

@@ -12,15 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/check.h"
 #include "core/pp_clone.h"
-
-#define CHECK(condition)                                                        \
-    do {                                                                        \
-        if (!(condition)) {                                                     \
-            fprintf(stderr, "%s:%d: failed: %s (errno %d)\n", __FILE__, __LINE__, #condition, errno); \
-            _exit(99);                                                          \
-        }                                                                       \
-    } while (0)
 
 static void *answer(void *unused)
 {

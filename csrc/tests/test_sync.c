@@ -11,20 +11,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/check.h"
 #include "core/pp_barrier.h"
 #include "core/pp_condition.h"
 #include "core/pp_event.h"
 #include "core/pp_futex.h"
 #include "core/pp_memory.h"
 #include "core/pp_semaphore.h"
-
-#define CHECK(condition)                                                                                             \
-    do {                                                                                                             \
-        if (!(condition)) {                                                                                          \
-            fprintf(stderr, "%s:%d: failed: %s (errno %d)\n", __FILE__, __LINE__, #condition, errno);                 \
-            _exit(99);                                                                                               \
-        }                                                                                                            \
-    } while (0)
 
 #define SECOND 1000000000LL
 #define ROUNDS 20000

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import atexit
 import threading
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import polyproc._core as core
 from polyproc._memory.chunk import Chunk, where
@@ -39,7 +40,27 @@ def _holder(lock: Any) -> str:
     return "SomeOtherThread" if lock._count() > 0 else "SomeOtherProcess"
 
 
-class Lock(core.Lock):
+class _Travels:
+    """What Lock, RLock and Semaphore have in common: how they are pickled, and the old names of their state."""
+
+    if TYPE_CHECKING:
+        locked: Callable[[], bool]
+
+    @property
+    def _semlock(self) -> Any:
+        return self
+
+    def _get_value(self) -> int:
+        return int(not self.locked())
+
+    def _is_zero(self) -> bool:
+        return self.locked()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return adopt, (type(self), *where(self))
+
+
+class Lock(core.Lock, _Travels):
     """A lock. Any process or thread may release it.
 
     Attributes:
@@ -50,24 +71,11 @@ class Lock(core.Lock):
     def __init__(self, *, ctx: object = None) -> None:
         pass
 
-    @property
-    def _semlock(self) -> Lock:
-        return self
-
-    def _get_value(self) -> int:
-        return int(not self.locked())
-
-    def _is_zero(self) -> bool:
-        return self.locked()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return adopt, (type(self), *where(self))
-
     def __repr__(self) -> str:
         return f"<{type(self).__name__}(owner={_holder(self)})>"
 
 
-class RLock(core.RLock):
+class RLock(core.RLock, _Travels):
     """A lock that its holder may take again; it must release it as often, and nobody else may.
 
     Attributes:
@@ -78,26 +86,13 @@ class RLock(core.RLock):
     def __init__(self, *, ctx: object = None) -> None:
         pass
 
-    @property
-    def _semlock(self) -> RLock:
-        return self
-
-    def _get_value(self) -> int:
-        return int(not self.locked())
-
-    def _is_zero(self) -> bool:
-        return self.locked()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return adopt, (type(self), *where(self))
-
     def __repr__(self) -> str:
         holder = _holder(self)
         depth: int | str = "nonzero" if holder.startswith("SomeOther") else 0 if holder == "None" else self._count()
         return f"<{type(self).__name__}({holder}, {depth})>"
 
 
-class Semaphore(core.Semaphore):
+class Semaphore(core.Semaphore, _Travels):
     """A counter that `acquire` lowers, waiting while it is zero, and `release` raises.
 
     When a process dies in a `with` block of it, what it had taken is given back. What it took by `acquire` alone is
@@ -113,18 +108,8 @@ class Semaphore(core.Semaphore):
     def __init__(self, value: int = 1, *, ctx: object = None) -> None:
         pass
 
-    @property
-    def _semlock(self) -> Semaphore:
-        return self
-
     def _get_value(self) -> int:
         return self.get_value()
-
-    def _is_zero(self) -> bool:
-        return self.locked()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return adopt, (type(self), *where(self))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}(value={self.get_value()})>"

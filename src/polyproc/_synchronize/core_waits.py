@@ -5,7 +5,6 @@ The algorithms, and what happens at each step, stand in csrc/core/pp_condition.h
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from threading import BrokenBarrierError
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import polyproc._core as core
 from polyproc._memory.chunk import Chunk, where
 from polyproc._synchronize.core_locks import Lock, RLock, adopt
+from polyproc._synchronize.predicate import WaitsForPredicate
 
 
 class _Count:
@@ -26,7 +26,7 @@ class _Count:
         return self._value
 
 
-class Condition(core.Condition):
+class Condition(core.Condition, WaitsForPredicate):
     """Wait for something that another process notifies of. As in the standard library."""
 
     def __new__(cls, lock: Lock | RLock | None = None, *, ctx: object = None) -> Condition:
@@ -41,18 +41,6 @@ class Condition(core.Condition):
 
     _sleeping_count = property(lambda self: _Count(self._waiting()))
     _woken_count = _wait_semaphore = property(lambda self: _Count(0))
-
-    def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
-        """Wait until `predicate()` is true, up to `timeout` seconds; return its last value."""
-        result = predicate()
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while not result:
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                break
-            self.wait(left)
-            result = predicate()
-        return result
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _adopt_condition, (type(self), *where(self), self._lock)

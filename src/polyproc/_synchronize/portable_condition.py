@@ -7,18 +7,17 @@ waiter that timed out leaves both counts raised by one; the next notifier takes 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 from polyproc._pickling.spawning import assert_spawning
 from polyproc._synchronize.portable_locks import Lock, RLock, Semaphore
+from polyproc._synchronize.predicate import WaitsForPredicate
 
 _WOKEN_LIMIT = 5.0  # how long a notifier waits for one woken sleeper: it may have been killed
 
 
-class Condition:
+class Condition(WaitsForPredicate):
     """As in the standard library: wait for something that another process notifies of."""
 
     def __init__(self, lock: Lock | RLock | None = None, *, ctx: Any = None) -> None:
@@ -91,15 +90,3 @@ class Condition:
     def notify_all(self) -> None:
         """Wake all waiters. The caller holds the lock."""
         self.notify(n=2**31)
-
-    def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
-        """Wait until `predicate()` is true, up to `timeout` seconds; return its last value."""
-        result = predicate()
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while not result:
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                break
-            self.wait(left)
-            result = predicate()
-        return result

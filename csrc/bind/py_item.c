@@ -1,0 +1,125 @@
+/* Items of typed memory: a number or a character to a Python object, and back. As ctypes does it. */
+#include "bind/py_item.h"
+
+#include <string.h>
+#include <wchar.h>
+
+/* The widths of the type codes that ctypes and array know. 0 for no code. */
+size_t py_item_width(char code)
+{
+    switch (code) {
+    case 'c': case 'b': case 'B': case '?': return 1;
+    case 'h': case 'H': return sizeof(short);
+    case 'i': case 'I': return sizeof(int);
+    case 'l': case 'L': return sizeof(long);
+    case 'q': case 'Q': return sizeof(long long);
+    case 'f': return sizeof(float);
+    case 'd': return sizeof(double);
+    case 'u': return sizeof(wchar_t);
+    default: return 0;
+    }
+}
+
+PyObject *py_item_get(const char *place, char code)
+{
+    union {
+        signed char b; unsigned char ub; short h; unsigned short uh; int i; unsigned int ui; long l; unsigned long ul;
+        long long q; unsigned long long uq; float f; double d; wchar_t u;
+    } value;
+    memcpy(&value, place, py_item_width(code));
+    switch (code) {
+    case 'c': return PyBytes_FromStringAndSize(place, 1);
+    case '?': return PyBool_FromLong(value.ub != 0);
+    case 'b': return PyLong_FromLong(value.b);
+    case 'B': return PyLong_FromLong(value.ub);
+    case 'h': return PyLong_FromLong(value.h);
+    case 'H': return PyLong_FromLong(value.uh);
+    case 'i': return PyLong_FromLong(value.i);
+    case 'I': return PyLong_FromUnsignedLong(value.ui);
+    case 'l': return PyLong_FromLong(value.l);
+    case 'L': return PyLong_FromUnsignedLong(value.ul);
+    case 'q': return PyLong_FromLongLong(value.q);
+    case 'Q': return PyLong_FromUnsignedLongLong(value.uq);
+    case 'f': return PyFloat_FromDouble(value.f);
+    case 'd': return PyFloat_FromDouble(value.d);
+    default: return PyUnicode_FromWideChar(&value.u, 1);
+    }
+}
+
+static int set_character(char *place, PyObject *item)
+{
+    long number = -1;
+    if (PyBytes_Check(item) && PyBytes_Size(item) == 1) {
+        *place = PyBytes_AsString(item)[0];
+        return 0;
+    }
+    if (PyByteArray_Check(item) && PyByteArray_Size(item) == 1) {
+        *place = PyByteArray_AsString(item)[0];
+        return 0;
+    }
+    if (PyLong_Check(item)) {
+        number = PyLong_AsLong(item);
+        PyErr_Clear();
+    }
+    if (number < 0 || number > 255) {
+        PyErr_SetString(PyExc_TypeError, "one character bytes, bytearray or integer expected");
+        return -1;
+    }
+    *place = (char)number;
+    return 0;
+}
+
+static int set_wide_character(char *place, PyObject *item)
+{
+    wchar_t text[2];
+    if (!PyUnicode_Check(item)) {
+        PyErr_SetString(PyExc_TypeError, "unicode string expected");
+        return -1;
+    }
+    if (PyUnicode_GetLength(item) != 1 || PyUnicode_AsWideChar(item, text, 2) != 1) {
+        PyErr_SetString(PyExc_TypeError, "one character unicode string expected");
+        return -1;
+    }
+    memcpy(place, text, sizeof text[0]);
+    return 0;
+}
+
+int py_item_set(char *place, char code, PyObject *item)
+{
+    if (code == 'c') {
+        return set_character(place, item);
+    }
+    if (code == 'u') {
+        return set_wide_character(place, item);
+    }
+    if (code == 'f' || code == 'd') {
+        double value = PyFloat_AsDouble(item);
+        float narrow = (float)value;
+        if (value == -1.0 && PyErr_Occurred()) {
+            return -1;
+        }
+        memcpy(place, code == 'f' ? (void *)&narrow : (void *)&value, py_item_width(code));
+        return 0;
+    }
+    if (code == '?') {
+        int truth = PyObject_IsTrue(item);
+        *place = (char)(truth > 0);
+        return truth < 0 ? -1 : 0;
+    }
+    if (!PyLong_Check(item)) {
+        PyErr_SetString(PyExc_TypeError, "int expected");
+        return -1;
+    }
+    /* As ctypes does: what is too large is cut. All systems that we know store the low bytes first or of full width. */
+    unsigned long long bits = PyLong_AsUnsignedLongLongMask(item);
+    unsigned char b = (unsigned char)bits;
+    unsigned short h = (unsigned short)bits;
+    unsigned int i = (unsigned int)bits;
+    switch (py_item_width(code)) {
+    case 1: memcpy(place, &b, 1); break;
+    case 2: memcpy(place, &h, 2); break;
+    case 4: memcpy(place, &i, 4); break;
+    default: memcpy(place, &bits, 8); break;
+    }
+    return 0;
+}

@@ -1,0 +1,27 @@
+"""Waiting in a condition until something is true: the same for every condition."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+class WaitsForPredicate:
+    """What `wait` gives to a condition."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait to be notified; each condition does it its own way."""
+        raise NotImplementedError
+
+    def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
+        """Wait until `predicate()` is true, up to `timeout` seconds; return its last value."""
+        result = predicate()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not result:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                break
+            self.wait(left)
+            result = predicate()
+        return result
