@@ -152,10 +152,6 @@ def test_semaphore_counts(ctx):
 
 
 def test_pickling_a_lock_gives_the_same_lock():
-    if not polyproc.native:
-        with pytest.raises(RuntimeError, match="should only be shared between processes through inheritance"):
-            pickle.dumps(polyproc.Lock())
-        return
     for kind in ("Lock", "RLock", "Semaphore", "BoundedSemaphore", "Event", "Condition"):
         made = getattr(polyproc, kind)()
         again = pickle.loads(pickle.dumps(made))
@@ -168,7 +164,6 @@ def test_pickling_a_lock_gives_the_same_lock():
             made.release()
 
 
-@native_only
 @pytest.mark.filterwarnings("ignore::polyproc.OwnerDiedWarning")
 def test_shared_objects_travel_through_a_live_connection(ctx):
     ours, theirs = ctx.Pipe()
@@ -176,9 +171,12 @@ def test_shared_objects_travel_through_a_live_connection(ctx):
     lock, event, value = ctx.Lock(), ctx.Event(), ctx.Value("i", 0)
     ours.send((lock, event, value))
     assert event.wait(30)
-    assert value.value == process.pid == lock.owner
+    assert value.value == process.pid
+    assert lock.locked()
+    if polyproc.native:
+        assert lock.owner == process.pid
     kill(process)
-    assert lock.acquire(timeout=30)
+    assert lock.acquire(timeout=30 if polyproc.native else 0.1) is bool(polyproc.native)
     ours.close()
     theirs.close()
 

@@ -10,6 +10,7 @@ import pytest
 import polyproc
 from behaviour import sharing
 from polyproc import sharedctypes
+from polyproc.reduction import ForkingPickler
 
 
 class Point(ctypes.Structure):
@@ -131,9 +132,7 @@ def test_copy_is_independent_and_large_arrays_have_memory_of_their_own():
 
 
 def test_unlocked_objects_are_pickled_by_reference():
-    if not polyproc.native:
-        pytest.skip("the portable locks cannot travel")
     value = polyproc.Value("i", 1)
-    again = pickle.loads(pickle.dumps(value))
+    again = pickle.loads(ForkingPickler.dumps(value))
     again.value = 2
     assert value.value == 2

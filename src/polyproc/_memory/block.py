@@ -11,8 +11,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from polyproc._native import native
-from polyproc._pickling import spawning
-from polyproc._pickling.inherited import DupFd
+from polyproc._pickling.live_fd import live_fd
 from polyproc._platform.posix import anonymous_file
 
 if TYPE_CHECKING or native:
@@ -45,28 +44,15 @@ class FileBlock:
         self.buffer = memoryview(mmap.mmap(self._fd, max(size, 1)))[:size]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if spawning.current() is not None:
-            return _inherit, (self._size, DupFd(self._fd))
-        return _fetch, (self._size, os.getpid(), self._fd, os.fstat(self._fd).st_ino)
+        return _receive, (self._size, live_fd(self._fd))
 
     def __del__(self) -> None:
         if hasattr(self, "_fd"):
             os.close(self._fd)
 
 
-def _inherit(size: int, sent: Any) -> FileBlock:
+def _receive(size: int, sent: Any) -> FileBlock:
     return FileBlock(size, sent.detach())
-
-
-def _fetch(size: int, pid: int, fd: int, inode: int) -> FileBlock:
-    try:
-        found = os.open(f"/proc/{pid}/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
-    except OSError as error:
-        raise RuntimeError(f"shared memory cannot be received: process {pid}, which sent it, has ended") from error
-    if os.fstat(found).st_ino != inode:
-        os.close(found)
-        raise RuntimeError(f"shared memory cannot be received: process {pid} has given it up")
-    return FileBlock(size, found)
 
 
 if TYPE_CHECKING:

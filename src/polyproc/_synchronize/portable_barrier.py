@@ -7,8 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from polyproc._pickling import inherited
-from polyproc._pickling.spawning import assert_spawning
+from polyproc._pickling.live_fd import live_fd
 from polyproc._platform.posix import anonymous_file, close_quietly
 from polyproc._synchronize.portable_condition import Condition
 
@@ -30,7 +29,7 @@ class _SharedCounts:
         os.pwrite(self._fd, value.to_bytes(8, "little", signed=True), 8 * index)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild_counts, (inherited.DupFd(self._fd),)
+        return _rebuild_counts, (live_fd(self._fd),)
 
     def __del__(self) -> None:
         close_quietly(self._fd)
@@ -53,7 +52,6 @@ class Barrier(threading.Barrier):
         self._count = 0
 
     def __getstate__(self) -> tuple[Any, ...]:
-        assert_spawning(self)
         return (self._parties, self._action, self._timeout, self._cond, self._counts)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
-from polyproc._pickling.spawning import assert_spawning
 from polyproc._synchronize.portable_locks import Lock, RLock, Semaphore
 from polyproc._synchronize.predicate import WaitsForPredicate
 
@@ -32,7 +31,6 @@ class Condition(WaitsForPredicate):
         self.release = self._lock.release
 
     def __getstate__(self) -> tuple[Any, ...]:
-        assert_spawning(self)
         return (self._lock, self._sleeping_count, self._woken_count, self._wait_semaphore)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:

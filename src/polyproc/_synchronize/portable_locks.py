@@ -7,7 +7,6 @@ import threading
 from types import TracebackType
 from typing import Any
 
-from polyproc._pickling.spawning import assert_spawning
 from polyproc._process.process import current_process
 from polyproc._synchronize.token import SEM_VALUE_MAX, TokenCounter
 
@@ -66,6 +65,10 @@ class SemLock:
     def _is_zero(self) -> bool:
         return self._tokens.value() == 0
 
+    def locked(self) -> bool:
+        """Say whether it cannot be taken at this moment."""
+        return self._is_zero()
+
     def __enter__(self) -> bool:
         return self.acquire()
 
@@ -73,7 +76,6 @@ class SemLock:
         self.release()
 
     def __getstate__(self) -> dict[str, Any]:
-        assert_spawning(self)
         return {"_kind": self._kind, "_maxvalue": self._maxvalue, "_tokens": self._tokens}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -124,10 +126,6 @@ class Lock(SemLock):
     def __init__(self, *, ctx: Any = None) -> None:
         super().__init__(SEMAPHORE, 1, 1, ctx=ctx)
 
-    def locked(self) -> bool:
-        """Say whether somebody holds it."""
-        return self._is_zero()
-
     def __repr__(self) -> str:
         return f"<{type(self).__name__}(owner={self._describe()[0]})>"
 
@@ -137,10 +135,6 @@ class RLock(SemLock):
 
     def __init__(self, *, ctx: Any = None) -> None:
         super().__init__(RECURSIVE_MUTEX, 1, 1, ctx=ctx)
-
-    def locked(self) -> bool:
-        """Say whether somebody holds it."""
-        return self._is_zero()
 
     def __repr__(self) -> str:
         owner, count = self._describe()

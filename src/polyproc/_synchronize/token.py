@@ -1,8 +1,9 @@
 """The portable semaphore: a counter in the kernel, reached by a descriptor.
 
-An eventfd in semaphore mode (eventfd(2)) where there is one, else a pipe that holds one byte a token. It has no name,
-passes to a child as any descriptor does, and is gone with its last holder, whatever way its holders end. It does not
-know who holds a token: one that a killed process held is lost. That is what the C core is for.
+A pipe that holds one byte a token; for more tokens than a pipe is sure to take, an eventfd in semaphore mode
+(eventfd(2)). It has no name, passes to other processes as any descriptor does (an eventfd: at their start alone), and
+is gone with its last holder, whatever way its holders end. It does not know who holds a token: one that a killed
+process held is lost. That is what the C core is for.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import time
 from typing import Any
 
 from polyproc._pickling import inherited
+from polyproc._pickling.live_fd import live_fd
 from polyproc._platform.handles import ready
 from polyproc._platform.posix import close_quietly
 
 SEM_VALUE_MAX = 2**31 - 1
+_MOST_IN_A_PIPE = 4096  # PIPE_BUF: what every pipe takes at once
 
 
 class TokenCounter:
@@ -29,14 +32,13 @@ class TokenCounter:
         self._read_fd = self._write_fd = -1
         if fds is not None:
             self._read_fd, self._write_fd = fds
-        elif hasattr(os, "eventfd"):
+        elif value > _MOST_IN_A_PIPE and hasattr(os, "eventfd"):
             self._read_fd = os.eventfd(value, os.EFD_SEMAPHORE | os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             self._write_fd = self._read_fd
         else:
             self._read_fd, self._write_fd = os.pipe()
             os.set_blocking(self._read_fd, False)
-            for _ in range(value):
-                os.write(self._write_fd, b".")
+            os.write(self._write_fd, b"." * value)
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
         """Lower the number by one; wait up to `timeout` seconds (None: without limit) while it is zero."""
@@ -77,8 +79,9 @@ class TokenCounter:
         return self._read_fd == self._write_fd
 
     def __reduce__(self) -> tuple[Any, ...]:
-        read_fd = inherited.DupFd(self._read_fd)
-        return _rebuild, (read_fd, None if self._is_eventfd() else inherited.DupFd(self._write_fd))
+        if self._is_eventfd():
+            return _rebuild, (inherited.DupFd(self._read_fd), None)
+        return _rebuild, (live_fd(self._read_fd, os.O_RDONLY | os.O_NONBLOCK), live_fd(self._write_fd, os.O_WRONLY))
 
     def __del__(self) -> None:
         close_quietly(self._read_fd)
