@@ -167,6 +167,18 @@ def test_killed_tracker_is_replaced():
     segment.unlink()
 
 
+def test_full_pipe_of_the_tracker_does_not_stop_who_makes_segments():
+    for _ in range(700):  # two lines each, and a pipe holds some thousand
+        segment = SharedMemory(create=True, size=10)
+        segment.close()
+        segment.unlink()
+    assert tracker._check_alive()
+    left = SharedMemory(create=True, size=10)
+    left.close()
+    tracker._stop()
+    assert not exists(left.name)
+
+
 def test_shareable_list_keeps_types_and_room():
     items = [1, -2.5, True, None, "text", b"bytes", ""]
     made = ShareableList(items)

@@ -4,25 +4,33 @@ It loads nothing of ours and takes no site: it is there for as long as its famil
 """
 
 import posix
+import select
 import sys
 
 
-def main(read_fd: int, ancestors: list[int]) -> None:
-    """Collect what is registered; when everybody is gone, remove it."""
+def main(read_fd: int, poked_fd: int, ancestors: list[int]) -> None:
+    """Sleep until everybody is gone, and remove what was registered; when poked, take in what the pipe holds."""
     known: dict[tuple[str, str], tuple[int, int]] = {}
     rest = b""
-    while True:
-        data = posix.read(read_fd, 65536)
-        if not data:
-            break
-        *lines, rest = (rest + data).split(b"\n")
-        for line in lines:
-            note(known, line)
-    if ancestors:
-        import select
-
-        for fd in ancestors:
-            select.select([fd], [], [])
+    poller = select.poll()
+    poller.register(read_fd, 0)  # its end alone: POLLHUP is told unasked
+    poller.register(poked_fd, select.POLLIN)
+    is_open = True
+    while is_open:
+        for fd, _ in poller.poll():
+            if fd == poked_fd and not posix.read(poked_fd, 4096):
+                poller.unregister(poked_fd)
+        try:
+            while is_open:
+                data = posix.read(read_fd, 65536)
+                is_open = bool(data)
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    note(known, line)
+        except BlockingIOError:
+            pass  # it is empty, and there are writers
+    for fd in ancestors:
+        select.select([fd], [], [])
     clean(known)
 
 
@@ -30,7 +38,7 @@ def note(known: dict[tuple[str, str], tuple[int, int]], line: bytes) -> None:
     """Follow one line."""
     word, *fields = line.decode(errors="surrogateescape").split(" ", 4)
     if len(fields) != 4:
-        return  # a probe
+        return
     rtype, device, inode, name = fields
     if word == "REGISTER":
         known[rtype, name] = (int(device), int(inode))

@@ -27,7 +27,7 @@ from polyproc._log import log
 from polyproc._pickling.inherited import SentFd
 from polyproc._platform.interpreter import environ
 from polyproc._platform.posix import close_quietly
-from polyproc._process.capture import capture, tracker_fd
+from polyproc._process.capture import capture, tracker_fds
 from polyproc._process.lifeline import lifeline
 from polyproc._process.main_code import describe_main
 
@@ -328,8 +328,8 @@ class WaitingChild(ChildHandle):
         pickled, payload = pack(process_obj, self)
         told = capture(process_obj.name)
         told.update(start_method=self.method, pickled=pickled, payload=payload)
-        if (fd := tracker_fd()) >= 0:
-            told.update(tracker=self.duplicate_for_child(fd), tracker_is_sent=True)
+        if (fds := tracker_fds()) is not None:
+            told.update(tracker=[self.duplicate_for_child(fd) for fd in fds], tracker_is_sent=True)
         self._send(told, process_obj.daemon)
         self._fds.clear()
 

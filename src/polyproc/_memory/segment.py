@@ -11,7 +11,6 @@ import _posixshmem
 import errno
 import mmap
 import os
-import secrets
 from typing import Any
 
 from polyproc._memory.tracker import tracker
@@ -24,7 +23,7 @@ _TRIES = 100
 
 def _make_filename() -> str:
     """Return a random name for a segment."""
-    return _SHM_NAME_PREFIX + secrets.token_hex((_SAFE_NAME_LENGTH - len(_SHM_NAME_PREFIX)) // 2)
+    return _SHM_NAME_PREFIX + os.urandom((_SAFE_NAME_LENGTH - len(_SHM_NAME_PREFIX)) // 2).hex()
 
 
 class SharedMemory:

@@ -5,11 +5,15 @@ segment, and the others write to the same pipe. It waits until the last writer h
 starter descends from, so that a segment outlives the child that made it; then it removes what is still there.
 
 What it removes it knows by device and inode: another's segment of the same name stays.
+
+It sleeps until the last writer is gone, and does not wake for each line: to wake it would cost more than to make a
+segment. Lines wait in the pipe; who finds it full pokes the tracker by a second pipe.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import threading
@@ -17,7 +21,7 @@ import warnings
 from importlib.util import find_spec
 from typing import Any
 
-from polyproc._platform.handles import open_pidfd
+from polyproc._platform.handles import open_pidfd, ready
 from polyproc._platform.interpreter import command_line, spawn
 from polyproc._platform.posix import close_quietly
 from polyproc._process.family import family
@@ -30,7 +34,9 @@ class ResourceTracker:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._fd: int | None = family.tracker_fd if family.tracker_fd >= 0 else None
+        fds = family.tracker_fds
+        self._fd: int | None = None if fds is None else fds[0]
+        self._poke_fd: int | None = None if fds is None else fds[1]
         self._pid: int | None = None
 
     def getfd(self) -> int | None:
@@ -38,9 +44,9 @@ class ResourceTracker:
         self.ensure_running()
         return self._fd
 
-    def running_fd(self) -> int:
-        """Return the descriptor to write to, or -1 if no tracker was started."""
-        return -1 if self._fd is None else self._fd
+    def running_fds(self) -> tuple[int, int] | None:
+        """Return the descriptors to write to and to poke, or None if no tracker was started."""
+        return None if self._fd is None or self._poke_fd is None else (self._fd, self._poke_fd)
 
     def ensure_running(self) -> None:
         """Start the tracker unless one runs, ours or our family's."""
@@ -57,9 +63,8 @@ class ResourceTracker:
         self._forget()
 
     def _forget(self) -> None:
-        fd, self._fd = self._fd, None
-        if fd is not None:
-            close_quietly(fd)
+        close_quietly(*(fd for fd in (self._fd, self._poke_fd) if fd is not None))
+        self._fd = self._poke_fd = None
         if self._pid is not None:
             try:
                 os.waitpid(self._pid, 0)
@@ -72,20 +77,23 @@ class ResourceTracker:
             return  # a frozen executable runs no program but its own: there a segment lasts until it is unlinked
         spec: Any = find_spec(_PROGRAM)
         read_fd, write_fd = os.pipe()
+        poked_fd, poke_fd = os.pipe()
         watched: list[int] = []
         try:
             watched = [fd for pid in family.ancestors if (fd := open_pidfd(pid)) >= 0]
             source = spec.loader.get_source(_PROGRAM)
-            program = f"{source}\nmain({read_fd}, {watched})"
+            program = f"{source}\nmain({read_fd}, {poked_fd}, {watched})"
+            os.set_blocking(write_fd, False)
+            os.set_blocking(read_fd, False)
             # It ends last: what would end it is blocked from its first instruction on.
             blocked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-            self._pid = spawn(command_line(program, without_site=True), [read_fd, *watched], blocked)
-            self._fd = write_fd
+            self._pid = spawn(command_line(program, without_site=True), [read_fd, poked_fd, *watched], blocked)
+            self._fd, self._poke_fd = write_fd, poke_fd
         except BaseException:
-            os.close(write_fd)
+            close_quietly(write_fd, poke_fd)
             raise
         finally:
-            close_quietly(read_fd, *watched)
+            close_quietly(read_fd, poked_fd, *watched)
 
     def register(self, name: str, rtype: str, place: tuple[int, int] = (0, 0)) -> None:
         """Have a segment removed when its family has ended; `place` is its device and inode, zeros for any.
@@ -107,21 +115,27 @@ class ResourceTracker:
         with self._lock:
             try:
                 if self._fd is not None:
-                    os.write(self._fd, data)
+                    self._write(self._fd, data)
                     return
-            except OSError:
+            except BrokenPipeError:
                 pass
             self._lose()
             self._start()
             if self._fd is not None:
-                os.write(self._fd, data)
+                self._write(self._fd, data)
+
+    def _write(self, fd: int, data: bytes) -> None:
+        while True:
+            try:
+                os.write(fd, data)
+                return
+            except BlockingIOError:
+                os.write(self._poke_fd, b"!")  # type: ignore[arg-type]  # it is there when the other is
+                ready([fd], None, select.POLLOUT)
 
     def _check_alive(self) -> bool:
         """Say whether the tracker still takes what is written to it."""
-        try:
-            return self._fd is not None and os.write(self._fd, b"PROBE\n") > 0
-        except OSError:
-            return False
+        return self._fd is not None and not ready([self._fd], 0, events=0)  # an error is told unasked
 
     def _stop(self) -> None:
         """End the tracker and wait for it: what it watches is removed. For tests."""

@@ -16,11 +16,11 @@ from polyproc._process.main_code import describe_main
 Preparation = dict[str, Any]
 
 
-def tracker_fd() -> int:
-    """Return the descriptor of the family's tracker, -1 if there is none."""
+def tracker_fds() -> tuple[int, int] | None:
+    """Return the descriptors of the family's tracker, None if there is none."""
     module: Any = loaded("polyproc._memory.tracker")
-    fd: int = family.tracker_fd if module is None else module.tracker.running_fd()
-    return fd
+    fds: tuple[int, int] | None = family.tracker_fds if module is None else module.tracker.running_fds()
+    return fds
 
 
 def capture(name: str) -> Preparation:

@@ -25,7 +25,7 @@ class Family:
         start_method: the start method that was chosen, here or by a parent; None until then.
         importing_main: true while a child imports its parent's main module.
         ancestors: the pids of the processes that this one descends from, the oldest first.
-        tracker_fd: the descriptor of the family's tracker (_memory/tracker.py) that this process got, -1 for none.
+        tracker_fds: the descriptors of the family's tracker (_memory/tracker.py) that this process got, None for none.
         original_dir: the working directory at import, to find a relative `__main__.__file__`.
     """
 
@@ -39,7 +39,7 @@ class Family:
         self.start_method: str | None = None
         self.importing_main = False
         self.ancestors: tuple[int, ...] = ()
-        self.tracker_fd = -1
+        self.tracker_fds: tuple[int, int] | None = None
         self.original_dir: str | None
         try:
             self.original_dir = os.getcwd()

@@ -44,10 +44,12 @@ def apply(told: Preparation) -> None:
 
 def _join_family(told: Preparation) -> None:
     family.ancestors = told.get("ancestors", ())
-    number = told.get("tracker", -1)
-    if number < 0:
+    if "tracker" not in told:
         return
+    fds = told["tracker"]
     if told["tracker_is_sent"]:
-        number = load("polyproc._pickling.inherited", "received").fds[number]  # type: ignore[attr-defined]
-    os.set_inheritable(number, False)
-    family.tracker_fd = number
+        received = load("polyproc._pickling.inherited", "received")
+        fds = [received.fds[place] for place in fds]  # type: ignore[attr-defined]
+    for fd in fds:
+        os.set_inheritable(fd, False)
+    family.tracker_fds = tuple(fds)
