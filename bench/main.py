@@ -1,4 +1,4 @@
-"""What starting a process costs, against the standard library and peers, turn by turn in one run.
+"""What starting a process and sharing an object cost, against the standard library and peers, turn by turn.
 
     python bench/main.py [--rounds N] [--only WORDS]
 

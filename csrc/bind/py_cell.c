@@ -184,7 +184,7 @@ int py_warn_owner_died(PyCell *self)
         return -1;
     }
     int result = PyErr_WarnFormat(category, 1, "a process that held a %s died: what it guards may be half done",
-                                  self->chunk == NULL || pp_load(&self->cell->kind) == PP_SEMAPHORE ? "semaphore" : "lock");
+                                  pp_load(&self->cell->kind) == PP_SEMAPHORE ? "semaphore" : "lock");
     Py_DECREF(category);
     return result;
 }

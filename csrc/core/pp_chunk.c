@@ -222,13 +222,6 @@ struct pp_cell *pp_chunk_cell(struct pp_chunk *chunk, uint32_t offset, enum pp_k
     return pp_load(&cell->kind) == (uint32_t)kind ? cell : NULL;
 }
 
-void pp_chunk_hold(struct pp_chunk *chunk)
-{
-    pthread_mutex_lock(&guard);
-    chunk->handles++;
-    pthread_mutex_unlock(&guard);
-}
-
 void pp_chunk_drop(struct pp_chunk *chunk)
 {
     pthread_mutex_lock(&guard);

@@ -69,8 +69,7 @@ struct pp_chunk *pp_chunk_attach(int fd, int registry_fd);
  * behind its start; NULL if it is not. */
 struct pp_cell *pp_chunk_cell(struct pp_chunk *chunk, uint32_t offset, enum pp_kind kind, size_t size);
 
-/* Count a handle more, or one less; without any the chunk is unmapped. */
-void pp_chunk_hold(struct pp_chunk *chunk);
+/* Count a handle less; without any the chunk is unmapped. */
 void pp_chunk_drop(struct pp_chunk *chunk);
 
 /* In a forked child: the lock of the list is free. */

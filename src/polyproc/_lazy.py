@@ -1,7 +1,7 @@
 """Import a home when it is first asked for. Used where an import at the top would cost every child or make a cycle.
 
-Who may use it, and for what, is a short list: the front door (`polyproc/__init__.py`), and the two upward calls of
-`_process` (its launcher) and `_pickling` (cloudpickle), both described in docs/adr/0003.
+Who may use it, and for what, is a short list: the front door (`polyproc/__init__.py`), and the upward calls of
+`_process`, `_pickling` and `_memory` that docs/adr/0003 describes.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from types import CodeType
 from typing import Any
 
-from polyproc._platform.posix import anonymous_file, pwrite_all
+from polyproc._platform.posix import file_with
 
 # In a child before user code, each behind what it imports; a test compares this with what a child really loads.
 CHILD = (
@@ -64,13 +64,7 @@ class Bundle:
         if self.fd < 0:
             self.prepare()
             data = marshal.dumps(self.contents)
-            fd = anonymous_file("polyproc-bundle")
-            try:
-                pwrite_all(fd, data, 0)
-            except BaseException:
-                os.close(fd)
-                raise
-            self.fd, self.size = fd, len(data)
+            self.fd, self.size = file_with("polyproc-bundle", data), len(data)
 
 
 def _code(name: str) -> tuple[Any, CodeType | None]:

@@ -28,7 +28,7 @@ import os
 import sys
 from _socket import CMSG_SPACE, SCM_RIGHTS, SOL_SOCKET
 
-from polyproc._platform.posix import anonymous_file, pread_all, pwrite_all
+from polyproc._platform.posix import file_with, pread_all
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
@@ -49,9 +49,8 @@ def send_job(sock: Socket, told: dict[str, Any], fds: list[int]) -> None:
     if len(packet) <= _INLINE and len(fds) <= _FDS_IN_A_PACKET:
         _send_packet(sock, packet, fds)
         return
-    file = anonymous_file("polyproc-job")
+    file = file_with("polyproc-job", marshal.dumps(told))
     try:
-        pwrite_all(file, marshal.dumps(told), 0)
         send(sock, None, [file, *fds])
     finally:
         os.close(file)

@@ -9,7 +9,7 @@ from typing import Any
 
 from polyproc._launch.bundle import bundle
 from polyproc._platform.interpreter import command_line, interpreter, spawn
-from polyproc._platform.posix import anonymous_file, pwrite_all
+from polyproc._platform.posix import file_with
 from polyproc._process.capture import capture, capture_main
 
 # A frozen program starts itself, with this word and the number of the job's descriptor.
@@ -36,9 +36,8 @@ def start_frozen(told: dict[str, Any], pass_fds: list[int]) -> int:
     """Start the frozen executable as a child with its job; return the pid."""
     bundle.prepare()
     executable = interpreter.executable or sys.executable
-    fd = anonymous_file("polyproc-job")
+    fd = file_with("polyproc-job", marshal.dumps({**told, **bundle.contents}))
     try:
-        pwrite_all(fd, marshal.dumps({**told, **bundle.contents}), 0)
         os.lseek(fd, 0, os.SEEK_SET)
         return spawn([os.fsencode(word) for word in (executable, FLAG, f"job={fd}")], [fd, *pass_fds])
     finally:

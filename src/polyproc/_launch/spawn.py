@@ -22,7 +22,7 @@ from polyproc._pickling.inherited import InheritedFd
 from polyproc._pickling.pickler import dumps
 from polyproc._pickling.spawning import preparing
 from polyproc._platform.interpreter import command_line, spawn
-from polyproc._platform.posix import anonymous_file, pwrite_all
+from polyproc._platform.posix import file_with
 from polyproc._platform.site_plan import site_plan
 from polyproc._process.capture import capture, capture_main, tracker_fds
 from polyproc._process.lifeline import lifeline
@@ -63,9 +63,8 @@ def start_program(told: dict[str, Any], entry: str, pass_fds: list[int]) -> int:
         return start_frozen(told, pass_fds)
     bundle.open()
     data = marshal.dumps(told)
-    fd = anonymous_file("polyproc-job")
+    fd = file_with("polyproc-job", data)
     try:
-        pwrite_all(fd, data, 0)
         program = PROGRAM.format(bundle=bundle.fd, bundle_size=bundle.size, job=fd, size=len(data))
         return spawn(command_line(program, without_site=plan is not None), [fd, bundle.fd, *pass_fds])
     finally:

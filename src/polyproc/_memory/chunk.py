@@ -4,8 +4,8 @@ A handle to a shared object is pickled as (chunk, offset). A chunk is pickled on
 on who will read it:
 
     a child that is being started      the descriptors go along with its job
-    any other process, through a       (pid, number) of this process's descriptor, opened there as
-    connection, a queue or a task      /proc/<pid>/fd/<number>: same user, same system; checked by the chunk's id
+    any other process, through a       it opens the descriptors of its sender: see _pickling/live_fd.py
+    connection, a queue or a task
 
 A process that has the chunk already takes it by its id. A chunk that was sent to a process that runs stays mapped here
 for good, since it may be fetched at any time: some 4 KiB of memory.
@@ -21,6 +21,8 @@ from typing import Any
 import polyproc._core as core
 from polyproc._pickling import spawning
 from polyproc._pickling.inherited import DupFd
+from polyproc._pickling.live_fd import LiveFd, live_fd
+from polyproc._platform.posix import close_quietly
 
 
 class Registry:
@@ -30,11 +32,21 @@ class Registry:
         self.fd = fd
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _registry_here, (DupFd(self.fd),)
+        return _arrive, (DupFd(self.fd),)
 
 
-def _registry_here(sent: Any) -> int:
-    return sent.detach()  # type: ignore[no-any-return]
+class ArrivedRegistry:
+    """A registry's descriptor in the child that inherits it: open until all chunks that came with it are mapped."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        close(self.fd)
+
+
+def _arrive(sent: Any) -> ArrivedRegistry:
+    return ArrivedRegistry(sent.detach())
 
 
 class Chunk:
@@ -54,7 +66,7 @@ class Chunk:
         if spawning.current() is not None:
             return _inherit, (self.id, DupFd(self.fd), self.registry)
         chunks.sent.add(self)
-        return _fetch, (self.id, os.getpid(), self.fd, self.registry.fd)
+        return _fetch, (self.id, live_fd(self.fd), live_fd(self.registry.fd))
 
 
 class Chunks:
@@ -90,31 +102,28 @@ class Chunks:
 chunks = Chunks()
 
 
-def _inherit(id: bytes, sent: Any, registry_fd: int) -> Chunk:
+def _inherit(id: bytes, sent: Any, registry: ArrivedRegistry) -> Chunk:
     fd = sent.detach()
     try:
-        return chunks.attach(id, fd, registry_fd)
+        return chunks.attach(id, fd, registry.fd)
     finally:
         os.close(fd)
 
 
-def _fetch(id: bytes, pid: int, fd: int, registry_fd: int) -> Chunk:
+def _fetch(id: bytes, sent: LiveFd, sent_registry: LiveFd) -> Chunk:
     try:
         return chunks.find(id)
     except KeyError:
         pass
     fetched: list[int] = []
     try:
-        for number in (fd, registry_fd):
-            fetched.append(os.open(f"/proc/{pid}/fd/{number}", os.O_RDWR | os.O_CLOEXEC))
-        return chunks.attach(id, fetched[0], fetched[1])
-    except (OSError, ValueError) as error:
-        raise RuntimeError(
-            f"a shared object cannot be received: process {pid}, which sent it, has ended or belongs to another user"
-        ) from error
+        for one in (sent, sent_registry):
+            fetched.append(one.detach())
+        return chunks.attach(id, *fetched)
+    except ValueError as error:
+        raise RuntimeError(f"a shared object cannot be received: it is not what process {sent.pid} sent") from error
     finally:
-        for number in fetched:
-            os.close(number)
+        close_quietly(*fetched)
 
 
 def where(handle: Any) -> tuple[Chunk, int]:

@@ -37,6 +37,17 @@ def anonymous_file(name: str) -> int:
     return _unlinked_file()
 
 
+def file_with(name: str, data: bytes) -> int:
+    """Make an anonymous file that holds `data`; return its descriptor."""
+    fd = anonymous_file(name)
+    try:
+        pwrite_all(fd, data, 0)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
 def _unlinked_file() -> int:
     """The same on other systems: a file whose name is removed at once."""
     directory = load("os", "environ").get("TMPDIR", "/tmp")  # type: ignore[attr-defined]

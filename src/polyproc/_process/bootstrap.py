@@ -78,6 +78,7 @@ def leave(process: BaseProcess[Any], parent_sentinel: int | None, box: Box) -> N
             atexit._run_exitfuncs()
             if "polyproc._core" in sys.modules:
                 sys.modules["polyproc._core"].leave()
+            # Here and not by flush_files: see above what a function costs. The same in run_newborn, with flush_streams.
             for found in gc.get_objects():
                 if type(found) in WRITERS:
                     flush_file(found)

@@ -46,6 +46,9 @@ class _Travels:
     if TYPE_CHECKING:
         locked: Callable[[], bool]
 
+    def __init__(self, *, ctx: object = None) -> None:
+        pass
+
     @property
     def _semlock(self) -> Any:
         return self
@@ -68,9 +71,6 @@ class Lock(core.Lock, _Travels):
         owner: the pid of the process that holds it, or None.
     """
 
-    def __init__(self, *, ctx: object = None) -> None:
-        pass
-
     def __repr__(self) -> str:
         return f"<{type(self).__name__}(owner={_holder(self)})>"
 
@@ -82,9 +82,6 @@ class RLock(core.RLock, _Travels):
         recovered: whether the current hold came from an owner that died: what the lock guards may be half done.
         owner: the pid of the process that holds it, or None.
     """
-
-    def __init__(self, *, ctx: object = None) -> None:
-        pass
 
     def __repr__(self) -> str:
         holder = _holder(self)
