@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import polyproc
+from polyproc._connection.sharer import sharer
 from polyproc._launch.bundle import bundle
 from polyproc._launch.fork import null_input
 from polyproc._launch.forkserver import forkserver
@@ -98,6 +99,7 @@ def leak_guard():
     yield
     polyproc.active_children()
     forkserver._stop()
+    sharer.stop()
     deadline = time.monotonic() + 10
     while True:
         gc.collect()

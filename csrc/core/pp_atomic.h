@@ -47,6 +47,11 @@ static inline uint32_t pp_or(pp_word *word, uint32_t bits)
     return __atomic_fetch_or((uint32_t *)word, bits, __ATOMIC_SEQ_CST);
 }
 
+static inline int pp_cas64(pp_word64 *word, uint64_t before, uint64_t after)
+{
+    return __atomic_compare_exchange_n((uint64_t *)word, &before, after, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
 static inline uint64_t pp_load64(pp_word64 *word) { return __atomic_load_n((uint64_t *)word, __ATOMIC_SEQ_CST); }
 
 /* What only the owner of a lock writes, before it gives the lock back. */

@@ -15,7 +15,7 @@
 #include "core/pp_memfd.h"
 
 #define MAGIC 0x70706368u
-#define LAYOUT 1
+#define LAYOUT 2
 #define USUAL_SIZE 65536u
 #define LARGE 16384u /* from this size on an object has a chunk of its own */
 #define LARGEST ((size_t)1 << 46)
@@ -25,8 +25,9 @@ struct pp_chunk_page {
     uint32_t layout;
     unsigned char id[PP_ID_SIZE];
     unsigned char registry_id[PP_ID_SIZE];
-    pp_word64 bump; /* the first byte that is not given out */
-    unsigned char unused[16];
+    pp_word64 bump;   /* the first byte that is not given out */
+    uint64_t extent;  /* the bytes that every process maps; the file may be longer */
+    unsigned char unused[8];
 };
 
 _Static_assert(sizeof(struct pp_chunk_page) == PP_CELL_SIZE, "the header is one cell");
@@ -54,14 +55,14 @@ static struct pp_chunk *add(struct pp_chunk_page *page, size_t size, int fd, str
     return chunk;
 }
 
-static struct pp_chunk *make(size_t size)
+static struct pp_chunk *make(size_t size, uint64_t behind)
 {
     static int handles_fork; /* a fact about this process */
     if (!handles_fork) {
         handles_fork = pthread_atfork(NULL, NULL, pp_chunk_reborn) == 0;
     }
     struct pp_registry *registry = pp_registry_own();
-    int fd = registry == NULL ? -1 : pp_memfd("polyproc-chunk", size);
+    int fd = registry == NULL ? -1 : pp_memfd("polyproc-chunk", size + behind);
     if (fd < 0) {
         return NULL;
     }
@@ -71,6 +72,7 @@ static struct pp_chunk *make(size_t size)
         page->magic = MAGIC;
         page->layout = LAYOUT;
         memcpy(page->registry_id, registry->id, PP_ID_SIZE);
+        page->extent = size;
         pp_store64(&page->bump, sizeof *page);
         chunk = add(page, size, fd, registry);
     }
@@ -124,7 +126,7 @@ uint32_t pp_chunk_take(size_t size, enum pp_kind kind, struct pp_chunk **chunk)
     size = (size + PP_CELL_SIZE - 1) / PP_CELL_SIZE * PP_CELL_SIZE;
     pthread_mutex_lock(&guard);
     if (size >= LARGE) {
-        struct pp_chunk *own = make(sizeof(struct pp_chunk_page) + size);
+        struct pp_chunk *own = make(sizeof(struct pp_chunk_page) + size, 0);
         if (own != NULL) {
             offset = take_from(own, size, kind);
             *chunk = own;
@@ -134,7 +136,7 @@ uint32_t pp_chunk_take(size_t size, enum pp_kind kind, struct pp_chunk **chunk)
             offset = take_from(current, size, kind);
         }
         if (offset == 0) {
-            struct pp_chunk *fresh = make(USUAL_SIZE);
+            struct pp_chunk *fresh = make(USUAL_SIZE, 0);
             if (fresh != NULL) {
                 if (current != NULL) {
                     drop(current);
@@ -147,6 +149,19 @@ uint32_t pp_chunk_take(size_t size, enum pp_kind kind, struct pp_chunk **chunk)
             current->handles++;
             *chunk = current;
         }
+    }
+    pthread_mutex_unlock(&guard);
+    return offset;
+}
+
+uint32_t pp_chunk_take_own(size_t size, uint64_t behind, enum pp_kind kind, struct pp_chunk **chunk)
+{
+    uint32_t offset = 0;
+    pthread_mutex_lock(&guard);
+    struct pp_chunk *own = make(sizeof(struct pp_chunk_page) + size, behind);
+    if (own != NULL) {
+        offset = take_from(own, size, kind);
+        *chunk = own;
     }
     pthread_mutex_unlock(&guard);
     return offset;
@@ -179,12 +194,19 @@ struct pp_chunk *pp_chunk_attach(int fd, int registry_fd)
     if (registry == NULL || fstat(fd, &info) != 0) {
         return NULL;
     }
-    size_t size = (size_t)info.st_size;
-    if (size < sizeof(struct pp_chunk_page)) {
+    struct pp_chunk_page *page = pp_memfd_map(fd, sizeof *page);
+    if (page == NULL) {
+        return NULL;
+    }
+    uint64_t extent = *(volatile uint64_t *)&page->extent; /* read once: somebody may write to it */
+    int ours = page->magic == MAGIC && page->layout == LAYOUT;
+    munmap(page, sizeof *page);
+    if (!ours || extent < sizeof *page || extent > (uint64_t)info.st_size || extent > LARGEST) {
         errno = EINVAL;
         return NULL;
     }
-    struct pp_chunk_page *page = pp_memfd_map(fd, size);
+    size_t size = (size_t)extent;
+    page = pp_memfd_map(fd, size);
     if (page == NULL) {
         return NULL;
     }

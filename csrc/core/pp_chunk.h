@@ -25,7 +25,7 @@
 #define PP_CELL_SIZE 64
 #define PP_ID_SIZE 16
 
-enum pp_kind { PP_LOCK = 1, PP_RLOCK, PP_SEMAPHORE, PP_EVENT, PP_CONDITION, PP_BARRIER, PP_MEMORY };
+enum pp_kind { PP_LOCK = 1, PP_RLOCK, PP_SEMAPHORE, PP_EVENT, PP_CONDITION, PP_BARRIER, PP_MEMORY, PP_QUEUE, PP_GUARD };
 
 struct pp_cell {
     pp_word word;   /* owner's tag, 0 if there is none: Lock, RLock, the guard of a Barrier */
@@ -57,6 +57,9 @@ struct pp_chunk {
 /* Take `size` bytes of cells for an object of a kind; the rest of the cell is zero. Counts a handle to *chunk. Returns the
  * offset of the cell, or 0 and errno (ENOMEM, EMFILE). What is large gets a chunk of its own. */
 uint32_t pp_chunk_take(size_t size, enum pp_kind kind, struct pp_chunk **chunk);
+
+/* Take `size` bytes in a chunk of its own, with `behind` bytes of its file that no process maps by having the chunk. */
+uint32_t pp_chunk_take_own(size_t size, uint64_t behind, enum pp_kind kind, struct pp_chunk **chunk);
 
 /* The chunk with an id, if this process has it mapped; counts a handle. */
 struct pp_chunk *pp_chunk_find(const unsigned char *id);

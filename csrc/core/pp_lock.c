@@ -6,7 +6,6 @@
 #include "core/pp_crash.h"
 #include "core/pp_futex.h"
 
-#define MOST_SPINS 2000
 #define FIRST_SPINS 60
 
 void pp_wait_start(struct pp_wait *wait, int64_t deadline, uint32_t *spins)
@@ -16,6 +15,7 @@ void pp_wait_start(struct pp_wait *wait, int64_t deadline, uint32_t *spins)
     wait->doubt = PP_FIRST_DOUBT;
     wait->spins = pp_processors() > 1 ? spins : NULL;
     wait->slept = 0;
+    wait->guard = 0;
     wait->seen = 0;
 }
 
@@ -62,7 +62,7 @@ static int spin(struct pp_cell *cell, uint32_t *spins)
     uint32_t limit = *spins;
     for (uint32_t i = 0; i < limit; i++) {
         if (pp_load(&cell->word) == 0) {
-            *spins = limit + limit / 8 + 8 < MOST_SPINS ? limit + limit / 8 + 8 : MOST_SPINS;
+            *spins = limit + limit / 8 + 8 < PP_MOST_SPINS ? limit + limit / 8 + 8 : PP_MOST_SPINS;
             return 1;
         }
         pp_pause();

@@ -28,11 +28,12 @@
 #include "core/pp_crash.h"
 
 /* Answers of the functions that wait. The caller handles signals between two calls, and calls again. */
-enum pp_answer { PP_AGAIN = 0, PP_DONE, PP_RECOVERED, PP_TIMED_OUT, PP_FAILED };
+enum pp_answer { PP_AGAIN = 0, PP_DONE, PP_RECOVERED, PP_TIMED_OUT, PP_FAILED, PP_ENDED };
 
 #define PP_FIRST_TICK 20000000   /* 20 ms */
 #define PP_LAST_TICK 1000000000  /* 1 s */
 #define PP_FIRST_DOUBT 500000    /* 0.5 ms */
+#define PP_MOST_SPINS 2000
 #define PP_DEATH_TICK 40000000   /* 40 ms: where nothing but the tick tells of a death */
 
 /* A wait: what the caller keeps between two calls. */
@@ -42,6 +43,7 @@ struct pp_wait {
     int64_t doubt;    /* how long it may be while an owner seems to be dying */
     uint32_t *spins;  /* how long to spin first, learnt by the handle; NULL for never */
     int slept;
+    int64_t guard; /* how long a queue's lock may be waited for, beyond the deadline; 0: not yet */
     uint32_t seen; /* what a condition, an event or a barrier waits to see changed */
 };
 

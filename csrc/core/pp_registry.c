@@ -339,8 +339,13 @@ void pp_registry_rearm(struct pp_registry *registry)
     pthread_mutex_unlock(&guard);
 }
 
+static uint32_t births; /* a fact about this process: which generation of forked children it is */
+
+uint32_t pp_registry_births(void) { return births; }
+
 void pp_registry_reborn(void)
 {
+    births++;
     pthread_mutex_init(&guard, NULL); /* another thread of the parent may have held it */
     for (struct pp_registry *registry = registries; registry != NULL; registry = registry->next) {
         pp_store(&registry->me, 0);

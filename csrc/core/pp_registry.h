@@ -77,6 +77,9 @@ void pp_registry_rearm(struct pp_registry *registry);
 /* In a forked child: it is nobody yet. Runs by itself after fork(3), not after a raw clone(2). */
 void pp_registry_reborn(void);
 
+/* Changes in a forked child: what holds for one process alone is told by it. */
+uint32_t pp_registry_births(void);
+
 /* At an orderly end: a process that still holds plain locks may mean to, since any other may release them; its slot is
  * then never given to another, and its tag counts as alive for good. */
 void pp_registry_leave(void);

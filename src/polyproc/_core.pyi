@@ -176,3 +176,100 @@ class Array(_Guarded):
     def __len__(self) -> int: ...
     def __getitem__(self, key: Any, /) -> Any: ...
     def __setitem__(self, key: Any, value: Any, /) -> None: ...
+
+class Queue(_Handle):
+    """Records in shared memory, for any number of producers and consumers: csrc/core/pp_queue.h."""
+
+    _closed: bool
+    _ended: bool
+    def put(self, obj: Any, block: bool = True, timeout: float | None = None) -> None:
+        """Add an item; wait up to `timeout` seconds for a free place, if the number of items is limited.
+
+        Raises queue.Full, ShutDown, ValueError (closed), OSError (no memory), and what pickling raises.
+        """
+    def put_nowait(self, obj: Any, /) -> None:
+        """Add an item or raise queue.Full."""
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        """Remove and return the oldest item; wait up to `timeout` seconds for one.
+
+        Raises queue.Empty, ShutDown (and nothing is left), ValueError (closed), and what unpickling raises: that item
+        is gone, the others are not.
+        """
+    def get_nowait(self) -> Any:
+        """Remove and return the oldest item or raise queue.Empty."""
+    def qsize(self) -> int:
+        """Return the number of items at this moment."""
+    def empty(self) -> bool:
+        """Say whether nothing can be got at this moment. Raises OSError if it is closed and was used."""
+    def full(self) -> bool:
+        """Say whether nothing can be put at this moment."""
+    def _create(self, max: int, joinable: bool, signal_in: int, signal_out: int, /) -> None:
+        """Make a queue of up to `max` items, 0 for no limit. The descriptors of a non-blocking pipe become its own."""
+    def _attach(self, id: bytes, offset: int, signal_in: int, signal_out: int, /) -> None:
+        """Be a handle to a queue of another process. Raises ValueError where there is none."""
+    def _close(self, for_good: bool, /) -> None:
+        """Refuse to put and get in this process: by ValueError, until it forks, or by OSError."""
+    def _await(self, timeout: float | None, /) -> bool:
+        """Wait until there is an item, or it is shut down; take nothing."""
+    def _put_packed(self, kind: int, data: bytes, slot: int, deadline: int, /) -> None:
+        """Put a record: see polyproc._queues.large."""
+    def _drop_one(self) -> bool:
+        """Throw away the oldest item; say whether there was one."""
+    def _slot_take(self, size: int, /) -> int:
+        """Take a slot for a large message. Raises OSError: EMSGSIZE, ENOSPC."""
+    def _slot_write(self, slot: int, offset: int, buffer: Any, /) -> None:
+        """Write to a slot. Raises OSError without memory."""
+    def _slot_read(self, slot: int, size: int, /) -> bytes:
+        """Return the bytes that a slot begins with."""
+    def _slot_give(self, slot: int, /) -> None:
+        """Give a slot back."""
+    def _slot_memory(self) -> int:
+        """Return the bytes of memory that slots have."""
+    def _poll_on(self) -> int:
+        """Return a descriptor that is readable from now on while there are items."""
+    def _end(self) -> None:
+        """Shut it down: nothing can be put, and nothing got when it is empty."""
+    def _task_done(self) -> None:
+        """Say that an item is done. Raises ValueError when all are."""
+    def _join(self) -> None:
+        """Wait until all items are done, but for those that dead processes had taken."""
+    def _unfinished(self) -> int:
+        """Return how many are not done."""
+
+class Mapping:
+    """The memory of a slot, as a buffer; private to this process. The slot goes back with the last view of it."""
+
+    def __new__(cls, queue: Queue, slot: int, size: int, /) -> Self: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+class Connection:
+    """Framed messages over a descriptor: csrc/core/pp_frame.h."""
+
+    closed: bool
+    readable: bool
+    writable: bool
+    _handle: int | None
+    def __init__(self, handle: int, readable: bool = True, writable: bool = True) -> None: ...
+    def send(self, obj: Any, /) -> None:
+        """Send an object that can be pickled."""
+    def recv(self) -> Any:
+        """Receive an object. Raises EOFError when nothing is left and the other end is closed."""
+    def send_bytes(self, buf: Any, offset: int = 0, size: int | None = None) -> None:
+        """Send the bytes of a bytes-like object as one message."""
+    def recv_bytes(self, maxlength: int | None = None) -> bytes:
+        """Receive a message as bytes.
+
+        Raises EOFError, and OSError if it is longer than `maxlength`: the connection cannot be read any more then.
+        """
+    def recv_bytes_into(self, buf: Any, offset: int = 0) -> int:
+        """Receive a message into a writable buffer; return its length. BufferTooShort carries one that is too long."""
+    def _send_bytes(self, data: Any, /) -> None:
+        """Send bytes as they are."""
+    def poll(self, timeout: float | None = 0.0) -> bool:
+        """Say whether something can be received, waiting up to `timeout` seconds; None waits without limit."""
+    def fileno(self) -> int:
+        """Return the descriptor. Raises OSError when closed."""
+    def close(self) -> None:
+        """Close this end; the other sees the end when all holders have closed it."""
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *args: object) -> None: ...

@@ -4,6 +4,7 @@ from polyproc._queues.queue import Empty as Empty
 from polyproc._queues.queue import Full as Full
 from polyproc._queues.queue import JoinableQueue as JoinableQueue
 from polyproc._queues.queue import Queue as Queue
-from polyproc._queues.simple import SimpleQueue as SimpleQueue
+from polyproc._queues.queue import ShutDown as ShutDown
+from polyproc._queues.queue import SimpleQueue as SimpleQueue
 
 __all__ = ["JoinableQueue", "Queue", "SimpleQueue"]

@@ -12,7 +12,7 @@ _NOT_YET_NAMES = {
     "": ["Manager"],
     ".dummy": ["Pool", "Value", "Array", "Manager", "list", "dict"],
 }
-_NOT_YET_MODULES = {"managers", "resource_sharer"}
+_NOT_YET_MODULES = {"managers"}
 
 
 class NotYet:

@@ -6,12 +6,16 @@
     "#WELCOME#" or "#FAILURE#"                --->
 
 Then they change roles. A peer of the 3.11 standard library sends 20 bytes without a digest's name and expects HMAC-MD5.
+
+The two sides are generators that know no connection: they yield bytes to send, or None for the next message. So one
+who waits for many peers (admission.py) runs the same protocol as one who waits for one.
 """
 
 from __future__ import annotations
 
 import hmac
 import os
+from collections.abc import Generator
 from typing import Any
 
 from polyproc._errors import AuthenticationError
@@ -23,7 +27,9 @@ _FAILURE = b"#FAILURE#"
 
 _ALLOWED_DIGESTS = frozenset({b"md5", b"sha256", b"sha384", b"sha3_256", b"sha3_384"})
 _LEGACY_LENGTHS = frozenset({16, 20})  # an MD5 digest; a challenge of 3.11 and older
-_LIMIT = 256
+LIMIT = 256  # bytes of a message
+
+Steps = Generator[bytes | None, bytes, None]
 
 
 def _digest_and_payload(message: bytes) -> tuple[str, bytes]:
@@ -60,31 +66,57 @@ def _verify_challenge(authkey: bytes, message: bytes, response: bytes) -> None:
         raise AuthenticationError("digest received was wrong")
 
 
-def deliver_challenge(connection: Any, authkey: bytes, digest_name: str = "sha256") -> None:
-    """Challenge the other side. Raises AuthenticationError if its answer is wrong."""
-    if not isinstance(authkey, bytes):
-        raise ValueError(f"Authkey must be bytes, not {type(authkey)!s}")
+def deliver_steps(authkey: bytes, digest_name: str = "sha256") -> Steps:
+    """Challenge the other side."""
     message = b"{" + digest_name.encode("ascii") + b"}" + os.urandom(MESSAGE_LENGTH)
-    connection.send_bytes(_CHALLENGE + message)
-    response = connection.recv_bytes(_LIMIT)
+    yield _CHALLENGE + message
+    response = yield None
     try:
         _verify_challenge(authkey, message, response)
     except AuthenticationError:
-        connection.send_bytes(_FAILURE)
+        yield _FAILURE
         raise
-    connection.send_bytes(_WELCOME)
+    yield _WELCOME
 
 
-def answer_challenge(connection: Any, authkey: bytes) -> None:
-    """Answer the other side's challenge. Raises AuthenticationError if it does not accept."""
-    if not isinstance(authkey, bytes):
-        raise ValueError(f"Authkey must be bytes, not {type(authkey)!s}")
-    message = connection.recv_bytes(_LIMIT)
+def answer_steps(authkey: bytes) -> Steps:
+    """Answer the other side's challenge."""
+    message = yield None
     if not message.startswith(_CHALLENGE):
         raise AuthenticationError(f"Protocol error, expected challenge: {message=}")
     message = message[len(_CHALLENGE) :]
     if len(message) < 16:
         raise AuthenticationError(f"challenge too short: {len(message)} bytes")
-    connection.send_bytes(_create_response(authkey, message))
-    if connection.recv_bytes(_LIMIT) != _WELCOME:
+    yield _create_response(authkey, message)
+    if (yield None) != _WELCOME:
         raise AuthenticationError("digest sent was rejected")
+
+
+def deliver_challenge(connection: Any, authkey: bytes, digest_name: str = "sha256") -> None:
+    """Challenge the other side. Raises AuthenticationError if its answer is wrong."""
+    _check(authkey)
+    _run(connection, deliver_steps(authkey, digest_name))
+
+
+def answer_challenge(connection: Any, authkey: bytes) -> None:
+    """Answer the other side's challenge. Raises AuthenticationError if it does not accept."""
+    _check(authkey)
+    _run(connection, answer_steps(authkey))
+
+
+def _check(authkey: object) -> None:
+    if not isinstance(authkey, bytes):
+        raise ValueError(f"Authkey must be bytes, not {type(authkey)!s}")
+
+
+def _run(connection: Any, steps: Steps) -> None:
+    try:
+        wanted = next(steps)
+        while True:
+            if wanted is None:
+                wanted = steps.send(connection.recv_bytes(LIMIT))
+            else:
+                connection.send_bytes(wanted)
+                wanted = next(steps)
+    except StopIteration:
+        return

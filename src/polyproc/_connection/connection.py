@@ -1,273 +1,45 @@
-"""Connection: framed messages over a pipe or a stream socket, in the standard library's wire format.
-
-    message of n bytes:  n as 4 bytes, big-endian, signed | n bytes              n <= 0x7fffffff
-                         -1 as 4 bytes | n as 8 bytes, big-endian | n bytes      larger
-
-Either end may be the standard library's. A message goes out in one writev(2) where the kernel takes it, and comes in
-into the object that is returned, without a copy between.
-"""
+"""Connection: one end of a pipe. The C core's where it is there, else the portable one; chosen once, here."""
 
 from __future__ import annotations
 
-import os
-import pickle
-from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from polyproc._connection.wait import wait
-from polyproc._errors import BufferTooShort
-from polyproc._pickling import inherited, spawning
-from polyproc._pickling.pickler import dumps, register
+from polyproc._native import native
+from polyproc._pickling.live_fd import sent_fds
+
+if TYPE_CHECKING or native:
+    from polyproc._core import Connection as Base
+else:
+    from polyproc._connection.portable_connection import PortableConnection as Base
 
 SendT = TypeVar("SendT")
 RecvT = TypeVar("RecvT")
 
-_LARGEST_SHORT = 0x7FFFFFFF
-_LARGEST_READ = 1 << 30
 
-
-class Connection(Generic[SendT, RecvT]):
-    """One end of a pipe.
+class Connection(Base, Generic[SendT, RecvT]):
+    """Framed messages over a pipe or a stream socket, in the standard library's wire format: either end may be its.
 
     Sending blocks while the other end does not read and the kernel's buffer is full; receiving blocks until a message
     is there. When the other end's last holder has ended, however, `recv` raises EOFError and `send` BrokenPipeError.
-    A message that was sent in part when its sender was killed is reported as the end: EOFError. After an exception in
-    the middle of a message the connection is closed, since its next bytes would be taken for a header.
+    A message that was sent in part when its sender was killed is reported as the end: EOFError. After any other
+    exception in the middle of a message the connection is closed, since its next bytes would be taken for a header.
+
+    It can be sent to another process: to a child with its start, and at any time through a connection or a queue.
     """
 
-    _handle: int | None = None
+    if TYPE_CHECKING:
 
-    def __init__(self, handle: int, readable: bool = True, writable: bool = True) -> None:
-        handle = handle.__index__()
-        if handle < 0:
-            raise ValueError("invalid handle")
-        if not readable and not writable:
-            raise ValueError("at least one of `readable` and `writable` must be True")
-        self._handle = handle
-        self._readable = readable
-        self._writable = writable
+        def send(self, obj: SendT, /) -> None:
+            """Send an object."""
 
-    def __del__(self) -> None:
-        if self._handle is not None:
-            self._close()
+        def recv(self) -> RecvT:
+            """Receive an object."""
+            ...
 
-    # -- state -----------------------------------------------------------------------------------------------------
-
-    @property
-    def closed(self) -> bool:
-        """Whether the connection is closed."""
-        return self._handle is None
-
-    @property
-    def readable(self) -> bool:
-        """Whether one can receive."""
-        return self._readable
-
-    @property
-    def writable(self) -> bool:
-        """Whether one can send."""
-        return self._writable
-
-    def fileno(self) -> int:
-        """Return the descriptor."""
-        return self._open()
-
-    def close(self) -> None:
-        """Close this end; the other sees the end when all holders have closed it."""
-        if self._handle is not None:
-            self._close()
-
-    def _close(self) -> None:
-        handle, self._handle = self._handle, None
-        if handle is not None:
-            os.close(handle)
-
-    def _open(self) -> int:
-        if self._handle is None:
-            raise OSError("handle is closed")
-        return self._handle
-
-    def _to_read(self) -> int:
-        handle = self._open()
-        if not self._readable:
-            raise OSError("connection is write-only")
-        return handle
-
-    def _to_write(self) -> int:
-        handle = self._open()
-        if not self._writable:
-            raise OSError("connection is read-only")
-        return handle
-
-    # -- sending ---------------------------------------------------------------------------------------------------
-
-    def send(self, obj: SendT) -> None:
-        """Send an object that can be pickled."""
-        self._to_write()
-        self._send_bytes(dumps(obj))
-
-    def send_bytes(self, buf: Any, offset: int = 0, size: int | None = None) -> None:
-        """Send the bytes of a bytes-like object as one message."""
-        self._to_write()
-        view = memoryview(buf)
-        if view.itemsize > 1:
-            view = view.cast("B")
-        length = view.nbytes
-        if offset < 0:
-            raise ValueError("offset is negative")
-        if length < offset:
-            raise ValueError("buffer length < offset")
-        if size is None:
-            size = length - offset
-        elif size < 0:
-            raise ValueError("size is negative")
-        elif offset + size > length:
-            raise ValueError("buffer length < offset + size")
-        self._send_bytes(view[offset : offset + size])
-
-    def _send_bytes(self, data: bytes | memoryview) -> None:
-        length = len(data)
-        if length > _LARGEST_SHORT:
-            header = b"\xff\xff\xff\xff" + length.to_bytes(8, "big")
-        else:
-            header = length.to_bytes(4, "big")
-        handle = self._open()
-        written = os.writev(handle, (header, data))
-        if written < len(header) + length:
-            self._send_rest(handle, header, memoryview(data), written)
-
-    def _send_rest(self, handle: int, header: bytes, data: memoryview, written: int) -> None:
-        try:
-            while written < len(header):
-                written += os.write(handle, header[written:])
-            view = data[written - len(header) :]
-            while view:
-                view = view[os.write(handle, view) :]
-        except BaseException:
-            self._close()
-            raise
-
-    # -- receiving -------------------------------------------------------------------------------------------------
-
-    def recv(self) -> RecvT:
-        """Receive an object. Raises EOFError when nothing is left and the other end is closed."""
-        return pickle.loads(self._recv_message(self._to_read(), None))  # type: ignore[no-any-return]
-
-    def recv_bytes(self, maxlength: int | None = None) -> bytes:
-        """Receive a message as bytes.
-
-        Raises:
-            EOFError: nothing is left and the other end is closed.
-            OSError: the message is longer than `maxlength`; the connection cannot be read any more.
-        """
-        handle = self._to_read()
-        if maxlength is not None and maxlength < 0:
-            raise ValueError("negative maxlength")
-        return bytes(self._recv_message(handle, maxlength))
-
-    def recv_bytes_into(self, buf: Any, offset: int = 0) -> int:
-        """Receive a message into a writable bytes-like object; return its length.
-
-        Raises:
-            BufferTooShort: the message does not fit; it is `args[0]`.
-        """
-        handle = self._to_read()
-        with memoryview(buf) as view:
-            size = view.nbytes
-            if offset < 0:
-                raise ValueError("negative offset")
-            if offset > size:
-                raise ValueError("offset too large")
-            length = self._recv_header(handle)
-            if size < offset + length:
-                raise BufferTooShort(bytes(self._recv_body(handle, length)))
-            with view.cast("B") as target:
-                self._fill(handle, target[offset : offset + length])
-            return length
-
-    def poll(self, timeout: float | None = 0.0) -> bool:
-        """Say whether something can be received, waiting up to `timeout` seconds; None waits without limit."""
-        self._to_read()
-        return bool(wait([self], timeout))
-
-    def _recv_message(self, handle: int, maxlength: int | None) -> bytes | bytearray:
-        length = self._recv_header(handle)
-        if maxlength is not None and length > maxlength:
-            if self._writable:
-                self._readable = False
-            else:
-                self.close()
-            raise OSError("bad message length")
-        return self._recv_body(handle, length)
-
-    def _recv_header(self, handle: int) -> int:
-        header = self._read_exactly(handle, 4, at_start=True)
-        length = int.from_bytes(header, "big", signed=True)
-        if length == -1:
-            length = int.from_bytes(self._read_exactly(handle, 8), "big")
-        elif length < 0:
-            self._close()
-            raise OSError("bad message length")
-        return length
-
-    def _recv_body(self, handle: int, length: int) -> bytes | bytearray:
-        if length <= 65536:
-            data = os.read(handle, length) if length else b""
-            if len(data) == length:
-                return data
-            return data + self._read_exactly(handle, length - len(data), at_start=not data and length > 0)
-        try:
-            body = bytearray(length)
-        except (MemoryError, OverflowError):
-            self._close()  # the rest of the message stays unread: nothing after it could be understood
-            raise
-        with memoryview(body) as view:
-            self._fill(handle, view)
-        return body
-
-    def _read_exactly(self, handle: int, length: int, at_start: bool = False) -> bytes:
-        data = os.read(handle, length)
-        if len(data) == length:
-            return data
-        if not data and at_start:
-            raise EOFError
-        try:
-            while data and len(data) < length:
-                piece = os.read(handle, length - len(data))
-                data = data + piece if piece else b""
-        except BaseException:
-            self._close()
-            raise
-        if not data:
-            raise EOFError("got end of file during message")
-        return data
-
-    def _fill(self, handle: int, view: memoryview) -> None:
-        try:
-            while view:
-                count = os.readv(handle, [view[:_LARGEST_READ]])
-                if not count:
-                    raise EOFError("got end of file during message")
-                view = view[count:]
-        except BaseException:
-            self._close()
-            raise
-
-    def __enter__(self) -> Connection[SendT, RecvT]:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), sent_fds(self.fileno()), self.readable, self.writable)
 
 
-def _reduce_connection(conn: Connection[Any, Any]) -> tuple[Any, ...]:
-    if spawning.current() is None:
-        raise RuntimeError("Connection objects should only be shared between processes through inheritance")
-    return _rebuild_connection, (inherited.DupFd(conn.fileno()), conn.readable, conn.writable)
-
-
-def _rebuild_connection(fd: Any, readable: bool, writable: bool) -> Connection[Any, Any]:
-    return Connection(fd.detach(), readable, writable)
-
-
-register(Connection, _reduce_connection)
+def _rebuild(cls: type[Connection[Any, Any]], sent: Any, readable: bool, writable: bool) -> Connection[Any, Any]:
+    [fd] = sent.detach()
+    return cls(fd, readable, writable)

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import tempfile
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from polyproc._cleanup.finalizers import Finalize
+from polyproc._connection.admission import Admission
 from polyproc._connection.auth import answer_challenge, deliver_challenge
 from polyproc._connection.connection import Connection
+from polyproc._lazy import load
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 Address = Any  # (host, port) or a path
+
+_BACKLOG = 128
 
 default_family = "AF_UNIX" if hasattr(socket, "AF_UNIX") else "AF_INET"
 families = ["AF_INET", *(["AF_UNIX"] if hasattr(socket, "AF_UNIX") else [])]
@@ -52,12 +60,22 @@ class Listener:
     Args:
         address: (host, port) or a path; None for one that nobody uses, told by `address`.
         family: "AF_INET" or "AF_UNIX"; by default what the address says.
-        backlog: how many connections may wait to be accepted.
+        backlog: how many connections may wait to be accepted, at least; 128 may in any case.
         authkey: if given, each peer must prove that it knows it, and it is proved to the peer.
+        ssl: a context of the module `ssl` for servers; connections are then encrypted.
+
+    Peers that do not come to the point hinder nobody: see _connection/admission.py. A Unix socket can be used by its
+    owner alone, and a peer's user is looked at (SO_PEERCRED, unix(7)).
     """
 
     def __init__(
-        self, address: Address = None, family: str | None = None, backlog: int = 1, authkey: bytes | None = None
+        self,
+        address: Address = None,
+        family: str | None = None,
+        backlog: int = 1,
+        authkey: bytes | None = None,
+        *,
+        ssl: SSLContext | None = None,
     ) -> None:
         family = family or (address and address_type(address)) or default_family
         _validate_family(family)
@@ -65,47 +83,43 @@ class Listener:
             raise TypeError("authkey should be a byte string")
         own_directory = address is None and family == "AF_UNIX"
         address = address or arbitrary_address(family)
-        self._authkey = authkey
         self._family = family
+        self._tls = ssl
         self.last_accepted: Address = None
-        self._socket: socket.socket | None = socket.socket(getattr(socket, family))
+        listening = socket.socket(getattr(socket, family))
         try:
             if family == "AF_INET":
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._socket.setblocking(True)
-            self._bind(address, family)
-            self._socket.listen(backlog)
-            self._address = self._socket.getsockname()
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            _bind(listening, address, family)
+            listening.listen(max(backlog, _BACKLOG))
+            self._address = listening.getsockname()
         except OSError:
-            self._socket.close()
+            listening.close()
             raise
+        admits = _is_same_user if family == "AF_UNIX" else _is_anybody
+        self._admission: Admission | None = Admission(listening, authkey, ssl, admits)
         self._unlink = None
         if family == "AF_UNIX" and not _is_abstract(address):
             self._unlink = Finalize(self, _remove, args=(address, own_directory), exitpriority=0)
 
-    def _bind(self, address: Address, family: str) -> None:
-        assert self._socket is not None
-        self._socket.bind(address)
-        if family == "AF_UNIX" and not _is_abstract(address):
-            os.chmod(address, 0o600)
+    def accept(self, timeout: float | None = None) -> Connection[Any, Any]:
+        """Wait for a connection, and for its proof of the key.
 
-    def accept(self) -> Connection[Any, Any]:
-        """Wait for a connection, and for its proof of the key. Raises OSError when closed, AuthenticationError."""
-        if self._socket is None:
+        Raises:
+            OSError: the listener is closed.
+            AuthenticationError: a peer has another key.
+            TimeoutError: nobody came within `timeout` seconds.
+        """
+        if self._admission is None:
             raise OSError("listener is closed")
-        sock, self.last_accepted = self._socket.accept()
-        sock.setblocking(True)
-        _no_delay(sock, self._family)
-        connection: Connection[Any, Any] = Connection(sock.detach())
-        if self._authkey is not None:
-            _prove(connection, self._authkey, deliver_challenge, answer_challenge)
-        return connection
+        sock, self.last_accepted = self._admission.accept(timeout)
+        return _connection_of(sock, self._family)
 
     def close(self) -> None:
         """Close the socket, and remove its file."""
-        listening, self._socket = self._socket, None
-        if listening is not None:
-            listening.close()
+        admission, self._admission = self._admission, None
+        if admission is not None:
+            admission.close()
             unlink, self._unlink = self._unlink, None
             if unlink is not None:
                 unlink()
@@ -122,29 +136,75 @@ class Listener:
         self.close()
 
 
-def Client(address: Address, family: str | None = None, authkey: bytes | None = None) -> Connection[Any, Any]:
-    """Connect to a listener; return the connection. Raises OSError, AuthenticationError."""
+def Client(
+    address: Address,
+    family: str | None = None,
+    authkey: bytes | None = None,
+    *,
+    ssl: SSLContext | None = None,
+) -> Connection[Any, Any]:
+    """Connect to a listener; return the connection.
+
+    Args:
+        address: (host, port) or a path.
+        family: "AF_INET" or "AF_UNIX"; by default what the address says.
+        authkey: what both sides must prove to know.
+        ssl: a context of the module `ssl` for clients; the host's name is checked as it says.
+
+    Raises:
+        OSError: nobody listens there, or the peer went away.
+        AuthenticationError: the peer has another key.
+    """
     family = family or address_type(address)
     _validate_family(family)
     if authkey is not None and not isinstance(authkey, bytes):
         raise TypeError("authkey should be a byte string")
-    with socket.socket(getattr(socket, family)) as sock:
+    sock = socket.socket(getattr(socket, family))
+    try:
         sock.setblocking(True)
         sock.connect(address)
-        _no_delay(sock, family)
-        connection: Connection[Any, Any] = Connection(sock.detach())
+        if ssl is not None:
+            sock = ssl.wrap_socket(sock, server_hostname=address[0] if family == "AF_INET" else None)
+        connection = _connection_of(sock, family)
+    except BaseException:
+        sock.close()
+        raise
     if authkey is not None:
-        _prove(connection, authkey, answer_challenge, deliver_challenge)
+        try:
+            answer_challenge(connection, authkey)
+            deliver_challenge(connection, authkey)
+        except BaseException:
+            connection.close()
+            raise
     return connection
 
 
-def _prove(connection: Connection[Any, Any], authkey: bytes, first: Any, second: Any) -> None:
-    try:
-        first(connection, authkey)
-        second(connection, authkey)
-    except BaseException:
-        connection.close()
-        raise
+def _connection_of(sock: socket.socket, family: str) -> Connection[Any, Any]:
+    _no_delay(sock, family)
+    if hasattr(sock, "do_handshake"):
+        return load("polyproc._connection.tls", "TlsConnection")(sock)  # type: ignore[operator, no-any-return]
+    return Connection(sock.detach())
+
+
+def _bind(listening: socket.socket, address: Address, family: str) -> None:
+    if family != "AF_UNIX" or _is_abstract(address):
+        listening.bind(address)
+        return
+    # The file must not be anybody else's for an instant; fchmod(2) of the socket before bind(2) says what it will be.
+    os.fchmod(listening.fileno(), 0o600)
+    listening.bind(address)
+    os.chmod(address, 0o600)
+
+
+def _is_same_user(sock: socket.socket) -> bool:
+    if not hasattr(socket, "SO_PEERCRED"):
+        return True
+    _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    return uid in (os.geteuid(), 0)
+
+
+def _is_anybody(sock: socket.socket) -> bool:
+    return True
 
 
 def _no_delay(sock: socket.socket, family: str) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from polyproc._connection.connection import Connection
     from polyproc._context.factories import Launcher
     from polyproc._pool import pool
-    from polyproc._queues import queue, simple
+    from polyproc._queues import queue
     from polyproc._synchronize import primitives
 
 
@@ -114,15 +114,15 @@ class BaseContext:
 
     def Queue(self, maxsize: int = 0) -> queue.Queue[Any]:
         """Return a queue for any number of producers and consumers."""
-        return factories.queues("queue", "Queue")(maxsize, ctx=self.get_context())
+        return factories.queues("Queue")(maxsize, ctx=self.get_context())
 
     def JoinableQueue(self, maxsize: int = 0) -> queue.JoinableQueue[Any]:
         """Return a queue that counts its items until they are done."""
-        return factories.queues("queue", "JoinableQueue")(maxsize, ctx=self.get_context())
+        return factories.queues("JoinableQueue")(maxsize, ctx=self.get_context())
 
-    def SimpleQueue(self) -> simple.SimpleQueue[Any]:
+    def SimpleQueue(self) -> queue.SimpleQueue[Any]:
         """Return a queue without a thread."""
-        return factories.queues("simple", "SimpleQueue")(ctx=self.get_context())
+        return factories.queues("SimpleQueue")(ctx=self.get_context())
 
     def Pool(
         self,

@@ -97,9 +97,9 @@ def memory(module: str, name: str) -> Any:
     return load(f"polyproc._memory.{module}", name)
 
 
-def queues(module: str, name: str) -> Any:
+def queues(name: str) -> Any:
     """Return a class of the queues' room."""
-    return load(f"polyproc._queues.{module}", name)
+    return load("polyproc._queues.queue", name)
 
 
 def pool(

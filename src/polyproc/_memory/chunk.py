@@ -126,6 +126,22 @@ def _fetch(id: bytes, sent: LiveFd, sent_registry: LiveFd) -> Chunk:
         close_quietly(*fetched)
 
 
+def registry_to_send(fd: int) -> Any:
+    """Return what to pickle for a registry, for an object that has a chunk of its own and sends it itself."""
+    return live_fd(fd) if spawning.current() is None else chunks.registry(fd)
+
+
+def attach_with(fd: int, sent_registry: Any) -> bytes:
+    """Map such a chunk, which is then the caller's to detach; return its id."""
+    if isinstance(sent_registry, ArrivedRegistry):
+        return core.attach(fd, sent_registry.fd)
+    registry_fd = sent_registry.detach()
+    try:
+        return core.attach(fd, registry_fd)
+    finally:
+        os.close(registry_fd)
+
+
 def where(handle: Any) -> tuple[Chunk, int]:
     """Return what to pickle for a handle: its chunk and its place there."""
     id, offset = handle._where()

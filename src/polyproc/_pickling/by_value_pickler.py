@@ -17,13 +17,16 @@ import cloudpickle
 from polyproc._pickling.by_value import main_policy
 
 Reducer = Callable[[Any], Any]
+Keeper = Callable[[Any], bool]
 
 
 class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not typed
     """cloudpickle's pickler, with our reducers, and by reference first."""
 
-    def __init__(self, file: IO[bytes], protocol: int | None, reducers: dict[type, Reducer]) -> None:
-        super().__init__(file, protocol)
+    def __init__(
+        self, file: IO[bytes], protocol: int | None, reducers: dict[type, Reducer], keep: Keeper | None
+    ) -> None:
+        super().__init__(file, protocol, keep)
         self._reducers = reducers
 
     def reducer_override(self, obj: Any) -> Any:
@@ -55,8 +58,8 @@ def _lookup(module: ModuleType, qualname: str) -> object:
     return found
 
 
-def dumps(obj: object, protocol: int | None, reducers: dict[type, Reducer]) -> bytes:
+def dumps(obj: object, protocol: int | None, reducers: dict[type, Reducer], keep: Keeper | None = None) -> bytes:
     """Pickle `obj`; the result opens with the ordinary unpickler, where cloudpickle is installed."""
     buffer = io.BytesIO()
-    ByValuePickler(buffer, protocol, reducers).dump(obj)
+    ByValuePickler(buffer, protocol, reducers, keep).dump(obj)
     return buffer.getvalue()

@@ -1,7 +1,11 @@
 """How a descriptor crosses to another process at any time: to a child at its start, or to whoever reads the pickle.
 
-A process that runs already opens it anew as /proc/<pid>/fd/<number> of its sender (proc(5)): same user, same system,
-and the sender must live and have it open by then. Files and pipes can be opened so; sockets and eventfds cannot.
+There are two ways to a process that runs already. The sender must live until the pickle is read in both.
+
+    live_fd     It opens the descriptor anew as /proc/<pid>/fd/<number> of its sender (proc(5)), any number of times:
+                for memory that the sender keeps open for good. Files and pipes can be opened so, sockets cannot.
+    sent_fds    It asks the sender, whose sharer (_connection/sharer.py) sends a duplicate over a Unix socket, once,
+                and then forgets it: for everything else.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from polyproc._lazy import load
 from polyproc._pickling.spawning import current
 
 
@@ -44,3 +49,22 @@ def live_fd(fd: int, flags: int = os.O_RDWR) -> Any:
     """Return an object to pickle that stands for `fd`; its `detach()` gives it in the process that reads the pickle."""
     child = current()
     return LiveFd(os.getpid(), fd, os.fstat(fd).st_ino, flags) if child is None else child.DupFd(fd)
+
+
+class InheritedFds:
+    """Descriptors that go with a child's start."""
+
+    def __init__(self, sent: list[Any]) -> None:
+        self.sent = sent
+
+    def detach(self) -> list[int]:
+        """Return them; they are the caller's to close."""
+        return [one.detach() for one in self.sent]
+
+
+def sent_fds(*fds: int) -> Any:
+    """Return an object to pickle that stands for descriptors; its `detach()` gives the list of them, once."""
+    child = current()
+    if child is not None:
+        return InheritedFds([child.DupFd(fd) for fd in fds])
+    return load("polyproc._connection.sharer", "sharer").share(fds)  # type: ignore[attr-defined]

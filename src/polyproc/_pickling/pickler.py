@@ -57,26 +57,56 @@ def dump(obj: object, file: IO[bytes], protocol: int | None = None) -> None:
     file.write(dumps(obj, protocol))
 
 
-def dumps(obj: object, protocol: int | None = None) -> bytes:
+def dumps(obj: object, protocol: int | None = None, apart: list[memoryview] | None = None) -> bytes:
     """Pickle `obj`, by reference where that works.
+
+    Args:
+        obj: what to pickle.
+        protocol: of pickle; at least 5 with `apart`.
+        apart: where to put large buffers, of arrays for example, that are then to be handed to `loads` in this order.
 
     Raises:
         Exception: the pickler's own error, with a note that names the attribute at fault.
     """
     if by_value.main_policy.by_value or by_value.main_policy.some_late:
-        return _dumps_by_value(obj, protocol, None)
+        return _dumps_by_value(obj, protocol, apart, None)
     buffer = io.BytesIO()
     try:
-        ForkingPickler(buffer, protocol).dump(obj)
+        ForkingPickler(buffer, protocol, True, keeper(apart)).dump(obj)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
-        return _dumps_by_value(obj, protocol, error)
+        return _dumps_by_value(obj, protocol, apart, error)
     return buffer.getvalue()
 
 
-def _dumps_by_value(obj: object, protocol: int | None, first: Exception | None) -> bytes:
+_LARGE = 65536
+_MOST_APART = 1000
+
+
+def keeper(apart: list[memoryview] | None) -> Callable[[pickle.PickleBuffer], bool] | None:
+    """Return what tells a pickler whether a buffer goes into the pickle, and puts it into `apart` if not."""
+    if apart is None:
+        return None
+    apart.clear()
+
+    def stays_in(buffer: pickle.PickleBuffer) -> bool:
+        try:
+            view = buffer.raw()
+        except BufferError:  # not contiguous
+            return True
+        if view.nbytes < _LARGE or len(apart) == _MOST_APART:
+            return True
+        apart.append(view)
+        return False
+
+    return stays_in
+
+
+def _dumps_by_value(
+    obj: object, protocol: int | None, apart: list[memoryview] | None, first: Exception | None
+) -> bytes:
     pickler: Callable[..., bytes] = load("polyproc._pickling.by_value_pickler", "dumps")  # type: ignore[assignment]
     try:
-        return pickler(obj, protocol, ForkingPickler._extra_reducers)
+        return pickler(obj, protocol, ForkingPickler._extra_reducers, keeper(apart))
     except Exception as error:  # noqa: BLE001  (raised again below, or the first one)
         told = first if first is not None else error
         blame: Callable[..., None] = load("polyproc._pickling.blame", "add_blame")  # type: ignore[assignment]

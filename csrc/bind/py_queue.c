@@ -1,0 +1,761 @@
+/* The queue. Its algorithm is in core/pp_queue, its large messages in core/pp_slot; what is not plain data is pickled,
+ * and large messages are laid out, by polyproc._queues.core_queue. */
+#include "bind/py_queue.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bind/py_pickle.h"
+#include "bind/py_types.h"
+#include "core/pp_futex.h"
+#include "core/pp_slot.h"
+
+static int closed(PyQueue *self)
+{
+    if (self->closed == PY_QUEUE_CLOSED && self->births != pp_registry_births()) {
+        self->closed = PY_QUEUE_OPEN; /* it was our parent that closed it */
+    }
+    return self->closed;
+}
+
+static int usable(PyQueue *self)
+{
+    if (self->base.chunk == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "the queue was not initialized: __init__ of its base class was not called");
+        return 0;
+    }
+    switch (closed(self)) {
+    case PY_QUEUE_OPEN:
+        return 1;
+    case PY_QUEUE_CLOSED:
+        PyErr_Format(PyExc_ValueError, "Queue %R is closed", (PyObject *)self);
+        return 0;
+    default:
+        PyErr_SetString(PyExc_OSError, "handle is closed");
+        return 0;
+    }
+}
+
+/* Raise `name` of the module `queue`, or what `answer` says; returns NULL. */
+static PyObject *refuse(enum pp_answer answer, const char *timed_out)
+{
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    if (answer == PP_TIMED_OUT || answer == PP_ENDED) {
+        PyObject *module = PyImport_ImportModule(answer == PP_ENDED ? "polyproc._queues.shut_down" : "queue");
+        const char *name = answer == PP_ENDED ? "ShutDown" : timed_out;
+        PyObject *kind = module == NULL ? NULL : PyObject_GetAttrString(module, name);
+        if (kind != NULL) {
+            PyErr_SetNone(kind);
+        }
+        Py_XDECREF(kind);
+        Py_XDECREF(module);
+    } else if (errno == PP_WRITTEN_OVER) {
+        PyErr_SetString(PyExc_OSError, "the queue cannot be read: somebody has written over its memory");
+    } else {
+        py_failed();
+    }
+    return NULL;
+}
+
+/* -- life -- */
+
+static int settle(PyQueue *self, int made, int signal_in, int signal_out)
+{
+    if (!made) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetFromErrno(PyExc_OSError);
+        }
+        return -1;
+    }
+    self->base.chunk = self->queue.chunk;
+    self->base.cell = &self->queue.page->self;
+    self->base.offset = (uint32_t)((char *)self->queue.page - (char *)self->queue.chunk->page);
+    self->queue.signal_in = signal_in;
+    self->queue.signal_out = signal_out;
+    return 0;
+}
+
+static int make_once(PyQueue *self)
+{
+    if (self->base.chunk != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "the queue is initialized already");
+        return 0;
+    }
+    return 1;
+}
+
+static PyObject *queue_create(PyObject *object, PyObject *args)
+{
+    PyQueue *self = (PyQueue *)object;
+    unsigned int max;
+    int joinable, signal_in, signal_out;
+    if (!PyArg_ParseTuple(args, "Ipii", &max, &joinable, &signal_in, &signal_out) || !make_once(self)
+        || settle(self, pp_queue_make(&self->queue, max, joinable), signal_in, signal_out) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *queue_attach(PyObject *object, PyObject *args)
+{
+    PyQueue *self = (PyQueue *)object;
+    const char *id;
+    Py_ssize_t length;
+    unsigned int offset;
+    int signal_in, signal_out;
+    if (!PyArg_ParseTuple(args, "y#Iii", &id, &length, &offset, &signal_in, &signal_out) || !make_once(self)) {
+        return NULL;
+    }
+    struct pp_chunk *chunk = length == PP_ID_SIZE ? pp_chunk_find((const unsigned char *)id) : NULL;
+    int made = chunk != NULL && pp_queue_adopt(&self->queue, chunk, offset);
+    if (!made) {
+        if (chunk != NULL) {
+            pp_chunk_drop(chunk);
+        }
+        PyErr_SetString(PyExc_ValueError, "there is no queue at this place");
+    }
+    if (settle(self, made, signal_in, signal_out) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static void queue_dealloc(PyObject *object)
+{
+    PyQueue *self = (PyQueue *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    if (self->base.chunk != NULL) {
+        pp_queue_drop(&self->queue);
+    }
+    if (self->queue.signal_in >= 0 && self->base.chunk != NULL) {
+        close(self->queue.signal_in);
+        close(self->queue.signal_out);
+    }
+    Py_XDECREF(self->dumps);
+    Py_XDECREF(self->loads);
+    release(object);
+    Py_DECREF(type);
+}
+
+/* -- putting -- */
+
+struct putting {
+    struct pp_wait wait; /* first: a step gets its address */
+    struct pp_record *record;
+};
+
+static enum pp_answer put_step(PyCell *base, struct pp_wait *wait, int extra)
+{
+    (void)extra;
+    return pp_queue_put(&((PyQueue *)base)->queue, ((struct putting *)wait)->record, wait);
+}
+
+static PyObject *put_record(PyQueue *self, struct pp_record *record, int64_t deadline)
+{
+    self->has_put = 1;
+    enum pp_answer answer = pp_queue_put(&self->queue, record, NULL);
+    if (answer == PP_AGAIN) {
+        struct putting putting = {.record = record};
+        pp_wait_start(&putting.wait, deadline, &self->queue.put_spins);
+        answer = py_wait(put_step, &self->base, &putting.wait, 0);
+    }
+    if (answer != PP_DONE) {
+        return refuse(answer, "Full");
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *put_bytes(PyQueue *self, enum pp_record_kind kind, PyObject *data, int64_t deadline)
+{
+    struct pp_record record = {kind, PyBytes_AsString(data), (uint32_t)PyBytes_Size(data), -1};
+    return put_record(self, &record, deadline);
+}
+
+static PyObject *put(PyQueue *self, PyObject *object, int64_t deadline)
+{
+    if (!usable(self)) {
+        return NULL;
+    }
+    if (PyBytes_CheckExact(object)) {
+        if (PyBytes_Size(object) <= (Py_ssize_t)PP_RECORD_MOST) {
+            return put_bytes(self, PP_BYTES, object, deadline);
+        }
+    } else if (py_is_plain(object)) {
+        PyObject *data = py_dumps_plain(&self->dumps, object);
+        if (data == NULL || PyBytes_Size(data) <= (Py_ssize_t)PP_RECORD_MOST) {
+            PyObject *result = data == NULL ? NULL : put_bytes(self, PP_PICKLE, data, deadline);
+            Py_XDECREF(data);
+            return result;
+        }
+        Py_DECREF(data);
+    }
+    return PyObject_CallMethod((PyObject *)self, "_put_other", "OL", object, (long long)deadline);
+}
+
+static int is_named(PyObject *name, const char *text) { return PyUnicode_CompareWithASCIIString(name, text) == 0; }
+
+/* (obj, block=True, timeout=None), or without obj: the deadline, as py_deadline makes it, and -1 not to wait. */
+static int arguments(PyObject *const *args, Py_ssize_t count, PyObject *names, PyObject **object, int64_t *deadline)
+{
+    Py_ssize_t first = object != NULL, named = names == NULL ? 0 : PyTuple_Size(names);
+    PyObject *values[3] = {NULL, Py_True, Py_None}; /* obj, block, timeout */
+    static const char *const keys[] = {"obj", "block", "timeout"};
+    if (count > 2 + first) {
+        PyErr_Format(PyExc_TypeError, "expected at most %zd arguments, got %zd", 2 + first, count);
+        return 0;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        values[i + 1 - first] = args[i];
+    }
+    for (Py_ssize_t i = 0; i < named; i++) {
+        PyObject *name = PyTuple_GetItem(names, i);
+        Py_ssize_t key = 1 - first;
+        while (key < 3 && !is_named(name, keys[key])) {
+            key++;
+        }
+        if (key == 3 || key - (1 - first) < count) {
+            PyErr_Format(PyExc_TypeError, "unexpected keyword argument %R", name);
+            return 0;
+        }
+        values[key] = args[count + i];
+    }
+    if (object != NULL && (*object = values[0]) == NULL) {
+        PyErr_SetString(PyExc_TypeError, "put() missing 1 required positional argument: 'obj'");
+        return 0;
+    }
+    int blocks = values[1] == Py_True ? 1 : PyObject_IsTrue(values[1]);
+    if (blocks <= 0) {
+        *deadline = -1;
+        return blocks == 0;
+    }
+    return py_deadline(values[2], deadline);
+}
+
+static PyObject *queue_put(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    PyObject *object;
+    int64_t deadline = PP_FOREVER;
+    if (count == 1 && names == NULL) {
+        object = args[0];
+    } else if (!arguments(args, count, names, &object, &deadline)) {
+        return NULL;
+    }
+    return put((PyQueue *)self, object, deadline);
+}
+
+static PyObject *queue_put_nowait(PyObject *self, PyObject *object) { return put((PyQueue *)self, object, -1); }
+
+/* _put_packed(kind, data, slot, deadline) */
+static PyObject *queue_put_packed(PyObject *object, PyObject *args)
+{
+    PyQueue *self = (PyQueue *)object;
+    int kind;
+    const char *bytes;
+    Py_ssize_t length;
+    long long slot, deadline;
+    if (!PyArg_ParseTuple(args, "iy#LL", &kind, &bytes, &length, &slot, &deadline) || !usable(self)) {
+        return NULL;
+    }
+    if (kind < PP_BYTES || kind > PP_LARGE_PICKLE || length > (Py_ssize_t)PP_RECORD_MOST
+        || (kind >= PP_LARGE_BYTES && (slot < 0 || slot >= self->queue.slots_there || length < 4))) {
+        PyErr_SetString(PyExc_ValueError, "this is no record");
+        return NULL;
+    }
+    struct pp_record record = {(enum pp_record_kind)kind, bytes, (uint32_t)length, slot};
+    return put_record(self, &record, deadline);
+}
+
+/* -- getting -- */
+
+struct getting {
+    struct pp_wait wait; /* first */
+    struct pp_record record;
+    char *copy;
+};
+
+/* Of a large record: its slot stands at its beginning. 0 if it cannot be one. */
+static int find_slot(PyQueue *self, struct pp_record *record)
+{
+    uint32_t slot = UINT32_MAX;
+    if (record->kind < PP_LARGE_BYTES) {
+        return 1;
+    }
+    if (record->length >= sizeof slot) {
+        memcpy(&slot, record->bytes, sizeof slot);
+    }
+    record->slot = slot;
+    return slot < self->queue.slots_there;
+}
+
+static enum pp_answer get_step(PyCell *base, struct pp_wait *wait, int extra)
+{
+    (void)extra;
+    PyQueue *self = (PyQueue *)base;
+    struct getting *getting = (struct getting *)wait;
+    enum pp_answer answer = pp_queue_peek(&self->queue, &getting->record, wait);
+    if (answer == PP_AGAIN && !wait->slept) { /* it span: what came is here */
+        answer = pp_queue_peek(&self->queue, &getting->record, wait);
+    }
+    if (answer != PP_DONE) {
+        return answer;
+    }
+    int error = find_slot(self, &getting->record) ? 0 : PP_WRITTEN_OVER;
+    if (error == 0) {
+        getting->copy = malloc(getting->record.length + 1);
+        error = getting->copy == NULL ? ENOMEM : 0;
+    }
+    if (error != 0) {
+        pp_queue_leave(&self->queue);
+        errno = error;
+        return PP_FAILED;
+    }
+    memcpy(getting->copy, getting->record.bytes, getting->record.length);
+    pp_queue_take(&self->queue, &getting->record, wait);
+    return PP_DONE;
+}
+
+/* Take the oldest record: its kind and its bytes. NULL with an exception set. */
+static PyObject *take_record(PyQueue *self, struct pp_record *record, int64_t deadline)
+{
+    enum pp_answer answer = pp_queue_peek(&self->queue, record, NULL);
+    if (answer == PP_DONE) {
+        PyObject *data = NULL;
+        if (!find_slot(self, record)) {
+            pp_queue_leave(&self->queue);
+            errno = PP_WRITTEN_OVER;
+            return refuse(PP_FAILED, "Empty");
+        }
+        data = PyBytes_FromStringAndSize(record->bytes, record->length);
+        if (data == NULL) {
+            pp_queue_leave(&self->queue);
+        } else {
+            pp_queue_take(&self->queue, record, NULL);
+        }
+        return data;
+    }
+    if (answer == PP_AGAIN) {
+        struct getting getting = {.copy = NULL};
+        pp_wait_start(&getting.wait, deadline, &self->queue.get_spins);
+        answer = py_wait(get_step, &self->base, &getting.wait, 0);
+        if (answer == PP_DONE) {
+            *record = getting.record;
+            PyObject *data = PyBytes_FromStringAndSize(getting.copy, record->length);
+            free(getting.copy);
+            return data;
+        }
+    }
+    return refuse(answer, "Empty");
+}
+
+static PyObject *get(PyQueue *self, int64_t deadline)
+{
+    struct pp_record record;
+    if (!usable(self)) {
+        return NULL;
+    }
+    PyObject *data = take_record(self, &record, deadline);
+    if (data == NULL || record.kind == PP_BYTES) {
+        return data;
+    }
+    if (record.kind == PP_PICKLE) {
+        return py_loads(&self->loads, data);
+    }
+    PyObject *result = PyObject_CallMethod((PyObject *)self, "_get_large", "iO", (int)record.kind, data);
+    Py_DECREF(data);
+    return result;
+}
+
+static PyObject *queue_get(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+{
+    int64_t deadline = PP_FOREVER;
+    if ((count != 0 || names != NULL) && !arguments(args, count, names, NULL, &deadline)) {
+        return NULL;
+    }
+    return get((PyQueue *)self, deadline);
+}
+
+static PyObject *queue_get_nowait(PyObject *self, PyObject *ignored)
+{
+    (void)ignored;
+    return get((PyQueue *)self, -1);
+}
+
+/* Throw the oldest record away; whether there was one. */
+static PyObject *queue_drop_one(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    PyQueue *self = (PyQueue *)object;
+    struct pp_record record;
+    PyObject *data = take_record(self, &record, -1);
+    if (data == NULL) {
+        PyErr_Clear();
+        Py_RETURN_FALSE;
+    }
+    Py_DECREF(data);
+    if (record.kind >= PP_LARGE_BYTES) {
+        pp_slot_give(&self->queue, record.slot);
+    }
+    Py_RETURN_TRUE;
+}
+
+/* -- slots -- */
+
+/* Whether an argument is a slot of this queue; -1 with an exception set. */
+static int64_t slot_argument(PyQueue *self, long long slot)
+{
+    if (self->base.chunk == NULL || slot < 0 || slot >= self->queue.slots_there) {
+        PyErr_SetString(PyExc_ValueError, "this is no slot of the queue");
+        return -1;
+    }
+    return slot;
+}
+
+static PyObject *slot_take(PyObject *object, PyObject *size_object)
+{
+    PyQueue *self = (PyQueue *)object;
+    unsigned long long size = PyLong_AsUnsignedLongLong(size_object);
+    if (PyErr_Occurred() || !usable(self)) {
+        return NULL;
+    }
+    int64_t slot = pp_slot_take(&self->queue, size);
+    return slot < 0 ? PyErr_SetFromErrno(PyExc_OSError) : PyLong_FromLongLong(slot);
+}
+
+static PyObject *slot_write(PyObject *object, PyObject *args)
+{
+    PyQueue *self = (PyQueue *)object;
+    long long slot;
+    unsigned long long offset;
+    Py_buffer view;
+    if (!PyArg_ParseTuple(args, "LKy*", &slot, &offset, &view)) {
+        return NULL;
+    }
+    int failed = slot_argument(self, slot) < 0;
+    for (Py_ssize_t done = 0; !failed && done < view.len;) {
+        int64_t written;
+        Py_BEGIN_ALLOW_THREADS
+        written = pp_slot_write(&self->queue, slot, offset + (uint64_t)done, (char *)view.buf + done,
+                                (uint64_t)(view.len - done));
+        Py_END_ALLOW_THREADS
+        if (written > 0) {
+            done += written;
+        } else if (written < 0 && errno != EINTR) {
+            PyErr_SetFromErrno(PyExc_OSError);
+            failed = 1;
+        }
+        failed = failed || PyErr_CheckSignals() < 0;
+    }
+    PyBuffer_Release(&view);
+    if (failed) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* The bytes that a slot begins with. */
+static PyObject *slot_read(PyObject *object, PyObject *args)
+{
+    PyQueue *self = (PyQueue *)object;
+    long long slot;
+    Py_ssize_t size;
+    if (!PyArg_ParseTuple(args, "Ln", &slot, &size) || slot_argument(self, slot) < 0) {
+        return NULL;
+    }
+    if (size < 0 || (uint64_t)size > self->queue.slot_size) {
+        errno = PP_WRITTEN_OVER;
+        return refuse(PP_FAILED, "Empty");
+    }
+    PyObject *data = PyBytes_FromStringAndSize(NULL, size);
+    char *bytes = data == NULL ? NULL : PyBytes_AsString(data);
+    for (Py_ssize_t done = 0; data != NULL && done < size;) {
+        ssize_t count;
+        Py_BEGIN_ALLOW_THREADS
+        count = pread(self->queue.chunk->fd, bytes + done, (size_t)(size - done),
+                      pp_slot_at(&self->queue, slot) + done);
+        Py_END_ALLOW_THREADS
+        if (count > 0) {
+            done += count;
+        } else if (count == 0 || errno != EINTR) {
+            PyErr_SetFromErrno(PyExc_OSError);
+        }
+        if (PyErr_Occurred() || PyErr_CheckSignals() < 0) {
+            Py_CLEAR(data);
+        }
+    }
+    return data;
+}
+
+static PyObject *slot_give(PyObject *object, PyObject *slot_object)
+{
+    PyQueue *self = (PyQueue *)object;
+    int64_t slot = slot_argument(self, PyLong_AsLongLong(slot_object));
+    if (slot < 0) {
+        return NULL;
+    }
+    pp_slot_give(&self->queue, slot);
+    Py_RETURN_NONE;
+}
+
+static PyObject *slot_memory(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    PyQueue *self = (PyQueue *)object;
+    return PyLong_FromUnsignedLongLong(self->base.chunk == NULL ? 0 : pp_slot_memory(&self->queue));
+}
+
+/* -- looking, ending -- */
+
+static PyObject *queue_size(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    PyQueue *self = (PyQueue *)object;
+    return PyLong_FromUnsignedLong(self->base.chunk == NULL ? 0 : pp_queue_size(&self->queue));
+}
+
+static PyObject *queue_full(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    PyQueue *self = (PyQueue *)object;
+    return PyBool_FromLong(self->base.chunk != NULL && pp_queue_is_full(&self->queue));
+}
+
+static enum pp_answer poll_step(PyCell *base, struct pp_wait *wait, int extra)
+{
+    (void)extra;
+    return pp_queue_poll(&((PyQueue *)base)->queue, wait);
+}
+
+static PyObject *queue_poll_on(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    PyQueue *self = (PyQueue *)object;
+    struct pp_wait wait;
+    if (self->base.chunk == NULL) {
+        PyErr_SetString(PyExc_OSError, "handle is closed");
+        return NULL;
+    }
+    pp_wait_start(&wait, PP_FOREVER, NULL);
+    enum pp_answer answer = py_wait(poll_step, &self->base, &wait, 0);
+    if (answer != PP_DONE) {
+        return refuse(answer, "Empty");
+    }
+    return PyLong_FromLong(self->queue.signal_in);
+}
+
+static PyObject *queue_end(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    PyQueue *self = (PyQueue *)object;
+    if (usable(self)) {
+        pp_queue_end(&self->queue);
+    }
+    return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *queue_task_done(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    PyQueue *self = (PyQueue *)object;
+    if (self->base.chunk == NULL || pp_queue_done(&self->queue) < 0) {
+        PyErr_SetString(PyExc_ValueError, "task_done() called too many times");
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static enum pp_answer join_step(PyCell *base, struct pp_wait *wait, int extra)
+{
+    (void)extra;
+    return pp_queue_join(&((PyQueue *)base)->queue, wait);
+}
+
+static PyObject *queue_join(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    PyQueue *self = (PyQueue *)object;
+    struct pp_wait wait;
+    pp_wait_start(&wait, PP_FOREVER, NULL);
+    enum pp_answer answer = self->base.chunk == NULL ? PP_DONE : py_wait(join_step, &self->base, &wait, 0);
+    if (answer != PP_DONE) {
+        return refuse(answer, "Empty");
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *queue_unfinished(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    PyQueue *self = (PyQueue *)object;
+    return PyLong_FromUnsignedLong(self->base.chunk == NULL ? 0 : pp_queue_unfinished(&self->queue));
+}
+
+static PyObject *queue_empty(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    PyQueue *self = (PyQueue *)object;
+    int how = closed(self);
+    if (how == PY_QUEUE_CLOSED_FOR_GOOD || (how == PY_QUEUE_CLOSED && self->has_put)) {
+        PyErr_Format(PyExc_OSError, how == PY_QUEUE_CLOSED ? "Queue %R is closed" : "handle is closed", object);
+        return NULL;
+    }
+    return PyBool_FromLong(self->base.chunk == NULL || pp_queue_size(&self->queue) == 0);
+}
+
+static enum pp_answer await_step(PyCell *base, struct pp_wait *wait, int extra)
+{
+    (void)extra;
+    return pp_queue_await(&((PyQueue *)base)->queue, wait);
+}
+
+/* _await(timeout) */
+static PyObject *queue_await(PyObject *object, PyObject *timeout)
+{
+    PyQueue *self = (PyQueue *)object;
+    struct pp_wait wait;
+    int64_t deadline;
+    if (!usable(self) || !py_deadline(timeout, &deadline)) {
+        return NULL;
+    }
+    pp_wait_start(&wait, deadline, &self->queue.get_spins);
+    enum pp_answer answer = py_wait(await_step, &self->base, &wait, 0);
+    return answer == PP_FAILED ? refuse(answer, "Empty") : PyBool_FromLong(answer == PP_DONE);
+}
+
+/* _close(for_good) */
+static PyObject *queue_close(PyObject *object, PyObject *for_good)
+{
+    PyQueue *self = (PyQueue *)object;
+    if (self->closed != PY_QUEUE_CLOSED_FOR_GOOD) {
+        self->closed = for_good == Py_True ? PY_QUEUE_CLOSED_FOR_GOOD : PY_QUEUE_CLOSED;
+        self->births = pp_registry_births();
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *get_closed(PyObject *self, void *ignored)
+{
+    (void)ignored;
+    return PyBool_FromLong(closed((PyQueue *)self) != PY_QUEUE_OPEN);
+}
+
+static PyObject *get_ended(PyObject *object, void *ignored)
+{
+    (void)ignored;
+    PyQueue *self = (PyQueue *)object;
+    return PyBool_FromLong(self->base.chunk != NULL && pp_load(&self->queue.page->ended) != 0);
+}
+
+/* -- a mapped slot -- */
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *queue;
+    struct pp_view view;
+} PyMapping;
+
+/* Mapping(queue, slot, size) */
+static PyObject *mapping_new(PyTypeObject *type, PyObject *args, PyObject *names)
+{
+    (void)names;
+    PyObject *queue;
+    long long slot;
+    Py_ssize_t size;
+    if (!PyArg_ParseTuple(args, "OLn", &queue, &slot, &size)) {
+        return NULL;
+    }
+    PyTypeObject *base = Py_TYPE(queue);
+    while (base != NULL && PyType_GetSlot(base, Py_tp_dealloc) != (void *)queue_dealloc) {
+        base = (PyTypeObject *)PyType_GetSlot(base, Py_tp_base);
+    }
+    if (base == NULL || slot_argument((PyQueue *)queue, slot) < 0) {
+        PyErr_SetString(PyExc_TypeError, "Mapping() takes a queue, a slot of it and a size");
+        return NULL;
+    }
+    allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    PyMapping *self = (PyMapping *)allocate(type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    if (size <= 0 || !pp_view_map(&self->view, &((PyQueue *)queue)->queue, slot, (size_t)size)) {
+        Py_DECREF(self);
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    self->queue = Py_NewRef(queue);
+    return (PyObject *)self;
+}
+
+static void mapping_dealloc(PyObject *object)
+{
+    PyMapping *self = (PyMapping *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    if (self->queue != NULL) {
+        pp_view_unmap(&self->view);
+        Py_DECREF(self->queue);
+    }
+    release(object);
+    Py_DECREF(type);
+}
+
+static int mapping_buffer(PyObject *object, Py_buffer *buffer, int flags)
+{
+    PyMapping *self = (PyMapping *)object;
+    return PyBuffer_FillInfo(buffer, object, self->view.bytes, (Py_ssize_t)self->view.size, 0, flags);
+}
+
+/* -- types -- */
+
+#define FAST(function) ((PyCFunction)(void (*)(void))(function))
+#define KEYS (METH_FASTCALL | METH_KEYWORDS)
+
+static PyMethodDef queue_methods[] = {
+    {"put", FAST(queue_put), KEYS, "put(obj, block=True, timeout=None)"},
+    {"put_nowait", queue_put_nowait, METH_O, "put_nowait(obj)"},
+    {"get", FAST(queue_get), KEYS, "get(block=True, timeout=None) -> item"},
+    {"get_nowait", queue_get_nowait, METH_NOARGS, "get_nowait() -> item"},
+    {"qsize", queue_size, METH_NOARGS, "qsize() -> number of items at this moment"},
+    {"full", queue_full, METH_NOARGS, "full() -> whether nothing can be put at this moment"},
+    {"empty", queue_empty, METH_NOARGS, "empty() -> whether nothing can be got at this moment"},
+    {"_await", queue_await, METH_O, "_await(timeout) -> whether there are items"},
+    {"_close", queue_close, METH_O, "_close(for_good): in this process"},
+    {"_create", queue_create, METH_VARARGS, "_create(max, joinable, signal_in, signal_out)"},
+    {"_attach", queue_attach, METH_VARARGS, "_attach(id, offset, signal_in, signal_out)"},
+    {"_where", py_cell_where, METH_NOARGS, "_where() -> (id, offset)"},
+    {"_put_packed", queue_put_packed, METH_VARARGS, "_put_packed(kind, data, slot, deadline)"},
+    {"_drop_one", queue_drop_one, METH_NOARGS, "_drop_one() -> whether there was an item to drop"},
+    {"_slot_take", slot_take, METH_O, "_slot_take(size) -> slot"},
+    {"_slot_write", slot_write, METH_VARARGS, "_slot_write(slot, offset, buffer)"},
+    {"_slot_read", slot_read, METH_VARARGS, "_slot_read(slot, size) -> bytes"},
+    {"_slot_give", slot_give, METH_O, "_slot_give(slot)"},
+    {"_slot_memory", slot_memory, METH_NOARGS, "_slot_memory() -> bytes"},
+    {"_poll_on", queue_poll_on, METH_NOARGS, "_poll_on() -> a descriptor that is readable while there are items"},
+    {"_end", queue_end, METH_NOARGS, "_end(): nothing more can be put"},
+    {"_task_done", queue_task_done, METH_NOARGS, "_task_done()"},
+    {"_join", queue_join, METH_NOARGS, "_join()"},
+    {"_unfinished", queue_unfinished, METH_NOARGS, "_unfinished() -> items that are not done"},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef queue_attributes[] = {
+    {"_closed", get_closed, NULL, "whether this process has closed it", NULL},
+    {"_ended", get_ended, NULL, "whether it is shut down", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot queue_slots[] = {
+    {Py_tp_dealloc, queue_dealloc}, {Py_tp_methods, queue_methods}, {Py_tp_getset, queue_attributes}, {0, NULL},
+};
+
+static PyType_Slot mapping_slots[] = {
+    {Py_tp_new, mapping_new}, {Py_tp_dealloc, mapping_dealloc}, {Py_bf_getbuffer, mapping_buffer}, {0, NULL},
+};
+
+PyType_Spec py_queue_spec = {
+    "polyproc._core.Queue", sizeof(PyQueue), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, queue_slots,
+};
+PyType_Spec py_mapping_spec = {"polyproc._core.Mapping", sizeof(PyMapping), 0, Py_TPFLAGS_DEFAULT, mapping_slots};

@@ -1,0 +1,106 @@
+#define _GNU_SOURCE
+#include "core/pp_frame.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "core/pp_futex.h"
+
+#define SHORT_MOST 0x7fffffffu
+#define ONCE ((size_t)1 << 30) /* the kernel takes no more than 2 GiB a call */
+
+void pp_send_start(struct pp_sending *sending, const void *bytes, size_t size)
+{
+    sending->bytes = bytes;
+    sending->size = size;
+    sending->done = 0;
+    sending->header_size = size > SHORT_MOST ? 12 : 4;
+    uint64_t value = size;
+    for (size_t i = 0; i < sending->header_size; i++) {
+        sending->header[sending->header_size - 1 - i] = i < 8 ? (unsigned char)(value >> 8 * i) : 0xff;
+    }
+}
+
+int pp_send(int fd, struct pp_sending *sending)
+{
+    size_t all = sending->header_size + sending->size;
+    while (sending->done < all) {
+        struct iovec parts[2];
+        int count = 0;
+        size_t done = sending->done;
+        if (done < sending->header_size) {
+            parts[count++] = (struct iovec){sending->header + done, sending->header_size - done};
+            done = 0;
+        } else {
+            done -= sending->header_size;
+        }
+        size_t left = sending->size - done;
+        parts[count++] = (struct iovec){(char *)(uintptr_t)sending->bytes + done, left < ONCE ? left : ONCE};
+        ssize_t written = writev(fd, parts, count);
+        if (written < 0) {
+            return errno;
+        }
+        sending->done += (size_t)written;
+    }
+    return 0;
+}
+
+int pp_receive_header(int fd, struct pp_receiving *receiving)
+{
+    size_t wanted = 4;
+    for (;;) {
+        if (receiving->header_done >= 4 && memcmp(receiving->header, "\xff\xff\xff\xff", 4) == 0) {
+            wanted = 12;
+        }
+        if (receiving->header_done >= wanted) {
+            break;
+        }
+        ssize_t count = read(fd, receiving->header + receiving->header_done, wanted - receiving->header_done);
+        if (count <= 0) {
+            return count == 0 ? PP_END : errno;
+        }
+        receiving->header_done += (size_t)count;
+    }
+    receiving->size = 0;
+    for (size_t i = wanted == 4 ? 0 : 4; i < wanted; i++) {
+        receiving->size = receiving->size << 8 | receiving->header[i];
+    }
+    receiving->done = 0;
+    return receiving->size > (wanted == 4 ? SHORT_MOST : (uint64_t)INT64_MAX) ? PP_BAD : 0;
+}
+
+int pp_receive_bytes(int fd, struct pp_receiving *receiving, char *bytes, size_t size)
+{
+    while (receiving->done < size) {
+        size_t left = size - receiving->done;
+        ssize_t count = read(fd, bytes + receiving->done, left < ONCE ? left : ONCE);
+        if (count <= 0) {
+            return count == 0 ? PP_END : errno;
+        }
+        receiving->done += (size_t)count;
+    }
+    return 0;
+}
+
+int pp_await_fd(int fd, int to_write, int64_t deadline)
+{
+    struct pollfd wanted = {fd, (short)(to_write ? POLLOUT : POLLIN), 0};
+    for (;;) {
+        int64_t left = deadline == PP_FOREVER ? PP_FOREVER : deadline - pp_now();
+        int milliseconds = left <= 0 ? 0 : left > 1000000000 ? 1000 : (int)((left + 999999) / 1000000);
+        int found = poll(&wanted, 1, milliseconds);
+        if (found > 0) {
+            return (wanted.revents & POLLNVAL) != 0 ? EBADF : 0;
+        }
+        if (found < 0) {
+            return errno;
+        }
+        if (left <= 0) {
+            return ETIMEDOUT;
+        }
+        return EINTR; /* a tick: signals are looked after between two */
+    }
+}

@@ -1,0 +1,50 @@
+/* Messages over a pipe or a stream socket, in the standard library's wire format:
+ *
+ *     n bytes:  n as 4 bytes, big-endian, signed | n bytes                     n <= 0x7fffffff
+ *               -1 as 4 bytes | n as 8 bytes, big-endian | n bytes             larger
+ *
+ * A message goes out in one writev(2) where the kernel takes it. Coming in, its length is read first and then its bytes,
+ * straight to where they belong: nothing is read ahead, so that the descriptor can be shared, waited for and given away.
+ *
+ * What remains to be done stands in the struct: after EINTR or EAGAIN the same call goes on where it was.
+ */
+#ifndef PP_FRAME_H
+#define PP_FRAME_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct pp_sending {
+    unsigned char header[12];
+    size_t header_size;
+    const char *bytes;
+    size_t size;
+    size_t done; /* of header and bytes together */
+};
+
+struct pp_receiving {
+    unsigned char header[12];
+    size_t header_done;
+    uint64_t size; /* known when pp_receive_header has returned 0 */
+    size_t done;
+};
+
+void pp_send_start(struct pp_sending *sending, const void *bytes, size_t size);
+
+/* 0 when all is sent, else errno. EINTR: handle signals and call again. EAGAIN: the descriptor does not block and is full. */
+int pp_send(int fd, struct pp_sending *sending);
+
+/* 0, errno as above, PP_END (the other end is closed) or PP_BAD (this is no length). */
+int pp_receive_header(int fd, struct pp_receiving *receiving);
+
+/* Read up to `size` of the message's bytes in all. */
+int pp_receive_bytes(int fd, struct pp_receiving *receiving, char *bytes, size_t size);
+
+#define PP_END (-1)
+#define PP_BAD (-2)
+
+/* Wait until there is something to read (or, `to_write`, room), or the other end is closed; up to `deadline` of pp_now.
+ * 0, EINTR, ETIMEDOUT, or errno. */
+int pp_await_fd(int fd, int to_write, int64_t deadline);
+
+#endif

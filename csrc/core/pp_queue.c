@@ -1,0 +1,662 @@
+#define _GNU_SOURCE
+#include "core/pp_queue.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/pp_crash.h"
+#include "core/pp_futex.h"
+#include "core/pp_slot.h"
+
+#define UNIT 8u
+#define UNITS (PP_SEGMENT / UNIT)
+#define USED 0x80000000u
+#define NEXT 0x0001ffffu
+#define STEP 65536u /* memory is reserved in such steps */
+#define STEP_SHIFT 28
+#define WINDOW ((size_t)PP_SEGMENT * (PP_SEGMENTS / PP_WINDOWS))
+#define WARM 4u /* segments that keep their memory */
+#define SEAL 0x51u
+#define GUARD_LIMIT 200000000 /* 0.2 s: longer than any process holds a lock, unless it is stopped */
+
+#define HEADER(kind, length) ((uint64_t)(length) | (uint64_t)(kind) << 32 | (uint64_t)SEAL << 56)
+
+static void set_up(struct pp_queue *queue, struct pp_chunk *chunk, struct pp_queue_page *page)
+{
+    memset(queue, 0, sizeof *queue);
+    queue->chunk = chunk;
+    queue->page = page;
+    queue->signal_in = queue->signal_out = -1;
+    queue->get_spins = queue->put_spins = queue->lock_spins = 60;
+    queue->slots_at = chunk->size + (uint64_t)PP_SEGMENT * PP_SEGMENTS;
+    queue->slot_size = page->slot_size;
+    queue->slots_there = page->slots_there;
+}
+
+int pp_queue_make(struct pp_queue *queue, uint32_t max, int joinable)
+{
+    /* The file is sparse. Where the size of a file is limited (setrlimit(2), RLIMIT_FSIZE), slots are smaller. */
+    static const uint64_t sizes[] = {1ull << 36, 1ull << 30, 1ull << 24};
+    struct pp_chunk *chunk = NULL;
+    uint32_t offset = 0;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes && offset == 0; i++) {
+        uint64_t behind = (uint64_t)PP_SEGMENT * PP_SEGMENTS + sizes[i] * PP_SLOTS_MOST;
+        offset = pp_chunk_take_own(sizeof(struct pp_queue_page), behind, PP_QUEUE, &chunk);
+        if (offset != 0) {
+            struct pp_queue_page *page = (struct pp_queue_page *)(void *)((char *)chunk->page + offset);
+            page->slot_size = sizes[i];
+            page->slots_there = PP_SLOTS_MOST;
+            pp_store(&page->self.max, max);
+            pp_store(&page->self.flags, (uint32_t)joinable);
+            pp_store(&page->writers.kind, PP_GUARD);
+            pp_store(&page->readers.kind, PP_GUARD);
+            pp_store(&page->segments[0], USED);
+            set_up(queue, chunk, page);
+        } else if (errno != EFBIG) {
+            break;
+        }
+    }
+    return offset != 0;
+}
+
+int pp_queue_adopt(struct pp_queue *queue, struct pp_chunk *chunk, uint32_t offset)
+{
+    struct stat info;
+    struct pp_cell *cell = pp_chunk_cell(chunk, offset, PP_QUEUE, sizeof(struct pp_queue_page));
+    if (cell == NULL || fstat(chunk->fd, &info) != 0) {
+        return 0;
+    }
+    set_up(queue, chunk, (struct pp_queue_page *)(void *)cell);
+    if (queue->slots_there > PP_SLOTS_MOST || queue->slot_size > 1ull << 40 || queue->slot_size % 4096 != 0
+        || queue->slots_at + queue->slots_there * queue->slot_size > (uint64_t)info.st_size) {
+        return 0;
+    }
+    return 1;
+}
+
+void pp_queue_drop(struct pp_queue *queue)
+{
+    for (uint32_t i = 0; i < PP_WINDOWS; i++) {
+        if (queue->windows[i] != NULL) {
+            munmap(queue->windows[i], WINDOW);
+        }
+    }
+    pp_chunk_drop(queue->chunk);
+}
+
+/* Where a place is mapped; NULL and errno without address space. */
+static char *address(struct pp_queue *queue, uint32_t place)
+{
+    size_t at = (size_t)place * UNIT;
+    uint32_t window = (uint32_t)(at / WINDOW);
+    char *start = queue->windows[window];
+    if (start == NULL) {
+        off_t offset = (off_t)(queue->chunk->size + window * WINDOW);
+        start = mmap(NULL, WINDOW, PROT_READ | PROT_WRITE, MAP_SHARED, queue->chunk->fd, offset);
+        if (start == MAP_FAILED) {
+            return NULL;
+        }
+        char *before = NULL;
+        if (!__atomic_compare_exchange_n((char **)&queue->windows[window], &before, start, 0, __ATOMIC_SEQ_CST,
+                                         __ATOMIC_SEQ_CST)) {
+            munmap(start, WINDOW); /* another thread was faster */
+            start = before;
+        }
+    }
+    return start + at % WINDOW;
+}
+
+static int is_empty(struct pp_queue *queue)
+{
+    return pp_place(pp_load64(&queue->page->head)) == pp_place(pp_load64(&queue->page->tail));
+}
+
+uint32_t pp_queue_size(struct pp_queue *queue)
+{
+    uint32_t taken = pp_items(pp_load64(&queue->page->head));
+    return pp_items(pp_load64(&queue->page->tail)) - taken;
+}
+
+int pp_queue_is_full(struct pp_queue *queue)
+{
+    uint32_t max = pp_load(&queue->page->self.max);
+    return max != 0 && pp_queue_size(queue) >= max;
+}
+
+/* -- the two locks -- */
+
+/* Free the segments that no chain from head to tail goes through. Both locks are held. */
+static void sweep(struct pp_queue *queue)
+{
+    struct pp_queue_page *page = queue->page;
+    uint32_t reached[PP_SEGMENTS / 32];
+    uint32_t last = pp_place(pp_load64(&page->tail)) / UNITS;
+    uint32_t now = pp_place(pp_load64(&page->head)) / UNITS;
+    memset(reached, 0, sizeof reached);
+    for (uint32_t i = 0; i < PP_SEGMENTS; i++) {
+        reached[now / 32] |= 1u << now % 32;
+        if (now == last) {
+            break;
+        }
+        now = pp_load(&page->segments[now]) & NEXT;
+    }
+    for (uint32_t i = 0; i < PP_SEGMENTS && i < pp_load(&page->segments_ever); i++) {
+        uint32_t word = pp_load(&page->segments[i]);
+        if ((word & USED) != 0 && (reached[i / 32] & 1u << i % 32) == 0) {
+            if (i >= WARM) {
+                fallocate(queue->chunk->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                          (off_t)(queue->chunk->size + (uint64_t)i * PP_SEGMENT), PP_SEGMENT);
+                word = 0;
+            }
+            pp_store(&page->segments[i], word & ~(USED | NEXT));
+        }
+    }
+    pp_store(&page->free_segment, 0);
+    pp_store(&page->leaked, 0);
+}
+
+/* Take a lock, one sleep at the most: PP_DONE, PP_AGAIN, PP_FAILED, PP_TIMED_OUT after 0.2 s and the caller's time. */
+static enum pp_answer take(struct pp_queue *queue, struct pp_cell *lock, struct pp_wait *wait)
+{
+    uint32_t me = pp_tag(queue->chunk->registry);
+    if (me == 0) {
+        return PP_FAILED;
+    }
+    if (pp_lock_take(lock, me)) {
+        return PP_DONE;
+    }
+    enum pp_answer answer = pp_lock_try(queue->chunk, lock);
+    if (answer == PP_AGAIN && wait != NULL) {
+        struct pp_wait guard;
+        if (wait->guard == 0) {
+            wait->guard = pp_now() + GUARD_LIMIT;
+        }
+        pp_wait_start(&guard, wait->deadline > wait->guard ? wait->deadline : wait->guard, &queue->lock_spins);
+        answer = pp_lock_wait(queue->chunk, lock, &guard);
+    }
+    if (answer == PP_RECOVERED) {
+        pp_store(&queue->page->leaked, 1);
+        answer = PP_DONE;
+    }
+    return answer;
+}
+
+static void give(struct pp_queue *queue, struct pp_cell *lock) { pp_lock_release(queue->chunk, lock); }
+
+/* -- wake-ups -- */
+
+static void wake_one(pp_word *word, pp_word *asleep)
+{
+    if (pp_load(asleep) != 0) {
+        pp_store(asleep, 0);
+        pp_add(word, 1);
+        pp_futex_wake(word, 1);
+    }
+}
+
+static void wake_all(pp_word *word, pp_word *asleep)
+{
+    pp_store(asleep, 0);
+    pp_add(word, 1);
+    pp_futex_wake(word, 0x7fffffff);
+}
+
+/* Spin until `ready`, as long as that has been worth it. */
+static int spin(struct pp_queue *queue, int (*ready)(struct pp_queue *), uint32_t *spins)
+{
+    uint32_t limit = *spins;
+    for (uint32_t i = 0; i < limit; i++) {
+        if (ready(queue)) {
+            *spins = limit + limit / 8 + 8 < PP_MOST_SPINS ? limit + limit / 8 + 8 : PP_MOST_SPINS;
+            return 1;
+        }
+        pp_pause();
+    }
+    *spins = limit > 32 ? limit - limit / 4 : 32;
+    return 0;
+}
+
+/* One sleep, unless `ready`. */
+static enum pp_answer sleep_on(struct pp_queue *queue, pp_word *word, pp_word *asleep, int (*ready)(struct pp_queue *),
+                               struct pp_wait *wait)
+{
+    if (wait == NULL) {
+        return PP_AGAIN;
+    }
+    if (wait->deadline <= pp_now()) {
+        return PP_TIMED_OUT;
+    }
+    if (wait->spins != NULL && spin(queue, ready, wait->spins)) {
+        return PP_AGAIN;
+    }
+    uint32_t seen = pp_load(word);
+    pp_store(asleep, 1);
+    if (ready(queue)) {
+        return PP_AGAIN;
+    }
+    pp_futex_wait(word, seen, pp_wait_until(wait));
+    wait->slept = 1;
+    PP_CRASH_POINT("queue.woken");
+    return PP_AGAIN;
+}
+
+static int has_items(struct pp_queue *queue) { return !is_empty(queue) || pp_load(&queue->page->ended); }
+
+static int has_room(struct pp_queue *queue) { return !pp_queue_is_full(queue) || pp_load(&queue->page->ended); }
+
+/* -- the descriptor -- */
+
+static void signal_items(struct pp_queue *queue)
+{
+    if (queue->signal_out >= 0) {
+        ssize_t ignored = write(queue->signal_out, "", 1); /* EAGAIN: it is readable enough */
+        (void)ignored;
+    }
+}
+
+/* With the consumers' lock, when it is empty. No producer may be between its token and its record: its lock says so. */
+static void drain_signal(struct pp_queue *queue)
+{
+    char tokens[64];
+    if (queue->signal_in < 0 || take(queue, &queue->page->writers, NULL) != PP_DONE) {
+        return;
+    }
+    if (is_empty(queue) && !pp_load(&queue->page->ended)) {
+        while (read(queue->signal_in, tokens, sizeof tokens) == (ssize_t)sizeof tokens) {
+        }
+    }
+    give(queue, &queue->page->writers);
+}
+
+enum pp_answer pp_queue_poll(struct pp_queue *queue, struct pp_wait *wait)
+{
+    if (pp_load(&queue->page->polled)) {
+        return PP_DONE;
+    }
+    enum pp_answer answer = take(queue, &queue->page->writers, wait);
+    if (answer == PP_DONE) {
+        pp_store(&queue->page->polled, 1);
+        if (has_items(queue)) {
+            signal_items(queue);
+        }
+        give(queue, &queue->page->writers);
+    }
+    return answer;
+}
+
+/* -- putting -- */
+
+/* Reserve memory up to `end` units of a segment, so that writing there cannot fail (SIGBUS). */
+static int reserve(struct pp_queue *queue, uint32_t segment, uint32_t end)
+{
+    pp_word *word = &queue->page->segments[segment];
+    uint32_t now = pp_load(word);
+    uint32_t has = now >> STEP_SHIFT & 7, needs = (end * UNIT + STEP - 1) / STEP;
+    if (has >= needs) {
+        return 1;
+    }
+    off_t start = (off_t)(queue->chunk->size + (uint64_t)segment * PP_SEGMENT + has * STEP);
+    while (fallocate(queue->chunk->fd, 0, start, (off_t)(needs - has) * STEP) != 0) {
+        if (errno != EINTR) {
+            return 0;
+        }
+    }
+    pp_store(word, (now & ~(7u << STEP_SHIFT)) | needs << STEP_SHIFT);
+    return 1;
+}
+
+static int64_t find_segment(struct pp_queue *queue)
+{
+    struct pp_queue_page *page = queue->page;
+    uint32_t start = pp_load(&page->free_segment) % PP_SEGMENTS;
+    for (uint32_t i = 0; i < PP_SEGMENTS; i++) {
+        uint32_t segment = (start + i) % PP_SEGMENTS;
+        uint32_t word = pp_load(&page->segments[segment]);
+        if ((word & USED) == 0) {
+            pp_store(&page->segments[segment], (word | USED) & ~NEXT);
+            pp_store(&page->free_segment, segment + 1);
+            if (segment >= pp_load(&page->segments_ever)) {
+                pp_store(&page->segments_ever, segment + 1);
+            }
+            return segment;
+        }
+    }
+    errno = ENOSPC;
+    return -1;
+}
+
+/* Make the chain go on in another segment; the place there, or -1 and errno. */
+static int64_t chain(struct pp_queue *queue, uint32_t place)
+{
+    struct pp_queue_page *page = queue->page;
+    if (pp_load(&page->leaked) && take(queue, &page->readers, NULL) == PP_DONE) {
+        sweep(queue);
+        give(queue, &page->readers);
+    }
+    char *at = address(queue, place);
+    int64_t next = at == NULL ? -1 : find_segment(queue);
+    if (next < 0) {
+        return -1;
+    }
+    pp_word *word = &page->segments[place / UNITS];
+    pp_store(word, (pp_load(word) & ~NEXT) | (uint32_t)next);
+    uint64_t jump = HEADER(PP_JUMP, 0);
+    memcpy(at, &jump, sizeof jump);
+    PP_CRASH_POINT("queue.chained");
+    return next * UNITS;
+}
+
+static enum pp_answer push(struct pp_queue *queue, struct pp_record *record)
+{
+    struct pp_queue_page *page = queue->page;
+    uint64_t tail = pp_load64(&page->tail);
+    uint32_t place = pp_place(tail), needs = 1 + (record->length + UNIT - 1) / UNIT;
+    if (record->length > PP_RECORD_MOST) {
+        errno = EMSGSIZE;
+        return PP_FAILED;
+    }
+    if (place % UNITS + needs + 1 > UNITS) { /* one more, for a jump */
+        int64_t next = chain(queue, place);
+        if (next < 0) {
+            return PP_FAILED;
+        }
+        place = (uint32_t)next;
+    }
+    char *at = address(queue, place);
+    if (at == NULL || !reserve(queue, place / UNITS, place % UNITS + needs + 1)) {
+        pp_store(&page->leaked, 1); /* perhaps the segment that was chained */
+        return PP_FAILED;
+    }
+    uint64_t header = HEADER(record->kind, record->length);
+    memcpy(at, &header, sizeof header);
+    memcpy(at + UNIT, record->bytes, record->length);
+    if (record->kind == PP_LARGE_BYTES || record->kind == PP_LARGE_PICKLE) {
+        pp_slot_send(queue, record->slot, pp_items(tail));
+    }
+    PP_CRASH_POINT("queue.written");
+    if (pp_load(&page->polled) && is_empty(queue)) {
+        signal_items(queue);
+        PP_CRASH_POINT("queue.signalled");
+    }
+    pp_store64(&page->tail, (uint64_t)(pp_items(tail) + 1) << 32 | (place + needs));
+    PP_CRASH_POINT("queue.committed");
+    return PP_DONE;
+}
+
+enum pp_answer pp_queue_put(struct pp_queue *queue, struct pp_record *record, struct pp_wait *wait)
+{
+    struct pp_queue_page *page = queue->page;
+    enum pp_answer answer = take(queue, &page->writers, wait);
+    if (answer != PP_DONE) {
+        return answer;
+    }
+    uint32_t max = pp_load(&page->self.max);
+    if (pp_load(&page->ended)) {
+        answer = PP_ENDED;
+    } else if (max != 0 && pp_queue_size(queue) >= max) {
+        answer = PP_TIMED_OUT;
+    } else {
+        answer = push(queue, record);
+    }
+    give(queue, &page->writers);
+    PP_CRASH_POINT("queue.unlocked");
+    if (answer == PP_TIMED_OUT) {
+        return sleep_on(queue, &page->room, &page->room_asleep, has_room, wait);
+    }
+    wake_one(&page->items, &page->items_asleep);
+    if (max != 0 && wait != NULL && wait->slept) {
+        /* Others may still be asleep, and a consumer that was quick may have woken only us. */
+        pp_store(&page->room_asleep, 1);
+        if (!pp_queue_is_full(queue)) {
+            wake_one(&page->room, &page->room_asleep);
+        }
+    }
+    return answer;
+}
+
+/* -- getting -- */
+
+static void free_segment(struct pp_queue *queue, uint32_t segment)
+{
+    struct pp_queue_page *page = queue->page;
+    uint32_t word = pp_load(&page->segments[segment]);
+    if (segment >= WARM) {
+        fallocate(queue->chunk->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                  (off_t)(queue->chunk->size + (uint64_t)segment * PP_SEGMENT), PP_SEGMENT);
+        word = 0;
+    }
+    pp_store(&page->segments[segment], word & ~(USED | NEXT));
+    if (segment < pp_load(&page->free_segment)) {
+        pp_store(&page->free_segment, segment);
+    }
+}
+
+static enum pp_answer written_over(struct pp_queue *queue)
+{
+    give(queue, &queue->page->readers);
+    errno = PP_WRITTEN_OVER;
+    return PP_FAILED;
+}
+
+enum pp_answer pp_queue_peek(struct pp_queue *queue, struct pp_record *record, struct pp_wait *wait)
+{
+    struct pp_queue_page *page = queue->page;
+    if (is_empty(queue)) { /* looked at without the lock, so that those who find nothing do not hinder the others */
+        if (pp_load(&page->ended) && is_empty(queue)) {
+            return PP_ENDED;
+        }
+        if (pp_load(&page->polled) && take(queue, &page->readers, NULL) == PP_DONE) {
+            drain_signal(queue);
+            give(queue, &page->readers);
+        }
+        return sleep_on(queue, &page->items, &page->items_asleep, has_items, wait);
+    }
+    enum pp_answer answer = take(queue, &page->readers, wait);
+    if (answer != PP_DONE) {
+        return answer;
+    }
+    for (int jumps = 0; jumps < 2; jumps++) {
+        uint64_t head = pp_load64(&page->head);
+        uint32_t place = pp_place(head);
+        if (is_empty(queue)) {
+            give(queue, &page->readers);
+            return PP_AGAIN;
+        }
+        char *at = address(queue, place);
+        if (at == NULL) {
+            give(queue, &page->readers);
+            return PP_FAILED;
+        }
+        uint64_t header;
+        memcpy(&header, at, sizeof header);
+        record->kind = (enum pp_record_kind)(header >> 32 & 0xff);
+        record->length = (uint32_t)header;
+        record->bytes = at + UNIT;
+        if (header >> 56 != SEAL) {
+            return written_over(queue);
+        }
+        if (record->kind != PP_JUMP) {
+            uint32_t needs = 1 + (record->length + UNIT - 1) / UNIT;
+            if (record->length > PP_RECORD_MOST || place % UNITS + needs >= UNITS || record->kind < PP_BYTES) {
+                return written_over(queue);
+            }
+            PP_CRASH_POINT("queue.peeked");
+            return PP_DONE;
+        }
+        uint32_t next = pp_load(&page->segments[place / UNITS]) & NEXT;
+        if ((pp_load(&page->segments[next]) & USED) == 0) {
+            return written_over(queue);
+        }
+        pp_store64(&page->head, (uint64_t)pp_items(head) << 32 | next * UNITS);
+        PP_CRASH_POINT("queue.left");
+        free_segment(queue, place / UNITS);
+    }
+    return written_over(queue);
+}
+
+/* The entry of this process among those who took items; NULL if all are taken. Under the consumers' lock. */
+static struct pp_member *member(struct pp_queue *queue, int make)
+{
+    struct pp_queue_page *page = queue->page;
+    uint32_t me = pp_tag(queue->chunk->registry);
+    struct pp_member *unused = NULL;
+    for (uint32_t i = 0; i < PP_MEMBERS; i++) {
+        uint32_t tag = pp_load(&page->members[i].tag);
+        if (tag == me) {
+            return &page->members[i];
+        }
+        if (unused == NULL && (tag == 0 || (pp_items(pp_load64(&page->members[i].taken)) == 0
+                                            && pp_is_dead(queue->chunk->registry, tag)))) {
+            unused = &page->members[i];
+        }
+    }
+    if (!make || unused == NULL) {
+        return NULL;
+    }
+    pp_store64(&unused->taken, 0);
+    pp_store(&unused->tag, me);
+    return unused;
+}
+
+void pp_queue_take(struct pp_queue *queue, struct pp_record *record, struct pp_wait *wait)
+{
+    struct pp_queue_page *page = queue->page;
+    uint64_t head = pp_load64(&page->head);
+    uint32_t item = pp_items(head) + 1;
+    if (pp_load(&page->self.flags)) {
+        struct pp_member *entry = member(queue, 1);
+        uint64_t before = entry == NULL ? 0 : pp_load64(&entry->taken);
+        if (entry != NULL) {
+            while (!pp_cas64(&entry->taken, before, (uint64_t)(pp_items(before) + 1) << 32 | item)) {
+                before = pp_load64(&entry->taken); /* another thread of ours says task_done */
+            }
+            PP_CRASH_POINT("queue.counted");
+        }
+    }
+    if (record->kind == PP_LARGE_BYTES || record->kind == PP_LARGE_PICKLE) {
+        pp_slot_receive(queue, record->slot, pp_items(head));
+    }
+    uint32_t needs = 1 + (record->length + UNIT - 1) / UNIT;
+    pp_store64(&page->head, (uint64_t)item << 32 | (pp_place(head) + needs));
+    PP_CRASH_POINT("queue.taken");
+    if (pp_load(&page->polled) && is_empty(queue)) {
+        drain_signal(queue);
+    }
+    give(queue, &page->readers);
+    PP_CRASH_POINT("queue.freed");
+    if (pp_load(&page->self.max) != 0) {
+        wake_one(&page->room, &page->room_asleep);
+    }
+    if (wait != NULL && wait->slept) {
+        pp_store(&page->items_asleep, 1); /* we were woken, others may still be asleep */
+        if (!is_empty(queue)) {
+            wake_one(&page->items, &page->items_asleep);
+        }
+    }
+}
+
+void pp_queue_leave(struct pp_queue *queue)
+{
+    give(queue, &queue->page->readers);
+    wake_one(&queue->page->items, &queue->page->items_asleep);
+}
+
+enum pp_answer pp_queue_await(struct pp_queue *queue, struct pp_wait *wait)
+{
+    struct pp_queue_page *page = queue->page;
+    if (has_items(queue)) {
+        if (wait->slept) { /* the wake-up may have been meant for somebody who gets */
+            pp_store(&page->items_asleep, 1);
+            wake_one(&page->items, &page->items_asleep);
+        }
+        return PP_DONE;
+    }
+    return sleep_on(queue, &page->items, &page->items_asleep, has_items, wait);
+}
+
+/* -- ending -- */
+
+void pp_queue_end(struct pp_queue *queue)
+{
+    struct pp_queue_page *page = queue->page;
+    pp_store(&page->ended, 1);
+    if (pp_load(&page->polled)) {
+        signal_items(queue);
+    }
+    wake_all(&page->items, &page->items_asleep);
+    wake_all(&page->room, &page->room_asleep);
+    wake_all(&page->all_done, &page->all_done_asleep);
+}
+
+/* -- joining -- */
+
+uint32_t pp_queue_unfinished(struct pp_queue *queue)
+{
+    struct pp_queue_page *page = queue->page;
+    uint32_t left = pp_items(pp_load64(&page->tail)) - pp_load(&page->done);
+    for (uint32_t i = 0; i < PP_MEMBERS && left != 0; i++) {
+        uint32_t tag = pp_load(&page->members[i].tag);
+        uint64_t taken = pp_load64(&page->members[i].taken);
+        uint32_t count = pp_items(taken);
+        if (tag == 0 || count == 0 || !pp_is_dead(queue->chunk->registry, tag)) {
+            continue;
+        }
+        if ((int32_t)(pp_place(taken) - pp_items(pp_load64(&page->head))) > 0) {
+            count--; /* it was killed before the last one was its own */
+        }
+        left -= count < left ? count : left;
+    }
+    return left;
+}
+
+static int is_done(struct pp_queue *queue)
+{
+    return pp_items(pp_load64(&queue->page->tail)) == pp_load(&queue->page->done);
+}
+
+static int count_less(struct pp_member *entry)
+{
+    uint64_t taken = pp_load64(&entry->taken);
+    while (pp_items(taken) != 0) {
+        if (pp_cas64(&entry->taken, taken, taken - ((uint64_t)1 << 32))) {
+            return 1;
+        }
+        taken = pp_load64(&entry->taken);
+    }
+    return 0;
+}
+
+int pp_queue_done(struct pp_queue *queue)
+{
+    struct pp_queue_page *page = queue->page;
+    uint32_t done;
+    do {
+        done = pp_load(&page->done);
+        if (done == pp_items(pp_load64(&page->tail))) {
+            return -1;
+        }
+    } while (!pp_cas(&page->done, done, done + 1));
+    struct pp_member *entry = member(queue, 0);
+    if (entry == NULL || !count_less(entry)) {
+        /* Another process had taken it. Whose it was does not matter: what counts is the sum. */
+        for (uint32_t i = 0; i < PP_MEMBERS && !count_less(&page->members[i]); i++) {
+        }
+    }
+    PP_CRASH_POINT("queue.done");
+    if (is_done(queue)) {
+        wake_all(&page->all_done, &page->all_done_asleep);
+    }
+    return 0;
+}
+
+enum pp_answer pp_queue_join(struct pp_queue *queue, struct pp_wait *wait)
+{
+    if (pp_queue_unfinished(queue) == 0) {
+        return PP_DONE;
+    }
+    return sleep_on(queue, &queue->page->all_done, &queue->page->all_done_asleep, is_done, wait);
+}

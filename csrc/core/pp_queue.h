@@ -1,0 +1,159 @@
+/* A queue for any number of producers and consumers: records in a chain of segments, in one anonymous file.
+ *
+ *   file:  | page: locks, head, tail, tables | segment 0 | segment 1 | ... 2^17 of 256 KiB | slots of pp_slot ...
+ *            mapped by all (pp_chunk)          mapped when looked at; memory only where something was written
+ *
+ *   head                                                              tail
+ *    v                                                                 v
+ *   [rec|rec|rec|JUMP]  ->  [rec|rec|rec|rec|JUMP]  ->  [rec|rec|rec| free ]           -> : segments[i].next
+ *       segment 5               segment 0                   segment 2
+ *
+ * A record is a header of 8 bytes (length, kind) and its bytes, padded to 8. It never crosses a segment: what does not
+ * fit goes to the start of a free one, and a JUMP tells the consumer. A segment that the consumer leaves is free again; the first
+ * few keep their memory, the others give it back to the system. So a queue whose consumers keep up lives in one or two
+ * warm segments, and one that nobody reads grows, in shared memory: nothing waits in a producer, which may end at once.
+ *
+ * A producer that dies leaves no half message: the record is written beyond `tail`, and counts from the one store that
+ * moves `tail`, which holds position and number of items in one word. A consumer likewise takes a record by the one store
+ * that moves `head`. Two locks whose dead owner is replaced (pp_lock.h) keep producers from each other, and consumers.
+ * Nobody waits with one of them: who waits for an item sleeps on a counter, having set a flag and looked again.
+ *
+ * Wake-ups: one sleeper for each record, and who was woken wakes the next if there is more. So a burst wakes no herd, and
+ * a sleeper that was killed costs at most a tick.
+ *
+ * | SIGKILL at                                             | left behind                   | repaired by                  |
+ * |--------------------------------------------------------|-------------------------------|------------------------------|
+ * | holding a lock, before anything ("lock.acquired")      | a dead tag                    | the next who takes it        |
+ * | "queue.chained": a new segment is marked, not used     | a segment that nobody reaches | the sweep after a recovery   |
+ * | "queue.written": record beyond `tail`                  | garbage                       | the next producer            |
+ * | "queue.signalled": polled, token sent, not committed   | a token without a record      | who finds nothing drains it  |
+ * | "queue.committed": before the lock is given back       | a message, and a dead tag     | the next producer            |
+ * | "queue.unlocked": before the wake-up                   | a message, and sleepers       | their tick                   |
+ * | "queue.peeked", "queue.counted": before `head` moves   | the message, at the head      | the next consumer gets it    |
+ * | "queue.taken": after `head` moved                      | only what it had taken is lost| -                            |
+ * | "queue.left": head is in the next segment              | a segment that nobody reaches | the sweep after a recovery   |
+ * | "queue.freed": before producers are woken              | room, and sleepers            | their tick                   |
+ * | asleep, or woken ("queue.woken")                       | a wake-up spent on the dead   | the others' tick             |
+ */
+#ifndef PP_QUEUE_H
+#define PP_QUEUE_H
+
+#include "core/pp_chunk.h"
+#include "core/pp_lock.h"
+
+#define PP_SEGMENT 262144u
+#define PP_SEGMENTS 131072u
+#define PP_RECORD_MOST 65536u /* longer messages go to a slot */
+#define PP_SLOTS_MOST 32768u
+#define PP_MEMBERS 64u
+#define PP_WINDOWS 512u /* of 256 segments: what is mapped at once */
+
+enum pp_record_kind { PP_BYTES = 1, PP_PICKLE, PP_LARGE_BYTES, PP_LARGE_PICKLE, PP_JUMP };
+
+/* See pp_slot.h. */
+struct pp_slot {
+    pp_word64 holder;
+    pp_word64 size;
+};
+
+/* Who has taken items of a joinable queue and not said task_done: so that join() can do without the dead. */
+struct pp_member {
+    pp_word tag;
+    uint32_t unused;
+    pp_word64 taken; /* how many | the last one's number, in one word */
+};
+
+struct pp_queue_page {
+    struct pp_cell self; /* kind PP_QUEUE; max: how many items it holds at most, or 0; flags: joinable */
+    struct pp_cell writers;
+    struct pp_cell readers;
+    pp_word64 tail; /* items ever put | position: under `writers` */
+    pp_word free_segment; /* where to begin to look for one */
+    pp_word segments_ever; /* those from here on were never used */
+    uint32_t unused_1[12];
+    pp_word64 head; /* items ever taken | position: under `readers` */
+    pp_word leaked; /* a lock was recovered: segments may have been left behind */
+    uint32_t unused_2[13];
+    pp_word items, items_asleep; /* changed when there is one more */
+    uint32_t unused_3[14];
+    pp_word room, room_asleep; /* changed when there is one less */
+    uint32_t unused_4[14];
+    pp_word done; /* items that task_done was called for */
+    pp_word all_done, all_done_asleep;
+    pp_word ended;  /* shut down: nothing more can be put */
+    pp_word polled; /* somebody uses the descriptor */
+    pp_word swept;  /* which slot the sweep looks at next */
+    uint64_t slot_size;
+    uint32_t slots_there;
+    pp_word slots_ever; /* those from here on were never used */
+    uint32_t unused_5[6];
+    struct pp_member members[PP_MEMBERS];
+    uint32_t unused_6[624];
+    pp_word segments[PP_SEGMENTS]; /* used (bit 31) | steps of memory that it has (28..30) | next */
+    struct pp_slot slots[PP_SLOTS_MOST];
+};
+
+_Static_assert(offsetof(struct pp_queue_page, segments) % 4096 == 4096 - PP_CELL_SIZE, "tables begin a page of the file");
+
+/* A process's side. */
+struct pp_queue {
+    struct pp_chunk *chunk;
+    struct pp_queue_page *page;
+    _Atomic(char *) windows[PP_WINDOWS];
+    int signal_in, signal_out; /* a pipe that is readable while there are items, once `polled`; -1 for none */
+    uint64_t slots_at, slot_size; /* in the file; copied, so that nobody can change them */
+    uint32_t slots_there;
+    uint32_t get_spins, put_spins, lock_spins;
+};
+
+struct pp_record {
+    enum pp_record_kind kind;
+    const void *bytes;
+    uint32_t length;
+    int64_t slot; /* of the large kinds: what `bytes` begin with */
+};
+
+/* Make a queue, or use one that came from another process (0 if it is none). The descriptors stay the caller's. */
+int pp_queue_make(struct pp_queue *queue, uint32_t max, int joinable);
+int pp_queue_adopt(struct pp_queue *queue, struct pp_chunk *chunk, uint32_t offset);
+void pp_queue_drop(struct pp_queue *queue);
+
+/* Add a record; without `wait` not waiting for anything. PP_AGAIN: call again, after signals were handled; PP_TIMED_OUT: no room before the deadline; PP_ENDED;
+ * PP_FAILED and errno (ENOSPC, ENOMEM: no memory; EILSEQ: the page was written over). */
+enum pp_answer pp_queue_put(struct pp_queue *queue, struct pp_record *record, struct pp_wait *wait);
+
+/* Look at the oldest record, with PP_DONE: then the lock of the consumers is held, `record` points into the queue, and
+ * pp_queue_take or pp_queue_leave must follow. Others as above; PP_ENDED: it is empty and shut down. */
+enum pp_answer pp_queue_peek(struct pp_queue *queue, struct pp_record *record, struct pp_wait *wait);
+
+/* Take it: it is ours from here on. */
+void pp_queue_take(struct pp_queue *queue, struct pp_record *record, struct pp_wait *wait);
+
+/* Leave it where it is. */
+void pp_queue_leave(struct pp_queue *queue);
+
+/* Wait until there is one to take, or it is shut down; take nothing. */
+enum pp_answer pp_queue_await(struct pp_queue *queue, struct pp_wait *wait);
+
+/* One of what peek may find to be wrong with a page: errno for PP_FAILED. */
+#define PP_WRITTEN_OVER EILSEQ
+
+uint32_t pp_queue_size(struct pp_queue *queue);
+int pp_queue_is_full(struct pp_queue *queue);
+
+/* Have the descriptor tell of items from now on. */
+enum pp_answer pp_queue_poll(struct pp_queue *queue, struct pp_wait *wait);
+
+/* Nothing more can be put; who waits is woken. */
+void pp_queue_end(struct pp_queue *queue);
+
+/* Joinable: one more is done; -1 if there is none left. How many are not, without those that a dead process had taken. */
+int pp_queue_done(struct pp_queue *queue);
+uint32_t pp_queue_unfinished(struct pp_queue *queue);
+enum pp_answer pp_queue_join(struct pp_queue *queue, struct pp_wait *wait);
+
+/* Halves of the words. */
+static inline uint32_t pp_items(uint64_t word) { return (uint32_t)(word >> 32); }
+static inline uint32_t pp_place(uint64_t word) { return (uint32_t)word; }
+
+#endif

@@ -1,0 +1,41 @@
+"""A connection that is encrypted: the same messages over a TLS socket of the module `ssl`."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+from polyproc._connection.portable_connection import PortableConnection
+
+
+class TlsConnection(PortableConnection):
+    """What `Connection` says, over TLS. It cannot be sent to another process: its keys are in this one.
+
+    `poll` knows of what was decrypted already and not received yet; `wait` does not.
+    """
+
+    def __init__(self, sock: ssl.SSLSocket) -> None:
+        super().__init__(sock.fileno())
+        self._socket = sock
+
+    def poll(self, timeout: float | None = 0.0) -> bool:
+        """Say whether something can be received, waiting up to `timeout` seconds; None waits without limit."""
+        self._to_read()
+        return self._socket.pending() > 0 or super().poll(timeout)
+
+    def _read(self, handle: int, length: int) -> bytes:
+        return self._socket.recv(length)
+
+    def _read_into(self, handle: int, view: memoryview) -> int:
+        return self._socket.recv_into(view)
+
+    def _write(self, handle: int, header: bytes, data: bytes | memoryview) -> int:
+        self._socket.sendall(header)
+        self._socket.sendall(data)
+        return len(header) + len(data)
+
+    def _shut(self, handle: int) -> None:
+        self._socket.close()
+
+    def __reduce__(self) -> Any:
+        raise TypeError("an encrypted connection cannot be sent to another process")

@@ -1,0 +1,60 @@
+"""What every queue can do beyond the standard library's: many items at once, and iteration until it is shut down."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from polyproc._queues.shut_down import Empty, ShutDown
+
+T = TypeVar("T")
+
+
+class Batches(Generic[T]):
+    """Made of the queue's own `put` and `get`, so that a subclass that overrides them is heard."""
+
+    if TYPE_CHECKING:
+
+        def put(self, obj: T, block: bool = True, timeout: float | None = None) -> None:
+            """Add an item."""
+
+        def get(self, block: bool = True, timeout: float | None = None) -> T:
+            """Remove and return an item."""
+            ...
+
+    def put_many(self, items: Iterable[T], block: bool = True, timeout: float | None = None) -> None:
+        """Add items in order; wait up to `timeout` seconds in all for free places.
+
+        Raises:
+            queue.Full: no place came free in time; the items before stay in the queue.
+            ShutDown, ValueError: as `put`.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for item in items:
+            self.put(item, block, None if deadline is None else max(deadline - time.monotonic(), 0.0))
+
+    def get_many(self, max_items: int | None = None, block: bool = True, timeout: float | None = None) -> list[T]:
+        """Remove and return what is there, up to `max_items`; wait up to `timeout` seconds for the first.
+
+        Raises:
+            queue.Empty: none came.
+            ShutDown, ValueError: as `get`.
+        """
+        if max_items is not None and max_items <= 0:
+            raise ValueError("max_items must be positive")
+        found = [self.get(block, timeout)]
+        try:
+            while max_items is None or len(found) < max_items:
+                found.append(self.get(False))
+        except (Empty, ShutDown):
+            pass
+        return found
+
+    def __iter__(self) -> Iterator[T]:
+        """Yield items, waiting for each, until the queue is shut down and empty."""
+        while True:
+            try:
+                yield self.get()
+            except ShutDown:
+                return

@@ -1,0 +1,103 @@
+"""Large messages of a queue: how they lie in a slot (csrc/core/pp_slot.h), and what their record says.
+
+    record of bytes:    slot | 0 bytes, 1 bytearray | length                        slot: the bytes
+    record of a pickle: slot | buffers | length of the pickle if it is there | all  slot: [pickle] buffer, buffer, ...
+                        offset, length of each buffer | the pickle if it is small
+
+Buffers are those that pickle keeps apart (PEP 574): arrays, mostly. The receiver maps them: they are not copied, they
+can be written to, and what is written is nobody else's.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from typing import Any
+
+import polyproc._core as core
+from polyproc._pickling.pickler import dumps
+
+BYTES, PICKLE, LARGE_BYTES, LARGE_PICKLE = 1, 2, 3, 4
+NO_SLOT = -1
+MOST = 65536  # bytes of a record; what is longer goes to a slot
+
+_BYTES = struct.Struct("<IIQ")
+_PICKLE = struct.Struct("<IIQQ")
+_BUFFER = struct.Struct("<QQ")
+_READONLY = 1 << 63
+_ALIGNMENT = 64
+
+Packed = tuple[int, bytes, int]  # the arguments of core.Queue._put_packed: kind, data, slot
+
+
+def pack(queue: core.Queue, obj: Any) -> Packed:
+    """Make a record of an object. Its slot, if it has one, is the caller's to give back if it cannot be put.
+
+    Raises:
+        Exception: what pickling raised; OSError without memory.
+    """
+    if type(obj) is bytes or type(obj) is bytearray:
+        slot = _filled(queue, len(obj), [(0, obj)])
+        return LARGE_BYTES, _BYTES.pack(slot, type(obj) is bytearray, len(obj)), slot
+    buffers: list[memoryview] = []
+    data = dumps(obj, 5, buffers)
+    table_size = _PICKLE.size + _BUFFER.size * len(buffers)
+    if not buffers and len(data) <= MOST:
+        return PICKLE, data, NO_SLOT
+    parts: list[tuple[int, bytes | memoryview]] = []
+    end = 0
+    apart = table_size + len(data) > MOST
+    if apart:
+        parts.append((0, data))
+        end = len(data)
+    table = []
+    for buffer in buffers:
+        start = (end + _ALIGNMENT - 1) // _ALIGNMENT * _ALIGNMENT
+        end = start + buffer.nbytes
+        parts.append((start, buffer))
+        table.append(_BUFFER.pack(start, buffer.nbytes | (_READONLY if buffer.readonly else 0)))
+    slot = _filled(queue, end, parts)
+    header = _PICKLE.pack(slot, len(buffers), len(data) if apart else 0, end)
+    return LARGE_PICKLE, b"".join([header, *table, b"" if apart else data]), slot
+
+
+def _filled(queue: core.Queue, size: int, parts: list[tuple[int, Any]]) -> int:
+    slot = queue._slot_take(size)
+    try:
+        for offset, part in parts:
+            queue._slot_write(slot, offset, part)
+    except BaseException:
+        queue._slot_give(slot)
+        raise
+    return slot
+
+
+def unpack(queue: core.Queue, kind: int, record: bytes) -> Any:
+    """Make the object of a large record that was taken; its slot goes back when nobody looks at it any more."""
+    slot = int.from_bytes(record[:4], "little")
+    if kind == LARGE_BYTES:
+        _, mutable, size = _BYTES.unpack(record)
+        data = _copied(queue, slot, size)
+        return bytearray(data) if mutable else data
+    _, count, apart, size = _PICKLE.unpack_from(record)
+    if not count:
+        return pickle.loads(_copied(queue, slot, apart))
+    try:
+        view = memoryview(core.Mapping(queue, slot, size))
+    except BaseException:
+        queue._slot_give(slot)
+        raise
+    buffers = []
+    for start, length in _BUFFER.iter_unpack(record[_PICKLE.size : _PICKLE.size + count * _BUFFER.size]):
+        buffer = view[start : start + (length & ~_READONLY)]
+        buffers.append(buffer.toreadonly() if length & _READONLY else buffer)
+    stream = view[:apart] if apart else record[_PICKLE.size + count * _BUFFER.size :]
+    return pickle.loads(stream, buffers=buffers)
+
+
+def _copied(queue: core.Queue, slot: int, size: int) -> bytes:
+    """Read a slot and give it back."""
+    try:
+        return queue._slot_read(slot, size)
+    finally:
+        queue._slot_give(slot)

@@ -1,0 +1,334 @@
+"""Queue and JoinableQueue over a pipe, two locks and a counter of free places; for the portable backend.
+
+`put` pickles in its caller, so that an error is raised there and a later change of the object does not show. A feeder
+thread, started by the first `put`, writes: `put` on an unbounded queue never blocks.
+"""
+
+from __future__ import annotations
+
+import collections
+import errno
+import math
+import os
+import pickle
+import sys
+import threading
+import time
+import traceback
+import weakref
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from polyproc._cleanup.after_fork import register_after_fork
+from polyproc._cleanup.exit_sequence import exit_sequence
+from polyproc._cleanup.finalizers import Finalize
+from polyproc._connection.pipe import Pipe
+from polyproc._log import log
+from polyproc._pickling.pickler import dumps
+from polyproc._pickling.spawning import assert_spawning
+from polyproc._queues.batches import Batches
+from polyproc._queues.shut_down import Empty, Full, ShutDown
+from polyproc._synchronize.primitives import SEM_VALUE_MAX, Condition, Event, Lock, Semaphore
+
+T = TypeVar("T")
+
+_END = object()
+_LAST = b""  # what stands in the pipe behind the last item of a queue that was shut down: no pickle is empty
+_TICK = 0.05  # seconds: how soon who waits for a free place hears of a shutdown
+
+# What goes with a queue to another process.
+_SHARED = ("_ignore_epipe", "_maxsize", "_reader", "_writer", "_rlock", "_wlock", "_sem", "_opid", "_ended")
+
+
+class Queue(Batches[T]):
+    """A queue for any number of producers and consumers, in order for each producer. As in the standard library.
+
+    A process that has put items waits at its exit until the feeder has written them, unless
+    `cancel_join_thread` was called.
+    """
+
+    def __init__(self, maxsize: int = 0, *, ctx: Any = None) -> None:
+        if maxsize <= 0:
+            maxsize = SEM_VALUE_MAX
+        self._maxsize = maxsize
+        self._reader, self._writer = Pipe(duplex=False)
+        self._rlock = Lock(ctx=ctx)
+        self._wlock = Lock(ctx=ctx)
+        self._sem = Semaphore(maxsize, ctx=ctx)  # not bounded: a dead producer's items still take their places
+        self._ended = Event(ctx=ctx)
+        self._opid = os.getpid()
+        self._ignore_epipe = False  # concurrent.futures sets it
+        self._reset()
+        register_after_fork(self, Queue._after_fork)
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        assert_spawning(self)
+        return tuple(getattr(self, name) for name in _SHARED)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        for name, value in zip(_SHARED, state, strict=True):
+            setattr(self, name, value)
+        self._reset()
+        register_after_fork(self, Queue._after_fork)
+
+    def _after_fork(self) -> None:
+        self._reset(after_fork=True)
+
+    def _reset(self, after_fork: bool = False) -> None:
+        self._notempty = threading.Condition(threading.Lock())
+        self._buffer: collections.deque[Any] = collections.deque()
+        self._thread: threading.Thread | None = None
+        self._jointhread: Finalize | None = None
+        self._joincancelled = False
+        self._closed = False
+        self._close: Finalize | None = None
+
+    # -- putting ---------------------------------------------------------------------------------------------------
+
+    def put(self, obj: T, block: bool = True, timeout: float | None = None) -> None:
+        """Add an item; wait up to `timeout` seconds for a free place in a bounded queue.
+
+        Raises:
+            queue.Full: no place came free.
+            ValueError: the queue is closed.
+            Exception: what pickling raised, unless a subclass overrides `_on_queue_feeder_error`, which is then told.
+        """
+        if self._closed:
+            raise ValueError(f"Queue {self!r} is closed")
+        self._take_place(block, timeout)
+        try:
+            data = dumps(obj)
+        except Exception as error:
+            self._sem.release()
+            if type(self)._on_queue_feeder_error is Queue._on_queue_feeder_error:
+                raise
+            self._on_queue_feeder_error(error, obj)
+            return
+        self._send(data)
+
+    def _take_place(self, block: bool, timeout: float | None) -> None:
+        """Wait for a free place: often, since a shutdown does not wake who waits for one."""
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        while not self._ended.is_set():
+            left = deadline - time.monotonic() if block else 0.0
+            if self._sem.acquire(block, min(max(left, 0.0), _TICK)):
+                return
+            if left <= 0:
+                raise Full
+        raise ShutDown
+
+    def _send(self, data: bytes) -> None:
+        with self._notempty:
+            if self._thread is None:
+                self._start_thread()
+            self._buffer.append(data)
+            self._notempty.notify()
+
+    def put_nowait(self, obj: T) -> None:
+        """Add an item or raise queue.Full."""
+        self.put(obj, False)
+
+    def _start_thread(self) -> None:
+        self._buffer.clear()
+        feeder = _Feeder(self._buffer, self._notempty, self._wlock, self._writer, self._ignore_epipe)
+        self._thread = threading.Thread(target=feeder.run, name="QueueFeederThread", daemon=True)
+        self._thread.start()
+        if not self._joincancelled:
+            self._jointhread = Finalize(self._thread, _join_feeder, [weakref.ref(self._thread)], exitpriority=-5)
+        self._close = Finalize(self, _close_feeder, [self._buffer, self._notempty], exitpriority=10)
+
+    @staticmethod
+    def _on_queue_feeder_error(error: Exception, obj: Any) -> None:
+        """Be told of an item that could not be sent; to be overridden."""
+        traceback.print_exc()
+
+    # -- getting ---------------------------------------------------------------------------------------------------
+
+    def get(self, block: bool = True, timeout: float | None = None) -> T:
+        """Remove and return an item; wait up to `timeout` seconds for one.
+
+        Raises:
+            queue.Empty: none came.
+            ValueError: the queue is closed.
+        """
+        if self._closed:
+            raise ValueError(f"Queue {self!r} is closed")
+        return pickle.loads(self._receive(block, timeout))  # type: ignore[no-any-return]
+
+    def _receive(self, block: bool, timeout: float | None) -> bytes:
+        deadline = time.monotonic() + timeout if block and timeout is not None else 0.0
+        if not self._rlock.acquire(block, timeout):
+            raise Empty
+        try:
+            left = None if block and timeout is None else max(deadline - time.monotonic(), 0.0) if block else 0.0
+            if left is not None and not self._reader.poll(left):
+                raise Empty
+            data = self._reader.recv_bytes()
+            if data != _LAST:
+                self._sem.release()
+        finally:
+            self._rlock.release()
+        if data == _LAST:
+            self._send(_LAST)  # for the next who asks
+            raise ShutDown
+        return data
+
+    def get_nowait(self) -> T:
+        """Remove and return an item or raise queue.Empty."""
+        return self.get(False)
+
+    # -- looking ---------------------------------------------------------------------------------------------------
+
+    def qsize(self) -> int:
+        """Return the number of items as it is at this moment."""
+        return self._maxsize - self._sem.get_value()
+
+    def empty(self) -> bool:
+        """Say whether nothing can be got at this moment."""
+        return not self._reader.poll()
+
+    def full(self) -> bool:
+        """Say whether nothing can be put at this moment."""
+        return self._sem._is_zero()
+
+    # -- ending ----------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Put nothing more from this process; what was put is still written."""
+        self._closed = True
+        close, self._close = self._close, None
+        if close is not None:
+            close()
+        if self._thread is not None:
+            self._reader.close()
+
+    def join_thread(self) -> None:
+        """Wait until the feeder has written everything. Only after `close`."""
+        assert self._closed, f"Queue {self!r} not closed"
+        if self._jointhread is not None:
+            self._jointhread()
+
+    def cancel_join_thread(self) -> None:
+        """Do not wait for the feeder at exit: what it has not written is lost."""
+        self._joincancelled = True
+        if self._jointhread is not None:
+            self._jointhread.cancel()
+
+    def shutdown(self, immediate: bool = False) -> None:
+        """End the queue for all processes, as `queue.Queue.shutdown` of Python 3.13.
+
+        From now on `put` raises ShutDown, and so does `get` when nothing is left; who waits is woken. With
+        `immediate` what is there is thrown away.
+        """
+        if not self._ended.is_set():
+            self._ended.set()
+            self._send(_LAST)
+        try:
+            while immediate:
+                self._receive(True, None)
+                self._dropped()
+        except ShutDown:
+            pass
+
+    def _dropped(self) -> None:
+        pass
+
+    def _terminate_broken(self) -> None:
+        """Give up what is not written: concurrent.futures calls it when its pool is broken."""
+        self._reader.close()
+        self.close()
+        self.join_thread()
+
+
+class _Feeder:
+    """The thread that writes; holds no reference to the queue."""
+
+    def __init__(
+        self,
+        buffer: collections.deque[Any],
+        notempty: threading.Condition,
+        wlock: Lock,
+        writer: Any,
+        ignore_epipe: bool,
+    ) -> None:
+        self.buffer = buffer
+        self.notempty = notempty
+        self.wlock = wlock
+        self.writer = writer
+        self.ignore_epipe = ignore_epipe
+
+    def run(self) -> None:
+        """Write what comes, until told to end."""
+        while True:
+            with self.notempty:
+                while not self.buffer:
+                    self.notempty.wait()
+            data = self.buffer.popleft()
+            if data is _END:
+                self.writer.close()
+                return
+            try:
+                with self.wlock:
+                    self.writer._send_bytes(data)
+            except OSError as error:
+                if self.ignore_epipe and error.errno == errno.EPIPE:
+                    return
+                if exit_sequence.is_exiting():
+                    log.info("error in queue thread: %s", error)
+                    return
+                sys.stderr.write(f"a queue could not write an item: {error}\n")
+
+
+def _join_feeder(thread_ref: Callable[[], threading.Thread | None]) -> None:
+    thread = thread_ref()
+    if thread is not None:
+        thread.join()
+
+
+def _close_feeder(buffer: collections.deque[Any], notempty: threading.Condition) -> None:
+    with notempty:
+        buffer.append(_END)
+        notempty.notify()
+
+
+class JoinableQueue(Queue[T]):
+    """A queue that counts items until each is told to be done."""
+
+    def __init__(self, maxsize: int = 0, *, ctx: Any = None) -> None:
+        super().__init__(maxsize, ctx=ctx)
+        self._unfinished_tasks = Semaphore(0, ctx=ctx)
+        self._cond = Condition(ctx=ctx)
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return (super().__getstate__(), self._cond, self._unfinished_tasks)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        super().__setstate__(state[0])
+        self._cond, self._unfinished_tasks = state[1:]
+
+    def put(self, obj: T, block: bool = True, timeout: float | None = None) -> None:
+        """Add an item that `task_done` must be called for. Raises as `Queue.put`."""
+        with self._cond:
+            self._unfinished_tasks.release()
+        try:
+            super().put(obj, block, timeout)
+        except BaseException:
+            self.task_done()
+            raise
+
+    def task_done(self) -> None:
+        """Say that an item that was got is done. Raises ValueError when said more often than items were put."""
+        with self._cond:
+            if not self._unfinished_tasks.acquire(False):
+                raise ValueError("task_done() called too many times")
+            if self._unfinished_tasks._is_zero():
+                self._cond.notify_all()
+
+    def join(self) -> None:
+        """Wait until every item that was put is done."""
+        with self._cond:
+            while not self._unfinished_tasks._is_zero():
+                self._cond.wait()
+
+    def _dropped(self) -> None:
+        self.task_done()
