@@ -44,6 +44,9 @@ int pp_send(int fd, struct pp_sending *sending)
             return errno;
         }
         sending->done += (size_t)written;
+        if (sending->done < all) {
+            return EINTR; /* perhaps a signal has cut it short, and the next call would block without its handler */
+        }
     }
     return 0;
 }
@@ -63,6 +66,9 @@ int pp_receive_header(int fd, struct pp_receiving *receiving)
             return count == 0 ? PP_END : errno;
         }
         receiving->header_done += (size_t)count;
+        if (receiving->header_done < wanted) {
+            return EINTR; /* as in pp_send */
+        }
     }
     receiving->size = 0;
     for (size_t i = wanted == 4 ? 0 : 4; i < wanted; i++) {
@@ -81,6 +87,9 @@ int pp_receive_bytes(int fd, struct pp_receiving *receiving, char *bytes, size_t
             return count == 0 ? PP_END : errno;
         }
         receiving->done += (size_t)count;
+        if (receiving->done < size) {
+            return EINTR; /* as in pp_send */
+        }
     }
     return 0;
 }

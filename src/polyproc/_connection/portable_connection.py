@@ -9,14 +9,18 @@ and `_shut`, which a subclass overrides for a socket that encrypts.
 
 from __future__ import annotations
 
+import operator
 import os
 import pickle
+import select
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
 from polyproc._connection.wait import wait
 from polyproc._errors import BufferTooShort
 from polyproc._pickling.pickler import dumps
+from polyproc._platform.handles import ready
 
 _LARGEST_SHORT = 0x7FFFFFFF
 _LARGEST_READ = 1 << 30
@@ -28,7 +32,7 @@ class PortableConnection:
     _handle: int | None = None
 
     def __init__(self, handle: int, readable: bool = True, writable: bool = True) -> None:
-        handle = handle.__index__()
+        handle = operator.index(handle)
         if handle < 0:
             raise ValueError("invalid handle")
         if not readable and not writable:
@@ -122,17 +126,23 @@ class PortableConnection:
         else:
             header = length.to_bytes(4, "big")
         handle = self._open()
-        written = self._write(handle, header, data)
+        try:
+            written = self._write(handle, header, data)
+        except OSError:  # nothing was written
+            raise
+        except BaseException:  # of a signal handler: nobody knows what was
+            self._close()
+            raise
         if written < len(header) + length:
             self._send_rest(handle, header, memoryview(data), written)
 
     def _send_rest(self, handle: int, header: bytes, data: memoryview, written: int) -> None:
         try:
             while written < len(header):
-                written += self._write(handle, header[written:], b"")
+                written += _patiently(self._write, handle, select.POLLOUT, header[written:], b"")
             view = data[written - len(header) :]
             while view:
-                view = view[self._write(handle, b"", view) :]
+                view = view[_patiently(self._write, handle, select.POLLOUT, b"", view) :]
         except BaseException:
             self._close()
             raise
@@ -164,6 +174,8 @@ class PortableConnection:
         handle = self._to_read()
         with memoryview(buf) as view:
             size = view.nbytes
+            if view.readonly:
+                raise TypeError("a writable bytes-like object is needed")
             if offset < 0:
                 raise ValueError("negative offset")
             if offset > size:
@@ -202,7 +214,7 @@ class PortableConnection:
 
     def _recv_body(self, handle: int, length: int) -> bytes | bytearray:
         if length <= 65536:
-            data = self._read(handle, length) if length else b""
+            data = _patiently(self._read, handle, select.POLLIN, length) if length else b""
             if len(data) == length:
                 return data
             return data + self._read_exactly(handle, length - len(data), at_start=not data and length > 0)
@@ -216,14 +228,14 @@ class PortableConnection:
         return body
 
     def _read_exactly(self, handle: int, length: int, at_start: bool = False) -> bytes:
-        data = self._read(handle, length)
+        data = self._read(handle, length) if at_start else _patiently(self._read, handle, select.POLLIN, length)
         if len(data) == length:
             return data
         if not data and at_start:
             raise EOFError
         try:
             while data and len(data) < length:
-                piece = self._read(handle, length - len(data))
+                piece = _patiently(self._read, handle, select.POLLIN, length - len(data))
                 data = data + piece if piece else b""
         except BaseException:
             self._close()
@@ -235,7 +247,7 @@ class PortableConnection:
     def _fill(self, handle: int, view: memoryview) -> None:
         try:
             while view:
-                count = self._read_into(handle, view[:_LARGEST_READ])
+                count = _patiently(self._read_into, handle, select.POLLIN, view[:_LARGEST_READ])
                 if not count:
                     raise EOFError("got end of file during message")
                 view = view[count:]
@@ -262,3 +274,12 @@ class PortableConnection:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+def _patiently(act: Callable[..., Any], handle: int, events: int, *args: Any) -> Any:
+    """Read or write in the middle of a message: wait where a descriptor that does not block would refuse."""
+    while True:
+        try:
+            return act(handle, *args)
+        except BlockingIOError:
+            ready([handle], None, events)

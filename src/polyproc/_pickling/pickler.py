@@ -68,6 +68,15 @@ def dumps(obj: object, protocol: int | None = None, apart: list[memoryview] | No
     Raises:
         Exception: the pickler's own error, with a note that names the attribute at fault.
     """
+    try:
+        return _dumps(obj, protocol, apart)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        if not load("polyproc._pickling.foreign", "add_reducers")():  # type: ignore[operator]
+            raise
+        return _dumps(obj, protocol, apart)
+
+
+def _dumps(obj: object, protocol: int | None, apart: list[memoryview] | None) -> bytes:
     if by_value.main_policy.by_value or by_value.main_policy.some_late:
         return _dumps_by_value(obj, protocol, apart, None)
     buffer = io.BytesIO()
