@@ -56,6 +56,10 @@ c-test:
 	build/test_sync
 	$(C_TEST) -fsanitize=thread $(CORE) csrc/tests/test_sync.c -o build/test_threads
 	build/test_threads threads
+	$(C_TEST) -fsanitize=address,undefined $(CORE) csrc/tests/test_queue.c -o build/test_queue
+	build/test_queue
+	$(C_TEST) -fsanitize=thread $(CORE) csrc/tests/test_queue.c -o build/test_queue_threads
+	build/test_queue_threads threads
 
 conformance:
 	$(PYTHON) tests/conformance/harness.py $(PYTHONS)

@@ -17,7 +17,7 @@ typedef struct {
     struct pp_chunk *chunk;
     struct pp_cell *cell;
     uint32_t offset;
-    uint32_t spins;
+    pp_word spins;
     int recovered;
     PyObject *lock; /* Condition: its lock */
 } PyCell;

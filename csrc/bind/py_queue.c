@@ -12,21 +12,13 @@
 #include "core/pp_futex.h"
 #include "core/pp_slot.h"
 
-static int closed(PyQueue *self)
-{
-    if (self->closed == PY_QUEUE_CLOSED && self->births != pp_registry_births()) {
-        self->closed = PY_QUEUE_OPEN; /* it was our parent that closed it */
-    }
-    return self->closed;
-}
-
-static int usable(PyQueue *self)
+int py_queue_usable(PyQueue *self)
 {
     if (self->base.chunk == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "the queue was not initialized: __init__ of its base class was not called");
         return 0;
     }
-    switch (closed(self)) {
+    switch (py_queue_is_closed(self)) {
     case PY_QUEUE_OPEN:
         return 1;
     case PY_QUEUE_CLOSED:
@@ -38,8 +30,7 @@ static int usable(PyQueue *self)
     }
 }
 
-/* Raise `name` of the module `queue`, or what `answer` says; returns NULL. */
-static PyObject *refuse(enum pp_answer answer, const char *timed_out)
+PyObject *py_queue_refuse(enum pp_answer answer, const char *timed_out)
 {
     if (PyErr_Occurred()) {
         return NULL;
@@ -124,7 +115,7 @@ static PyObject *queue_attach(PyObject *object, PyObject *args)
     Py_RETURN_NONE;
 }
 
-static void queue_dealloc(PyObject *object)
+void py_queue_dealloc(PyObject *object)
 {
     PyQueue *self = (PyQueue *)object;
     PyTypeObject *type = Py_TYPE(object);
@@ -165,7 +156,7 @@ static PyObject *put_record(PyQueue *self, struct pp_record *record, int64_t dea
         answer = py_wait(put_step, &self->base, &putting.wait, 0);
     }
     if (answer != PP_DONE) {
-        return refuse(answer, "Full");
+        return py_queue_refuse(answer, "Full");
     }
     Py_RETURN_NONE;
 }
@@ -178,7 +169,7 @@ static PyObject *put_bytes(PyQueue *self, enum pp_record_kind kind, PyObject *da
 
 static PyObject *put(PyQueue *self, PyObject *object, int64_t deadline)
 {
-    if (!usable(self)) {
+    if (!py_queue_usable(self)) {
         return NULL;
     }
     if (PyBytes_CheckExact(object)) {
@@ -258,7 +249,7 @@ static PyObject *queue_put_packed(PyObject *object, PyObject *args)
     const char *bytes;
     Py_ssize_t length;
     long long slot, deadline;
-    if (!PyArg_ParseTuple(args, "iy#LL", &kind, &bytes, &length, &slot, &deadline) || !usable(self)) {
+    if (!PyArg_ParseTuple(args, "iy#LL", &kind, &bytes, &length, &slot, &deadline) || !py_queue_usable(self)) {
         return NULL;
     }
     if (kind < PP_BYTES || kind > PP_LARGE_PICKLE || length > (Py_ssize_t)PP_RECORD_MOST
@@ -328,7 +319,7 @@ static PyObject *take_record(PyQueue *self, struct pp_record *record, int64_t de
         if (!find_slot(self, record)) {
             pp_queue_leave(&self->queue);
             errno = PP_WRITTEN_OVER;
-            return refuse(PP_FAILED, "Empty");
+            return py_queue_refuse(PP_FAILED, "Empty");
         }
         data = PyBytes_FromStringAndSize(record->bytes, record->length);
         if (data == NULL) {
@@ -349,13 +340,13 @@ static PyObject *take_record(PyQueue *self, struct pp_record *record, int64_t de
             return data;
         }
     }
-    return refuse(answer, "Empty");
+    return py_queue_refuse(answer, "Empty");
 }
 
 static PyObject *get(PyQueue *self, int64_t deadline)
 {
     struct pp_record record;
-    if (!usable(self)) {
+    if (!py_queue_usable(self)) {
         return NULL;
     }
     PyObject *data = take_record(self, &record, deadline);
@@ -403,311 +394,6 @@ static PyObject *queue_drop_one(PyObject *object, PyObject *ignored)
     Py_RETURN_TRUE;
 }
 
-/* -- slots -- */
-
-/* Whether an argument is a slot of this queue; -1 with an exception set. */
-static int64_t slot_argument(PyQueue *self, long long slot)
-{
-    if (self->base.chunk == NULL || slot < 0 || slot >= self->queue.slots_there) {
-        PyErr_SetString(PyExc_ValueError, "this is no slot of the queue");
-        return -1;
-    }
-    return slot;
-}
-
-static PyObject *slot_take(PyObject *object, PyObject *size_object)
-{
-    PyQueue *self = (PyQueue *)object;
-    unsigned long long size = PyLong_AsUnsignedLongLong(size_object);
-    if (PyErr_Occurred() || !usable(self)) {
-        return NULL;
-    }
-    int64_t slot = pp_slot_take(&self->queue, size);
-    return slot < 0 ? PyErr_SetFromErrno(PyExc_OSError) : PyLong_FromLongLong(slot);
-}
-
-static PyObject *slot_write(PyObject *object, PyObject *args)
-{
-    PyQueue *self = (PyQueue *)object;
-    long long slot;
-    unsigned long long offset;
-    Py_buffer view;
-    if (!PyArg_ParseTuple(args, "LKy*", &slot, &offset, &view)) {
-        return NULL;
-    }
-    int failed = slot_argument(self, slot) < 0;
-    for (Py_ssize_t done = 0; !failed && done < view.len;) {
-        int64_t written;
-        Py_BEGIN_ALLOW_THREADS
-        written = pp_slot_write(&self->queue, slot, offset + (uint64_t)done, (char *)view.buf + done,
-                                (uint64_t)(view.len - done));
-        Py_END_ALLOW_THREADS
-        if (written > 0) {
-            done += written;
-        } else if (written < 0 && errno != EINTR) {
-            PyErr_SetFromErrno(PyExc_OSError);
-            failed = 1;
-        }
-        failed = failed || PyErr_CheckSignals() < 0;
-    }
-    PyBuffer_Release(&view);
-    if (failed) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-/* The bytes that a slot begins with. */
-static PyObject *slot_read(PyObject *object, PyObject *args)
-{
-    PyQueue *self = (PyQueue *)object;
-    long long slot;
-    Py_ssize_t size;
-    if (!PyArg_ParseTuple(args, "Ln", &slot, &size) || slot_argument(self, slot) < 0) {
-        return NULL;
-    }
-    if (size < 0 || (uint64_t)size > self->queue.slot_size) {
-        errno = PP_WRITTEN_OVER;
-        return refuse(PP_FAILED, "Empty");
-    }
-    PyObject *data = PyBytes_FromStringAndSize(NULL, size);
-    char *bytes = data == NULL ? NULL : PyBytes_AsString(data);
-    for (Py_ssize_t done = 0; data != NULL && done < size;) {
-        ssize_t count;
-        Py_BEGIN_ALLOW_THREADS
-        count = pread(self->queue.chunk->fd, bytes + done, (size_t)(size - done),
-                      pp_slot_at(&self->queue, slot) + done);
-        Py_END_ALLOW_THREADS
-        if (count > 0) {
-            done += count;
-        } else if (count == 0 || errno != EINTR) {
-            PyErr_SetFromErrno(PyExc_OSError);
-        }
-        if (PyErr_Occurred() || PyErr_CheckSignals() < 0) {
-            Py_CLEAR(data);
-        }
-    }
-    return data;
-}
-
-static PyObject *slot_give(PyObject *object, PyObject *slot_object)
-{
-    PyQueue *self = (PyQueue *)object;
-    int64_t slot = slot_argument(self, PyLong_AsLongLong(slot_object));
-    if (slot < 0) {
-        return NULL;
-    }
-    pp_slot_give(&self->queue, slot);
-    Py_RETURN_NONE;
-}
-
-static PyObject *slot_memory(PyObject *object, PyObject *ignored)
-{
-    (void)ignored;
-    PyQueue *self = (PyQueue *)object;
-    return PyLong_FromUnsignedLongLong(self->base.chunk == NULL ? 0 : pp_slot_memory(&self->queue));
-}
-
-/* -- looking, ending -- */
-
-static PyObject *queue_size(PyObject *object, PyObject *ignored)
-{
-    (void)ignored;
-    PyQueue *self = (PyQueue *)object;
-    return PyLong_FromUnsignedLong(self->base.chunk == NULL ? 0 : pp_queue_size(&self->queue));
-}
-
-static PyObject *queue_full(PyObject *object, PyObject *ignored)
-{
-    (void)ignored;
-    PyQueue *self = (PyQueue *)object;
-    return PyBool_FromLong(self->base.chunk != NULL && pp_queue_is_full(&self->queue));
-}
-
-static enum pp_answer poll_step(PyCell *base, struct pp_wait *wait, int extra)
-{
-    (void)extra;
-    return pp_queue_poll(&((PyQueue *)base)->queue, wait);
-}
-
-static PyObject *queue_poll_on(PyObject *object, PyObject *ignored)
-{
-    (void)ignored;
-    PyQueue *self = (PyQueue *)object;
-    struct pp_wait wait;
-    if (self->base.chunk == NULL) {
-        PyErr_SetString(PyExc_OSError, "handle is closed");
-        return NULL;
-    }
-    pp_wait_start(&wait, PP_FOREVER, NULL);
-    enum pp_answer answer = py_wait(poll_step, &self->base, &wait, 0);
-    if (answer != PP_DONE) {
-        return refuse(answer, "Empty");
-    }
-    return PyLong_FromLong(self->queue.signal_in);
-}
-
-static PyObject *queue_end(PyObject *object, PyObject *ignored)
-{
-    (void)ignored;
-    PyQueue *self = (PyQueue *)object;
-    if (usable(self)) {
-        pp_queue_end(&self->queue);
-    }
-    return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
-}
-
-static PyObject *queue_task_done(PyObject *object, PyObject *ignored)
-{
-    (void)ignored;
-    PyQueue *self = (PyQueue *)object;
-    if (self->base.chunk == NULL || pp_queue_done(&self->queue) < 0) {
-        PyErr_SetString(PyExc_ValueError, "task_done() called too many times");
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-static enum pp_answer join_step(PyCell *base, struct pp_wait *wait, int extra)
-{
-    (void)extra;
-    return pp_queue_join(&((PyQueue *)base)->queue, wait);
-}
-
-static PyObject *queue_join(PyObject *object, PyObject *ignored)
-{
-    (void)ignored;
-    PyQueue *self = (PyQueue *)object;
-    struct pp_wait wait;
-    pp_wait_start(&wait, PP_FOREVER, NULL);
-    enum pp_answer answer = self->base.chunk == NULL ? PP_DONE : py_wait(join_step, &self->base, &wait, 0);
-    if (answer != PP_DONE) {
-        return refuse(answer, "Empty");
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *queue_unfinished(PyObject *object, PyObject *ignored)
-{
-    (void)ignored;
-    PyQueue *self = (PyQueue *)object;
-    return PyLong_FromUnsignedLong(self->base.chunk == NULL ? 0 : pp_queue_unfinished(&self->queue));
-}
-
-static PyObject *queue_empty(PyObject *object, PyObject *ignored)
-{
-    (void)ignored;
-    PyQueue *self = (PyQueue *)object;
-    int how = closed(self);
-    if (how == PY_QUEUE_CLOSED_FOR_GOOD || (how == PY_QUEUE_CLOSED && self->has_put)) {
-        PyErr_Format(PyExc_OSError, how == PY_QUEUE_CLOSED ? "Queue %R is closed" : "handle is closed", object);
-        return NULL;
-    }
-    return PyBool_FromLong(self->base.chunk == NULL || pp_queue_size(&self->queue) == 0);
-}
-
-static enum pp_answer await_step(PyCell *base, struct pp_wait *wait, int extra)
-{
-    (void)extra;
-    return pp_queue_await(&((PyQueue *)base)->queue, wait);
-}
-
-/* _await(timeout) */
-static PyObject *queue_await(PyObject *object, PyObject *timeout)
-{
-    PyQueue *self = (PyQueue *)object;
-    struct pp_wait wait;
-    int64_t deadline;
-    if (!usable(self) || !py_deadline(timeout, &deadline)) {
-        return NULL;
-    }
-    pp_wait_start(&wait, deadline, &self->queue.get_spins);
-    enum pp_answer answer = py_wait(await_step, &self->base, &wait, 0);
-    return answer == PP_FAILED ? refuse(answer, "Empty") : PyBool_FromLong(answer == PP_DONE);
-}
-
-/* _close(for_good) */
-static PyObject *queue_close(PyObject *object, PyObject *for_good)
-{
-    PyQueue *self = (PyQueue *)object;
-    if (self->closed != PY_QUEUE_CLOSED_FOR_GOOD) {
-        self->closed = for_good == Py_True ? PY_QUEUE_CLOSED_FOR_GOOD : PY_QUEUE_CLOSED;
-        self->births = pp_registry_births();
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *get_closed(PyObject *self, void *ignored)
-{
-    (void)ignored;
-    return PyBool_FromLong(closed((PyQueue *)self) != PY_QUEUE_OPEN);
-}
-
-static PyObject *get_ended(PyObject *object, void *ignored)
-{
-    (void)ignored;
-    PyQueue *self = (PyQueue *)object;
-    return PyBool_FromLong(self->base.chunk != NULL && pp_load(&self->queue.page->ended) != 0);
-}
-
-/* -- a mapped slot -- */
-
-typedef struct {
-    PyObject_HEAD
-    PyObject *queue;
-    struct pp_view view;
-} PyMapping;
-
-/* Mapping(queue, slot, size) */
-static PyObject *mapping_new(PyTypeObject *type, PyObject *args, PyObject *names)
-{
-    (void)names;
-    PyObject *queue;
-    long long slot;
-    Py_ssize_t size;
-    if (!PyArg_ParseTuple(args, "OLn", &queue, &slot, &size)) {
-        return NULL;
-    }
-    PyTypeObject *base = Py_TYPE(queue);
-    while (base != NULL && PyType_GetSlot(base, Py_tp_dealloc) != (void *)queue_dealloc) {
-        base = (PyTypeObject *)PyType_GetSlot(base, Py_tp_base);
-    }
-    if (base == NULL || slot_argument((PyQueue *)queue, slot) < 0) {
-        PyErr_SetString(PyExc_TypeError, "Mapping() takes a queue, a slot of it and a size");
-        return NULL;
-    }
-    allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
-    PyMapping *self = (PyMapping *)allocate(type, 0);
-    if (self == NULL) {
-        return NULL;
-    }
-    if (size <= 0 || !pp_view_map(&self->view, &((PyQueue *)queue)->queue, slot, (size_t)size)) {
-        Py_DECREF(self);
-        return PyErr_SetFromErrno(PyExc_OSError);
-    }
-    self->queue = Py_NewRef(queue);
-    return (PyObject *)self;
-}
-
-static void mapping_dealloc(PyObject *object)
-{
-    PyMapping *self = (PyMapping *)object;
-    PyTypeObject *type = Py_TYPE(object);
-    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
-    if (self->queue != NULL) {
-        pp_view_unmap(&self->view);
-        Py_DECREF(self->queue);
-    }
-    release(object);
-    Py_DECREF(type);
-}
-
-static int mapping_buffer(PyObject *object, Py_buffer *buffer, int flags)
-{
-    PyMapping *self = (PyMapping *)object;
-    return PyBuffer_FillInfo(buffer, object, self->view.bytes, (Py_ssize_t)self->view.size, 0, flags);
-}
-
 /* -- types -- */
 
 #define FAST(function) ((PyCFunction)(void (*)(void))(function))
@@ -718,44 +404,39 @@ static PyMethodDef queue_methods[] = {
     {"put_nowait", queue_put_nowait, METH_O, "put_nowait(obj)"},
     {"get", FAST(queue_get), KEYS, "get(block=True, timeout=None) -> item"},
     {"get_nowait", queue_get_nowait, METH_NOARGS, "get_nowait() -> item"},
-    {"qsize", queue_size, METH_NOARGS, "qsize() -> number of items at this moment"},
-    {"full", queue_full, METH_NOARGS, "full() -> whether nothing can be put at this moment"},
-    {"empty", queue_empty, METH_NOARGS, "empty() -> whether nothing can be got at this moment"},
-    {"_await", queue_await, METH_O, "_await(timeout) -> whether there are items"},
-    {"_close", queue_close, METH_O, "_close(for_good): in this process"},
+    {"qsize", py_queue_size, METH_NOARGS, "qsize() -> number of items at this moment"},
+    {"full", py_queue_full, METH_NOARGS, "full() -> whether nothing can be put at this moment"},
+    {"empty", py_queue_empty, METH_NOARGS, "empty() -> whether nothing can be got at this moment"},
+    {"_await", py_queue_await, METH_O, "_await(timeout) -> whether there are items"},
+    {"_close", py_queue_close, METH_O, "_close(for_good): in this process"},
     {"_create", queue_create, METH_VARARGS, "_create(max, joinable, signal_in, signal_out)"},
     {"_attach", queue_attach, METH_VARARGS, "_attach(id, offset, signal_in, signal_out)"},
     {"_where", py_cell_where, METH_NOARGS, "_where() -> (id, offset)"},
     {"_put_packed", queue_put_packed, METH_VARARGS, "_put_packed(kind, data, slot, deadline)"},
     {"_drop_one", queue_drop_one, METH_NOARGS, "_drop_one() -> whether there was an item to drop"},
-    {"_slot_take", slot_take, METH_O, "_slot_take(size) -> slot"},
-    {"_slot_write", slot_write, METH_VARARGS, "_slot_write(slot, offset, buffer)"},
-    {"_slot_read", slot_read, METH_VARARGS, "_slot_read(slot, size) -> bytes"},
-    {"_slot_give", slot_give, METH_O, "_slot_give(slot)"},
-    {"_slot_memory", slot_memory, METH_NOARGS, "_slot_memory() -> bytes"},
-    {"_poll_on", queue_poll_on, METH_NOARGS, "_poll_on() -> a descriptor that is readable while there are items"},
-    {"_end", queue_end, METH_NOARGS, "_end(): nothing more can be put"},
-    {"_task_done", queue_task_done, METH_NOARGS, "_task_done()"},
-    {"_join", queue_join, METH_NOARGS, "_join()"},
-    {"_unfinished", queue_unfinished, METH_NOARGS, "_unfinished() -> items that are not done"},
+    {"_slot_take", py_slot_take, METH_O, "_slot_take(size) -> slot"},
+    {"_slot_write", py_slot_write, METH_VARARGS, "_slot_write(slot, offset, buffer)"},
+    {"_slot_read", py_slot_read, METH_VARARGS, "_slot_read(slot, size) -> bytes"},
+    {"_slot_give", py_slot_give, METH_O, "_slot_give(slot)"},
+    {"_slot_memory", py_slot_memory, METH_NOARGS, "_slot_memory() -> bytes"},
+    {"_poll_on", py_queue_poll_on, METH_NOARGS, "_poll_on() -> a descriptor that is readable while there are items"},
+    {"_end", py_queue_end, METH_NOARGS, "_end(): nothing more can be put"},
+    {"_task_done", py_queue_task_done, METH_NOARGS, "_task_done()"},
+    {"_join", py_queue_join, METH_NOARGS, "_join()"},
+    {"_unfinished", py_queue_unfinished, METH_NOARGS, "_unfinished() -> items that are not done"},
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef queue_attributes[] = {
-    {"_closed", get_closed, NULL, "whether this process has closed it", NULL},
-    {"_ended", get_ended, NULL, "whether it is shut down", NULL},
+    {"_closed", py_queue_get_closed, NULL, "whether this process has closed it", NULL},
+    {"_ended", py_queue_get_ended, NULL, "whether it is shut down", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyType_Slot queue_slots[] = {
-    {Py_tp_dealloc, queue_dealloc}, {Py_tp_methods, queue_methods}, {Py_tp_getset, queue_attributes}, {0, NULL},
-};
-
-static PyType_Slot mapping_slots[] = {
-    {Py_tp_new, mapping_new}, {Py_tp_dealloc, mapping_dealloc}, {Py_bf_getbuffer, mapping_buffer}, {0, NULL},
+    {Py_tp_dealloc, py_queue_dealloc}, {Py_tp_methods, queue_methods}, {Py_tp_getset, queue_attributes}, {0, NULL},
 };
 
 PyType_Spec py_queue_spec = {
     "polyproc._core.Queue", sizeof(PyQueue), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, queue_slots,
 };
-PyType_Spec py_mapping_spec = {"polyproc._core.Mapping", sizeof(PyMapping), 0, Py_TPFLAGS_DEFAULT, mapping_slots};

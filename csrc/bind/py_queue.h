@@ -17,6 +17,37 @@ typedef struct {
 /* Whether it is closed: not; to be told by ValueError, until the process forks; by OSError, for good. */
 enum { PY_QUEUE_OPEN = 0, PY_QUEUE_CLOSED, PY_QUEUE_CLOSED_FOR_GOOD };
 
+/* Whether it was initialized and is open; 0 with an exception set. */
+int py_queue_usable(PyQueue *self);
+
+/* Raise what an answer means, `timed_out` of the module `queue` for a time that ran out; returns NULL. */
+PyObject *py_queue_refuse(enum pp_answer answer, const char *timed_out);
+
+int py_queue_is_closed(PyQueue *self);
+
+void py_queue_dealloc(PyObject *self);
+
+/* Methods of a queue for large messages. */
+PyObject *py_slot_take(PyObject *self, PyObject *size);
+PyObject *py_slot_write(PyObject *self, PyObject *args);
+PyObject *py_slot_read(PyObject *self, PyObject *args);
+PyObject *py_slot_give(PyObject *self, PyObject *slot);
+PyObject *py_slot_memory(PyObject *self, PyObject *ignored);
+
+/* The methods of py_queue_state.c. */
+PyObject *py_queue_size(PyObject *self, PyObject *argument);
+PyObject *py_queue_full(PyObject *self, PyObject *argument);
+PyObject *py_queue_poll_on(PyObject *self, PyObject *argument);
+PyObject *py_queue_end(PyObject *self, PyObject *argument);
+PyObject *py_queue_task_done(PyObject *self, PyObject *argument);
+PyObject *py_queue_join(PyObject *self, PyObject *argument);
+PyObject *py_queue_unfinished(PyObject *self, PyObject *argument);
+PyObject *py_queue_empty(PyObject *self, PyObject *argument);
+PyObject *py_queue_await(PyObject *self, PyObject *argument);
+PyObject *py_queue_close(PyObject *self, PyObject *argument);
+PyObject *py_queue_get_closed(PyObject *self, void *ignored);
+PyObject *py_queue_get_ended(PyObject *self, void *ignored);
+
 extern PyType_Spec py_queue_spec, py_mapping_spec;
 
 #endif

@@ -8,7 +8,7 @@
 
 #define FIRST_SPINS 60
 
-void pp_wait_start(struct pp_wait *wait, int64_t deadline, uint32_t *spins)
+void pp_wait_start(struct pp_wait *wait, int64_t deadline, pp_word *spins)
 {
     wait->deadline = deadline;
     wait->tick = PP_FIRST_TICK;
@@ -57,17 +57,17 @@ enum pp_answer pp_lock_try(struct pp_chunk *chunk, struct pp_cell *cell)
 }
 
 /* Spin while it is held by somebody who runs, as long as that has been worth it. Whether it is free now. */
-static int spin(struct pp_cell *cell, uint32_t *spins)
+static int spin(struct pp_cell *cell, pp_word *spins)
 {
-    uint32_t limit = *spins;
+    uint32_t limit = pp_load_own(spins);
     for (uint32_t i = 0; i < limit; i++) {
         if (pp_load(&cell->word) == 0) {
-            *spins = limit + limit / 8 + 8 < PP_MOST_SPINS ? limit + limit / 8 + 8 : PP_MOST_SPINS;
+            pp_store_own(spins, limit + limit / 8 + 8 < PP_MOST_SPINS ? limit + limit / 8 + 8 : PP_MOST_SPINS);
             return 1;
         }
         pp_pause();
     }
-    *spins = limit > FIRST_SPINS / 4 ? limit - limit / 4 : FIRST_SPINS / 4;
+    pp_store_own(spins, limit > FIRST_SPINS / 4 ? limit - limit / 4 : FIRST_SPINS / 4);
     return 0;
 }
 

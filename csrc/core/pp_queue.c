@@ -2,28 +2,18 @@
 #include "core/pp_queue.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/pp_crash.h"
 #include "core/pp_futex.h"
+#include "core/pp_segment.h"
+#include "core/pp_sleep.h"
 #include "core/pp_slot.h"
 
-#define UNIT 8u
-#define UNITS (PP_SEGMENT / UNIT)
-#define USED 0x80000000u
-#define NEXT 0x0001ffffu
-#define STEP 65536u /* memory is reserved in such steps */
-#define STEP_SHIFT 28
-#define WINDOW ((size_t)PP_SEGMENT * (PP_SEGMENTS / PP_WINDOWS))
-#define WARM 4u /* segments that keep their memory */
-#define SEAL 0x51u
 #define GUARD_LIMIT 200000000 /* 0.2 s: longer than any process holds a lock, unless it is stopped */
 
-#define HEADER(kind, length) ((uint64_t)(length) | (uint64_t)(kind) << 32 | (uint64_t)SEAL << 56)
 
 static void set_up(struct pp_queue *queue, struct pp_chunk *chunk, struct pp_queue_page *page)
 {
@@ -54,7 +44,7 @@ int pp_queue_make(struct pp_queue *queue, uint32_t max, int joinable)
             pp_store(&page->self.flags, (uint32_t)joinable);
             pp_store(&page->writers.kind, PP_GUARD);
             pp_store(&page->readers.kind, PP_GUARD);
-            pp_store(&page->segments[0], USED);
+            pp_store(&page->segments[0], PP_SEGMENT_USED);
             set_up(queue, chunk, page);
         } else if (errno != EFBIG) {
             break;
@@ -80,34 +70,8 @@ int pp_queue_adopt(struct pp_queue *queue, struct pp_chunk *chunk, uint32_t offs
 
 void pp_queue_drop(struct pp_queue *queue)
 {
-    for (uint32_t i = 0; i < PP_WINDOWS; i++) {
-        if (queue->windows[i] != NULL) {
-            munmap(queue->windows[i], WINDOW);
-        }
-    }
+    pp_segment_unmap(queue);
     pp_chunk_drop(queue->chunk);
-}
-
-/* Where a place is mapped; NULL and errno without address space. */
-static char *address(struct pp_queue *queue, uint32_t place)
-{
-    size_t at = (size_t)place * UNIT;
-    uint32_t window = (uint32_t)(at / WINDOW);
-    char *start = queue->windows[window];
-    if (start == NULL) {
-        off_t offset = (off_t)(queue->chunk->size + window * WINDOW);
-        start = mmap(NULL, WINDOW, PROT_READ | PROT_WRITE, MAP_SHARED, queue->chunk->fd, offset);
-        if (start == MAP_FAILED) {
-            return NULL;
-        }
-        char *before = NULL;
-        if (!__atomic_compare_exchange_n((char **)&queue->windows[window], &before, start, 0, __ATOMIC_SEQ_CST,
-                                         __ATOMIC_SEQ_CST)) {
-            munmap(start, WINDOW); /* another thread was faster */
-            start = before;
-        }
-    }
-    return start + at % WINDOW;
 }
 
 static int is_empty(struct pp_queue *queue)
@@ -128,36 +92,6 @@ int pp_queue_is_full(struct pp_queue *queue)
 }
 
 /* -- the two locks -- */
-
-/* Free the segments that no chain from head to tail goes through. Both locks are held. */
-static void sweep(struct pp_queue *queue)
-{
-    struct pp_queue_page *page = queue->page;
-    uint32_t reached[PP_SEGMENTS / 32];
-    uint32_t last = pp_place(pp_load64(&page->tail)) / UNITS;
-    uint32_t now = pp_place(pp_load64(&page->head)) / UNITS;
-    memset(reached, 0, sizeof reached);
-    for (uint32_t i = 0; i < PP_SEGMENTS; i++) {
-        reached[now / 32] |= 1u << now % 32;
-        if (now == last) {
-            break;
-        }
-        now = pp_load(&page->segments[now]) & NEXT;
-    }
-    for (uint32_t i = 0; i < PP_SEGMENTS && i < pp_load(&page->segments_ever); i++) {
-        uint32_t word = pp_load(&page->segments[i]);
-        if ((word & USED) != 0 && (reached[i / 32] & 1u << i % 32) == 0) {
-            if (i >= WARM) {
-                fallocate(queue->chunk->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                          (off_t)(queue->chunk->size + (uint64_t)i * PP_SEGMENT), PP_SEGMENT);
-                word = 0;
-            }
-            pp_store(&page->segments[i], word & ~(USED | NEXT));
-        }
-    }
-    pp_store(&page->free_segment, 0);
-    pp_store(&page->leaked, 0);
-}
 
 /* Take a lock, one sleep at the most: PP_DONE, PP_AGAIN, PP_FAILED, PP_TIMED_OUT after 0.2 s and the caller's time. */
 static enum pp_answer take(struct pp_queue *queue, struct pp_cell *lock, struct pp_wait *wait)
@@ -186,63 +120,6 @@ static enum pp_answer take(struct pp_queue *queue, struct pp_cell *lock, struct 
 }
 
 static void give(struct pp_queue *queue, struct pp_cell *lock) { pp_lock_release(queue->chunk, lock); }
-
-/* -- wake-ups -- */
-
-static void wake_one(pp_word *word, pp_word *asleep)
-{
-    if (pp_load(asleep) != 0) {
-        pp_store(asleep, 0);
-        pp_add(word, 1);
-        pp_futex_wake(word, 1);
-    }
-}
-
-static void wake_all(pp_word *word, pp_word *asleep)
-{
-    pp_store(asleep, 0);
-    pp_add(word, 1);
-    pp_futex_wake(word, 0x7fffffff);
-}
-
-/* Spin until `ready`, as long as that has been worth it. */
-static int spin(struct pp_queue *queue, int (*ready)(struct pp_queue *), uint32_t *spins)
-{
-    uint32_t limit = *spins;
-    for (uint32_t i = 0; i < limit; i++) {
-        if (ready(queue)) {
-            *spins = limit + limit / 8 + 8 < PP_MOST_SPINS ? limit + limit / 8 + 8 : PP_MOST_SPINS;
-            return 1;
-        }
-        pp_pause();
-    }
-    *spins = limit > 32 ? limit - limit / 4 : 32;
-    return 0;
-}
-
-/* One sleep, unless `ready`. */
-static enum pp_answer sleep_on(struct pp_queue *queue, pp_word *word, pp_word *asleep, int (*ready)(struct pp_queue *),
-                               struct pp_wait *wait)
-{
-    if (wait == NULL) {
-        return PP_AGAIN;
-    }
-    if (wait->deadline <= pp_now()) {
-        return PP_TIMED_OUT;
-    }
-    if (wait->spins != NULL && spin(queue, ready, wait->spins)) {
-        return PP_AGAIN;
-    }
-    uint32_t seen = pp_load(word);
-    pp_store(asleep, 1);
-    if (ready(queue)) {
-        return PP_AGAIN;
-    }
-    pp_futex_wait(word, seen, pp_wait_until(wait));
-    wait->slept = 1;
-    PP_CRASH_POINT("queue.woken");
-    return PP_AGAIN;
-}
 
 static int has_items(struct pp_queue *queue) { return !is_empty(queue) || pp_load(&queue->page->ended); }
 
@@ -290,90 +167,34 @@ enum pp_answer pp_queue_poll(struct pp_queue *queue, struct pp_wait *wait)
 
 /* -- putting -- */
 
-/* Reserve memory up to `end` units of a segment, so that writing there cannot fail (SIGBUS). */
-static int reserve(struct pp_queue *queue, uint32_t segment, uint32_t end)
-{
-    pp_word *word = &queue->page->segments[segment];
-    uint32_t now = pp_load(word);
-    uint32_t has = now >> STEP_SHIFT & 7, needs = (end * UNIT + STEP - 1) / STEP;
-    if (has >= needs) {
-        return 1;
-    }
-    off_t start = (off_t)(queue->chunk->size + (uint64_t)segment * PP_SEGMENT + has * STEP);
-    while (fallocate(queue->chunk->fd, 0, start, (off_t)(needs - has) * STEP) != 0) {
-        if (errno != EINTR) {
-            return 0;
-        }
-    }
-    pp_store(word, (now & ~(7u << STEP_SHIFT)) | needs << STEP_SHIFT);
-    return 1;
-}
-
-static int64_t find_segment(struct pp_queue *queue)
-{
-    struct pp_queue_page *page = queue->page;
-    uint32_t start = pp_load(&page->free_segment) % PP_SEGMENTS;
-    for (uint32_t i = 0; i < PP_SEGMENTS; i++) {
-        uint32_t segment = (start + i) % PP_SEGMENTS;
-        uint32_t word = pp_load(&page->segments[segment]);
-        if ((word & USED) == 0) {
-            pp_store(&page->segments[segment], (word | USED) & ~NEXT);
-            pp_store(&page->free_segment, segment + 1);
-            if (segment >= pp_load(&page->segments_ever)) {
-                pp_store(&page->segments_ever, segment + 1);
-            }
-            return segment;
-        }
-    }
-    errno = ENOSPC;
-    return -1;
-}
-
-/* Make the chain go on in another segment; the place there, or -1 and errno. */
-static int64_t chain(struct pp_queue *queue, uint32_t place)
-{
-    struct pp_queue_page *page = queue->page;
-    if (pp_load(&page->leaked) && take(queue, &page->readers, NULL) == PP_DONE) {
-        sweep(queue);
-        give(queue, &page->readers);
-    }
-    char *at = address(queue, place);
-    int64_t next = at == NULL ? -1 : find_segment(queue);
-    if (next < 0) {
-        return -1;
-    }
-    pp_word *word = &page->segments[place / UNITS];
-    pp_store(word, (pp_load(word) & ~NEXT) | (uint32_t)next);
-    uint64_t jump = HEADER(PP_JUMP, 0);
-    memcpy(at, &jump, sizeof jump);
-    PP_CRASH_POINT("queue.chained");
-    return next * UNITS;
-}
-
 static enum pp_answer push(struct pp_queue *queue, struct pp_record *record)
 {
     struct pp_queue_page *page = queue->page;
     uint64_t tail = pp_load64(&page->tail);
-    uint32_t place = pp_place(tail), needs = 1 + (record->length + UNIT - 1) / UNIT;
+    uint32_t place = pp_place(tail), needs = 1 + (record->length + PP_UNIT - 1) / PP_UNIT;
     if (record->length > PP_RECORD_MOST) {
         errno = EMSGSIZE;
         return PP_FAILED;
     }
-    if (place % UNITS + needs + 1 > UNITS) { /* one more, for a jump */
-        int64_t next = chain(queue, place);
+    if (place % PP_UNITS + needs + 1 > PP_UNITS) { /* one more, for a jump */
+        if (pp_load(&page->leaked) && take(queue, &page->readers, NULL) == PP_DONE) {
+            pp_segment_sweep(queue);
+            give(queue, &page->readers);
+        }
+        int64_t next = pp_segment_chain(queue, place);
         if (next < 0) {
             return PP_FAILED;
         }
         place = (uint32_t)next;
     }
-    char *at = address(queue, place);
-    if (at == NULL || !reserve(queue, place / UNITS, place % UNITS + needs + 1)) {
+    char *at = pp_segment_address(queue, place);
+    if (at == NULL || !pp_segment_reserve(queue, place / PP_UNITS, place % PP_UNITS + needs + 1)) {
         pp_store(&page->leaked, 1); /* perhaps the segment that was chained */
         return PP_FAILED;
     }
-    uint64_t header = HEADER(record->kind, record->length);
+    uint64_t header = PP_HEADER(record->kind, record->length);
     memcpy(at, &header, sizeof header);
-    memcpy(at + UNIT, record->bytes, record->length);
+    memcpy(at + PP_UNIT, record->bytes, record->length);
     if (record->kind == PP_LARGE_BYTES || record->kind == PP_LARGE_PICKLE) {
         pp_slot_send(queue, record->slot, pp_items(tail));
     }
@@ -405,35 +226,20 @@ enum pp_answer pp_queue_put(struct pp_queue *queue, struct pp_record *record, st
     give(queue, &page->writers);
     PP_CRASH_POINT("queue.unlocked");
     if (answer == PP_TIMED_OUT) {
-        return sleep_on(queue, &page->room, &page->room_asleep, has_room, wait);
+        return pp_sleep_on(queue, &page->room, &page->room_asleep, has_room, wait);
     }
-    wake_one(&page->items, &page->items_asleep);
+    pp_wake_one(&page->items, &page->items_asleep);
     if (max != 0 && wait != NULL && wait->slept) {
         /* Others may still be asleep, and a consumer that was quick may have woken only us. */
         pp_store(&page->room_asleep, 1);
         if (!pp_queue_is_full(queue)) {
-            wake_one(&page->room, &page->room_asleep);
+            pp_wake_one(&page->room, &page->room_asleep);
         }
     }
     return answer;
 }
 
 /* -- getting -- */
-
-static void free_segment(struct pp_queue *queue, uint32_t segment)
-{
-    struct pp_queue_page *page = queue->page;
-    uint32_t word = pp_load(&page->segments[segment]);
-    if (segment >= WARM) {
-        fallocate(queue->chunk->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                  (off_t)(queue->chunk->size + (uint64_t)segment * PP_SEGMENT), PP_SEGMENT);
-        word = 0;
-    }
-    pp_store(&page->segments[segment], word & ~(USED | NEXT));
-    if (segment < pp_load(&page->free_segment)) {
-        pp_store(&page->free_segment, segment);
-    }
-}
 
 static enum pp_answer written_over(struct pp_queue *queue)
 {
@@ -453,7 +259,7 @@ enum pp_answer pp_queue_peek(struct pp_queue *queue, struct pp_record *record, s
             drain_signal(queue);
             give(queue, &page->readers);
         }
-        return sleep_on(queue, &page->items, &page->items_asleep, has_items, wait);
+        return pp_sleep_on(queue, &page->items, &page->items_asleep, has_items, wait);
     }
     enum pp_answer answer = take(queue, &page->readers, wait);
     if (answer != PP_DONE) {
@@ -466,7 +272,7 @@ enum pp_answer pp_queue_peek(struct pp_queue *queue, struct pp_record *record, s
             give(queue, &page->readers);
             return PP_AGAIN;
         }
-        char *at = address(queue, place);
+        char *at = pp_segment_address(queue, place);
         if (at == NULL) {
             give(queue, &page->readers);
             return PP_FAILED;
@@ -475,25 +281,25 @@ enum pp_answer pp_queue_peek(struct pp_queue *queue, struct pp_record *record, s
         memcpy(&header, at, sizeof header);
         record->kind = (enum pp_record_kind)(header >> 32 & 0xff);
         record->length = (uint32_t)header;
-        record->bytes = at + UNIT;
-        if (header >> 56 != SEAL) {
+        record->bytes = at + PP_UNIT;
+        if (header >> 56 != PP_SEAL) {
             return written_over(queue);
         }
         if (record->kind != PP_JUMP) {
-            uint32_t needs = 1 + (record->length + UNIT - 1) / UNIT;
-            if (record->length > PP_RECORD_MOST || place % UNITS + needs >= UNITS || record->kind < PP_BYTES) {
+            uint32_t needs = 1 + (record->length + PP_UNIT - 1) / PP_UNIT;
+            if (record->length > PP_RECORD_MOST || place % PP_UNITS + needs >= PP_UNITS || record->kind < PP_BYTES) {
                 return written_over(queue);
             }
             PP_CRASH_POINT("queue.peeked");
             return PP_DONE;
         }
-        uint32_t next = pp_load(&page->segments[place / UNITS]) & NEXT;
-        if ((pp_load(&page->segments[next]) & USED) == 0) {
+        uint32_t next = pp_load(&page->segments[place / PP_UNITS]) & PP_SEGMENT_NEXT;
+        if ((pp_load(&page->segments[next]) & PP_SEGMENT_USED) == 0) {
             return written_over(queue);
         }
-        pp_store64(&page->head, (uint64_t)pp_items(head) << 32 | next * UNITS);
+        pp_store64(&page->head, (uint64_t)pp_items(head) << 32 | next * PP_UNITS);
         PP_CRASH_POINT("queue.left");
-        free_segment(queue, place / UNITS);
+        pp_segment_free(queue, place / PP_UNITS);
     }
     return written_over(queue);
 }
@@ -540,7 +346,7 @@ void pp_queue_take(struct pp_queue *queue, struct pp_record *record, struct pp_w
     if (record->kind == PP_LARGE_BYTES || record->kind == PP_LARGE_PICKLE) {
         pp_slot_receive(queue, record->slot, pp_items(head));
     }
-    uint32_t needs = 1 + (record->length + UNIT - 1) / UNIT;
+    uint32_t needs = 1 + (record->length + PP_UNIT - 1) / PP_UNIT;
     pp_store64(&page->head, (uint64_t)item << 32 | (pp_place(head) + needs));
     PP_CRASH_POINT("queue.taken");
     if (pp_load(&page->polled) && is_empty(queue)) {
@@ -549,12 +355,12 @@ void pp_queue_take(struct pp_queue *queue, struct pp_record *record, struct pp_w
     give(queue, &page->readers);
     PP_CRASH_POINT("queue.freed");
     if (pp_load(&page->self.max) != 0) {
-        wake_one(&page->room, &page->room_asleep);
+        pp_wake_one(&page->room, &page->room_asleep);
     }
     if (wait != NULL && wait->slept) {
         pp_store(&page->items_asleep, 1); /* we were woken, others may still be asleep */
         if (!is_empty(queue)) {
-            wake_one(&page->items, &page->items_asleep);
+            pp_wake_one(&page->items, &page->items_asleep);
         }
     }
 }
@@ -562,7 +368,7 @@ void pp_queue_take(struct pp_queue *queue, struct pp_record *record, struct pp_w
 void pp_queue_leave(struct pp_queue *queue)
 {
     give(queue, &queue->page->readers);
-    wake_one(&queue->page->items, &queue->page->items_asleep);
+    pp_wake_one(&queue->page->items, &queue->page->items_asleep);
 }
 
 enum pp_answer pp_queue_await(struct pp_queue *queue, struct pp_wait *wait)
@@ -571,11 +377,11 @@ enum pp_answer pp_queue_await(struct pp_queue *queue, struct pp_wait *wait)
     if (has_items(queue)) {
         if (wait->slept) { /* the wake-up may have been meant for somebody who gets */
             pp_store(&page->items_asleep, 1);
-            wake_one(&page->items, &page->items_asleep);
+            pp_wake_one(&page->items, &page->items_asleep);
         }
         return PP_DONE;
     }
-    return sleep_on(queue, &page->items, &page->items_asleep, has_items, wait);
+    return pp_sleep_on(queue, &page->items, &page->items_asleep, has_items, wait);
 }
 
 /* -- ending -- */
@@ -587,9 +393,9 @@ void pp_queue_end(struct pp_queue *queue)
     if (pp_load(&page->polled)) {
         signal_items(queue);
     }
-    wake_all(&page->items, &page->items_asleep);
-    wake_all(&page->room, &page->room_asleep);
-    wake_all(&page->all_done, &page->all_done_asleep);
+    pp_wake_all(&page->items, &page->items_asleep);
+    pp_wake_all(&page->room, &page->room_asleep);
+    pp_wake_all(&page->all_done, &page->all_done_asleep);
 }
 
 /* -- joining -- */
@@ -648,7 +454,7 @@ int pp_queue_done(struct pp_queue *queue)
     }
     PP_CRASH_POINT("queue.done");
     if (is_done(queue)) {
-        wake_all(&page->all_done, &page->all_done_asleep);
+        pp_wake_all(&page->all_done, &page->all_done_asleep);
     }
     return 0;
 }
@@ -658,5 +464,5 @@ enum pp_answer pp_queue_join(struct pp_queue *queue, struct pp_wait *wait)
     if (pp_queue_unfinished(queue) == 0) {
         return PP_DONE;
     }
-    return sleep_on(queue, &queue->page->all_done, &queue->page->all_done_asleep, is_done, wait);
+    return pp_sleep_on(queue, &queue->page->all_done, &queue->page->all_done_asleep, is_done, wait);
 }

@@ -9,17 +9,17 @@
  *       segment 5               segment 0                   segment 2
  *
  * A record is a header of 8 bytes (length, kind) and its bytes, padded to 8. It never crosses a segment: what does not
- * fit goes to the start of a free one, and a JUMP tells the consumer. A segment that the consumer leaves is free again; the first
- * few keep their memory, the others give it back to the system. So a queue whose consumers keep up lives in one or two
- * warm segments, and one that nobody reads grows, in shared memory: nothing waits in a producer, which may end at once.
+ * fit goes to the start of a free one, and a JUMP tells the consumer. A segment that the consumer leaves is free again;
+ * the first few keep their memory, the others give it back to the system. So a queue whose consumers keep up lives in
+ * one or two warm segments, and one that nobody reads grows, in shared memory: nothing waits in a producer, which may
+ * end at once.
  *
  * A producer that dies leaves no half message: the record is written beyond `tail`, and counts from the one store that
- * moves `tail`, which holds position and number of items in one word. A consumer likewise takes a record by the one store
- * that moves `head`. Two locks whose dead owner is replaced (pp_lock.h) keep producers from each other, and consumers.
- * Nobody waits with one of them: who waits for an item sleeps on a counter, having set a flag and looked again.
- *
- * Wake-ups: one sleeper for each record, and who was woken wakes the next if there is more. So a burst wakes no herd, and
- * a sleeper that was killed costs at most a tick.
+ * moves `tail`, which holds position and number of items in one word. A consumer likewise takes a record by the one
+ * store that moves `head`. Two locks whose dead owner is replaced (pp_lock.h) keep producers from each other, and
+ * consumers. Nobody waits with one of them: who waits for an item sleeps as pp_sleep.h says. One sleeper is woken for
+ * each record, and who was woken wakes the next if there is more: a burst wakes no herd, and a sleeper that was killed
+ * costs at most a tick.
  *
  * | SIGKILL at                                             | left behind                   | repaired by                  |
  * |--------------------------------------------------------|-------------------------------|------------------------------|
@@ -93,7 +93,7 @@ struct pp_queue_page {
     struct pp_slot slots[PP_SLOTS_MOST];
 };
 
-_Static_assert(offsetof(struct pp_queue_page, segments) % 4096 == 4096 - PP_CELL_SIZE, "tables begin a page of the file");
+_Static_assert(offsetof(struct pp_queue_page, segments) % 4096 == 4096 - PP_CELL_SIZE, "tables begin a page");
 
 /* A process's side. */
 struct pp_queue {
@@ -103,7 +103,7 @@ struct pp_queue {
     int signal_in, signal_out; /* a pipe that is readable while there are items, once `polled`; -1 for none */
     uint64_t slots_at, slot_size; /* in the file; copied, so that nobody can change them */
     uint32_t slots_there;
-    uint32_t get_spins, put_spins, lock_spins;
+    pp_word get_spins, put_spins, lock_spins;
 };
 
 struct pp_record {
@@ -118,8 +118,8 @@ int pp_queue_make(struct pp_queue *queue, uint32_t max, int joinable);
 int pp_queue_adopt(struct pp_queue *queue, struct pp_chunk *chunk, uint32_t offset);
 void pp_queue_drop(struct pp_queue *queue);
 
-/* Add a record; without `wait` not waiting for anything. PP_AGAIN: call again, after signals were handled; PP_TIMED_OUT: no room before the deadline; PP_ENDED;
- * PP_FAILED and errno (ENOSPC, ENOMEM: no memory; EILSEQ: the page was written over). */
+/* Add a record; without `wait` not waiting for anything. PP_AGAIN: call again, after signals were handled; PP_TIMED_OUT:
+ * no room before the deadline; PP_ENDED; PP_FAILED and errno (ENOSPC, ENOMEM: no memory; EILSEQ: written over). */
 enum pp_answer pp_queue_put(struct pp_queue *queue, struct pp_record *record, struct pp_wait *wait);
 
 /* Look at the oldest record, with PP_DONE: then the lock of the consumers is held, `record` points into the queue, and
@@ -147,7 +147,7 @@ enum pp_answer pp_queue_poll(struct pp_queue *queue, struct pp_wait *wait);
 /* Nothing more can be put; who waits is woken. */
 void pp_queue_end(struct pp_queue *queue);
 
-/* Joinable: one more is done; -1 if there is none left. How many are not, without those that a dead process had taken. */
+/* Joinable: one more is done; -1 if there is none left. How many are not, but for those that the dead had taken. */
 int pp_queue_done(struct pp_queue *queue);
 uint32_t pp_queue_unfinished(struct pp_queue *queue);
 enum pp_answer pp_queue_join(struct pp_queue *queue, struct pp_wait *wait);

@@ -163,8 +163,8 @@ static int own_pages(struct pp_view *view)
     return 1;
 }
 
-/* Before a fork: a child would see what the next holder of the slot writes there, so the memory becomes ours, and theirs
- * by the fork. */
+/* Before a fork: a child would see what the next holder of the slot writes there, so the memory becomes ours, and then
+ * by the fork the child's. */
 static void before_fork(void)
 {
     pthread_mutex_lock(&guard);

@@ -3,11 +3,12 @@
  *   producer:  take a slot -- write(2) the data -- put a record that names it
  *   consumer:  take the record -- map the slot, privately -- and give it back when nobody looks at it any more
  *
- * Data is copied once, by the producer. The consumer's memory is private to it: a page that it writes to becomes its own.
+ * Data is copied once, by the producer. The consumer's memory is private to it: a page that it writes to becomes its
+ * own.
  *
- * A slot's word says who holds it and for which item of the queue. It is free when it is zero, or when its holder is dead
- * and its item is not waiting in the queue. So a message outlives its producer, a consumer that is killed gives back what
- * it had, and there is nothing to repair: each change is one store or one CAS of that word.
+ * A slot's word says who holds it and for which item of the queue. It is free when it is zero, or when its holder is
+ * dead and its item is not waiting in the queue. So a message outlives its producer, a consumer that is killed gives
+ * back what it had, and there is nothing to repair: each change is one store or one CAS of that word.
  *
  *   word = tag << 0 | item << 32          take: me, an item that was taken long ago     send: me, the item it becomes
  *                                         receive: me (the consumer), its item          give back: 0
@@ -56,7 +57,7 @@ struct pp_view {
     size_t size;
 };
 
-/* Map `size` bytes of a slot that this process holds. 0 and errno. When the process forks, the memory becomes its own. */
+/* Map `size` bytes of a slot that this process holds. 0 and errno. At a fork the memory becomes its own. */
 int pp_view_map(struct pp_view *view, struct pp_queue *queue, int64_t slot, size_t size);
 void pp_view_unmap(struct pp_view *view);
 

@@ -36,7 +36,7 @@ static struct pp_cell *make(enum pp_kind kind, size_t size, struct pp_chunk **ch
 
 static enum pp_answer acquire(struct pp_chunk *chunk, struct pp_cell *cell, int64_t limit)
 {
-    uint32_t spins = 60;
+    pp_word spins = 60;
     struct pp_wait wait;
     enum pp_answer answer = pp_lock_try(chunk, cell);
     pp_wait_start(&wait, pp_now() + limit, &spins);

@@ -1,0 +1,154 @@
+/* The rest of a queue's methods: looking at it, closing, ending and joining it. */
+#include <errno.h>
+
+#include "bind/py_queue.h"
+#include "core/pp_futex.h"
+#include "core/pp_slot.h"
+
+int py_queue_is_closed(PyQueue *self)
+{
+    if (self->closed == PY_QUEUE_CLOSED && self->births != pp_registry_births()) {
+        self->closed = PY_QUEUE_OPEN; /* it was our parent that closed it */
+    }
+    return self->closed;
+}
+
+PyObject *py_queue_size(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    PyQueue *self = (PyQueue *)object;
+    return PyLong_FromUnsignedLong(self->base.chunk == NULL ? 0 : pp_queue_size(&self->queue));
+}
+
+PyObject *py_queue_full(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    PyQueue *self = (PyQueue *)object;
+    return PyBool_FromLong(self->base.chunk != NULL && pp_queue_is_full(&self->queue));
+}
+
+static enum pp_answer poll_step(PyCell *base, struct pp_wait *wait, int extra)
+{
+    (void)extra;
+    return pp_queue_poll(&((PyQueue *)base)->queue, wait);
+}
+
+PyObject *py_queue_poll_on(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    PyQueue *self = (PyQueue *)object;
+    struct pp_wait wait;
+    if (self->base.chunk == NULL) {
+        PyErr_SetString(PyExc_OSError, "handle is closed");
+        return NULL;
+    }
+    pp_wait_start(&wait, PP_FOREVER, NULL);
+    enum pp_answer answer = py_wait(poll_step, &self->base, &wait, 0);
+    if (answer != PP_DONE) {
+        return py_queue_refuse(answer, "Empty");
+    }
+    return PyLong_FromLong(self->queue.signal_in);
+}
+
+PyObject *py_queue_end(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    PyQueue *self = (PyQueue *)object;
+    if (py_queue_usable(self)) {
+        pp_queue_end(&self->queue);
+    }
+    return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+}
+
+PyObject *py_queue_task_done(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    PyQueue *self = (PyQueue *)object;
+    if (self->base.chunk == NULL || pp_queue_done(&self->queue) < 0) {
+        PyErr_SetString(PyExc_ValueError, "task_done() called too many times");
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static enum pp_answer join_step(PyCell *base, struct pp_wait *wait, int extra)
+{
+    (void)extra;
+    return pp_queue_join(&((PyQueue *)base)->queue, wait);
+}
+
+PyObject *py_queue_join(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    PyQueue *self = (PyQueue *)object;
+    struct pp_wait wait;
+    pp_wait_start(&wait, PP_FOREVER, NULL);
+    enum pp_answer answer = self->base.chunk == NULL ? PP_DONE : py_wait(join_step, &self->base, &wait, 0);
+    if (answer != PP_DONE) {
+        return py_queue_refuse(answer, "Empty");
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject *py_queue_unfinished(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    PyQueue *self = (PyQueue *)object;
+    return PyLong_FromUnsignedLong(self->base.chunk == NULL ? 0 : pp_queue_unfinished(&self->queue));
+}
+
+PyObject *py_queue_empty(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    PyQueue *self = (PyQueue *)object;
+    int how = py_queue_is_closed(self);
+    if (how == PY_QUEUE_CLOSED_FOR_GOOD || (how == PY_QUEUE_CLOSED && self->has_put)) {
+        PyErr_Format(PyExc_OSError, how == PY_QUEUE_CLOSED ? "Queue %R is closed" : "handle is closed", object);
+        return NULL;
+    }
+    return PyBool_FromLong(self->base.chunk == NULL || pp_queue_size(&self->queue) == 0);
+}
+
+static enum pp_answer await_step(PyCell *base, struct pp_wait *wait, int extra)
+{
+    (void)extra;
+    return pp_queue_await(&((PyQueue *)base)->queue, wait);
+}
+
+/* _await(timeout) */
+PyObject *py_queue_await(PyObject *object, PyObject *timeout)
+{
+    PyQueue *self = (PyQueue *)object;
+    struct pp_wait wait;
+    int64_t deadline;
+    if (!py_queue_usable(self) || !py_deadline(timeout, &deadline)) {
+        return NULL;
+    }
+    pp_wait_start(&wait, deadline, &self->queue.get_spins);
+    enum pp_answer answer = py_wait(await_step, &self->base, &wait, 0);
+    return answer == PP_FAILED ? py_queue_refuse(answer, "Empty") : PyBool_FromLong(answer == PP_DONE);
+}
+
+/* _close(for_good) */
+PyObject *py_queue_close(PyObject *object, PyObject *for_good)
+{
+    PyQueue *self = (PyQueue *)object;
+    if (self->closed != PY_QUEUE_CLOSED_FOR_GOOD) {
+        self->closed = for_good == Py_True ? PY_QUEUE_CLOSED_FOR_GOOD : PY_QUEUE_CLOSED;
+        self->births = pp_registry_births();
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject *py_queue_get_closed(PyObject *self, void *ignored)
+{
+    (void)ignored;
+    return PyBool_FromLong(py_queue_is_closed((PyQueue *)self) != PY_QUEUE_OPEN);
+}
+
+PyObject *py_queue_get_ended(PyObject *object, void *ignored)
+{
+    (void)ignored;
+    PyQueue *self = (PyQueue *)object;
+    return PyBool_FromLong(self->base.chunk != NULL && pp_load(&self->queue.page->ended) != 0);
+}

@@ -1,0 +1,58 @@
+#include "core/pp_sleep.h"
+
+#include "core/pp_crash.h"
+#include "core/pp_futex.h"
+
+void pp_wake_one(pp_word *word, pp_word *asleep)
+{
+    if (pp_load(asleep) != 0) {
+        pp_store(asleep, 0);
+        pp_add(word, 1);
+        pp_futex_wake(word, 1);
+    }
+}
+
+void pp_wake_all(pp_word *word, pp_word *asleep)
+{
+    pp_store(asleep, 0);
+    pp_add(word, 1);
+    pp_futex_wake(word, 0x7fffffff);
+}
+
+/* Spin until `ready`, as long as that has been worth it. */
+static int spin(struct pp_queue *queue, int (*ready)(struct pp_queue *), pp_word *spins)
+{
+    uint32_t limit = pp_load_own(spins);
+    for (uint32_t i = 0; i < limit; i++) {
+        if (ready(queue)) {
+            pp_store_own(spins, limit + limit / 8 + 8 < PP_MOST_SPINS ? limit + limit / 8 + 8 : PP_MOST_SPINS);
+            return 1;
+        }
+        pp_pause();
+    }
+    pp_store_own(spins, limit > 32 ? limit - limit / 4 : 32);
+    return 0;
+}
+
+enum pp_answer pp_sleep_on(struct pp_queue *queue, pp_word *word, pp_word *asleep, int (*ready)(struct pp_queue *),
+                           struct pp_wait *wait)
+{
+    if (wait == NULL) {
+        return PP_AGAIN;
+    }
+    if (wait->deadline <= pp_now()) {
+        return PP_TIMED_OUT;
+    }
+    if (wait->spins != NULL && spin(queue, ready, wait->spins)) {
+        return PP_AGAIN;
+    }
+    uint32_t seen = pp_load(word);
+    pp_store(asleep, 1);
+    if (ready(queue)) {
+        return PP_AGAIN;
+    }
+    pp_futex_wait(word, seen, pp_wait_until(wait));
+    wait->slept = 1;
+    PP_CRASH_POINT("queue.woken");
+    return PP_AGAIN;
+}
