@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import statistics
 import subprocess
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+import messages
 import sharing
 
 Contender = Callable[[], float]
@@ -88,13 +90,18 @@ def take_turns(contenders: dict[str, Contender], rounds: int, rest: float = 0.0)
     return times
 
 
+def median_ratio(values: list[float], base: list[float]) -> float:
+    """Return the median of the ratios, round by round."""
+    return statistics.median(value / other for value, other in zip(values, base, strict=True))
+
+
 def show(case: str, times: dict[str, list[float]]) -> bool:
     """Print a case; return whether polyproc reaches its goal."""
     goal = GOALS[case]
     print(f"\n{case}   (goal {goal:.2f})")
     reached = True
     for name, values in times.items():
-        ratio = statistics.median(value / base for value, base in zip(values, times[BASE], strict=True))
+        ratio = median_ratio(values, times[BASE])
         mark = ""
         if name == "polyproc":
             reached = ratio <= goal
@@ -152,7 +159,7 @@ def measure_sharing(words: str, rounds: int) -> list[str]:
             contenders = [("polyproc", ours), (BASE, theirs)]
             for who, context in contenders if number % 2 else reversed(contenders):
                 times[who].append(measure(context))
-        ratio = statistics.median(a / b for a, b in zip(times["polyproc"], times[BASE], strict=True))
+        ratio = median_ratio(times["polyproc"], times[BASE])
         mine, other = (statistics.median(times[who]) * 1e6 for who in ("polyproc", BASE))
         mark = "reached" if ratio <= goal else "MISSED"
         print(f"  {name:<40} {ratio:6.3f}  {goal:.2f}  {mine:8.3f} us {other:8.3f} us   {mark}", flush=True)
@@ -165,6 +172,36 @@ def measure_sharing(words: str, rounds: int) -> list[str]:
     print(f"  a killed holder's lock, 1000 kills: {late} later than 50 ms, median {taken[500] * 1e3:.2f} ms, ", end="")
     print(f"longest {taken[-1] * 1e3:.1f} ms (the standard library: never)")
     return [*missed, "recovery"] if late else missed
+
+
+def measure_messages(words: str, rounds: int) -> list[str]:
+    """Measure messages, all libraries in turn; return the names of what misses its goal."""
+    chosen = {name: entry for name, entry in messages.MEASURES.items() if words in name or words in "messages"}
+    if not chosen:
+        return []
+    libraries = []
+    for name in ("polyproc", "multiprocessing", "multiprocess", "faster_fifo"):
+        try:
+            libraries.append(messages.Library(name))
+        except ImportError:
+            print(f"  ({name} is not installed)", file=sys.stderr)
+    print("\nmessages, against the standard library")
+    missed = []
+    for name, (measure, goal, queues) in chosen.items():
+        takers = [library for library in libraries if queues or library.name != "faster_fifo"]
+        contenders: dict[str, Contender] = {
+            (BASE if library.name == "multiprocessing" else library.name): functools.partial(measure, library)
+            for library in takers
+        }
+        times = take_turns(contenders, rounds)
+        ratios = {who: median_ratio(values, times[BASE]) for who, values in times.items()}
+        reached = ratios["polyproc"] <= goal and ratios["polyproc"] == min(ratios.values())
+        print(f"  {name:<36} goal {goal:.2f}   {'reached' if reached else 'MISSED'}")
+        for who, ratio in ratios.items():
+            print(f"    {who:<34} {ratio:8.3f}   ({statistics.median(times[who]) * 1e6:10.2f} us)", flush=True)
+        if not reached:
+            missed.append(name)
+    return missed
 
 
 def main() -> int:
@@ -191,5 +228,8 @@ def main() -> int:
     }
     missed = [name for name, run in cases.items() if options.only in name and not run()]
     missed += measure_sharing(options.only, max(n // 3, 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the standard library's queues have threads when the next partner is forked
+        missed += measure_messages(options.only, max(n // 3, 3))
     print("\n" + (f"missed: {'; '.join(missed)}" if missed else "every goal was reached"))
     return 0

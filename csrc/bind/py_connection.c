@@ -1,22 +1,15 @@
 /* Connection. The frames are in core/pp_frame; what is not plain data is pickled by polyproc._pickling.pickler. */
-#include "bind/py_cell.h"
+#include "bind/py_connection.h"
 
 #include <errno.h>
 #include <unistd.h>
 
-#include "bind/py_connection.h"
 #include "bind/py_pickle.h"
 #include "core/pp_frame.h"
 #include "core/pp_futex.h"
+#include "core/pp_spin.h"
 
-typedef struct {
-    PyObject_HEAD
-    int handle; /* -1 when closed */
-    int readable, writable;
-    PyObject *dumps, *loads, *dumps_all;
-} PyConnection;
-
-static void close_now(PyConnection *self)
+void py_connection_close_now(PyConnection *self)
 {
     int handle = self->handle;
     self->handle = -1;
@@ -60,8 +53,9 @@ static int connection_init(PyObject *object, PyObject *args, PyObject *names)
         PyErr_SetString(PyExc_ValueError, "at least one of `readable` and `writable` must be True");
         return -1;
     }
-    close_now(self);
+    py_connection_close_now(self);
     self->handle = (int)handle;
+    self->spins = pp_processors() > 1 ? PP_SPIN_START : PP_SPIN_NEVER;
     self->readable = readable;
     self->writable = writable;
     return 0;
@@ -72,7 +66,7 @@ static void connection_dealloc(PyObject *object)
     PyConnection *self = (PyConnection *)object;
     PyTypeObject *type = Py_TYPE(object);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
-    close_now(self);
+    py_connection_close_now(self);
     Py_XDECREF(self->dumps);
     Py_XDECREF(self->dumps_all);
     Py_XDECREF(self->loads);
@@ -80,7 +74,7 @@ static void connection_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
-static int usable(PyConnection *self, int to_write)
+int py_connection_usable(PyConnection *self, int to_write)
 {
     const char *why = self->handle < 0                    ? "handle is closed"
                       : to_write && !self->writable       ? "connection is read-only"
@@ -93,10 +87,7 @@ static int usable(PyConnection *self, int to_write)
     return 1;
 }
 
-/* What to do after an errno in the middle of something: 1 go on, 0 an exception is set. `begun`: part of a message is
- * through; then it waits where it would not block otherwise, and if that fails the connection is closed, since its next
- * bytes would be taken for a header. */
-static int go_on(PyConnection *self, int error, int begun, int to_write)
+int py_connection_go_on(PyConnection *self, int error, int begun, int to_write)
 {
     int fd = self->handle;
     if (error == EAGAIN && begun && fd >= 0) {
@@ -123,7 +114,7 @@ static int go_on(PyConnection *self, int error, int begun, int to_write)
         }
     }
     if (error == PP_BAD || (begun && error != PP_END)) {
-        close_now(self);
+        py_connection_close_now(self);
     }
     return 0;
 }
@@ -142,7 +133,7 @@ static PyObject *send_all(PyConnection *self, const void *bytes, size_t size)
         if (error == 0) {
             Py_RETURN_NONE;
         }
-        if (!go_on(self, error, sending.done != 0, 1)) {
+        if (!py_connection_go_on(self, error, sending.done != 0, 1)) {
             return NULL;
         }
     }
@@ -151,7 +142,7 @@ static PyObject *send_all(PyConnection *self, const void *bytes, size_t size)
 static PyObject *connection_send(PyObject *object, PyObject *obj)
 {
     PyConnection *self = (PyConnection *)object;
-    if (!usable(self, 1)) {
+    if (!py_connection_usable(self, 1)) {
         return NULL;
     }
     PyObject *data;
@@ -169,7 +160,7 @@ static PyObject *connection_send(PyObject *object, PyObject *obj)
         return NULL;
     }
     PyObject *result = NULL;
-    if (usable(self, 1)) { /* pickling may have run anything */
+    if (py_connection_usable(self, 1)) { /* pickling may have run anything */
         result = send_all(self, PyBytes_AsString(data), (size_t)PyBytes_Size(data));
     }
     Py_DECREF(data);
@@ -182,7 +173,8 @@ static PyObject *connection_send_bytes(PyObject *object, PyObject *args, PyObjec
     PyConnection *self = (PyConnection *)object;
     PyObject *buf, *size_object = Py_None;
     Py_ssize_t offset = 0, size = 0;
-    if (!usable(self, 1) || !PyArg_ParseTupleAndKeywords(args, names, "O|nO", keys, &buf, &offset, &size_object)) {
+    if (!py_connection_usable(self, 1)
+        || !PyArg_ParseTupleAndKeywords(args, names, "O|nO", keys, &buf, &offset, &size_object)) {
         return NULL;
     }
     Py_buffer view;
@@ -210,182 +202,12 @@ static PyObject *connection_send_packed(PyObject *object, PyObject *data)
 {
     PyConnection *self = (PyConnection *)object;
     Py_buffer view;
-    if (!usable(self, 1) || PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
+    if (!py_connection_usable(self, 1) || PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
         return NULL;
     }
     PyObject *result = send_all(self, view.buf, (size_t)view.len);
     PyBuffer_Release(&view);
     return result;
-}
-
-/* -- receiving -- */
-
-/* The length of the next message; 0 with an exception set. */
-static int receive_header(PyConnection *self, struct pp_receiving *receiving)
-{
-    receiving->header_done = 0;
-    for (;;) {
-        int error, fd = self->handle;
-        Py_BEGIN_ALLOW_THREADS
-        error = pp_receive_header(fd, receiving);
-        Py_END_ALLOW_THREADS
-        if (error == 0) {
-            return 1;
-        }
-        if (error == PP_END && receiving->header_done == 0) {
-            PyErr_SetNone(PyExc_EOFError);
-            return 0;
-        }
-        if (!go_on(self, error, receiving->header_done != 0, 0)) {
-            return 0;
-        }
-    }
-}
-
-/* The next `size` bytes of the message in all. */
-static int receive_bytes(PyConnection *self, struct pp_receiving *receiving, char *bytes, size_t size)
-{
-    for (;;) {
-        int error, fd = self->handle;
-        Py_BEGIN_ALLOW_THREADS
-        error = pp_receive_bytes(fd, receiving, bytes, size);
-        Py_END_ALLOW_THREADS
-        if (error == 0) {
-            return 1;
-        }
-        if (!go_on(self, error, 1, 0)) {
-            return 0;
-        }
-    }
-}
-
-/* The message as bytes, read straight into the object. What a header announces is asked of the system as address space:
- * memory is used as bytes arrive, so a header that lies costs nothing. */
-static PyObject *receive_body(PyConnection *self, struct pp_receiving *receiving)
-{
-    PyObject *data = NULL;
-    if (receiving->size <= (uint64_t)PY_SSIZE_T_MAX) {
-        data = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)receiving->size);
-    } else {
-        PyErr_NoMemory();
-    }
-    if (data == NULL) {
-        close_now(self); /* the rest stays unread: nothing after it could be understood */
-    } else if (!receive_bytes(self, receiving, PyBytes_AsString(data), (size_t)receiving->size)) {
-        Py_CLEAR(data);
-    }
-    return data;
-}
-
-static PyObject *connection_recv(PyObject *object, PyObject *ignored)
-{
-    (void)ignored;
-    PyConnection *self = (PyConnection *)object;
-    struct pp_receiving receiving;
-    if (!usable(self, 0) || !receive_header(self, &receiving)) {
-        return NULL;
-    }
-    return py_loads(&self->loads, receive_body(self, &receiving));
-}
-
-static PyObject *connection_recv_bytes(PyObject *object, PyObject *args, PyObject *names)
-{
-    static char *keys[] = {"maxlength", NULL};
-    PyConnection *self = (PyConnection *)object;
-    PyObject *most_object = Py_None;
-    struct pp_receiving receiving;
-    if (!PyArg_ParseTupleAndKeywords(args, names, "|O", keys, &most_object) || !usable(self, 0)) {
-        return NULL;
-    }
-    Py_ssize_t most = most_object == Py_None ? PY_SSIZE_T_MAX : PyNumber_AsSsize_t(most_object, NULL);
-    if (most == -1 && PyErr_Occurred()) {
-        return NULL;
-    }
-    if (most < 0) {
-        PyErr_SetString(PyExc_ValueError, "negative maxlength");
-        return NULL;
-    }
-    if (!receive_header(self, &receiving)) {
-        return NULL;
-    }
-    if (receiving.size > (uint64_t)most) {
-        if (self->writable) {
-            self->readable = 0;
-        } else {
-            close_now(self);
-        }
-        PyErr_SetString(PyExc_OSError, "bad message length");
-        return NULL;
-    }
-    return receive_body(self, &receiving);
-}
-
-static PyObject *receive_into(PyConnection *self, Py_buffer *view, Py_ssize_t offset)
-{
-    struct pp_receiving receiving;
-    if (offset < 0 || offset > view->len) {
-        PyErr_SetString(PyExc_ValueError, offset < 0 ? "negative offset" : "offset too large");
-        return NULL;
-    }
-    if (!receive_header(self, &receiving)) {
-        return NULL;
-    }
-    if (receiving.size > (uint64_t)(view->len - offset)) {
-        PyObject *data = receive_body(self, &receiving);
-        PyObject *errors = data == NULL ? NULL : PyImport_ImportModule("polyproc._errors");
-        PyObject *kind = errors == NULL ? NULL : PyObject_GetAttrString(errors, "BufferTooShort");
-        if (kind != NULL) {
-            PyErr_SetObject(kind, data);
-        }
-        Py_XDECREF(kind);
-        Py_XDECREF(errors);
-        Py_XDECREF(data);
-        return NULL;
-    }
-    if (!receive_bytes(self, &receiving, (char *)view->buf + offset, (size_t)receiving.size)) {
-        return NULL;
-    }
-    return PyLong_FromUnsignedLongLong(receiving.size);
-}
-
-static PyObject *connection_recv_bytes_into(PyObject *object, PyObject *args, PyObject *names)
-{
-    static char *keys[] = {"buf", "offset", NULL};
-    PyConnection *self = (PyConnection *)object;
-    PyObject *buf;
-    Py_ssize_t offset = 0;
-    Py_buffer view;
-    if (!PyArg_ParseTupleAndKeywords(args, names, "O|n", keys, &buf, &offset) || !usable(self, 0)
-        || PyObject_GetBuffer(buf, &view, PyBUF_WRITABLE) < 0) {
-        return NULL;
-    }
-    PyObject *result = receive_into(self, &view, offset);
-    PyBuffer_Release(&view);
-    return result;
-}
-
-static PyObject *connection_poll(PyObject *object, PyObject *args, PyObject *names)
-{
-    static char *keys[] = {"timeout", NULL};
-    PyConnection *self = (PyConnection *)object;
-    PyObject *timeout = NULL;
-    int64_t deadline = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, names, "|O", keys, &timeout) || !usable(self, 0)
-        || (timeout != NULL && !py_deadline(timeout, &deadline))) {
-        return NULL;
-    }
-    for (;;) {
-        int error, fd = self->handle;
-        Py_BEGIN_ALLOW_THREADS
-        error = pp_await_fd(fd, 0, deadline);
-        Py_END_ALLOW_THREADS
-        if (error == 0 || error == ETIMEDOUT) {
-            return PyBool_FromLong(error == 0);
-        }
-        if (!go_on(self, error, 0, 0)) {
-            return NULL;
-        }
-    }
 }
 
 /* -- state -- */
@@ -404,7 +226,7 @@ static PyObject *connection_fileno(PyObject *object, PyObject *ignored)
 static PyObject *connection_close(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    close_now((PyConnection *)object);
+    py_connection_close_now((PyConnection *)object);
     Py_RETURN_NONE;
 }
 
@@ -463,12 +285,12 @@ static int set_handle(PyObject *self, PyObject *value, void *ignored)
 
 static PyMethodDef methods[] = {
     {"send", connection_send, METH_O, "send(obj)"},
-    {"recv", connection_recv, METH_NOARGS, "recv() -> object"},
+    {"recv", py_connection_recv, METH_NOARGS, "recv() -> object"},
     {"send_bytes", FAST(connection_send_bytes), KEYS, "send_bytes(buf, offset=0, size=None)"},
-    {"recv_bytes", FAST(connection_recv_bytes), KEYS, "recv_bytes(maxlength=None) -> bytes"},
-    {"recv_bytes_into", FAST(connection_recv_bytes_into), KEYS, "recv_bytes_into(buf, offset=0) -> length"},
+    {"recv_bytes", FAST(py_connection_recv_bytes), KEYS, "recv_bytes(maxlength=None) -> bytes"},
+    {"recv_bytes_into", FAST(py_connection_recv_bytes_into), KEYS, "recv_bytes_into(buf, offset=0) -> length"},
     {"_send_bytes", connection_send_packed, METH_O, "_send_bytes(data)"},
-    {"poll", FAST(connection_poll), KEYS, "poll(timeout=0.0) -> bool"},
+    {"poll", FAST(py_connection_poll), KEYS, "poll(timeout=0.0) -> bool"},
     {"fileno", connection_fileno, METH_NOARGS, "fileno() -> descriptor"},
     {"close", connection_close, METH_NOARGS, "close()"},
     {"__enter__", connection_enter, METH_NOARGS, "return self"},

@@ -1,7 +1,32 @@
+/* Connection: a handle to a descriptor. */
 #ifndef PY_CONNECTION_H
 #define PY_CONNECTION_H
 
 #include "bind/py_cell.h"
+
+typedef struct {
+    PyObject_HEAD
+    int handle; /* -1 when closed */
+    int readable, writable;
+    pp_word spins;
+    PyObject *dumps, *loads, *dumps_all;
+} PyConnection;
+
+void py_connection_close_now(PyConnection *self);
+
+/* Whether it is open, and for this direction; 0 with an exception set. */
+int py_connection_usable(PyConnection *self, int to_write);
+
+/* What to do after an errno in the middle of something: 1 go on, 0 an exception is set. `begun`: part of a message is
+ * through; then it waits where it would not block otherwise, and if that fails the connection is closed, since its next
+ * bytes would be taken for a header. */
+int py_connection_go_on(PyConnection *self, int error, int begun, int to_write);
+
+/* The methods of py_receive.c. */
+PyObject *py_connection_recv(PyObject *self, PyObject *ignored);
+PyObject *py_connection_recv_bytes(PyObject *self, PyObject *args, PyObject *names);
+PyObject *py_connection_recv_bytes_into(PyObject *self, PyObject *args, PyObject *names);
+PyObject *py_connection_poll(PyObject *self, PyObject *args, PyObject *names);
 
 extern PyType_Spec py_connection_spec;
 

@@ -8,8 +8,10 @@
 #include <unistd.h>
 
 #include "core/pp_futex.h"
+#include "core/pp_spin.h"
 
 #define SHORT_MOST 0x7fffffffu
+#define MOST_LOOKS 120u /* of 0.3 us each */
 #define ONCE ((size_t)1 << 30) /* the kernel takes no more than 2 GiB a call */
 
 void pp_send_start(struct pp_sending *sending, const void *bytes, size_t size)
@@ -51,7 +53,27 @@ int pp_send(int fd, struct pp_sending *sending)
     return 0;
 }
 
-int pp_receive_header(int fd, struct pp_receiving *receiving)
+/* Read what is there, looking for a while. What comes is read as by read(2), which is what happens at last. */
+static ssize_t read_soon(int fd, void *bytes, size_t size, pp_word *spins)
+{
+    struct iovec part = {bytes, size};
+    uint32_t limit = pp_spin_limit(spins, MOST_LOOKS);
+    for (uint32_t i = 0; i < limit; i++) {
+        ssize_t count = preadv2(fd, &part, 1, -1, RWF_NOWAIT);
+        if (count >= 0) {
+            pp_spin_learn(spins, i, MOST_LOOKS, 1);
+            return count;
+        }
+        if (errno != EAGAIN) {
+            pp_store_own(spins, PP_SPIN_NEVER);
+            break;
+        }
+    }
+    pp_spin_learn(spins, limit, MOST_LOOKS, 0);
+    return read(fd, bytes, size);
+}
+
+int pp_receive_header(int fd, struct pp_receiving *receiving, pp_word *spins)
 {
     size_t wanted = 4;
     for (;;) {
@@ -61,7 +83,8 @@ int pp_receive_header(int fd, struct pp_receiving *receiving)
         if (receiving->header_done >= wanted) {
             break;
         }
-        ssize_t count = read(fd, receiving->header + receiving->header_done, wanted - receiving->header_done);
+        unsigned char *place = receiving->header + receiving->header_done;
+        ssize_t count = read_soon(fd, place, wanted - receiving->header_done, spins);
         if (count <= 0) {
             return count == 0 ? PP_END : errno;
         }

@@ -3,8 +3,9 @@
  *     n bytes:  n as 4 bytes, big-endian, signed | n bytes                     n <= 0x7fffffff
  *               -1 as 4 bytes | n as 8 bytes, big-endian | n bytes             larger
  *
- * A message goes out in one writev(2) where the kernel takes it. Coming in, its length is read first and then its bytes,
- * straight to where they belong: nothing is read ahead, so that the descriptor can be shared, waited for and given away.
+ * A message goes out in one writev(2) where the kernel takes it. Coming in, its length is read first and then its
+ * bytes, straight to where they belong: nothing is read ahead, so that the descriptor can be shared, waited for and
+ * given away.
  *
  * What remains to be done stands in the struct: after EINTR or EAGAIN the same call goes on where it was.
  */
@@ -13,6 +14,8 @@
 
 #include <stddef.h>
 #include <stdint.h>
+
+#include "core/pp_atomic.h"
 
 struct pp_sending {
     unsigned char header[12];
@@ -31,11 +34,12 @@ struct pp_receiving {
 
 void pp_send_start(struct pp_sending *sending, const void *bytes, size_t size);
 
-/* 0 when all is sent, else errno. EINTR: handle signals and call again. EAGAIN: the descriptor does not block and is full. */
+/* 0 when all is sent, else errno. EINTR: handle signals and call again. EAGAIN: it does not block and is full. */
 int pp_send(int fd, struct pp_sending *sending);
 
-/* 0, errno as above, PP_END (the other end is closed) or PP_BAD (this is no length). */
-int pp_receive_header(int fd, struct pp_receiving *receiving);
+/* Look for what comes before sleeping, as long as `spins` says (pp_spin.h; never, where the kernel cannot look
+ * without waiting). 0, errno as above, PP_END (the other end is closed) or PP_BAD (this is no length). */
+int pp_receive_header(int fd, struct pp_receiving *receiving, pp_word *spins);
 
 /* Read up to `size` of the message's bytes in all. */
 int pp_receive_bytes(int fd, struct pp_receiving *receiving, char *bytes, size_t size);

@@ -5,8 +5,8 @@
 
 #include "core/pp_crash.h"
 #include "core/pp_futex.h"
+#include "core/pp_spin.h"
 
-#define FIRST_SPINS 60
 
 void pp_wait_start(struct pp_wait *wait, int64_t deadline, pp_word *spins)
 {
@@ -59,15 +59,15 @@ enum pp_answer pp_lock_try(struct pp_chunk *chunk, struct pp_cell *cell)
 /* Spin while it is held by somebody who runs, as long as that has been worth it. Whether it is free now. */
 static int spin(struct pp_cell *cell, pp_word *spins)
 {
-    uint32_t limit = pp_load_own(spins);
+    uint32_t limit = pp_spin_limit(spins, PP_MOST_SPINS);
     for (uint32_t i = 0; i < limit; i++) {
         if (pp_load(&cell->word) == 0) {
-            pp_store_own(spins, limit + limit / 8 + 8 < PP_MOST_SPINS ? limit + limit / 8 + 8 : PP_MOST_SPINS);
+            pp_spin_learn(spins, i, PP_MOST_SPINS, 1);
             return 1;
         }
         pp_pause();
     }
-    pp_store_own(spins, limit > FIRST_SPINS / 4 ? limit - limit / 4 : FIRST_SPINS / 4);
+    pp_spin_learn(spins, limit, PP_MOST_SPINS, 0);
     return 0;
 }
 

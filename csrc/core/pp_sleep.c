@@ -2,6 +2,7 @@
 
 #include "core/pp_crash.h"
 #include "core/pp_futex.h"
+#include "core/pp_spin.h"
 
 void pp_wake_one(pp_word *word, pp_word *asleep)
 {
@@ -22,15 +23,15 @@ void pp_wake_all(pp_word *word, pp_word *asleep)
 /* Spin until `ready`, as long as that has been worth it. */
 static int spin(struct pp_queue *queue, int (*ready)(struct pp_queue *), pp_word *spins)
 {
-    uint32_t limit = pp_load_own(spins);
+    uint32_t limit = pp_spin_limit(spins, PP_MOST_SPINS);
     for (uint32_t i = 0; i < limit; i++) {
         if (ready(queue)) {
-            pp_store_own(spins, limit + limit / 8 + 8 < PP_MOST_SPINS ? limit + limit / 8 + 8 : PP_MOST_SPINS);
+            pp_spin_learn(spins, i, PP_MOST_SPINS, 1);
             return 1;
         }
         pp_pause();
     }
-    pp_store_own(spins, limit > 32 ? limit - limit / 4 : 32);
+    pp_spin_learn(spins, limit, PP_MOST_SPINS, 0);
     return 0;
 }
 

@@ -237,6 +237,7 @@ static void frames(void)
     int ends[2];
     char bytes[300000], other[300000];
     struct pp_sending sending;
+    pp_word spins = 60;
     struct pp_receiving receiving = {.header_done = 0};
     CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
     memset(bytes, 5, sizeof bytes);
@@ -253,7 +254,7 @@ static void frames(void)
     close(ends[0]);
     int error = EINTR;
     while (error == EINTR) {
-        error = pp_receive_header(ends[1], &receiving);
+        error = pp_receive_header(ends[1], &receiving, &spins);
     }
     CHECK(error == 0 && receiving.size == sizeof bytes);
     error = EINTR;
@@ -263,7 +264,7 @@ static void frames(void)
     CHECK(error == 0 && memcmp(bytes, other, sizeof bytes) == 0);
     receiving.header_done = 0;
     CHECK(pp_await_fd(ends[1], 0, PP_FOREVER) == 0);
-    CHECK(pp_receive_header(ends[1], &receiving) == PP_END);
+    CHECK(pp_receive_header(ends[1], &receiving, &spins) == PP_END);
     CHECK(ended_well(pid));
     close(ends[1]);
     CHECK(pp_await_fd(ends[1], 0, 0) == EBADF);

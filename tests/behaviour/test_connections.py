@@ -323,6 +323,30 @@ def test_sockets_files_and_connections_are_sent(ctx, tmp_path):
     here.close()
 
 
+def end_process(connection):
+    handle = connection.recv()
+    connection.send((handle.pid, handle.name, handle.is_alive(), handle.join(0.01)))
+    handle.terminate()
+    connection.send((handle.join(30), handle.is_alive(), "ended" in repr(handle)))
+    handle.kill()
+
+
+def test_a_process_is_sent_as_a_handle(ctx):
+    here, there = ctx.Pipe()
+    process = ctx.Process(target=time.sleep, args=(60,), name="sleeper")
+    process.start()
+    other = start(ctx, end_process, there)
+    here.send(process)
+    assert here.recv() == (process.pid, "sleeper", True, False)
+    assert here.recv() == (True, False, True)
+    process.join()
+    assert process.exitcode == -signal.SIGTERM
+    other.join(30)
+    assert other.exitcode == 0
+    here.close()
+    there.close()
+
+
 def test_what_was_sent_can_be_received_once():
     import pickle
 

@@ -299,6 +299,11 @@ class BaseProcess(_Generic[T]):
             words.append("daemon")
         return f"<{' '.join(words)}>"
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if self._popen is None:
+            return super().__reduce_ex__(protocol)
+        return load("polyproc._launch.handle", "reduce")(self)  # type: ignore[operator]
+
     # -- in the child ----------------------------------------------------------------------------------------------
 
     # The child's whole life, from here to the exit code. Tools wrap it by this name.

@@ -1,0 +1,46 @@
+/* How long to look before one sleeps: learnt, since a fixed number is wrong somewhere.
+ *
+ * A peer that runs on another processor answers in a microsecond or some; a sleep and its wake-up cost ten times that.
+ * When both share a processor, or the peer is busy, looking is pure loss. So the number of looks grows while what is
+ * waited for comes during them, shrinks to nearly none while it does not, and then a long look is tried now and then.
+ *
+ * The word holds the number (16 bits) and how often in a row it was not worth it; or PP_SPIN_NEVER.
+ */
+#ifndef PP_SPIN_H
+#define PP_SPIN_H
+
+#include "core/pp_atomic.h"
+
+#define PP_SPIN_START 60u
+#define PP_SPIN_TRIES 64u
+#define PP_SPIN_NEVER 0xffffffffu
+
+/* How often to look this time, up to `most`. */
+static inline uint32_t pp_spin_limit(pp_word *spins, uint32_t most)
+{
+    uint32_t word = pp_load_own(spins), limit = word & 0xffff;
+    if (word == PP_SPIN_NEVER) {
+        return 0;
+    }
+    if ((word >> 16) % PP_SPIN_TRIES == PP_SPIN_TRIES - 1) {
+        limit = most / 4;
+    }
+    return limit < most ? limit : most;
+}
+
+/* What came of it. */
+static inline void pp_spin_learn(pp_word *spins, uint32_t looked, uint32_t most, int worth)
+{
+    uint32_t word = pp_load_own(spins), limit = word & 0xffff;
+    if (word == PP_SPIN_NEVER) {
+        return;
+    }
+    if (worth) {
+        limit = (limit > looked ? limit : looked) * 9 / 8 + 8;
+        pp_store_own(spins, limit < most ? limit : most);
+    } else {
+        pp_store_own(spins, ((word >> 16) + 1) % 0xffff << 16 | (limit - (limit + 3) / 4));
+    }
+}
+
+#endif

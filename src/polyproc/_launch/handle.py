@@ -1,0 +1,75 @@
+"""A handle to a process of the family that is not our child: what a process object becomes when it is sent."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+from polyproc._pickling.live_fd import sent_fds
+from polyproc._platform.handles import ready
+from polyproc._platform.posix import close_quietly
+
+
+class ProcessHandle:
+    """Watches and signals a process that another process has started.
+
+    It names the process for sure, also when its id has been given to another: by a pidfd (pidfd_open(2)) where there
+    are such. Only its parent knows its exit code and its result.
+    """
+
+    def __init__(self, pid: int, name: str, sentinel: int) -> None:
+        self.pid = self.ident = pid
+        self.name = name
+        self.sentinel = sentinel
+        self._close = close_quietly
+
+    def is_alive(self) -> bool:
+        """Say whether it runs."""
+        return not ready([self.sentinel], 0)
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until it has ended, at most `timeout` seconds; say whether it has."""
+        return bool(ready([self.sentinel], timeout))
+
+    def terminate(self) -> None:
+        """Send SIGTERM; nothing happens if it has ended."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL; nothing happens if it has ended."""
+        self._signal(signal.SIGKILL)
+
+    def interrupt(self) -> None:
+        """Send SIGINT; nothing happens if it has ended."""
+        self._signal(signal.SIGINT)
+
+    def _signal(self, number: int) -> None:
+        if not self.is_alive():
+            return
+        try:
+            signal.pidfd_send_signal(self.sentinel, number)
+        except ProcessLookupError:  # it ended meanwhile
+            pass
+        except (OSError, AttributeError):  # the sentinel is a pipe here
+            os.kill(self.pid, number)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return arrive, (self.pid, self.name, sent_fds(self.sentinel))
+
+    def __del__(self) -> None:
+        self._close(self.sentinel)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} name={self.name!r} pid={self.pid} {'alive' if self.is_alive() else 'ended'}>"
+
+
+def reduce(process: Any) -> tuple[Any, ...]:
+    """Describe a started process object."""
+    return arrive, (process.pid, process.name, sent_fds(process.sentinel))
+
+
+def arrive(pid: int, name: str, sent: Any) -> ProcessHandle:
+    """Make the handle in the process that receives it."""
+    [sentinel] = sent.detach()
+    return ProcessHandle(pid, name, sentinel)
