@@ -1,6 +1,7 @@
 /* polyproc._core: method table and slots, nothing else. Documented in src/polyproc/_core.pyi. */
 #include "bind/py_clone.h"
 #include "bind/py_connection.h"
+#include "bind/py_pickle.h"
 #include "bind/py_process.h"
 #include "bind/py_queue.h"
 #include "bind/py_types.h"
@@ -10,6 +11,7 @@ static PyMethodDef methods[] = {
     {"clone_sibling", py_clone_sibling, METH_NOARGS, "clone_sibling() -> (pid, pidfd): fork a child of our parent"},
     {"set_flag", (PyCFunction)(void (*)(void))py_set_flag, METH_FASTCALL, "set_flag(index, value): change sys.flags"},
     {"set_name", py_set_name, METH_O, "set_name(name): set this process's name, as ps shows it"},
+    {"dumps_plain", py_dumps_if_plain, METH_O, "dumps_plain(obj) -> bytes, or None if it is not plain"},
     {"attach", (PyCFunction)(void (*)(void))py_attach, METH_FASTCALL, "attach(fd, registry_fd) -> id: map memory"},
     {"hold", py_hold, METH_O, "hold(id) -> (fd, registry_fd)"},
     {"detach", py_detach, METH_O, "detach(id): let go of what attach or hold has counted"},

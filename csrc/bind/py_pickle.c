@@ -74,3 +74,15 @@ PyObject *py_loads(PyObject **place, PyObject *data)
     Py_XDECREF(data);
     return result;
 }
+
+PyObject *py_dumps_if_plain(PyObject *module, PyObject *object)
+{
+    (void)module;
+    if (!py_is_plain(object)) {
+        Py_RETURN_NONE;
+    }
+    PyObject *dumps = NULL;
+    PyObject *data = py_dumps_plain(&dumps, object);
+    Py_XDECREF(dumps);
+    return data;
+}

@@ -14,6 +14,9 @@ PyObject *py_pickle_function(PyObject **place, const char *name);
 /* The bytes of a plain object; NULL with an exception set. */
 PyObject *py_dumps_plain(PyObject **place, PyObject *object);
 
+/* dumps_plain(obj) -> bytes, or None if it is not plain. */
+PyObject *py_dumps_if_plain(PyObject *module, PyObject *object);
+
 /* The object of bytes, with the reference to them stolen. */
 PyObject *py_loads(PyObject **place, PyObject *data);
 

@@ -161,31 +161,31 @@ static PyObject *put_record(PyQueue *self, struct pp_record *record, int64_t dea
     Py_RETURN_NONE;
 }
 
-static PyObject *put_bytes(PyQueue *self, enum pp_record_kind kind, PyObject *data, int64_t deadline)
+static PyObject *put_bytes(PyQueue *self, enum pp_record_kind kind, PyObject *data, int64_t deadline, uint32_t tag)
 {
-    struct pp_record record = {kind, PyBytes_AsString(data), (uint32_t)PyBytes_Size(data), -1};
+    struct pp_record record = {kind, PyBytes_AsString(data), (uint32_t)PyBytes_Size(data), -1, tag};
     return put_record(self, &record, deadline);
 }
 
-static PyObject *put(PyQueue *self, PyObject *object, int64_t deadline)
+static PyObject *put(PyQueue *self, PyObject *object, int64_t deadline, uint32_t tag)
 {
     if (!py_queue_usable(self)) {
         return NULL;
     }
     if (PyBytes_CheckExact(object)) {
         if (PyBytes_Size(object) <= (Py_ssize_t)PP_RECORD_MOST) {
-            return put_bytes(self, PP_BYTES, object, deadline);
+            return put_bytes(self, PP_BYTES, object, deadline, tag);
         }
     } else if (py_is_plain(object)) {
         PyObject *data = py_dumps_plain(&self->dumps, object);
         if (data == NULL || PyBytes_Size(data) <= (Py_ssize_t)PP_RECORD_MOST) {
-            PyObject *result = data == NULL ? NULL : put_bytes(self, PP_PICKLE, data, deadline);
+            PyObject *result = data == NULL ? NULL : put_bytes(self, PP_PICKLE, data, deadline, tag);
             Py_XDECREF(data);
             return result;
         }
         Py_DECREF(data);
     }
-    return PyObject_CallMethod((PyObject *)self, "_put_other", "OL", object, (long long)deadline);
+    return PyObject_CallMethod((PyObject *)self, "_put_other", "OLI", object, (long long)deadline, tag);
 }
 
 static int is_named(PyObject *name, const char *text) { return PyUnicode_CompareWithASCIIString(name, text) == 0; }
@@ -236,12 +236,23 @@ static PyObject *queue_put(PyObject *self, PyObject *const *args, Py_ssize_t cou
     } else if (!arguments(args, count, names, &object, &deadline)) {
         return NULL;
     }
-    return put((PyQueue *)self, object, deadline);
+    return put((PyQueue *)self, object, deadline, 0);
 }
 
-static PyObject *queue_put_nowait(PyObject *self, PyObject *object) { return put((PyQueue *)self, object, -1); }
+static PyObject *queue_put_nowait(PyObject *self, PyObject *object) { return put((PyQueue *)self, object, -1, 0); }
 
-/* _put_packed(kind, data, slot, deadline) */
+/* _put_tagged(tag, obj) */
+static PyObject *queue_put_tagged(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    unsigned long tag = count == 2 ? PyLong_AsUnsignedLong(args[0]) : 0;
+    if (count != 2 || PyErr_Occurred() || tag > 0xffff) {
+        PyErr_SetString(PyExc_ValueError, "_put_tagged() takes a tag of 16 bits and an object");
+        return NULL;
+    }
+    return put((PyQueue *)self, args[1], PP_FOREVER, (uint32_t)tag);
+}
+
+/* _put_packed(kind, data, slot, deadline, tag) */
 static PyObject *queue_put_packed(PyObject *object, PyObject *args)
 {
     PyQueue *self = (PyQueue *)object;
@@ -249,7 +260,8 @@ static PyObject *queue_put_packed(PyObject *object, PyObject *args)
     const char *bytes;
     Py_ssize_t length;
     long long slot, deadline;
-    if (!PyArg_ParseTuple(args, "iy#LL", &kind, &bytes, &length, &slot, &deadline) || !py_queue_usable(self)) {
+    unsigned int tag;
+    if (!PyArg_ParseTuple(args, "iy#LLI", &kind, &bytes, &length, &slot, &deadline, &tag) || !py_queue_usable(self)) {
         return NULL;
     }
     if (kind < PP_BYTES || kind > PP_LARGE_PICKLE || length > (Py_ssize_t)PP_RECORD_MOST
@@ -257,7 +269,7 @@ static PyObject *queue_put_packed(PyObject *object, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "this is no record");
         return NULL;
     }
-    struct pp_record record = {(enum pp_record_kind)kind, bytes, (uint32_t)length, slot};
+    struct pp_record record = {(enum pp_record_kind)kind, bytes, (uint32_t)length, slot, tag};
     return put_record(self, &record, deadline);
 }
 
@@ -376,6 +388,19 @@ static PyObject *queue_get_nowait(PyObject *self, PyObject *ignored)
     return get((PyQueue *)self, -1);
 }
 
+/* _take(timeout) -> (tag, kind, data): the oldest record as it is */
+static PyObject *queue_take(PyObject *object, PyObject *timeout)
+{
+    PyQueue *self = (PyQueue *)object;
+    struct pp_record record;
+    int64_t deadline;
+    if (!py_queue_usable(self) || !py_deadline(timeout, &deadline)) {
+        return NULL;
+    }
+    PyObject *data = take_record(self, &record, deadline);
+    return data == NULL ? NULL : Py_BuildValue("IiN", record.tag, (int)record.kind, data);
+}
+
 /* Throw the oldest record away; whether there was one. */
 static PyObject *queue_drop_one(PyObject *object, PyObject *ignored)
 {
@@ -412,7 +437,9 @@ static PyMethodDef queue_methods[] = {
     {"_create", queue_create, METH_VARARGS, "_create(max, joinable, signal_in, signal_out)"},
     {"_attach", queue_attach, METH_VARARGS, "_attach(id, offset, signal_in, signal_out)"},
     {"_where", py_cell_where, METH_NOARGS, "_where() -> (id, offset)"},
-    {"_put_packed", queue_put_packed, METH_VARARGS, "_put_packed(kind, data, slot, deadline)"},
+    {"_put_packed", queue_put_packed, METH_VARARGS, "_put_packed(kind, data, slot, deadline, tag)"},
+    {"_put_tagged", FAST(queue_put_tagged), METH_FASTCALL, "_put_tagged(tag, obj)"},
+    {"_take", queue_take, METH_O, "_take(timeout) -> (tag, kind, data)"},
     {"_drop_one", queue_drop_one, METH_NOARGS, "_drop_one() -> whether there was an item to drop"},
     {"_slot_take", py_slot_take, METH_O, "_slot_take(size) -> slot"},
     {"_slot_write", py_slot_write, METH_VARARGS, "_slot_write(slot, offset, buffer)"},

@@ -38,7 +38,7 @@ PyObject *py_queue_poll_on(PyObject *object, PyObject *ignored)
     (void)ignored;
     PyQueue *self = (PyQueue *)object;
     struct pp_wait wait;
-    if (self->base.chunk == NULL) {
+    if (self->base.chunk == NULL || self->queue.signal_in < 0) {
         PyErr_SetString(PyExc_OSError, "handle is closed");
         return NULL;
     }

@@ -14,7 +14,6 @@
 
 #define GUARD_LIMIT 200000000 /* 0.2 s: longer than any process holds a lock, unless it is stopped */
 
-
 static void set_up(struct pp_queue *queue, struct pp_chunk *chunk, struct pp_queue_page *page)
 {
     memset(queue, 0, sizeof *queue);
@@ -192,7 +191,7 @@ static enum pp_answer push(struct pp_queue *queue, struct pp_record *record)
         pp_store(&page->leaked, 1); /* perhaps the segment that was chained */
         return PP_FAILED;
     }
-    uint64_t header = PP_HEADER(record->kind, record->length);
+    uint64_t header = PP_HEADER(record->kind, record->length, record->tag);
     memcpy(at, &header, sizeof header);
     memcpy(at + PP_UNIT, record->bytes, record->length);
     if (record->kind == PP_LARGE_BYTES || record->kind == PP_LARGE_PICKLE) {
@@ -281,6 +280,7 @@ enum pp_answer pp_queue_peek(struct pp_queue *queue, struct pp_record *record, s
         memcpy(&header, at, sizeof header);
         record->kind = (enum pp_record_kind)(header >> 32 & 0xff);
         record->length = (uint32_t)header;
+        record->tag = (uint32_t)(header >> 40 & 0xffff);
         record->bytes = at + PP_UNIT;
         if (header >> 56 != PP_SEAL) {
             return written_over(queue);

@@ -111,6 +111,7 @@ struct pp_record {
     const void *bytes;
     uint32_t length;
     int64_t slot; /* of the large kinds: what `bytes` begin with */
+    uint32_t tag; /* 16 bits for the user: who put it, or which one it is */
 };
 
 /* Make a queue, or use one that came from another process (0 if it is none). The descriptors stay the caller's. */

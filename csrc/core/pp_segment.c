@@ -91,7 +91,7 @@ int64_t pp_segment_chain(struct pp_queue *queue, uint32_t place)
     }
     pp_word *word = &page->segments[place / PP_UNITS];
     pp_store(word, (pp_load(word) & ~PP_SEGMENT_NEXT) | (uint32_t)next);
-    uint64_t jump = PP_HEADER(PP_JUMP, 0);
+    uint64_t jump = PP_HEADER(PP_JUMP, 0, 0);
     memcpy(at, &jump, sizeof jump);
     PP_CRASH_POINT("queue.chained");
     return next * PP_UNITS;

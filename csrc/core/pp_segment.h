@@ -11,7 +11,8 @@
 
 /* The first unit of a record. The seal tells a page that was written over. */
 #define PP_SEAL 0x51u
-#define PP_HEADER(kind, length) ((uint64_t)(length) | (uint64_t)(kind) << 32 | (uint64_t)PP_SEAL << 56)
+#define PP_HEADER(kind, length, tag) \
+    ((uint64_t)(length) | (uint64_t)(kind) << 32 | (uint64_t)((tag) & 0xffffu) << 40 | (uint64_t)PP_SEAL << 56)
 
 /* Where a place is mapped; NULL and errno without address space. */
 char *pp_segment_address(struct pp_queue *queue, uint32_t place);

@@ -23,7 +23,7 @@
 static enum pp_answer put(struct pp_queue *queue, enum pp_record_kind kind, const void *bytes, uint32_t length,
                           int64_t slot, int64_t limit)
 {
-    struct pp_record record = {kind, bytes, length, slot};
+    struct pp_record record = {kind, bytes, length, slot, 0};
     struct pp_wait wait;
     enum pp_answer answer = pp_queue_put(queue, &record, NULL);
     pp_wait_start(&wait, pp_now() + limit, &queue->put_spins);

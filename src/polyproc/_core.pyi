@@ -31,6 +31,9 @@ def set_flag(index: int, value: int, /) -> None:
 def set_name(name: str, /) -> None:
     """Set this process's name, as ps shows it (prctl(2), PR_SET_NAME): the first 15 bytes count."""
 
+def dumps_plain(obj: Any, /) -> bytes | None:
+    """Pickle a small object that is built of numbers, text, bytes and None; return None for any other."""
+
 def attach(fd: int, registry_fd: int, /) -> bytes:
     """Map a chunk of shared memory that came from another process; return its id. The descriptors stay the caller's.
 
@@ -211,8 +214,12 @@ class Queue(_Handle):
         """Refuse to put and get in this process: by ValueError, until it forks, or by OSError."""
     def _await(self, timeout: float | None, /) -> bool:
         """Wait until there is an item, or it is shut down; take nothing."""
-    def _put_packed(self, kind: int, data: bytes, slot: int, deadline: int, /) -> None:
+    def _put_packed(self, kind: int, data: bytes, slot: int, deadline: int, tag: int, /) -> None:
         """Put a record: see polyproc._queues.large."""
+    def _put_tagged(self, tag: int, obj: Any, /) -> None:
+        """Put an item with 16 bits beside it."""
+    def _take(self, timeout: float | None, /) -> tuple[int, int, bytes]:
+        """Take the oldest record as it is: its tag, kind and bytes. Raises queue.Empty, ShutDown."""
     def _drop_one(self) -> bool:
         """Throw away the oldest item; say whether there was one."""
     def _slot_take(self, size: int, /) -> int:

@@ -1,12 +1,17 @@
 """The pool that is here: its calls, and what goes wrong in them."""
 
+import collections
+import functools
 import os
 import signal
+import threading
+import time
 
 import pytest
 
 import polyproc
-from behaviour import targets
+from behaviour import pool_work, targets
+from polyproc import _native
 
 
 def square(x):
@@ -83,3 +88,90 @@ def test_large_arguments_and_results_do_not_block(ctx):
     data = os.urandom(1 << 20)
     with ctx.Pool(2) as pool:
         assert pool.map(targets.echo, [data] * 6, chunksize=1) == [data] * 6
+
+
+def test_short_calls_go_together_and_are_right(ctx):
+    """Once calls are seen to be short, many go in one message; results and errors are those of single calls."""
+    with ctx.Pool(2) as pool:
+        for _ in range(3):
+            assert pool.map(pool_work.double, range(5000), chunksize=1) == [2 * n for n in range(5000)]
+        assert pool.starmap(divmod, [(n, 7) for n in range(5000)], chunksize=1)[4999] == divmod(4999, 7)
+        with pytest.raises(ValueError, match="not 3333"):
+            pool.map(functools.partial(pool_work.fails_for, 3333), range(5000), chunksize=1)
+        with pytest.raises(polyproc.pool.MaybeEncodingError, match="pickle"):
+            pool.map(functools.partial(pool_work.unpicklable_for, 4000), range(5000), chunksize=1)
+        unpicklable = [*range(4000), threading.Lock()]
+        with pytest.raises(TypeError, match="pickle"):
+            pool.map(pool_work.double, unpicklable, chunksize=1)
+        assert pool.map(pool_work.double, range(5000), chunksize=1)[-1] == 9998
+
+
+def test_long_calls_behind_short_ones_are_shared():
+    """A worker that got many calls, since they were short, does not keep long ones from the others."""
+    with polyproc.get_context("fork").Pool(3) as pool:
+        for _ in range(3):
+            pool.map(pool_work.double, range(3000), chunksize=1)
+        pids = pool.map(functools.partial(pool_work.long_for, 2980), range(3000), chunksize=1)
+        shares = collections.Counter(pids[2980:])
+        assert len(shares) == 3
+        assert max(shares.values()) <= 14
+
+
+@pytest.mark.skipif(not _native.native, reason="what is in a pipe cannot be taken back")
+def test_an_idle_worker_takes_over_what_another_has_not_begun():
+    with polyproc.get_context("fork").Pool(2) as pool:
+        for _ in range(200):
+            pool.apply(pool_work.double, (1,))  # short: a worker may have many
+        first = [pool.apply_async(pool_work.slowly, (0, 1.0))]
+        rest = [pool.apply_async(pool_work.double, (number,)) for number in range(40)]
+        begin = time.monotonic()
+        assert [result.get(30) for result in rest] == [2 * number for number in range(40)]
+        assert time.monotonic() - begin < 0.9
+        assert first[0].get(30) == (0, 0)
+
+
+def test_calls_that_wait_for_each_other(ctx):
+    """As many calls as workers run at once, however short the calls before them were."""
+    barrier = ctx.Barrier(3)
+    with ctx.Pool(3, initializer=pool_work.remember, initargs=(barrier,)) as pool:
+        pool.map(pool_work.double, range(3000), chunksize=1)
+        assert pool.map(pool_work.meet, range(3), chunksize=1) == [0, 1, 2]
+        results = [pool.apply_async(pool_work.meet, (number,)) for number in range(3)]
+        assert [result.get(30) for result in results] == [0, 1, 2]
+
+
+def test_a_function_object_is_made_anew_for_each_call(ctx):
+    """As in the standard library: what a call changes in it does not show in the next."""
+    with ctx.Pool(1) as pool:
+        counter = pool_work.Counter()
+        assert pool.map(counter, range(3), chunksize=1) == [1, 1, 1]
+        assert [pool.apply(counter, (0,)) for _ in range(2)] == [1, 1]
+        counter(0)
+        assert pool.apply(counter, (0,)) == 2
+
+
+@pytest.mark.skipif(not _native.native, reason="pipes copy")
+def test_arrays_are_private_and_memory_comes_back():
+    numpy = pytest.importorskip("numpy")
+    with polyproc.get_context("fork").Pool(2) as pool:
+        array = numpy.zeros(1 << 20, "u1")
+        for _ in range(20):
+            found = pool.apply(pool_work.own, (array,))
+            assert found.flags.writeable
+            assert (found == 1).all()
+            assert not array.any()
+            found[0] = 5
+        arrays = [numpy.full(200_000, number, "u1") for number in range(50)]
+        for number, found in enumerate(pool.imap(pool_work.own, arrays)):
+            assert (found == number + 1).all()
+        del found
+        assert pool._crew.lines._results._slot_memory() < 10 << 20
+
+
+def test_workers_killed_before_they_are_ready_are_replaced(ctx):
+    with ctx.Pool(2) as pool:
+        for _ in range(6):
+            for process in pool._pool:
+                process.kill()
+            time.sleep(0.005)
+        assert pool.map(pool_work.double, range(10)) == [2 * n for n in range(10)]

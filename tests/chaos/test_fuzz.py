@@ -116,7 +116,7 @@ def test_records_of_large_messages(kind, record):
     queue = polyproc.Queue()
     with contextlib.suppress(ValueError):
         slot = int.from_bytes(record[:4], "little")
-        queue._put_packed(kind, record, slot if slot < 32768 else 0, -1)
+        queue._put_packed(kind, record, slot if slot < 32768 else 0, -1, 0)
         with contextlib.suppress(Exception):
             queue.get(timeout=0.01)
     queue.put(1)

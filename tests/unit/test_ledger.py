@@ -1,62 +1,106 @@
 """What a pool owes: pure state, against a model."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polyproc._pool.ledger import PREFETCH, Ledger, Task
+from polyproc._pool.ledger import FEWEST, Ledger, Task
 
-STEPS = st.lists(st.tuples(st.sampled_from(["open", "hand", "settle", "lose", "join"]), st.integers(0, 3)), max_size=80)
+KINDS = ["open", "hand", "settle", "lose", "join", "take back"]
+STEPS = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 3), st.integers(0, 5)), max_size=80)
 
 
-@given(steps=STEPS, maxtasks=st.none() | st.integers(1, 3))
+@given(steps=STEPS, maxtasks=st.none() | st.integers(1, 3), most=st.sampled_from([2, 64]))
 @settings(max_examples=300, deadline=None)
-def test_every_task_is_settled_once_lost_once_or_waits(steps, maxtasks):
-    ledger = Ledger(maxtasks)
+def test_every_task_is_settled_once_lost_once_or_waits(steps, maxtasks, most):
+    ledger = Ledger(maxtasks, most)
     opened, settled, lost = [], [], []
-    done = {}
-    for step, worker in steps:
+    done, now = {}, 0.0
+    for step, worker, number in steps:
+        now += number * 0.001
+        account = ledger.accounts.get(worker)
         if step == "open":
             opened.append((len(opened), 0))
             ledger.open(Task(opened[-1], b"x"))
-        elif step == "join" and worker not in ledger.accounts:
+        elif step == "join" and account is None:
             ledger.join(worker)
             done[worker] = 0
         elif step == "hand":
-            ledger.next_for(worker)
-        elif step == "settle" and worker in ledger.accounts and ledger.accounts[worker].handed:
-            task = ledger.accounts[worker].handed[0]
+            ledger.next_for(worker, now)
+        elif step == "settle" and account and account.handed:
+            first = account.handed[0][1]
+            task, leaves = ledger.settle(worker, now)
+            assert task is first  # workers answer in order
             done[worker] += 1
-            assert ledger.settle(worker, task.id) == (maxtasks is not None and done[worker] >= maxtasks)
+            assert leaves == (maxtasks is not None and done[worker] >= maxtasks)
             settled.append(task.id)
-        elif step == "lose":
-            task = ledger.lost(worker)
+        elif step == "take back" and account:
+            ledger.take_back(worker, [place for place, _ in list(account.handed)[-number:]][:number])
+        elif step == "lose" and account:
+            untaken = [place for place, _ in list(account.handed)[1:]] if number else None
+            task = ledger.lost(worker, untaken)
             if task is not None:
                 lost.append(task.id)
     for account in ledger.accounts.values():
-        assert len(account.handed) <= PREFETCH
-    handed = [task.id for account in ledger.accounts.values() for task in account.handed]
+        assert len(account.handed) <= most
+    handed = [task.id for account in ledger.accounts.values() for _, task in account.handed]
     waiting = [task.id for task in ledger.waiting]
     assert sorted(settled + lost + handed + waiting) == opened
     assert ledger.is_settled() == (not handed and not waiting)
+    assert set(ledger.idle()) <= {w for w, account in ledger.accounts.items() if not account.handed}
+
+
+def ledger_with(tasks, **options):
+    ledger = Ledger(**options)
+    for index in range(tasks):
+        ledger.open(Task((1, index), b"", size=index * 100_000))
+    ledger.join("worker")
+    return ledger
 
 
 def test_a_worker_that_answers_what_it_was_not_asked_is_an_error():
-    ledger = Ledger()
-    ledger.join("worker")
-    ledger.open(Task((1, 0), b""))
-    ledger.next_for("worker")
-    try:
-        ledger.settle("worker", (2, 0))
-    except ValueError as error:
-        assert "not the task that it runs" in str(error)
-    else:
-        raise AssertionError("it was accepted")
+    with pytest.raises(ValueError, match="asked nothing"):
+        ledger_with(1).settle("worker", 0.0)
 
 
-def test_large_tasks_are_not_prefetched():
-    ledger = Ledger()
-    ledger.join("worker")
-    for index in range(2):
-        ledger.open(Task((1, index), bytes(100_000)))
-    assert ledger.next_for("worker").id == (1, 0)
-    assert ledger.next_for("worker") is None
+def test_large_tasks_wait_for_an_idle_worker():
+    ledger = ledger_with(2, most_bytes=1000)
+    assert ledger.next_for("worker", 0.0)
+    assert ledger.next_for("worker", 0.0) is None
+    ledger.settle("worker", 1.0)
+    assert ledger.next_for("worker", 1.0)
+
+
+def test_a_worker_has_few_long_tasks_and_many_short_ones():
+    ledger = ledger_with(400)
+    now = 0.0
+
+    def handed():
+        while ledger.next_for("worker", now):
+            pass
+        return len(ledger.accounts["worker"].handed)
+
+    assert handed() == FEWEST
+    for _ in range(100):
+        now += 0.00001
+        ledger.settle("worker", now)
+
+        handed()
+    assert handed() > 20
+    while len(ledger.accounts["worker"].handed) > 1:
+        now += 1.0
+        ledger.settle("worker", now)
+    assert handed() == FEWEST
+
+
+def test_the_dead_lose_what_they_ran_and_nothing_else():
+    ledger = ledger_with(3)
+    places = [ledger.next_for("worker", 0.0)[0] for _ in range(2)]
+    assert ledger.lost("worker", places) is None  # it had taken nothing
+    assert [task.id[1] for task in ledger.waiting] == [0, 1, 2]
+    ledger.join("other")
+    for _ in range(2):
+        ledger.next_for("other", 0.0)
+    assert ledger.lost("other", None).id == (1, 0)
+    assert [task.id[1] for task in ledger.waiting] == [1, 2]
+    assert ledger.lost("nobody", []) is None

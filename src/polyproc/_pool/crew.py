@@ -1,298 +1,366 @@
-"""The workers of a pool: one thread watches their channels and sentinels, hands out tasks and settles results.
+"""The workers of a pool: one thread settles results and hands out tasks, another watches for the end of workers.
 
-No lock is shared between workers: each has a channel of its own, so that one that dies leaves nothing locked or half
-written for the others. The thread holds no reference to the pool that its users hold.
+Submitting hands out at once, from the caller's thread. No lock is shared between workers that one of them could die
+with for good (lines.py). The threads hold no reference to the pool that its users hold.
 """
 
 from __future__ import annotations
 
-import collections
-import io
+import dataclasses
 import itertools
-import os
 import pickle
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from polyproc._connection.connection import Connection
-from polyproc._connection.pipe import Pipe
-from polyproc._connection.wait import wait
-from polyproc._errors import ProcessError
-from polyproc._platform.posix import close_quietly
-from polyproc._pool.ledger import Ledger, Task
+from polyproc._errors import ProcessDied, ProcessError
+from polyproc._pickling.pickler import dumps
+from polyproc._pool.jobs import Jobs
+from polyproc._pool.ledger import Batch, Ledger, Task, TaskId
+from polyproc._pool.lines import MOST_BEHIND, MOST_BYTES, Lines, pack
 from polyproc._pool.results import Job
-from polyproc._pool.worker import FAILED_START, READY, worker
+from polyproc._pool.watcher import Member, Watcher
+from polyproc._pool.worker import BATCH, DONE, FAILED, FAILED_START, PARTS, READY, worker
 
 # A pool whose workers end this often in a row before they are ready is broken: more would end the same way.
+# Being killed is nobody's decision here, and has to happen more often.
 FAILED_STARTS = 3
+KILLED_STARTS = 50
 GRACE = 1.0
+_BLOCK = 64  # tasks of one job that are packed before they are handed out
+_NUMBERS = 65535
 
 RUN, CLOSE, TERMINATE = "RUN", "CLOSE", "TERMINATE"
 
 
 class Crew:
-    """Workers, ledger and jobs; shared by a pool and its thread under one lock."""
+    """Workers, ledger and jobs; shared by a pool and its threads under one lock."""
 
     def __init__(self, ctx: Any, size: int, initial: tuple[Any, ...], maxtasks: int | None) -> None:
         self.ctx = ctx
         self.size = size
         self.initial = initial
-        self.ledger = Ledger(maxtasks)
-        self.jobs: dict[int, Job] = {}
+        self.ledger = Ledger(maxtasks, MOST_BEHIND, MOST_BYTES)
+        self.lines = Lines()
+        self.jobs = Jobs()
         self.state = RUN
         self.error: BaseException | None = None
-        self.processes: list[Any] = []
-        self.channels: dict[Any, Connection[Any, Any]] = {}
-        self.leaving: set[Any] = set()
+        self.members: dict[int, Member] = {}
         self.lock = threading.RLock()
-        self._failed_starts = 0
-        self._numbers = itertools.count(1)
-        self._finished: collections.deque[tuple[Job, int, bool, Any]] = collections.deque()
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_write, False)
+        self._failed_starts = self._killed_starts = 0
+        self._workers = itertools.cycle(range(1, _NUMBERS + 1))
         self.thread = threading.Thread(target=self._serve, name="polyproc-pool", daemon=True)
+        self._watcher = Watcher(self.members, self.lines.note)
+
+    @property
+    def processes(self) -> list[Any]:
+        """The workers' process objects."""
+        return [member.process for member in self.members.values()]
 
     # -- called by the pool ----------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the workers, then the thread."""
+        """Start the workers, then the threads."""
         try:
-            while len(self.processes) < self.size:
+            while len(self.members) < self.size:
                 self.add_worker()
         except BaseException:
             self.state = TERMINATE
-            self.end_workers()
+            self._end_workers()
+            self._give_up()
             raise
         self.thread.start()
+        self._watcher.start()
 
     def add_job(self, job: Job) -> int:
         """Register a job; return its number."""
         with self.lock:
             if self.state != RUN:
                 raise ValueError("Pool not running")
-            number = next(self._numbers)
-            self.jobs[number] = job
-            return number
+            return self.jobs.add(job)
 
-    def add_task(self, number: int, index: int, call: tuple[Any, ...], dumps: Callable[[Any], bytes]) -> None:
-        """Add a task of a job; a call that cannot be pickled fails that task."""
-        try:
-            payload = dumps(call)
-        except Exception as error:  # noqa: BLE001  (told where the result is waited for, as in the standard library)
-            with self.lock:
-                self._settle(number, index, False, error)
-                self._run_callbacks()
-            return
-        name = getattr(call[0], "__qualname__", "")
+    def fail_all(self, number: int, tasks: int, error: BaseException) -> None:
+        """Fail all tasks of a job before any was added."""
         with self.lock:
-            if self.error is not None:
-                self._settle(number, index, False, self.error)
-                self._run_callbacks()
-                return
-            self.ledger.open(Task((number, index), payload, name))
-        self.wake()
+            for index in range(tasks):
+                self.jobs.settle(number, index, False, error)
+        self.tell()
+
+    def add_tasks(self, number: int, first: int, messages: Iterable[Any], name: str) -> int:
+        """Add tasks of a job, from index `first` on; return how many. One that cannot be pickled fails."""
+        index = first
+        while True:
+            before, block = index, list[Task]()
+            for message in itertools.islice(messages, _BLOCK):
+                try:
+                    packed, size = pack(message)
+                except Exception as error:  # noqa: BLE001  (told where the result is waited for, as in the standard library)
+                    with self.lock:
+                        self.jobs.settle(number, index, False, error)
+                else:
+                    block.append(Task((number, index), packed, name, size))
+                index += 1
+            with self.lock:
+                self._open(block)
+            self.tell()
+            if index == before:
+                return index - first
+
+    def add_chunks(self, number: int, function: bytes, kind: int, chunks: Sequence[Any], name: str) -> None:
+        """Add the chunks of a map: many short ones go together, once it shows that they are short."""
+        start = 0
+        while start < len(chunks):
+            left = len(chunks) - start
+            size = self.ledger.batch_size(left)
+            if size > 1:
+                stop = start + size
+                try:
+                    batch = Batch(function, kind | BATCH, 0, size, dumps(tuple(chunks[start:stop])))
+                except Exception:  # noqa: BLE001  (one of them: they are sent one by one)
+                    size = 1
+                else:
+                    task = _batch_task((number, start), batch, name)
+                    with self.lock:
+                        self._open([task])
+            if size == 1:
+                stop = min(start + _BLOCK, len(chunks))
+                self.add_tasks(number, start, ((function, kind, chunk) for chunk in chunks[start:stop]), name)
+            start = stop
+        self.tell()
+
+    def _open(self, block: list[Task]) -> None:
+        if self.error is not None:
+            for task in block:
+                self.jobs.fail(task, self.error)
+            return
+        for task in block:
+            self.ledger.open(task)
+        now = time.monotonic()
+        for number in self.ledger.idle():
+            self._fill(number, now)
+        for number in self.members:
+            if not self.ledger.waiting:
+                break
+            self._fill(number, now)
 
     def wake(self) -> None:
-        """Have the thread look at everything again."""
-        with self.lock:
-            if self._wake_write >= 0:
-                try:
-                    os.write(self._wake_write, b".")
-                except BlockingIOError:
-                    pass  # it will wake anyhow
+        """Have the thread look at the pool's state again."""
+        if not self._watcher.closed:
+            self.lines.note(0)
 
     def add_worker(self) -> None:
         """Start one more worker."""
-        ours, theirs = Pipe(duplex=True)
-        process = self.ctx.Process(target=worker, args=(theirs, *self.initial))
-        process.name = process.name.replace("Process", "PoolWorker")
-        process.daemon = True
+        number = next(number for number in self._workers if number not in self.members)
+        line = self.lines.open(number)
         try:
+            process = self.ctx.Process(target=worker, args=(line.end, *self.initial))
+            process.name = process.name.replace("Process", "PoolWorker")
+            process.daemon = True
             process.start()
         except BaseException:
-            ours.close()
+            self.lines.drop(number)
+            line.close()
             raise
         finally:
-            theirs.close()
-        self.processes.append(process)
-        self.channels[process] = ours  # tasks come when it says that it is ready
+            line.release()
+        self.members[number] = Member(number, process, line)  # tasks come when it says that it is ready
+        self._watcher.wake()
 
-    # -- the thread ------------------------------------------------------------------------------------------------
+    # -- the thread that settles -----------------------------------------------------------------------------------
 
     def _serve(self) -> None:
         try:
-            while self._turn():
-                pass
+            while not self._is_over():
+                number, opened, message = self.lines.take()
+                if number == 0:
+                    continue
+                if opened and message is None:
+                    self._reap(number)
+                else:
+                    self._heard(number, opened, message)
+                self.tell()
         except BaseException as error:  # noqa: BLE001  (the last resort: nobody waits for ever, and it is told loudly)
             sys.stderr.write("a pool's thread ended by an error:\n" + traceback.format_exc())
             with self.lock:
                 self._break(error)
         finally:
-            self.end_workers()
+            self._end_workers()
             with self.lock:
                 self._break(ProcessError("the pool was terminated"))
-            self._run_callbacks()
-            with self.lock:
-                close_quietly(self._wake_read, self._wake_write)
-                self._wake_read = self._wake_write = -1
+            self.tell()
+            self._give_up()
 
-    def _turn(self) -> bool:
+    def _is_over(self) -> bool:
+        return self.state == TERMINATE or (self.state == CLOSE and not self.jobs)
+
+    def _heard(self, number: int, opened: bool, message: Any) -> None:
+        """Deal with what a worker has sent: a value, an error, or that it is ready."""
+        kind, value = message if opened else (None, message)
+        if kind in (FAILED, FAILED_START):
+            value = _error_of(value)
         with self.lock:
-            self._hand_out()
-            if self.state == TERMINATE or (self.state == CLOSE and not self.jobs):
-                return False
-            by_handle: dict[Any, Any] = {self._wake_read: None}
-            for process in self.processes:
-                by_handle[process.sentinel] = process
-            by_channel = {channel: process for process, channel in self.channels.items()}
-        for found in wait([*by_handle, *by_channel]):
-            if found in by_channel:
-                self._read(by_channel[found])
-            elif found == self._wake_read:
-                os.read(found, 65536)
+            member = self.members.get(number)
+            if member is None:
+                return
+            now = time.monotonic()
+            if kind == READY:
+                self._failed_starts = self._killed_starts = 0
+                member.ready = True
+                self.ledger.join(number)
+            elif kind == FAILED_START:
+                member.error = value
+                return
+            elif kind == PARTS:
+                self._settle_batch(number, now, value)
             else:
-                self._reap(by_handle[found])
-        self._run_callbacks()
-        return True
+                task, leaves = self.ledger.settle(number, now)
+                if kind == DONE:
+                    self.jobs.settle(*task.id, True, value)
+                else:
+                    self.jobs.fail(task, value)
+                if leaves:
+                    member.leaving = True
+                    member.line.finish()
+            self._fill(number, now)
 
-    def _hand_out(self) -> None:
-        for process in list(self.processes):
-            while process in self.channels and process not in self.leaving:
-                task = self.ledger.next_for(process)
-                if task is None:
-                    break
-                job, index = task.id
-                envelope = job.to_bytes(8, "little") + index.to_bytes(8, "little")
-                try:
-                    self.channels[process].send_bytes(envelope + task.payload)
-                except OSError:
-                    break  # it is dead: its sentinel says so next
+    def _settle_batch(self, number: int, now: float, outcomes: list[tuple[bool, Any]]) -> None:
+        task, _ = self.ledger.settle(number, now, len(outcomes))
+        job, index = task.id
+        for success, value in outcomes:
+            self.jobs.settle(job, index, success, value if success else _error_of(value))
+            index += 1
+        batch = task.batch
+        assert batch is not None  # it was answered as one
+        start = batch.start + len(outcomes)
+        if start == batch.stop:
+            return
+        # It took too long for a batch: the rest goes in as many parts as there are workers, before all others.
+        parts = min(batch.stop - start, self.size)
+        bounds = [start + (batch.stop - start) * part // parts for part in range(parts + 1)]
+        for first, last in reversed(list(itertools.pairwise(bounds))):
+            rest = dataclasses.replace(batch, start=first, stop=last)
+            self.ledger.waiting.appendleft(_batch_task((job, index + first - start), rest, task.name))
+        for other in self.ledger.idle():
+            self._fill(other, now)
 
-    def _read(self, process: Any) -> bool:
-        """Read one message of a worker; return False at the end of its channel."""
-        channel = self.channels.get(process)
-        if channel is None:
-            return False
-        try:
-            stream = io.BytesIO(channel.recv_bytes())
-        except (EOFError, OSError):
-            channel.close()
-            self.channels.pop(process, None)
-            return False
-        kind, job, index, success = pickle.load(stream)
-        if kind == READY:
-            self._failed_starts = 0
-            with self.lock:
-                self.ledger.join(process)
-            return True
-        try:
-            value = pickle.load(stream)
-        except BaseException as error:  # noqa: BLE001  (a result that cannot be opened is that task's error alone)
-            success, value = False, error
+    def _fill(self, number: int, now: float) -> None:
+        """Hand a worker as much as it may have; one that has nothing gets what others have not begun."""
+        member = self.members.get(number)
+        if member is None or member.leaving or member.noted:
+            return
+        if not self.ledger.waiting and number in self.ledger.accounts and not self.ledger.accounts[number].handed:
+            self._take_back()
+        while (handed := self.ledger.next_for(number, now)) is not None:
+            place, task = handed
+            try:
+                member.line.send(place, task.payload)
+            except OSError as error:  # no memory: that task cannot be sent now
+                self.ledger.accounts[number].handed.pop()
+                self.jobs.fail(task, error)
+
+    def _take_back(self) -> None:
+        richest = self.ledger.richest()
+        if richest is None or richest not in self.members:
+            return
+        numbers = self.members[richest].line.take_back(-(-self.ledger.behind(richest) // 2))
+        if numbers:
+            self.ledger.take_back(richest, numbers)
+
+    def _reap(self, number: int) -> None:
+        """Deal with the end of a worker: fail what it ran, hand the rest on, replace it."""
         with self.lock:
-            if kind == FAILED_START:
-                self._start_failed(value)
-            else:
-                if self.ledger.settle(process, (job, index)):
-                    self._dismiss(process)
-                self._settle(job, index, success, value)
-        return True
-
-    def _dismiss(self, process: Any) -> None:
-        self.leaving.add(process)
-        try:
-            self.channels[process].send_bytes(b"")
-        except OSError:
-            pass
-
-    def _reap(self, process: Any) -> None:
-        """Deal with the end of a worker: read what it has sent, fail what it ran, replace it."""
-        while process in self.channels and self.channels[process].poll() and self._read(process):
-            pass
+            member = self.members.pop(number, None)
+        if member is None:
+            return
+        process = member.process
         process.join()
         with self.lock:
-            channel = self.channels.pop(process, None)
-            if channel is not None:
-                channel.close()
-            if process in self.processes:
-                self.processes.remove(process)
-            was_leaving = process in self.leaving
-            self.leaving.discard(process)
-            running = self.ledger.lost(process)
+            account = self.ledger.accounts.get(number)
+            running = self.ledger.lost(number, member.line.take_back(len(account.handed)) if account else [])
+            self.lines.drop(number)
+            member.line.close()
             if running is not None:
                 died = process._popen.died()
                 died.task = running.name or None
                 died.args = (died._sentence(),)
-                self._settle(*running.id, False, died)
-            elif not was_leaving and self.state == RUN:
-                self._start_failed(process.exception())
+                self.jobs.fail(running, died)
+            elif not member.ready and self.state == RUN:
+                self._start_failed(process.exception() if member.error is None else member.error)
             if self.state != TERMINATE and self.error is None:
                 self._replace()
+            now = time.monotonic()
+            for other in self.ledger.idle():
+                self._fill(other, now)
 
     def _start_failed(self, error: Any) -> None:
-        self._failed_starts += 1
-        if self._failed_starts >= max(FAILED_STARTS, self.size) and isinstance(error, BaseException):
-            self._break(error)
+        if isinstance(error, ProcessDied) and error.signal is not None:
+            self._killed_starts += 1
+        else:
+            self._failed_starts += 1
+        if self._failed_starts >= FAILED_STARTS or self._killed_starts >= KILLED_STARTS:
+            self._break(error if isinstance(error, BaseException) else ProcessError("the workers end as they start"))
 
     def _replace(self) -> None:
-        while len(self.processes) < self.size:
+        while len(self.members) < self.size:
             try:
                 self.add_worker()
             except OSError as error:
-                if not self.processes:
+                if not self.members:
                     self._break(error)
                 return
 
-    def _settle(self, number: int, index: int, success: bool, value: Any) -> None:
-        job = self.jobs.get(number)
-        if job is not None:
-            self._finished.append((job, index, success, value))
+    def tell(self) -> None:
+        """Give results to those who wait; then the pool may be done."""
+        if self.jobs.tell() and self.state != RUN:
+            self.wake()
 
-    def _run_callbacks(self) -> None:
-        """Give results to those who wait; outside of the lock, since callbacks are the user's."""
-        while self._finished:
-            try:
-                job, index, success, value = self._finished.popleft()
-            except IndexError:
-                return
-            if job.settle(index, success, value):
-                self.forget(job)
-
-    def forget(self, job: Job) -> None:
-        """Remove a job that is settled."""
-        with self.lock:
-            for number in [n for n, known in self.jobs.items() if known is job]:
-                del self.jobs[number]
-        self.wake()
+    def forget(self, number: int) -> None:
+        """Remove a job that is done."""
+        self.jobs.forget(number)
+        if self.state != RUN:
+            self.wake()
 
     def _break(self, error: BaseException) -> None:
         """Fail everything that is owed, and all that will be asked for."""
         if self.error is None:
             self.error = error
-        for number, index in self.ledger.drop_all():
-            self._settle(number, index, False, self.error)
+        for task in self.ledger.drop_all():
+            self.jobs.fail(task, self.error)
 
-    def end_workers(self) -> None:
-        """End all workers: ask those that are idle, then SIGTERM, then SIGKILL."""
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def _end_workers(self) -> None:
+        """End all workers: ask those that are idle, or SIGTERM, then SIGKILL."""
         with self.lock:
-            processes, channels = list(self.processes), dict(self.channels)
-            self.processes.clear()
-            self.channels.clear()
-        for process in processes:
+            members = list(self.members.values())
+            self.members.clear()
+        for member in members:
             if self.state == TERMINATE:
-                process.terminate()
-            elif process in channels:
-                try:
-                    channels[process].send_bytes(b"")
-                except OSError:
-                    pass
-        for process in processes:
-            process.join(GRACE if self.state == TERMINATE else None)
-            if process.is_alive():
-                process.kill()
-                process.join()
-        for channel in channels.values():
-            channel.close()
+                member.process.terminate()
+            else:
+                member.line.finish()
+        for member in members:
+            member.process.join(GRACE if self.state == TERMINATE else None)
+            if member.process.is_alive():
+                member.process.kill()
+                member.process.join()
+            member.line.close()
+
+    def _give_up(self) -> None:
+        self._watcher.close()
+        self.lines.close()
+
+
+def _batch_task(id: TaskId, batch: Batch, name: str) -> Task:
+    packed, size = pack(batch.message())
+    return Task(id, packed, name, size, batch)
+
+
+def _error_of(packed: bytes) -> Any:
+    try:
+        return pickle.loads(packed)
+    except BaseException as error:  # noqa: BLE001  (an error that cannot be opened is an error, too)
+        return error

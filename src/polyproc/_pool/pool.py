@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import warnings
@@ -13,7 +14,7 @@ from polyproc._cleanup.finalizers import Finalize
 from polyproc._pickling.pickler import dumps
 from polyproc._pool.crew import CLOSE, RUN, TERMINATE, Crew
 from polyproc._pool.results import ApplyResult, Callback, IMapIterator, IMapUnorderedIterator, MapResult
-from polyproc._pool.worker import mapstar, starmapstar
+from polyproc._pool.worker import CALL, MAP, STARMAP
 
 
 class Pool:
@@ -79,17 +80,26 @@ class Pool:
         """Have `func(*args, **kwds)` called in a worker; return at once."""
         result = ApplyResult(callback, error_callback)
         number = self._crew.add_job(result)
-        self._crew.add_task(number, 0, (func, tuple(args), dict(kwds)), dumps)
+        if (packed := self._pack(number, func, 1)) is not None:
+            self._crew.add_tasks(number, 0, iter([(packed, CALL, (tuple(args), dict(kwds)))]), _name_of(func))
         return result
+
+    def _pack(self, number: int, func: Any, tasks: int) -> bytes | None:
+        """Pickle a function; one that cannot be pickled fails all tasks of its job."""
+        try:
+            return dumps(func)
+        except Exception as error:  # noqa: BLE001  (told where the result is waited for, as in the standard library)
+            self._crew.fail_all(number, tasks, error)
+            return None
 
     def map(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
         """Call `func` for each item; wait and return the results in order."""
-        result: list[Any] = self._map_async(func, iterable, mapstar, chunksize).get()
+        result: list[Any] = self._map_async(func, iterable, MAP, chunksize).get()
         return result
 
     def starmap(self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
         """Call `func(*item)` for each item; wait and return the results in order."""
-        result: list[Any] = self._map_async(func, iterable, starmapstar, chunksize).get()
+        result: list[Any] = self._map_async(func, iterable, STARMAP, chunksize).get()
         return result
 
     def map_async(
@@ -101,7 +111,7 @@ class Pool:
         error_callback: Callback | None = None,
     ) -> MapResult:
         """Have `func` called for each item; return at once."""
-        return self._map_async(func, iterable, mapstar, chunksize, callback, error_callback)
+        return self._map_async(func, iterable, MAP, chunksize, callback, error_callback)
 
     def starmap_async(
         self,
@@ -112,13 +122,13 @@ class Pool:
         error_callback: Callback | None = None,
     ) -> MapResult:
         """Have `func(*item)` called for each item; return at once."""
-        return self._map_async(func, iterable, starmapstar, chunksize, callback, error_callback)
+        return self._map_async(func, iterable, STARMAP, chunksize, callback, error_callback)
 
     def _map_async(
         self,
         func: Callable[..., Any],
         iterable: Iterable[Any],
-        mapper: Callable[[Any], list[Any]],
+        kind: int,
         chunksize: int | None,
         callback: Callback | None = None,
         error_callback: Callback | None = None,
@@ -130,10 +140,10 @@ class Pool:
         result = MapResult(chunksize, len(items), callback, error_callback)
         if not items:
             return result
+        chunks = [tuple(items[start : start + chunksize]) for start in range(0, len(items), chunksize)]
         number = self._crew.add_job(result)
-        for index, start in enumerate(range(0, len(items), chunksize)):
-            chunk = tuple(items[start : start + chunksize])
-            self._crew.add_task(number, index, (mapper, ((func, chunk),), {}), dumps)
+        if (packed := self._pack(number, func, len(chunks))) is not None:
+            self._crew.add_chunks(number, packed, kind, chunks, _name_of(func))
         return result
 
     def imap(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int = 1) -> Any:
@@ -198,25 +208,23 @@ def _terminate(crew: Crew) -> None:
         crew.thread.join()
 
 
+def _name_of(func: Any) -> str:
+    return getattr(func, "__qualname__", "")
+
+
 def _feed(crew: Crew, number: int, result: IMapIterator, func: Any, items: Any, chunksize: int) -> None:
     """Turn items into tasks, in a thread: the iterable may be long, or slow."""
     index = 0
     try:
-        while crew.state == RUN or crew.state == CLOSE:
-            chunk = []
-            for item in items:
-                chunk.append(item)
-                if len(chunk) == chunksize:
-                    break
+        packed = dumps(func)
+        while crew.state in (RUN, CLOSE):
+            chunk = tuple(itertools.islice(items, chunksize))
             if not chunk:
                 break
-            call: tuple[Any, ...] = (
-                (func, (chunk[0],), {}) if chunksize == 1 else (mapstar, ((func, tuple(chunk)),), {})
-            )
-            crew.add_task(number, index, call, dumps)
-            index += 1
+            message = (packed, CALL, (chunk, {})) if chunksize == 1 else (packed, MAP, chunk)
+            index += crew.add_tasks(number, index, iter([message]), _name_of(func))
     except BaseException as error:  # noqa: BLE001  (the user's iterable raised: told to who reads the results)
         result.settle(index, False, error)
         index += 1
     if result.set_length(index):
-        crew.forget(result)
+        crew.forget(number)

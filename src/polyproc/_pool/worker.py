@@ -1,20 +1,28 @@
 """What runs in a worker: read a task, run it, send the result, until told to end.
 
-Envelope and payload are pickled apart: a payload that cannot be opened or made is that task's error alone.
+A task is (pickled function, kind, payload), or a batch of payloads. Arguments that cannot be opened, and results that
+cannot be pickled, are that task's error alone.
 """
 
 from __future__ import annotations
 
 import pickle
 import signal
+import time
 import traceback
 from collections.abc import Callable, Iterable
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 from polyproc._errors import RemoteError, RemoteTraceback
 from polyproc._pickling.pickler import dumps
 
-READY, DONE, FAILED_START = "ready", "done", "failed"
+# What a worker says: it is ready, or why it cannot be; a task's value, or its pickled error; what came of a batch.
+READY, FAILED_START, DONE, FAILED, PARTS = 0, 1, 2, 3, 4
+# What a task is: a call, a call for each item, a call for each item as arguments; and whether it is a batch of them.
+CALL, MAP, STARMAP, BATCH = 0, 1, 2, 4
+_SLICE = 0.002  # seconds: a batch that takes longer goes back, and the rest of it to whoever is idle
+_MOST_FUNCTIONS = 100
 
 
 class MaybeEncodingError(Exception):
@@ -57,7 +65,7 @@ def rebuild_exception(error: BaseException, text: str) -> BaseException:
 
 
 def mapstar(call: tuple[Callable[[Any], Any], Iterable[Any]]) -> list[Any]:
-    """Call a function for each item of a chunk."""
+    """Call a function for each item of a chunk: for programs that reach for it."""
     return list(map(*call))
 
 
@@ -67,44 +75,86 @@ def starmapstar(call: tuple[Callable[..., Any], Iterable[Any]]) -> list[Any]:
     return [function(*args) for args in chunk]
 
 
-def worker(channel: Any, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
-    """Serve until the channel ends or an empty message comes."""
+def worker(end: Any, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
+    """Serve until told to end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the parent's to decide upon
     if initializer is not None:
         try:
             initializer(*initargs)
         except BaseException as error:
-            channel.send_bytes(pickle.dumps((FAILED_START, 0, 0, False)) + _pack_error(error))
+            end.put((FAILED_START, _pack_error(error)))
             raise
-    channel.send_bytes(pickle.dumps((READY, 0, 0, True)))
+    end.put((READY, b""))
+    functions: dict[bytes, Callable[..., Any]] = {}
     while True:
         try:
-            data = channel.recv_bytes()
-        except (EOFError, OSError):
+            task = end.get()
+        except BaseException as error:  # noqa: BLE001  (arguments that cannot be opened: that task's error)
+            end.put((FAILED, _pack_error(error)))
+            continue
+        if task is None:
             return
-        if not data:
-            return
-        channel.send_bytes(_run(data))
+        if task[1] & BATCH:
+            _run_batch(end, task, functions)
+            continue
+        try:
+            packed, kind, payload = task
+            value = _run(packed, kind, payload, functions)
+        except BaseException as error:  # noqa: BLE001  (SystemExit and the like too: not the worker's end)
+            end.put((FAILED, _pack_error(error)))
+            continue
+        try:
+            end.put((DONE, value))
+        except Exception as error:  # noqa: BLE001
+            end.put((FAILED, _pack_error(MaybeEncodingError(error, value))))
 
 
-def _run(data: bytes) -> bytes:
-    (job, index), payload = _split(data)
+def _run_batch(end: Any, task: tuple[Any, ...], functions: dict[bytes, Callable[..., Any]]) -> None:
+    """Do chunks until the batch is done or has taken too long; send what came of each."""
+    packed, kind, start, stop, data = task
+    outcomes: list[tuple[bool, Any]] = []
     try:
-        function, args, kwargs = pickle.loads(payload)
-        result = function(*args, **kwargs)
-    except BaseException as error:  # noqa: BLE001  (SystemExit and the like too: that task's error, not the worker's end)
-        return pickle.dumps((DONE, job, index, False)) + _pack_error(error)
+        chunks = pickle.loads(data)[start:stop]
+    except BaseException as error:  # noqa: BLE001
+        end.put((PARTS, [(False, _pack_error(error))] * (stop - start)))
+        return
+    until = time.monotonic() + _SLICE
+    for chunk in chunks:
+        try:
+            outcomes.append((True, _run(packed, kind - BATCH, chunk, functions)))
+        except BaseException as error:  # noqa: BLE001  (as in `worker`)
+            outcomes.append((False, _pack_error(error)))
+        if time.monotonic() > until:
+            break
     try:
-        packed = dumps(result)
+        end.put((PARTS, outcomes))
+    except Exception:  # noqa: BLE001  (one of them cannot be pickled: it is found, and the others travel)
+        end.put((PARTS, [_that_travels(*outcome) for outcome in outcomes]))
+
+
+def _that_travels(success: bool, value: Any) -> tuple[bool, Any]:
+    try:
+        dumps(value)
     except Exception as error:  # noqa: BLE001
-        packed = _pack_error(MaybeEncodingError(error, result))
-        return pickle.dumps((DONE, job, index, False)) + packed
-    return pickle.dumps((DONE, job, index, True)) + packed
+        return False, _pack_error(MaybeEncodingError(error, value))
+    return success, value
 
 
-def _split(data: bytes) -> tuple[tuple[int, int], memoryview]:
-    job, index = (int.from_bytes(data[i : i + 8], "little") for i in (0, 8))
-    return (job, index), memoryview(data)[16:]
+def _run(packed: bytes, kind: int, payload: Any, functions: dict[bytes, Callable[..., Any]]) -> Any:
+    function = functions.get(packed)
+    if function is None:
+        function = pickle.loads(packed)
+        # An object that is called may change with each call, and is made anew for each; a function is not.
+        if isinstance(function, FunctionType | BuiltinFunctionType | type):
+            if len(functions) >= _MOST_FUNCTIONS:
+                functions.clear()
+            functions[packed] = function
+    if kind == MAP:
+        return list(map(function, payload))
+    if kind == STARMAP:
+        return [function(*args) for args in payload]
+    args, kwargs = payload
+    return function(*args, **kwargs)
 
 
 def _pack_error(error: BaseException) -> bytes:

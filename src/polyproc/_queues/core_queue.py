@@ -26,12 +26,12 @@ from polyproc._synchronize.primitives import SEM_VALUE_MAX
 T = TypeVar("T")
 
 
-class _Shared(core.Queue, Batches[T]):
+class SharedQueue(core.Queue, Batches[T]):
     """What the three have in common: how they are made and pickled, and their two ends."""
 
-    def _make(self, maxsize: int, joinable: bool) -> None:
+    def _make(self, maxsize: int, joinable: bool, polled: bool = True) -> None:
         # A pipe that is readable while there are items, for who waits for many things; unused until somebody asks.
-        signals = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signals = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if polled else (-1, -1)
         try:
             self._create(maxsize, joinable, *signals)
         except BaseException:
@@ -43,13 +43,18 @@ class _Shared(core.Queue, Batches[T]):
         id, offset = self._where()
         fd, registry_fd = core.hold(id)
         try:
-            return offset, sent_fds(fd, *self._signals), registry_to_send(registry_fd)
+            return (
+                offset,
+                sent_fds(fd, *(signal for signal in self._signals if signal >= 0)),
+                registry_to_send(registry_fd),
+            )
         finally:
             core.detach(id)
 
     def _arrive(self, state: tuple[Any, ...]) -> None:
         offset, sent, sent_registry = state
         fd, *signals = sent.detach()
+        signals = signals or [-1, -1]
         try:
             id = attach_with(fd, sent_registry)
             try:
@@ -70,20 +75,15 @@ class _Shared(core.Queue, Batches[T]):
         """
         return self._poll_on()
 
-    def _put_other(self, obj: Any, deadline: int) -> None:
+    def _put_other(self, obj: Any, deadline: int, tag: int) -> None:
         """Put what is not plain data, or is large. The core calls it."""
         try:
-            kind, data, slot = large.pack(self, obj)
+            record = large.pack(self, obj)
         except Exception as error:
             if not self._refused(error, obj):
                 raise
             return
-        try:
-            self._put_packed(kind, data, slot, deadline)
-        except BaseException:
-            if slot != large.NO_SLOT:
-                self._slot_give(slot)
-            raise
+        large.put(self, record, deadline, tag)
 
     def _get_large(self, kind: int, record: bytes) -> Any:
         """Return the object of a large record. The core calls it."""
@@ -102,7 +102,7 @@ class _Shared(core.Queue, Batches[T]):
         return Writer(self)
 
 
-class Queue(_Shared[T]):
+class Queue(SharedQueue[T]):
     """A queue for any number of producers and consumers, in order for each producer. As in the standard library."""
 
     _ignore_epipe = False  # concurrent.futures sets it
@@ -182,7 +182,7 @@ class JoinableQueue(Queue[T]):
         self.task_done()
 
 
-class SimpleQueue(_Shared[T]):
+class SimpleQueue(SharedQueue[T]):
     """A queue with `put`, `get` and `empty`; `put` never blocks."""
 
     def __init__(self, *, ctx: object = None) -> None:
@@ -202,7 +202,7 @@ class SimpleQueue(_Shared[T]):
 class _End:
     """One end of a queue, in the shape of a connection: for programs that reach for `_reader` and `_writer`."""
 
-    def __init__(self, queue: _Shared[Any]) -> None:
+    def __init__(self, queue: SharedQueue[Any]) -> None:
         self._queue = queue
 
     @property

@@ -40,7 +40,11 @@ def pack(queue: core.Queue, obj: Any) -> Packed:
         slot = _filled(queue, len(obj), [(0, obj)])
         return LARGE_BYTES, _BYTES.pack(slot, type(obj) is bytearray, len(obj)), slot
     buffers: list[memoryview] = []
-    data = dumps(obj, 5, buffers)
+    return record_of(queue, dumps(obj, 5, buffers), buffers)
+
+
+def record_of(queue: core.Queue, data: bytes, buffers: list[memoryview]) -> Packed:
+    """Make a record of a pickle and the buffers that were kept apart from it."""
     table_size = _PICKLE.size + _BUFFER.size * len(buffers)
     if not buffers and len(data) <= MOST:
         return PICKLE, data, NO_SLOT
@@ -61,6 +65,16 @@ def pack(queue: core.Queue, obj: Any) -> Packed:
     return LARGE_PICKLE, b"".join([header, *table, b"" if apart else data]), slot
 
 
+def put(queue: core.Queue, record: Packed, deadline: int, tag: int) -> None:
+    """Put a record; give its slot back if that fails. Raises as `Queue.put`."""
+    try:
+        queue._put_packed(*record, deadline, tag)
+    except BaseException:
+        if record[2] != NO_SLOT:
+            queue._slot_give(record[2])
+        raise
+
+
 def _filled(queue: core.Queue, size: int, parts: list[tuple[int, Any]]) -> int:
     slot = queue._slot_take(size)
     try:
@@ -70,6 +84,13 @@ def _filled(queue: core.Queue, size: int, parts: list[tuple[int, Any]]) -> int:
         queue._slot_give(slot)
         raise
     return slot
+
+
+def open_record(queue: core.Queue, kind: int, record: bytes) -> Any:
+    """Make the object of any record that was taken."""
+    if kind == PICKLE:
+        return pickle.loads(record)
+    return record if kind == BYTES else unpack(queue, kind, record)
 
 
 def unpack(queue: core.Queue, kind: int, record: bytes) -> Any:

@@ -1,0 +1,126 @@
+"""Lines over the C core's queues: no descriptor to wait for, large arrays are copied once, nothing blocks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polyproc._core as core
+from polyproc._pickling.pickler import dumps
+from polyproc._queues import large
+from polyproc._queues.core_queue import SharedQueue
+
+MOST_BEHIND: int = 64
+MOST_BYTES: int | None = None
+
+Packed = tuple[bytes, list[memoryview]]
+
+_FOREVER = 2**63 - 1  # a deadline of the core
+
+
+def pack(message: Any) -> tuple[Packed, int]:
+    """Pickle a message for a worker; return it, and its size."""
+    data = core.dumps_plain(message)
+    if data is not None:
+        return (data, []), len(data)
+    buffers: list[memoryview] = []
+    data = dumps(message, 5, buffers)
+    return (data, buffers), len(data) + sum(buffer.nbytes for buffer in buffers)
+
+
+class _Queue(SharedQueue[Any]):
+    """A queue that nobody waits for but by `get`."""
+
+    def __init__(self) -> None:
+        self._make(0, False, polled=False)
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return self._state()
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self._arrive(state)
+
+
+class End:
+    """A worker's side."""
+
+    def __init__(self, number: int, tasks: _Queue, results: _Queue) -> None:
+        self.number = number
+        self.tasks = tasks
+        self.results = results
+
+    def get(self) -> Any:
+        """Wait for a message of the pool. Raises what opening it raises."""
+        return self.tasks.get()
+
+    def put(self, message: Any) -> None:
+        """Send a message to the pool. Raises what pickling raises."""
+        self.results._put_tagged(self.number, message)
+
+
+class Line:
+    """The pool's side of one worker."""
+
+    def __init__(self, number: int, results: _Queue) -> None:
+        self._tasks = _Queue()
+        self.end = End(number, self._tasks, results)
+
+    def send(self, number: int, packed: Packed) -> None:
+        """Send a packed message. Raises OSError without memory."""
+        data, buffers = packed
+        if not buffers and len(data) <= large.MOST:
+            self._tasks._put_packed(large.PICKLE, data, large.NO_SLOT, _FOREVER, number)
+        else:
+            large.put(self._tasks, large.record_of(self._tasks, data, buffers), _FOREVER, number)
+
+    def finish(self) -> None:
+        """Tell the worker to end when it has done what it has."""
+        self._tasks.put(None)
+
+    def take_back(self, most: int) -> list[int]:
+        """Take up to `most` messages back that the worker has not taken, the oldest first; return their numbers."""
+        numbers: list[int] = []
+        while len(numbers) < most and self._tasks.qsize():
+            try:
+                number, kind, record = self._tasks._take(0)
+            except Exception:  # noqa: BLE001  (queue.Empty: the worker was faster)
+                break
+            if kind >= large.LARGE_BYTES:
+                self._tasks._slot_give(int.from_bytes(record[:4], "little"))
+            if number:
+                numbers.append(number)
+        return numbers
+
+    def release(self) -> None:
+        """In the parent, when the worker is started: nothing is its own alone."""
+
+    def close(self) -> None:
+        """Give it up; its memory goes with the worker."""
+
+
+class Lines:
+    """All lines of a pool."""
+
+    def __init__(self) -> None:
+        self._results = _Queue()
+
+    def open(self, number: int) -> Line:
+        """Make a line for a worker with a number from 1 to 65535."""
+        return Line(number, self._results)
+
+    def drop(self, number: int) -> None:
+        """Forget a worker."""
+
+    def note(self, number: int) -> None:
+        """Have `take` return (number, None) after all that this worker has sent; 0 just wakes it."""
+        self._results._put_tagged(number, None)
+
+    def take(self) -> tuple[int, bool, Any]:
+        """Wait for the next message of any worker: its number, whether it could be opened, it or the error."""
+        number, kind, record = self._results._take(None)
+        try:
+            return number, True, large.open_record(self._results, kind, record)
+        except BaseException as error:  # noqa: BLE001  (a message that cannot be opened is that task's error alone)
+            return number, False, error
+
+    def close(self) -> None:
+        """Give everything up."""

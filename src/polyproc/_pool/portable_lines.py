@@ -1,0 +1,152 @@
+"""Lines over pipes, one for each worker: nothing is shared between workers."""
+
+from __future__ import annotations
+
+import collections
+import os
+import pickle
+import threading
+from typing import Any
+
+from polyproc._connection.connection import Connection
+from polyproc._connection.pipe import Pipe
+from polyproc._connection.wait import wait
+from polyproc._pickling.pickler import dumps
+
+MOST_BEHIND: int = 1  # what is in a pipe cannot be taken back, and might have to run at once
+MOST_BYTES: int | None = None
+
+
+def pack(message: Any) -> tuple[bytes, int]:
+    """Pickle a message for a worker; return it, and its size."""
+    data = dumps(message)
+    return data, len(data)
+
+
+class End:
+    """A worker's side."""
+
+    def __init__(self, connection: Connection[Any, Any]) -> None:
+        self.connection = connection
+
+    def get(self) -> Any:
+        """Wait for a message of the pool; None when it has ended. Raises what opening it raises."""
+        try:
+            data = self.connection.recv_bytes()
+        except (EOFError, OSError):
+            return None
+        return pickle.loads(data)
+
+    def put(self, message: Any) -> None:
+        """Send a message to the pool. Raises what pickling raises."""
+        data = dumps(message)
+        try:
+            self.connection.send_bytes(data)
+        except OSError:  # the pool has ended, which `get` says
+            pass
+
+
+class Line:
+    """The pool's side of one worker."""
+
+    def __init__(self) -> None:
+        self.connection, theirs = Pipe()
+        self.end = End(theirs)
+
+    def send(self, number: int, packed: bytes) -> None:
+        """Send a packed message."""
+        try:
+            self.connection.send_bytes(packed)
+        except OSError:  # it is dead: its sentinel says so next
+            pass
+
+    def finish(self) -> None:
+        """Tell the worker to end when it has done what it has."""
+        self.send(0, dumps(None))
+
+    def take_back(self, most: int) -> None:
+        """Say that what is in a pipe cannot be taken back."""
+
+    def release(self) -> None:
+        """In the parent, when the worker is started: close the worker's side."""
+        self.end.connection.close()
+
+    def close(self) -> None:
+        """Give it up."""
+        self.connection.close()
+
+
+class Lines:
+    """All lines of a pool."""
+
+    def __init__(self) -> None:
+        self._lines: dict[int, Line] = {}
+        self._notes: collections.deque[int] = collections.deque()
+        self._ended: set[int] = set()
+        self._lock = threading.Lock()
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_write, False)
+
+    def open(self, number: int) -> Line:
+        """Make a line for a worker."""
+        line = Line()
+        self._lines[number] = line
+        self.note(-1)
+        return line
+
+    def drop(self, number: int) -> None:
+        """Forget a worker."""
+        self._lines.pop(number, None)
+        self._ended.discard(number)
+
+    def note(self, number: int) -> None:
+        """Have `take` return (number, None) after all that this worker has sent; 0 just wakes it."""
+        if number >= 0:
+            self._notes.append(number)
+        with self._lock:
+            if self._wake_write >= 0:
+                try:
+                    os.write(self._wake_write, b".")
+                except BlockingIOError:  # it will wake anyhow
+                    pass
+
+    def take(self) -> tuple[int, bool, Any]:
+        """Wait for the next message of any worker: its number, whether it could be opened, it or the error."""
+        while True:
+            if self._notes and (found := self._take_note()):
+                return found
+            lines = {line.connection: number for number, line in list(self._lines.items()) if number not in self._ended}
+            for ready in wait([self._wake_read, *lines]):
+                if ready == self._wake_read:
+                    os.read(self._wake_read, 65536)
+                elif found := self._receive(ready, lines[ready]):
+                    return found
+
+    def _take_note(self) -> tuple[int, bool, Any] | None:
+        number = self._notes[0]
+        line = self._lines.get(number)
+        if line is not None and number not in self._ended and line.connection.poll():
+            return self._receive(line.connection, number)
+        self._notes.popleft()
+        return number, True, None
+
+    def _receive(self, connection: Any, number: int) -> tuple[int, bool, Any] | None:
+        try:
+            data = connection.recv_bytes()
+        except (EOFError, OSError):
+            self._ended.add(number)
+            return None
+        try:
+            return number, True, pickle.loads(data)
+        except BaseException as error:  # noqa: BLE001  (a message that cannot be opened is that task's error alone)
+            return number, False, error
+
+    def close(self) -> None:
+        """Give everything up."""
+        for line in self._lines.values():
+            line.close()
+        self._lines.clear()
+        with self._lock:
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+            self._wake_read = self._wake_write = -1
