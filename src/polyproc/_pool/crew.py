@@ -181,6 +181,7 @@ class Crew:
                     self._reap(number)
                 else:
                     self._heard(number, opened, message)
+                    message = None  # a result is its receiver's alone
                 self.tell()
         except BaseException as error:  # noqa: BLE001  (the last resort: nobody waits for ever, and it is told loudly)
             sys.stderr.write("a pool's thread ended by an error:\n" + traceback.format_exc())

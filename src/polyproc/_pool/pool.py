@@ -50,6 +50,10 @@ class Pool:
     def _state(self) -> str:
         return self._crew.state
 
+    @_state.setter
+    def _state(self, state: str) -> None:
+        self._crew.state = state
+
     @property
     def _pool(self) -> list[Any]:
         return self._crew.processes
@@ -60,8 +64,11 @@ class Pool:
 
     def __del__(self) -> None:
         crew = getattr(self, "_crew", None)
-        if crew is not None and crew.state == RUN and crew.thread.is_alive():
+        if crew is not None and crew.state == RUN:
             warnings.warn(f"unclosed running multiprocessing pool {self!r}", ResourceWarning, source=self)
+
+    def _repopulate_pool(self) -> None:
+        """Do nothing: workers are replaced as they end. For programs that call it."""
 
     # -- calls -----------------------------------------------------------------------------------------------------
 
