@@ -13,8 +13,10 @@ import warnings
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import messages
+import pools
 import sharing
 
 Contender = Callable[[], float]
@@ -174,24 +176,17 @@ def measure_sharing(words: str, rounds: int) -> list[str]:
     return [*missed, "recovery"] if late else missed
 
 
-def measure_messages(words: str, rounds: int) -> list[str]:
-    """Measure messages, all libraries in turn; return the names of what misses its goal."""
-    chosen = {name: entry for name, entry in messages.MEASURES.items() if words in name or words in "messages"}
-    if not chosen:
-        return []
-    libraries = []
-    for name in ("polyproc", "multiprocessing", "multiprocess", "faster_fifo"):
-        try:
-            libraries.append(messages.Library(name))
-        except ImportError:
-            print(f"  ({name} is not installed)", file=sys.stderr)
-    print("\nmessages, against the standard library")
+def measure_group(title: str, measures: dict[str, Any], libraries: list[Any], words: str, rounds: int) -> list[str]:
+    """Measure what some libraries do, in turn; return the names of what misses its goal, or is not the fastest."""
+    chosen = {name: entry for name, entry in measures.items() if words in name or words in title}
+    if chosen:
+        print(f"\n{title}, against the standard library")
     missed = []
-    for name, (measure, goal, queues) in chosen.items():
-        takers = [library for library in libraries if queues or library.name != "faster_fifo"]
+    for name, (measure, goal, *takers) in chosen.items():
         contenders: dict[str, Contender] = {
             (BASE if library.name == "multiprocessing" else library.name): functools.partial(measure, library)
-            for library in takers
+            for library in libraries
+            if not takers or library.name in takers[0]
         }
         times = take_turns(contenders, rounds)
         ratios = {who: median_ratio(values, times[BASE]) for who, values in times.items()}
@@ -202,6 +197,17 @@ def measure_messages(words: str, rounds: int) -> list[str]:
         if not reached:
             missed.append(name)
     return missed
+
+
+def found(kind: Callable[[str], Any], *names: str) -> list[Any]:
+    """Return the libraries that are installed."""
+    libraries = []
+    for name in names:
+        try:
+            libraries.append(kind(name))
+        except ImportError:
+            print(f"  ({name} is not installed)", file=sys.stderr)
+    return libraries
 
 
 def main() -> int:
@@ -230,6 +236,9 @@ def main() -> int:
     missed += measure_sharing(options.only, max(n // 3, 3))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the standard library's queues have threads when the next partner is forked
-        missed += measure_messages(options.only, max(n // 3, 3))
+        peers_of_queues = found(messages.Library, "polyproc", "multiprocessing", "multiprocess", "faster_fifo")
+        missed += measure_group("messages", messages.MEASURES, peers_of_queues, options.only, max(n // 3, 3))
+        peers_of_pools = found(pools.Library, "polyproc", "multiprocessing", "multiprocess", "billiard", "loky")
+        missed += measure_group("pools", pools.MEASURES, peers_of_pools, options.only, max(n // 4, 3))
     print("\n" + (f"missed: {'; '.join(missed)}" if missed else "every goal was reached"))
     return 0

@@ -1,6 +1,7 @@
 """Door to `_pool/`: workers that run calls."""
 
 from polyproc._pool.pool import Pool as Pool
+from polyproc._pool.pool import ThreadPool as ThreadPool
 
 # Kept for programs that reach inside multiprocessing.
 from polyproc._errors import RemoteTraceback as RemoteTraceback
@@ -18,4 +19,4 @@ from polyproc._pool.worker import mapstar as mapstar
 from polyproc._pool.worker import rebuild_exception as rebuild_exc
 from polyproc._pool.worker import starmapstar as starmapstar
 
-__all__ = ["Pool"]
+__all__ = ["Pool", "ThreadPool"]

@@ -11,6 +11,7 @@ import pytest
 
 import polyproc
 from behaviour import pool_work, targets
+from conftest import eventually
 from polyproc import _native
 
 
@@ -175,3 +176,46 @@ def test_workers_killed_before_they_are_ready_are_replaced(ctx):
                 process.kill()
             time.sleep(0.005)
         assert pool.map(pool_work.double, range(10)) == [2 * n for n in range(10)]
+
+
+def test_threads():
+    from polyproc.pool import ThreadPool
+
+    started = []
+    with ThreadPool(3, started.append, ("x",)) as pool:
+        assert pool.map(lambda n: n + 1, range(100), chunksize=1) == list(range(1, 101))
+        assert pool.apply(lambda *args, **kwargs: (args, kwargs), (1,), {"a": 2}) == ((1,), {"a": 2})
+        assert list(pool.imap(square, range(5))) == [0, 1, 4, 9, 16]
+        assert sorted(pool.imap_unordered(square, range(5))) == [0, 1, 4, 9, 16]
+        assert pool.starmap(pow, [(2, 3)]) == [8]
+        with pytest.raises(SystemExit):
+            pool.apply(exit, (3,))
+        with pytest.raises(ZeroDivisionError):
+            pool.map(lambda n: 1 // n, [1, 0])
+        told = []
+        pool.apply_async(square, (3,), callback=told.append).wait(30)
+        eventually(lambda: told == [9])
+        pool.close()
+        pool.join()
+    assert started == ["x"] * 3
+    with pytest.raises(ValueError, match="not running"):
+        pool.apply(square, (1,))
+
+
+def test_a_thread_pool_that_is_terminated_drops_what_has_not_begun():
+    from polyproc.pool import ThreadPool
+
+    begun, go = threading.Event(), threading.Event()
+    pool = ThreadPool(1)
+    first = pool.apply_async(lambda: (begun.set(), go.wait(30))[1])
+    rest = [pool.apply_async(square, (n,)) for n in range(5)]
+    assert begun.wait(30)
+    pool.terminate()
+    for result in rest:
+        with pytest.raises(polyproc.ProcessError, match="terminated"):
+            result.get(30)
+    go.set()
+    pool.join()
+    assert first.get(30) is True
+    with ThreadPool(2, fail_to_start) as pool, pytest.raises(RuntimeError, match="no worker can be"):
+        pool.apply(square, (1,))

@@ -30,7 +30,9 @@ from polyproc._pool.worker import BATCH, DONE, FAILED, FAILED_START, PARTS, READ
 FAILED_STARTS = 3
 KILLED_STARTS = 50
 GRACE = 1.0
-_BLOCK = 64  # tasks of one job that are packed before they are handed out
+# Tasks of one job that are packed before they are handed out, and bytes.
+_BLOCK = 64
+_BLOCK_BYTES = 16384
 _NUMBERS = 65535
 
 RUN, CLOSE, TERMINATE = "RUN", "CLOSE", "TERMINATE"
@@ -75,6 +77,11 @@ class Crew:
         self.thread.start()
         self._watcher.start()
 
+    @staticmethod
+    def pack_function(function: Any) -> bytes:
+        """Return what stands for a function in a task: its pickle."""
+        return dumps(function)
+
     def add_job(self, job: Job) -> int:
         """Register a job; return its number."""
         with self.lock:
@@ -93,7 +100,7 @@ class Crew:
         """Add tasks of a job, from index `first` on; return how many. One that cannot be pickled fails."""
         index = first
         while True:
-            before, block = index, list[Task]()
+            before, block, total = index, list[Task](), 0
             for message in itertools.islice(messages, _BLOCK):
                 try:
                     packed, size = pack(message)
@@ -102,7 +109,10 @@ class Crew:
                         self.jobs.settle(number, index, False, error)
                 else:
                     block.append(Task((number, index), packed, name, size))
+                    total += size
                 index += 1
+                if total >= _BLOCK_BYTES:  # workers can begin
+                    break
             with self.lock:
                 self._open(block)
             self.tell()

@@ -11,9 +11,9 @@ from types import TracebackType
 from typing import Any
 
 from polyproc._cleanup.finalizers import Finalize
-from polyproc._pickling.pickler import dumps
 from polyproc._pool.crew import CLOSE, RUN, TERMINATE, Crew
 from polyproc._pool.results import ApplyResult, Callback, IMapIterator, IMapUnorderedIterator, MapResult
+from polyproc._pool.thread_crew import ThreadCrew
 from polyproc._pool.worker import CALL, MAP, STARMAP
 
 
@@ -33,18 +33,16 @@ class Pool:
         maxtasksperchild: int | None = None,
         context: Any = None,
     ) -> None:
-        if processes is None:
-            processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        if processes < 1:
-            raise ValueError("Number of processes must be at least 1")
         if maxtasksperchild is not None and (not isinstance(maxtasksperchild, int) or maxtasksperchild <= 0):
             raise ValueError("maxtasksperchild must be a positive int or None")
-        if initializer is not None and not callable(initializer):
-            raise TypeError("initializer must be a callable")
+        processes = _checked(processes, initializer)
+        self._begin(Crew(context, processes, (initializer, tuple(initargs)), maxtasksperchild), processes)
+
+    def _begin(self, crew: Crew | ThreadCrew, processes: int) -> None:
         self._processes = processes
-        self._crew = Crew(context, processes, (initializer, tuple(initargs)), maxtasksperchild)
-        self._crew.start()
-        self._terminate = Finalize(self, _terminate, args=(self._crew,), exitpriority=15)
+        self._crew = crew
+        crew.start()
+        self._terminate = Finalize(self, _terminate, args=(crew,), exitpriority=15)
 
     @property
     def _state(self) -> str:
@@ -91,10 +89,10 @@ class Pool:
             self._crew.add_tasks(number, 0, iter([(packed, CALL, (tuple(args), dict(kwds)))]), _name_of(func))
         return result
 
-    def _pack(self, number: int, func: Any, tasks: int) -> bytes | None:
+    def _pack(self, number: int, func: Any, tasks: int) -> Any:
         """Pickle a function; one that cannot be pickled fails all tasks of its job."""
         try:
-            return dumps(func)
+            return self._crew.pack_function(func)
         except Exception as error:  # noqa: BLE001  (told where the result is waited for, as in the standard library)
             self._crew.fail_all(number, tasks, error)
             return None
@@ -207,11 +205,38 @@ class Pool:
         raise NotImplementedError("pool objects cannot be passed between processes or pickled")
 
 
-def _terminate(crew: Crew) -> None:
+class ThreadPool(Pool):
+    """The same on threads of this process: nothing is pickled, and a call cannot be ended from outside.
+
+    `terminate` drops the calls that have not begun; `join` waits for those that have.
+    """
+
+    def __init__(
+        self,
+        processes: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+    ) -> None:
+        processes = _checked(processes, initializer)
+        self._begin(ThreadCrew(processes, (initializer, tuple(initargs))), processes)
+
+
+def _checked(processes: int | None, initializer: object) -> int:
+    """Return the number of workers."""
+    if processes is None:
+        processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if processes < 1:
+        raise ValueError("Number of processes must be at least 1")
+    if initializer is not None and not callable(initializer):
+        raise TypeError("initializer must be a callable")
+    return processes
+
+
+def _terminate(crew: Crew | ThreadCrew) -> None:
     with crew.lock:
         crew.state = TERMINATE
     crew.wake()
-    if crew.thread is not threading.current_thread():
+    if isinstance(crew, Crew) and crew.thread is not threading.current_thread():
         crew.thread.join()
 
 
@@ -219,11 +244,11 @@ def _name_of(func: Any) -> str:
     return getattr(func, "__qualname__", "")
 
 
-def _feed(crew: Crew, number: int, result: IMapIterator, func: Any, items: Any, chunksize: int) -> None:
+def _feed(crew: Crew | ThreadCrew, number: int, result: IMapIterator, func: Any, items: Any, chunksize: int) -> None:
     """Turn items into tasks, in a thread: the iterable may be long, or slow."""
     index = 0
     try:
-        packed = dumps(func)
+        packed = crew.pack_function(func)
         while crew.state in (RUN, CLOSE):
             chunk = tuple(itertools.islice(items, chunksize))
             if not chunk:

@@ -149,6 +149,11 @@ def _run(packed: bytes, kind: int, payload: Any, functions: dict[bytes, Callable
             if len(functions) >= _MOST_FUNCTIONS:
                 functions.clear()
             functions[packed] = function
+    return call(function, kind, payload)
+
+
+def call(function: Callable[..., Any], kind: int, payload: Any) -> Any:
+    """Do what a task is."""
     if kind == MAP:
         return list(map(function, payload))
     if kind == STARMAP:

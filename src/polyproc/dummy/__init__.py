@@ -11,6 +11,7 @@ from threading import RLock as RLock
 from threading import Semaphore as Semaphore
 
 from polyproc.dummy.connection import Pipe as Pipe
+from polyproc._pool.pool import ThreadPool as Pool
 from polyproc._threads.dummy_process import DummyProcess as DummyProcess
 from polyproc._threads.dummy_process import Process as Process
 from polyproc._threads.dummy_process import active_children as active_children
@@ -25,6 +26,7 @@ __all__ = [
     "JoinableQueue",
     "Lock",
     "Pipe",
+    "Pool",
     "Process",
     "Queue",
     "RLock",
