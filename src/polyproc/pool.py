@@ -5,9 +5,9 @@ from polyproc._pool.pool import ThreadPool as ThreadPool
 
 # Kept for programs that reach inside multiprocessing.
 from polyproc._errors import RemoteTraceback as RemoteTraceback
-from polyproc._pool.crew import CLOSE as CLOSE
-from polyproc._pool.crew import RUN as RUN
-from polyproc._pool.crew import TERMINATE as TERMINATE
+from polyproc._pool.jobs import CLOSE as CLOSE
+from polyproc._pool.jobs import RUN as RUN
+from polyproc._pool.jobs import TERMINATE as TERMINATE
 from polyproc._pool.results import ApplyResult as ApplyResult
 from polyproc._pool.results import AsyncResult as AsyncResult
 from polyproc._pool.results import IMapIterator as IMapIterator

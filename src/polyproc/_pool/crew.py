@@ -18,10 +18,9 @@ from typing import Any
 
 from polyproc._errors import ProcessDied, ProcessError
 from polyproc._pickling.pickler import dumps
-from polyproc._pool.jobs import Jobs
+from polyproc._pool.jobs import CLOSE, RUN, TERMINATE, Desk
 from polyproc._pool.ledger import Batch, Ledger, Task, TaskId
 from polyproc._pool.lines import MOST_BEHIND, MOST_BYTES, Lines, pack
-from polyproc._pool.results import Job
 from polyproc._pool.watcher import Member, Watcher
 from polyproc._pool.worker import BATCH, DONE, FAILED, FAILED_START, PARTS, READY, worker
 
@@ -35,23 +34,18 @@ _BLOCK = 64
 _BLOCK_BYTES = 16384
 _NUMBERS = 65535
 
-RUN, CLOSE, TERMINATE = "RUN", "CLOSE", "TERMINATE"
 
-
-class Crew:
-    """Workers, ledger and jobs; shared by a pool and its threads under one lock."""
+class Crew(Desk):
+    """Workers and ledger; shared by a pool and its threads under the desk's lock."""
 
     def __init__(self, ctx: Any, size: int, initial: tuple[Any, ...], maxtasks: int | None) -> None:
+        super().__init__()
         self.ctx = ctx
         self.size = size
         self.initial = initial
         self.ledger = Ledger(maxtasks, MOST_BEHIND, MOST_BYTES)
         self.lines = Lines()
-        self.jobs = Jobs()
-        self.state = RUN
-        self.error: BaseException | None = None
         self.members: dict[int, Member] = {}
-        self.lock = threading.RLock()
         self._failed_starts = self._killed_starts = 0
         self._workers = itertools.cycle(range(1, _NUMBERS + 1))
         self.thread = threading.Thread(target=self._serve, name="polyproc-pool", daemon=True)
@@ -81,20 +75,6 @@ class Crew:
     def pack_function(function: Any) -> bytes:
         """Return what stands for a function in a task: its pickle."""
         return dumps(function)
-
-    def add_job(self, job: Job) -> int:
-        """Register a job; return its number."""
-        with self.lock:
-            if self.state != RUN:
-                raise ValueError("Pool not running")
-            return self.jobs.add(job)
-
-    def fail_all(self, number: int, tasks: int, error: BaseException) -> None:
-        """Fail all tasks of a job before any was added."""
-        with self.lock:
-            for index in range(tasks):
-                self.jobs.settle(number, index, False, error)
-        self.tell()
 
     def add_tasks(self, number: int, first: int, messages: Iterable[Any], name: str) -> int:
         """Add tasks of a job, from index `first` on; return how many. One that cannot be pickled fails."""
@@ -322,17 +302,6 @@ class Crew:
                 if not self.members:
                     self._break(error)
                 return
-
-    def tell(self) -> None:
-        """Give results to those who wait; then the pool may be done."""
-        if self.jobs.tell() and self.state != RUN:
-            self.wake()
-
-    def forget(self, number: int) -> None:
-        """Remove a job that is done."""
-        self.jobs.forget(number)
-        if self.state != RUN:
-            self.wake()
 
     def _break(self, error: BaseException) -> None:
         """Fail everything that is owed, and all that will be asked for."""

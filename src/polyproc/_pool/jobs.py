@@ -1,4 +1,7 @@
-"""The jobs of a pool that are not done: their results are noted under the pool's lock, and told without it."""
+"""The jobs of a pool that are not done: their results are noted under the pool's lock, and told without it.
+
+`Desk` is what a crew of processes and one of threads have in common: the jobs, and whether more are taken.
+"""
 
 from __future__ import annotations
 
@@ -61,3 +64,45 @@ class Jobs:
     def forget(self, number: int) -> None:
         """Remove a job that is done."""
         self._jobs.pop(number, None)
+
+
+RUN, CLOSE, TERMINATE = "RUN", "CLOSE", "TERMINATE"
+
+
+class Desk:
+    """The jobs of a pool, its state, and the lock of both."""
+
+    def __init__(self) -> None:
+        self.state = RUN
+        self.lock = threading.RLock()
+        self.jobs = Jobs()
+        self.error: BaseException | None = None  # of a pool that can do nothing more
+
+    def wake(self) -> None:
+        """Look at the state: it was changed, or a job is done."""
+        raise NotImplementedError
+
+    def add_job(self, job: Job) -> int:
+        """Register a job; return its number. Raises ValueError when no more are taken."""
+        with self.lock:
+            if self.state != RUN:
+                raise ValueError("Pool not running")
+            return self.jobs.add(job)
+
+    def fail_all(self, number: int, tasks: int, error: BaseException) -> None:
+        """Fail all tasks of a job before any was added."""
+        with self.lock:
+            for index in range(tasks):
+                self.jobs.settle(number, index, False, error)
+        self.tell()
+
+    def tell(self) -> None:
+        """Give results to those who wait; then the pool may be done."""
+        if self.jobs.tell() and self.state != RUN:
+            self.wake()
+
+    def forget(self, number: int) -> None:
+        """Remove a job that is done."""
+        self.jobs.forget(number)
+        if self.state != RUN:
+            self.wake()

@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import Any
 
 from polyproc._cleanup.finalizers import Finalize
-from polyproc._pool.crew import CLOSE, RUN, TERMINATE, Crew
+from polyproc._pool.crew import Crew
+from polyproc._pool.jobs import CLOSE, RUN, TERMINATE
 from polyproc._pool.results import ApplyResult, Callback, IMapIterator, IMapUnorderedIterator, MapResult
 from polyproc._pool.thread_crew import ThreadCrew
 from polyproc._pool.worker import CALL, MAP, STARMAP

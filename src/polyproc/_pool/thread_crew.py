@@ -9,22 +9,17 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from polyproc._errors import ProcessError
-from polyproc._pool.crew import CLOSE, RUN, TERMINATE
-from polyproc._pool.jobs import Jobs
-from polyproc._pool.results import Job
+from polyproc._pool.jobs import CLOSE, TERMINATE, Desk
 from polyproc._pool.worker import call
 
 Message = tuple[Callable[..., Any], int, Any]
 
 
-class ThreadCrew:
-    """Threads and jobs. Nothing is pickled; what a call raises is its error, SystemExit too."""
+class ThreadCrew(Desk):
+    """Threads. Nothing is pickled; what a call raises is its error, SystemExit too."""
 
     def __init__(self, size: int, initial: tuple[Any, ...]) -> None:
-        self.state = RUN
-        self.lock = threading.RLock()
-        self.jobs = Jobs()
-        self.error: BaseException | None = None
+        super().__init__()
         self._initial = initial
         self._tasks: queue.SimpleQueue[tuple[int, int, Message] | None] = queue.SimpleQueue()
         self.processes = [
@@ -47,13 +42,6 @@ class ThreadCrew:
         """Return what stands for a function in a task: itself."""
         return function
 
-    def add_job(self, job: Job) -> int:
-        """Register a job; return its number."""
-        with self.lock:
-            if self.state != RUN:
-                raise ValueError("Pool not running")
-            return self.jobs.add(job)
-
     def add_tasks(self, number: int, first: int, messages: Iterable[Any], name: str) -> int:
         """Add tasks of a job, from index `first` on; return how many."""
         index = first
@@ -64,24 +52,12 @@ class ThreadCrew:
                 else:
                     self.jobs.settle(number, index, False, self.error)
             index += 1
-        self._tell()
+        self.tell()
         return index - first
 
     def add_chunks(self, number: int, function: Any, kind: int, chunks: Sequence[Any], name: str) -> None:
         """Add the chunks of a map."""
         self.add_tasks(number, 0, ((function, kind, chunk) for chunk in chunks), name)
-
-    def fail_all(self, number: int, tasks: int, error: BaseException) -> None:
-        """Fail all tasks of a job before any was added."""
-        with self.lock:
-            for index in range(tasks):
-                self.jobs.settle(number, index, False, error)
-        self._tell()
-
-    def forget(self, number: int) -> None:
-        """Remove a job that is done."""
-        self.jobs.forget(number)
-        self.wake()
 
     def wake(self) -> None:
         """Look at the state: end the threads when nothing is left for them, fail what waits when terminated."""
@@ -92,7 +68,7 @@ class ThreadCrew:
                 return
             for _ in self.processes:
                 self._tasks.put(None)
-        self._tell()
+        self.tell()
 
     def _drop(self, error: BaseException) -> None:
         self.error = self.error or error
@@ -104,10 +80,6 @@ class ThreadCrew:
             if task is not None:
                 self.jobs.settle(task[0], task[1], False, self.error)
 
-    def _tell(self) -> None:
-        if self.jobs.tell() and self.state != RUN:
-            self.wake()
-
     def _work(self) -> None:
         initializer, initargs = self._initial
         if initializer is not None:
@@ -116,7 +88,7 @@ class ThreadCrew:
             except BaseException as error:  # noqa: BLE001  (told by each call, from now on)
                 with self.lock:
                     self._drop(error)
-                self._tell()
+                self.tell()
                 return
         while (task := self._tasks.get()) is not None:
             number, index, message = task
@@ -127,4 +99,4 @@ class ThreadCrew:
             with self.lock:
                 self.jobs.settle(number, index, *outcome)
             del task, message, outcome
-            self._tell()
+            self.tell()
