@@ -219,3 +219,20 @@ def test_a_thread_pool_that_is_terminated_drops_what_has_not_begun():
     assert first.get(30) is True
     with ThreadPool(2, fail_to_start) as pool, pytest.raises(RuntimeError, match="no worker can be"):
         pool.apply(square, (1,))
+
+
+def test_callbacks_do_not_run_in_who_submits(ctx):
+    """Who submits may hold a lock that a callback needs."""
+    lock, told = threading.Lock(), []
+
+    def tell(value):
+        with lock:
+            told.append(threading.current_thread() is threading.main_thread())
+
+    with ctx.Pool(2) as pool:
+        for _ in range(100):
+            with lock:
+                pool.apply_async(square, (2,), callback=tell)
+                pool.apply_async(square, (threading.Lock(),), error_callback=tell)
+        eventually(lambda: len(told) == 200)
+    assert not any(told)

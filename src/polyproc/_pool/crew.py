@@ -95,7 +95,7 @@ class Crew(Desk):
                     break
             with self.lock:
                 self._open(block)
-            self.tell()
+            self.have_told()
             if index == before:
                 return index - first
 
@@ -119,7 +119,7 @@ class Crew(Desk):
                 stop = min(start + _BLOCK, len(chunks))
                 self.add_tasks(number, start, ((function, kind, chunk) for chunk in chunks[start:stop]), name)
             start = stop
-        self.tell()
+        self.have_told()
 
     def _open(self, block: list[Task]) -> None:
         if self.error is not None:
@@ -135,6 +135,15 @@ class Crew(Desk):
             if not self.ledger.waiting:
                 break
             self._fill(number, now)
+
+    def have_told(self) -> None:
+        """Have the pool's thread tell what was settled here: a caller may hold a lock that a callback needs."""
+        if not self.jobs.settled:
+            return
+        if self.thread.is_alive():
+            self.lines.note(0)
+        else:
+            self.tell()
 
     def wake(self) -> None:
         """Have the thread look at the pool's state again."""
@@ -165,10 +174,9 @@ class Crew(Desk):
         try:
             while not self._is_over():
                 number, opened, message = self.lines.take()
-                if number == 0:
-                    continue
                 if opened and message is None:
-                    self._reap(number)
+                    if number:
+                        self._reap(number)
                 else:
                     self._heard(number, opened, message)
                     message = None  # a result is its receiver's alone
@@ -322,8 +330,9 @@ class Crew(Desk):
                 member.process.terminate()
             else:
                 member.line.finish()
+        until = time.monotonic() + GRACE
         for member in members:
-            member.process.join(GRACE if self.state == TERMINATE else None)
+            member.process.join(max(until - time.monotonic(), 0.0) if self.state == TERMINATE else None)
             if member.process.is_alive():
                 member.process.kill()
                 member.process.join()

@@ -26,6 +26,11 @@ class Jobs:
     def __len__(self) -> int:
         return len(self._jobs)
 
+    @property
+    def settled(self) -> bool:
+        """Whether there is something to tell."""
+        return bool(self._finished)
+
     def add(self, job: Job) -> int:
         """Add a job; return its number."""
         number = next(self._numbers)
@@ -82,6 +87,10 @@ class Desk:
         """Look at the state: it was changed, or a job is done."""
         raise NotImplementedError
 
+    def have_told(self) -> None:
+        """Have told what was settled by a caller: `tell`, if nobody else can."""
+        self.tell()
+
     def add_job(self, job: Job) -> int:
         """Register a job; return its number. Raises ValueError when no more are taken."""
         with self.lock:
@@ -94,7 +103,7 @@ class Desk:
         with self.lock:
             for index in range(tasks):
                 self.jobs.settle(number, index, False, error)
-        self.tell()
+        self.have_told()
 
     def tell(self) -> None:
         """Give results to those who wait; then the pool may be done."""

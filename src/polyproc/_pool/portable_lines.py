@@ -113,8 +113,10 @@ class Lines:
     def take(self) -> tuple[int, bool, Any]:
         """Wait for the next message of any worker: its number, whether it could be opened, it or the error."""
         while True:
-            if self._notes and (found := self._take_note()):
-                return found
+            if self._notes:
+                if found := self._take_note():
+                    return found
+                continue  # its line has ended: the note is next
             lines = {line.connection: number for number, line in list(self._lines.items()) if number not in self._ended}
             for ready in wait([self._wake_read, *lines]):
                 if ready == self._wake_read:

@@ -52,7 +52,8 @@ class ThreadCrew(Desk):
                 else:
                     self.jobs.settle(number, index, False, self.error)
             index += 1
-        self.tell()
+        if self.error is not None:
+            self.tell()
         return index - first
 
     def add_chunks(self, number: int, function: Any, kind: int, chunks: Sequence[Any], name: str) -> None:
