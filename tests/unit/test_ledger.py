@@ -104,3 +104,17 @@ def test_the_dead_lose_what_they_ran_and_nothing_else():
     assert ledger.lost("other", None).id == (1, 0)
     assert [task.id[1] for task in ledger.waiting] == [1, 2]
     assert ledger.lost("nobody", []) is None
+
+
+def test_the_rich_are_those_with_most():
+    ledger = ledger_with(9)
+    ledger.join("idle")
+    ledger.join("other")
+    now = 0.0
+    for _ in range(2):
+        ledger.next_for("worker", now)
+    for _ in range(3):
+        ledger.next_for("other", now)
+        ledger.settle("other", now) if ledger.accounts["other"].handed else None
+    assert ledger.rich() == ["worker"]
+    assert ledger.behind("worker") == 1

@@ -224,6 +224,9 @@ class Crew(Desk):
                     member.leaving = True
                     member.line.finish()
             self._fill(number, now)
+            if not self.ledger.waiting:
+                for idle in self.ledger.idle():
+                    self._fill(idle, now)
 
     def _settle_batch(self, number: int, now: float, outcomes: list[tuple[bool, Any]]) -> None:
         task, _ = self.ledger.settle(number, now, len(outcomes))
@@ -261,12 +264,13 @@ class Crew(Desk):
                 self.jobs.fail(task, error)
 
     def _take_back(self) -> None:
-        richest = self.ledger.richest()
-        if richest is None or richest not in self.members:
-            return
-        numbers = self.members[richest].line.take_back(-(-self.ledger.behind(richest) // 2))
-        if numbers:
-            self.ledger.take_back(richest, numbers)
+        # The richest may have done all that it has, and its results are on their way: then it is the next one's turn.
+        for number in self.ledger.rich():
+            member = self.members.get(number)  # None while its end is being dealt with
+            numbers = member.line.take_back(-(-self.ledger.behind(number) // 2)) if member is not None else None
+            if numbers:
+                self.ledger.take_back(number, numbers)
+                return
 
     def _reap(self, number: int) -> None:
         """Deal with the end of a worker: fail what it ran, hand the rest on, replace it."""

@@ -150,10 +150,10 @@ class Ledger:
             if not account.handed and (self.maxtasks is None or account.done < self.maxtasks)
         ]
 
-    def richest(self) -> Any:
-        """Return the worker that has most tasks behind the one that it runs; None if none has any."""
-        worker, account = max(self.accounts.items(), key=lambda item: len(item[1].handed), default=(None, None))
-        return worker if account is not None and len(account.handed) > 1 else None
+    def rich(self) -> list[Any]:
+        """Return the workers that have tasks behind the one that they run, as it seems; those with most first."""
+        found = [(len(account.handed), worker) for worker, account in self.accounts.items() if len(account.handed) > 1]
+        return [worker for _, worker in sorted(found, key=lambda item: -item[0])]
 
     def behind(self, worker: Any) -> int:
         """Return how many tasks a worker has behind the one that it runs."""
