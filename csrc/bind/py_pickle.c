@@ -51,7 +51,8 @@ int py_is_plain(PyObject *object)
     return is_plain(object, 0, &nodes);
 }
 
-PyObject *py_pickle_function(PyObject **place, const char *name)
+/* pickle.dumps or pickle.loads, kept in *place from the first use on. NULL with an exception set. */
+static PyObject *pickle_function(PyObject **place, const char *name)
 {
     if (*place == NULL) {
         PyObject *module = PyImport_ImportModule("_pickle");
@@ -63,13 +64,13 @@ PyObject *py_pickle_function(PyObject **place, const char *name)
 
 PyObject *py_dumps_plain(PyObject **place, PyObject *object)
 {
-    PyObject *dumps = py_pickle_function(place, "dumps");
+    PyObject *dumps = pickle_function(place, "dumps");
     return dumps == NULL ? NULL : PyObject_CallFunctionObjArgs(dumps, object, NULL);
 }
 
 PyObject *py_loads(PyObject **place, PyObject *data)
 {
-    PyObject *loads = data == NULL ? NULL : py_pickle_function(place, "loads");
+    PyObject *loads = data == NULL ? NULL : pickle_function(place, "loads");
     PyObject *result = loads == NULL ? NULL : PyObject_CallFunctionObjArgs(loads, data, NULL);
     Py_XDECREF(data);
     return result;

@@ -8,10 +8,7 @@
  * reference or by-value pickling comes into it, and pickle.dumps gives what the whole machinery would. */
 int py_is_plain(PyObject *object);
 
-/* pickle.dumps and pickle.loads, kept in *place from the first use on. NULL with an exception set. */
-PyObject *py_pickle_function(PyObject **place, const char *name);
-
-/* The bytes of a plain object; NULL with an exception set. */
+/* The bytes of a plain object; NULL with an exception set. pickle's function is kept in *place from the first use on. */
 PyObject *py_dumps_plain(PyObject **place, PyObject *object);
 
 /* dumps_plain(obj) -> bytes, or None if it is not plain. */

@@ -456,7 +456,6 @@ static PyMethodDef queue_methods[] = {
 
 static PyGetSetDef queue_attributes[] = {
     {"_closed", py_queue_get_closed, NULL, "whether this process has closed it", NULL},
-    {"_ended", py_queue_get_ended, NULL, "whether it is shut down", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

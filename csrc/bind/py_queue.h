@@ -9,7 +9,7 @@ typedef struct {
     PyCell base; /* its chunk is NULL until there is a queue */
     struct pp_queue queue;
     int closed;      /* PY_QUEUE_ */
-    uint32_t births; /* the process that closed it, or put: pp_registry_births */
+    uint32_t births; /* the process that closed it: pp_registry_births */
     int has_put;
     PyObject *dumps, *loads;
 } PyQueue;
@@ -46,7 +46,6 @@ PyObject *py_queue_empty(PyObject *self, PyObject *argument);
 PyObject *py_queue_await(PyObject *self, PyObject *argument);
 PyObject *py_queue_close(PyObject *self, PyObject *argument);
 PyObject *py_queue_get_closed(PyObject *self, void *ignored);
-PyObject *py_queue_get_ended(PyObject *self, void *ignored);
 
 extern PyType_Spec py_queue_spec, py_mapping_spec;
 

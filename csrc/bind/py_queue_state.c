@@ -145,10 +145,3 @@ PyObject *py_queue_get_closed(PyObject *self, void *ignored)
     (void)ignored;
     return PyBool_FromLong(py_queue_is_closed((PyQueue *)self) != PY_QUEUE_OPEN);
 }
-
-PyObject *py_queue_get_ended(PyObject *object, void *ignored)
-{
-    (void)ignored;
-    PyQueue *self = (PyQueue *)object;
-    return PyBool_FromLong(self->base.chunk != NULL && pp_load(&self->queue.page->ended) != 0);
-}

@@ -120,19 +120,14 @@ int pp_receive_bytes(int fd, struct pp_receiving *receiving, char *bytes, size_t
 int pp_await_fd(int fd, int to_write, int64_t deadline)
 {
     struct pollfd wanted = {fd, (short)(to_write ? POLLOUT : POLLIN), 0};
-    for (;;) {
-        int64_t left = deadline == PP_FOREVER ? PP_FOREVER : deadline - pp_now();
-        int milliseconds = left <= 0 ? 0 : left > 1000000000 ? 1000 : (int)((left + 999999) / 1000000);
-        int found = poll(&wanted, 1, milliseconds);
-        if (found > 0) {
-            return (wanted.revents & POLLNVAL) != 0 ? EBADF : 0;
-        }
-        if (found < 0) {
-            return errno;
-        }
-        if (left <= 0) {
-            return ETIMEDOUT;
-        }
-        return EINTR; /* a tick: signals are looked after between two */
+    int64_t left = deadline == PP_FOREVER ? PP_FOREVER : deadline - pp_now();
+    int milliseconds = left <= 0 ? 0 : left > 1000000000 ? 1000 : (int)((left + 999999) / 1000000);
+    int found = poll(&wanted, 1, milliseconds);
+    if (found > 0) {
+        return (wanted.revents & POLLNVAL) != 0 ? EBADF : 0;
     }
+    if (found < 0) {
+        return errno;
+    }
+    return left <= 0 ? ETIMEDOUT : EINTR; /* EINTR, a tick: signals are looked after between two */
 }

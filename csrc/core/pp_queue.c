@@ -11,6 +11,7 @@
 #include "core/pp_segment.h"
 #include "core/pp_sleep.h"
 #include "core/pp_slot.h"
+#include "core/pp_spin.h"
 
 #define GUARD_LIMIT 200000000 /* 0.2 s: longer than any process holds a lock, unless it is stopped */
 
@@ -20,7 +21,7 @@ static void set_up(struct pp_queue *queue, struct pp_chunk *chunk, struct pp_que
     queue->chunk = chunk;
     queue->page = page;
     queue->signal_in = queue->signal_out = -1;
-    queue->get_spins = queue->put_spins = queue->lock_spins = 60;
+    queue->get_spins = queue->put_spins = queue->lock_spins = PP_SPIN_START;
     queue->slots_at = chunk->size + (uint64_t)PP_SEGMENT * PP_SEGMENTS;
     queue->slot_size = page->slot_size;
     queue->slots_there = page->slots_there;
@@ -71,6 +72,12 @@ void pp_queue_drop(struct pp_queue *queue)
 {
     pp_segment_unmap(queue);
     pp_chunk_drop(queue->chunk);
+}
+
+/* How many units a record takes, its header among them. */
+static uint32_t units_of(const struct pp_record *record)
+{
+    return 1 + (record->length + PP_UNIT - 1) / PP_UNIT;
 }
 
 static int is_empty(struct pp_queue *queue)
@@ -170,7 +177,7 @@ static enum pp_answer push(struct pp_queue *queue, struct pp_record *record)
 {
     struct pp_queue_page *page = queue->page;
     uint64_t tail = pp_load64(&page->tail);
-    uint32_t place = pp_place(tail), needs = 1 + (record->length + PP_UNIT - 1) / PP_UNIT;
+    uint32_t place = pp_place(tail), needs = units_of(record);
     if (record->length > PP_RECORD_MOST) {
         errno = EMSGSIZE;
         return PP_FAILED;
@@ -194,7 +201,7 @@ static enum pp_answer push(struct pp_queue *queue, struct pp_record *record)
     uint64_t header = PP_HEADER(record->kind, record->length, record->tag);
     memcpy(at, &header, sizeof header);
     memcpy(at + PP_UNIT, record->bytes, record->length);
-    if (record->kind == PP_LARGE_BYTES || record->kind == PP_LARGE_PICKLE) {
+    if (pp_is_large(record)) {
         pp_slot_send(queue, record->slot, pp_items(tail));
     }
     PP_CRASH_POINT("queue.written");
@@ -214,10 +221,9 @@ enum pp_answer pp_queue_put(struct pp_queue *queue, struct pp_record *record, st
     if (answer != PP_DONE) {
         return answer;
     }
-    uint32_t max = pp_load(&page->self.max);
     if (pp_load(&page->ended)) {
         answer = PP_ENDED;
-    } else if (max != 0 && pp_queue_size(queue) >= max) {
+    } else if (pp_queue_is_full(queue)) {
         answer = PP_TIMED_OUT;
     } else {
         answer = push(queue, record);
@@ -228,7 +234,7 @@ enum pp_answer pp_queue_put(struct pp_queue *queue, struct pp_record *record, st
         return pp_sleep_on(queue, &page->room, &page->room_asleep, has_room, wait);
     }
     pp_wake_one(&page->items, &page->items_asleep);
-    if (max != 0 && wait != NULL && wait->slept) {
+    if (pp_load(&page->self.max) != 0 && wait != NULL && wait->slept) {
         /* Others may still be asleep, and a consumer that was quick may have woken only us. */
         pp_store(&page->room_asleep, 1);
         if (!pp_queue_is_full(queue)) {
@@ -286,7 +292,7 @@ enum pp_answer pp_queue_peek(struct pp_queue *queue, struct pp_record *record, s
             return written_over(queue);
         }
         if (record->kind != PP_JUMP) {
-            uint32_t needs = 1 + (record->length + PP_UNIT - 1) / PP_UNIT;
+            uint32_t needs = units_of(record);
             if (record->length > PP_RECORD_MOST || place % PP_UNITS + needs >= PP_UNITS || record->kind < PP_BYTES) {
                 return written_over(queue);
             }
@@ -343,10 +349,10 @@ void pp_queue_take(struct pp_queue *queue, struct pp_record *record, struct pp_w
             PP_CRASH_POINT("queue.counted");
         }
     }
-    if (record->kind == PP_LARGE_BYTES || record->kind == PP_LARGE_PICKLE) {
+    if (pp_is_large(record)) {
         pp_slot_receive(queue, record->slot, pp_items(head));
     }
-    uint32_t needs = 1 + (record->length + PP_UNIT - 1) / PP_UNIT;
+    uint32_t needs = units_of(record);
     pp_store64(&page->head, (uint64_t)item << 32 | (pp_place(head) + needs));
     PP_CRASH_POINT("queue.taken");
     if (pp_load(&page->polled) && is_empty(queue)) {

@@ -114,6 +114,11 @@ struct pp_record {
     uint32_t tag; /* 16 bits for the user: who put it, or which one it is */
 };
 
+static inline int pp_is_large(const struct pp_record *record)
+{
+    return record->kind == PP_LARGE_BYTES || record->kind == PP_LARGE_PICKLE;
+}
+
 /* Make a queue, or use one that came from another process (0 if it is none). The descriptors stay the caller's. */
 int pp_queue_make(struct pp_queue *queue, uint32_t max, int joinable);
 int pp_queue_adopt(struct pp_queue *queue, struct pp_chunk *chunk, uint32_t offset);

@@ -184,7 +184,6 @@ class Queue(_Handle):
     """Records in shared memory, for any number of producers and consumers: csrc/core/pp_queue.h."""
 
     _closed: bool
-    _ended: bool
     def put(self, obj: Any, block: bool = True, timeout: float | None = None) -> None:
         """Add an item; wait up to `timeout` seconds for a free place, if the number of items is limited.
 

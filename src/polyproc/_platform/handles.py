@@ -6,6 +6,7 @@ import math
 import os
 import select
 import time
+from _thread import allocate_lock
 from collections.abc import Sequence
 
 HAVE_PIDFD = hasattr(os, "pidfd_open")
@@ -53,3 +54,42 @@ def ready(fds: Sequence[int], timeout: float | None, events: int = select.POLLIN
         left = deadline - time.monotonic()
         if found or left <= 0:
             return [fd for fd, _ in found]
+
+
+class WakePipe:
+    """A descriptor, `fd`, that one thread waits for among others, and that other threads make readable."""
+
+    def __init__(self) -> None:
+        self._lock = allocate_lock()  # of the writing end; not threading, which a parent that forks does without
+        self.fd, self._write = os.pipe()
+        os.set_blocking(self._write, False)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nobody can wake any more."""
+        return self._write < 0
+
+    def wake(self) -> None:
+        """Make it readable, unless it has ended."""
+        with self._lock:
+            if self._write >= 0:
+                try:
+                    os.write(self._write, b".")
+                except BlockingIOError:  # it is readable enough
+                    pass
+
+    def drain(self) -> bool:
+        """In the thread that waits, when it is readable: take note; return False at the end."""
+        return bool(os.read(self.fd, 65536))
+
+    def end(self) -> None:
+        """Have who waits see the end."""
+        with self._lock:
+            write, self._write = self._write, -1
+        if write >= 0:
+            os.close(write)
+
+    def close(self) -> None:
+        """End it, and give the descriptor back: nobody waits any more."""
+        self.end()
+        os.close(self.fd)

@@ -33,12 +33,6 @@ class _Queue(SharedQueue[Any]):
     def __init__(self) -> None:
         self._make(0, False, polled=False)
 
-    def __getstate__(self) -> tuple[Any, ...]:
-        return self._state()
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self._arrive(state)
-
 
 class End:
     """A worker's side."""

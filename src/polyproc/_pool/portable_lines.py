@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import collections
-import os
 import pickle
-import threading
 from typing import Any
 
 from polyproc._connection.connection import Connection
 from polyproc._connection.pipe import Pipe
 from polyproc._connection.wait import wait
 from polyproc._pickling.pickler import dumps
+from polyproc._platform.handles import WakePipe
 
 MOST_BEHIND: int = 1  # what is in a pipe cannot be taken back, and might have to run at once
 MOST_BYTES: int | None = None
@@ -83,9 +82,7 @@ class Lines:
         self._lines: dict[int, Line] = {}
         self._notes: collections.deque[int] = collections.deque()
         self._ended: set[int] = set()
-        self._lock = threading.Lock()
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_write, False)
+        self._pipe = WakePipe()
 
     def open(self, number: int) -> Line:
         """Make a line for a worker."""
@@ -103,12 +100,7 @@ class Lines:
         """Have `take` return (number, None) after all that this worker has sent; 0 just wakes it."""
         if number >= 0:
             self._notes.append(number)
-        with self._lock:
-            if self._wake_write >= 0:
-                try:
-                    os.write(self._wake_write, b".")
-                except BlockingIOError:  # it will wake anyhow
-                    pass
+        self._pipe.wake()
 
     def take(self) -> tuple[int, bool, Any]:
         """Wait for the next message of any worker: its number, whether it could be opened, it or the error."""
@@ -118,9 +110,9 @@ class Lines:
                     return found
                 continue  # its line has ended: the note is next
             lines = {line.connection: number for number, line in list(self._lines.items()) if number not in self._ended}
-            for ready in wait([self._wake_read, *lines]):
-                if ready == self._wake_read:
-                    os.read(self._wake_read, 65536)
+            for ready in wait([self._pipe.fd, *lines]):
+                if ready == self._pipe.fd:
+                    self._pipe.drain()
                 elif found := self._receive(ready, lines[ready]):
                     return found
 
@@ -148,7 +140,4 @@ class Lines:
         for line in self._lines.values():
             line.close()
         self._lines.clear()
-        with self._lock:
-            os.close(self._wake_read)
-            os.close(self._wake_write)
-            self._wake_read = self._wake_write = -1
+        self._pipe.close()

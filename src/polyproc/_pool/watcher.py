@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from polyproc._connection.wait import wait
+from polyproc._platform.handles import WakePipe
 
 
 class Member:
@@ -34,9 +34,7 @@ class Watcher:
     def __init__(self, members: Mapping[int, Member], note: Callable[[int], object]) -> None:
         self._members = members
         self._note = note
-        self._lock = threading.Lock()  # of the descriptors
-        self._read, self._write = os.pipe()
-        os.set_blocking(self._write, False)
+        self._pipe = WakePipe()
         self._thread = threading.Thread(target=self._watch, name="polyproc-pool-watch", daemon=True)
 
     def start(self) -> None:
@@ -46,34 +44,27 @@ class Watcher:
     @property
     def closed(self) -> bool:
         """Whether it watches no more."""
-        return self._write < 0
+        return self._pipe.ended
 
     def wake(self) -> None:
         """Look at the members again."""
-        with self._lock:
-            if self._write >= 0:
-                try:
-                    os.write(self._write, b".")
-                except BlockingIOError:  # it will wake anyhow
-                    pass
+        self._pipe.wake()
 
     def close(self) -> None:
         """End the thread."""
-        with self._lock:
-            write, self._write = self._write, -1
-        if write < 0:
+        if self.closed:
             return
-        os.close(write)  # the thread sees the end
+        self._pipe.end()
         if self._thread.is_alive():
             self._thread.join()
-        os.close(self._read)
+        self._pipe.close()
 
     def _watch(self) -> None:
         while True:
             watched = {member.process.sentinel: member for member in list(self._members.values()) if not member.noted}
-            for found in wait([self._read, *watched]):
-                if found != self._read:
+            for found in wait([self._pipe.fd, *watched]):
+                if found != self._pipe.fd:
                     watched[found].noted = True
                     self._note(watched[found].number)
-                elif not os.read(self._read, 65536):
+                elif not self._pipe.drain():
                     return

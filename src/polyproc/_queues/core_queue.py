@@ -39,7 +39,7 @@ class SharedQueue(core.Queue, Batches[T]):
             raise
         self._signals = signals
 
-    def _state(self) -> tuple[Any, ...]:
+    def __getstate__(self) -> tuple[Any, ...]:
         id, offset = self._where()
         fd, registry_fd = core.hold(id)
         try:
@@ -51,7 +51,7 @@ class SharedQueue(core.Queue, Batches[T]):
         finally:
             core.detach(id)
 
-    def _arrive(self, state: tuple[Any, ...]) -> None:
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
         offset, sent, sent_registry = state
         fd, *signals = sent.detach()
         signals = signals or [-1, -1]
@@ -106,19 +106,18 @@ class Queue(SharedQueue[T]):
     """A queue for any number of producers and consumers, in order for each producer. As in the standard library."""
 
     _ignore_epipe = False  # concurrent.futures sets it
+    _joinable = False
 
     def __init__(self, maxsize: int = 0, *, ctx: object = None) -> None:
         self._make(0 if maxsize >= SEM_VALUE_MAX else max(maxsize, 0), self._joinable)
         self._maxsize = maxsize if maxsize > 0 else SEM_VALUE_MAX
 
-    _joinable = False
-
     def __getstate__(self) -> tuple[Any, ...]:
-        return (self._ignore_epipe, self._maxsize, *self._state())
+        return (self._ignore_epipe, self._maxsize, *super().__getstate__())
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self._ignore_epipe, self._maxsize = state[:2]
-        self._arrive(state[2:])
+        super().__setstate__(state[2:])
 
     @staticmethod
     def _on_queue_feeder_error(error: Exception, obj: Any) -> None:
@@ -187,12 +186,6 @@ class SimpleQueue(SharedQueue[T]):
 
     def __init__(self, *, ctx: object = None) -> None:
         self._make(0, False)
-
-    def __getstate__(self) -> tuple[Any, ...]:
-        return self._state()
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self._arrive(state)
 
     def close(self) -> None:
         """Put and get nothing more in this process. Raises OSError from then on."""
