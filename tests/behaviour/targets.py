@@ -93,9 +93,11 @@ def busy_in_c(conn):
     sum(range(10**13))
 
 
-def start_sleeper_tree(conn, depth):
+def start_sleeper_tree(conn, depth, deaf_to_sigint=False):
+    if deaf_to_sigint:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     if depth:
-        child = polyproc.Process(target=start_sleeper_tree, args=(conn, depth - 1))
+        child = polyproc.Process(target=start_sleeper_tree, args=(conn, depth - 1, deaf_to_sigint))
         child.start()
     conn.send(os.getpid())
     time.sleep(100)

@@ -9,7 +9,7 @@ import pytest
 
 import polyproc
 from behaviour import targets
-from conftest import eventually
+from conftest import eventually, is_running
 
 
 def test_target_gets_its_arguments_and_ends_with_zero(ctx):
@@ -184,8 +184,17 @@ def test_stop_reaches_descendants_and_the_stopped(ctx):
         assert process.pid in pids
         os.kill(process.pid, signal.SIGSTOP)
         process.stop(grace=0.0)
-    from conftest import is_running
+    eventually(lambda: not any(is_running(pid) for pid in pids))
 
+
+def test_stop_reaches_the_descendants_of_one_that_ends_politely(ctx):
+    """A child that SIGTERM ends can tell nobody whom it had started."""
+    ours, theirs = ctx.Pipe()
+    with ours, theirs:
+        process = ctx.Process(target=targets.start_sleeper_tree, args=(theirs, 2, True))
+        process.start()
+        pids = {ours.recv() for _ in range(3)}
+        assert process.stop(grace=2.0) == -signal.SIGTERM
     eventually(lambda: not any(is_running(pid) for pid in pids))
 
 

@@ -1,11 +1,11 @@
-"""Ending a child that may not listen: step by step, with its whole tree at the last step."""
+"""Ending a child that may not listen: step by step, with its whole tree at the end."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from polyproc._platform.handles import open_pidfd
 from polyproc._platform.posix import close_quietly
@@ -18,16 +18,23 @@ EXIT_GRACE = 5.0
 
 
 def stop(child: Popen, grace: float) -> int:
-    """SIGINT, SIGTERM, then SIGKILL to the tree, `grace` seconds in all; return the exit code."""
+    """SIGINT, SIGTERM, then SIGKILL, `grace` seconds in all, and SIGKILL to what is left of its tree; return the code.
+
+    The tree is looked at before each signal: when the child itself has ended, nothing tells any more whose its
+    descendants were.
+    """
     deadline = time.monotonic() + max(grace, 0.0)
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        if child.poll() is None:
-            child.signal(signum)
-            child.signal(signal.SIGCONT)  # a stopped process does not see what is sent to it
-            left = deadline - time.monotonic()
-            child.wait(max(left / 2 if signum == signal.SIGINT else left, 0.0))
+    with Tree(child.pid) as tree:
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            if child.poll() is None:
+                tree.look()
+                child.signal(signum)
+                child.signal(signal.SIGCONT)  # a stopped process does not see what is sent to it
+                left = deadline - time.monotonic()
+                child.wait(max(left / 2 if signum == signal.SIGINT else left, 0.0))
+        tree.kill()
     if child.poll() is None:
-        kill_tree(child.pid)
+        child.kill()  # where there are no pidfds
     code = child.wait()
     assert code is not None  # SIGKILL ends every process
     return code
@@ -40,29 +47,58 @@ def finish(child: Popen) -> None:
         child.kill()
 
 
-def kill_tree(root: int) -> None:
-    """Kill a process and its descendants: freeze each, look for its children, until no new one is found; kill all.
+class Tree:
+    """A process and its descendants, each held by a pidfd: no signal reaches a process that got an old number.
 
-    Who has left the tree on purpose (a double fork) is not found. Signals go by pidfd, so that none reaches a
-    process that got the number of one that has ended.
+    Who has left the tree on purpose (a double fork) is not found, nor is anybody where there are no pidfds.
     """
-    frozen: dict[int, int] = {}
-    queue = [root]
-    while queue:
-        pid = queue.pop()
-        if pid in frozen:
-            continue
-        fd = open_pidfd(pid)
-        if fd < 0:
-            continue
-        frozen[pid] = fd
-        _send(fd, signal.SIGSTOP)
-        queue += children_of(pid)
-    for fd in frozen.values():
-        _send(fd, signal.SIGKILL)
-    close_quietly(*frozen.values())
-    if root not in frozen:
-        os.kill(root, signal.SIGKILL)
+
+    def __init__(self, root: int) -> None:
+        self._held: dict[int, int] = {}
+        self._hold(root)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        close_quietly(*self._held.values())
+        self._held.clear()
+
+    def look(self) -> None:
+        """Remember who is there now."""
+        queue = list(self._held)
+        while queue:
+            queue += self._hold_children(queue.pop())
+
+    def kill(self) -> None:
+        """Kill all: freeze each, so that it starts no other, look for its children, until no new one is found."""
+        queue = list(self._held)
+        while queue:
+            pid = queue.pop()
+            if _send(self._held[pid], signal.SIGSTOP):
+                queue += self._hold_children(pid)
+        for fd in self._held.values():
+            _send(fd, signal.SIGKILL)
+
+    def _hold_children(self, parent: int) -> list[int]:
+        """Hold the children of a process that is held; return those that are new.
+
+        A number is believed when both its process and its parent are still there once it is held: a process that has
+        ended may have left its number to another.
+        """
+        new = [pid for pid in children_of(parent) if self._hold(pid)]
+        there = children_of(parent) if new and _send(self._held[parent], 0) else []
+        for pid in new:
+            if pid not in there:
+                close_quietly(self._held.pop(pid))
+        return [pid for pid in new if pid in there]
+
+    def _hold(self, pid: int) -> bool:
+        """Open a process; say whether it is a new one."""
+        fd = -1 if pid in self._held else open_pidfd(pid)
+        if fd >= 0:
+            self._held[pid] = fd
+        return fd >= 0
 
 
 def children_of(pid: int) -> list[int]:
@@ -77,8 +113,10 @@ def children_of(pid: int) -> list[int]:
     return found
 
 
-def _send(pidfd: int, signum: int) -> None:
+def _send(pidfd: int, signum: int) -> bool:
+    """Send a signal; say whether the process was there, if only as a zombie."""
     try:
         signal.pidfd_send_signal(pidfd, signum)
     except ProcessLookupError:
-        pass
+        return False
+    return True
