@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from polyproc._errors import TimeoutError as TimeoutError
     from polyproc._memory.share import share as share
     from polyproc._native import native as native
+    from polyproc._pool.executor import ProcessPoolExecutor as ProcessPoolExecutor
+    from polyproc._pool.future import Future as Future
+    from polyproc._pool.task import task as task
     from polyproc._process.kinds import Process as Process
     from polyproc._process.parent import parent_process as parent_process
     from polyproc._process.process import active_children as active_children
@@ -61,6 +64,9 @@ _HOMES = {
     "RemoteError": ("polyproc._errors", "RemoteError"),
     "share": ("polyproc._memory.share", "share"),
     "native": ("polyproc._native", "native"),
+    "Future": ("polyproc._pool.future", "Future"),
+    "ProcessPoolExecutor": ("polyproc._pool.executor", "ProcessPoolExecutor"),
+    "task": ("polyproc._pool.task", "task"),
 }
 
 # Bound to the default context, as in the standard library.
@@ -121,7 +127,7 @@ _DOORS = (
     "util",
 )
 
-__all__ = ["OwnerDiedWarning", "RemoteError", "share", *_OF_DEFAULT_CONTEXT]  # pyright: ignore
+__all__ = ["Future", "OwnerDiedWarning", "ProcessPoolExecutor", "RemoteError", "share", "task", *_OF_DEFAULT_CONTEXT]  # pyright: ignore
 
 
 def __getattr__(name: str) -> object:

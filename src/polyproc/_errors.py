@@ -85,11 +85,13 @@ class ProcessDied(ProcessError):
         return text
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild_process_died, (self.pid, self.exitcode, self.__dict__))
+        return (_rebuild_process_died, (type(self), self.pid, self.exitcode, self.__dict__))
 
 
-def _rebuild_process_died(pid: int, exitcode: int | None, state: dict[str, object]) -> ProcessDied:
-    died = ProcessDied(pid, exitcode)
+def _rebuild_process_died(
+    kind: type[ProcessDied], pid: int, exitcode: int | None, state: dict[str, object]
+) -> ProcessDied:
+    died = kind(pid, exitcode)
     died.__dict__.update(state)
     died.args = (died._sentence(),)
     return died

@@ -1,7 +1,15 @@
 """Door to `_pool/`: workers that run calls."""
 
+from polyproc._pool.executor import BrokenProcessPool as BrokenProcessPool
+from polyproc._pool.executor import ProcessPoolExecutor as ProcessPoolExecutor
+from polyproc._pool.executor import WorkerDied as WorkerDied
+from polyproc._pool.future import Future as Future
+from polyproc._pool.options import CallOptions as CallOptions
 from polyproc._pool.pool import Pool as Pool
 from polyproc._pool.pool import ThreadPool as ThreadPool
+from polyproc._pool.stats import PoolStats as PoolStats
+from polyproc._pool.task import Task as Task
+from polyproc._pool.task import task as task
 
 # Kept for programs that reach inside multiprocessing.
 from polyproc._errors import RemoteTraceback as RemoteTraceback
@@ -19,4 +27,4 @@ from polyproc._pool.worker import mapstar as mapstar
 from polyproc._pool.worker import rebuild_exception as rebuild_exc
 from polyproc._pool.worker import starmapstar as starmapstar
 
-__all__ = ["Pool", "ThreadPool"]
+__all__ = ["Pool", "ThreadPool"]  # and not the others: `from multiprocessing.pool import *` gives these two

@@ -60,3 +60,132 @@ class Counter:
 def remember(barrier):
     global kept
     kept = barrier
+
+
+def nap(seconds):
+    """Sleep, in short naps that a signal ends."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        time.sleep(0.01)
+    return seconds
+
+
+def loop_in_c():
+    """Never come back to Python."""
+    sum(range(10**13))
+
+
+def stubborn(path):
+    """Catch what is raised here and go on."""
+    with open(path, "a") as file:
+        file.write(f"{os.getpid()}\n")
+    while True:
+        try:
+            time.sleep(100)
+        except Exception:
+            pass
+
+
+def swallow(seconds):
+    """Catch what is raised here, and return."""
+    try:
+        time.sleep(seconds)
+    except Exception as error:
+        return type(error).__name__
+    return "slept"
+
+
+def start_and_sleep(path):
+    """Start a child, tell its pid, and never come back to Python."""
+    import polyproc
+
+    child = polyproc.Process(target=time.sleep, args=(100,))
+    child.start()
+    with open(path, "w") as file:
+        file.write(str(child.pid))
+    loop_in_c()
+
+
+def die_before(path, times):
+    """Be killed in the first calls; each leaves a mark."""
+    with open(path, "a+") as file:
+        file.write(".")
+        file.flush()
+        file.seek(0)
+        attempt = len(file.read())
+    if attempt <= times:
+        os.kill(os.getpid(), 9)
+    return attempt
+
+
+def fail_before(path, times):
+    with open(path, "a+") as file:
+        file.write(".")
+        file.flush()
+        file.seek(0)
+        attempt = len(file.read())
+    if attempt <= times:
+        raise OSError("not yet")
+    return attempt
+
+
+def note(path, text):
+    with open(path, "a") as file:
+        file.write(f"{text}\n")
+    return text
+
+
+def with_state(path, name):
+    """A generator initializer."""
+    note(path, "set up")
+    try:
+        yield {"name": name}
+    finally:
+        note(path, "torn down")
+
+
+def name_in_state():
+    import polyproc
+
+    return polyproc.current_process().state["name"]
+
+
+def grow(mebibytes):
+    global kept
+    kept = bytearray(mebibytes << 20)
+    return os.getpid()
+
+
+def pid_of(_):
+    return os.getpid()
+
+
+def sum_in_a_pool(numbers):
+    import polyproc
+
+    with polyproc.Pool(2) as pool:
+        return sum(pool.map(double, numbers))
+
+
+def die_for(bad, number):
+    if number == bad:
+        os.kill(os.getpid(), 9)
+    return number
+
+
+def call_without(function):
+    return function()
+
+
+def note_pair(pair):
+    return note(*pair)
+
+
+def be_killed_with_a_pool(path):
+    import polyproc
+
+    pool = polyproc.Pool(2)
+    for process in pool._pool:
+        note(path, process.pid)
+    pool.map(double, range(10))
+    os.kill(os.getpid(), 9)

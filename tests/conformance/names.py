@@ -7,7 +7,7 @@ import polyproc
 
 NOT_YET = {"Manager", "Value", "Array", "RawValue", "RawArray"}
 # Ours take more, by keyword alone; or tell their types.
-MORE = {"set_forkserver_preload", "get_context"}
+MORE = {"set_forkserver_preload", "get_context", "Pool"}
 
 
 def parameters(value):

@@ -23,7 +23,7 @@ def test_every_task_is_settled_once_lost_once_or_waits(steps, maxtasks, most):
             opened.append((len(opened), 0))
             ledger.open(Task(opened[-1], b"x"))
         elif step == "join" and account is None:
-            ledger.join(worker)
+            ledger.join(worker, now)
             done[worker] = 0
         elif step == "hand":
             ledger.next_for(worker, now)
@@ -53,22 +53,14 @@ def test_every_task_is_settled_once_lost_once_or_waits(steps, maxtasks, most):
 def ledger_with(tasks, **options):
     ledger = Ledger(**options)
     for index in range(tasks):
-        ledger.open(Task((1, index), b"", size=index * 100_000))
-    ledger.join("worker")
+        ledger.open(Task((1, index), b""))
+    ledger.join("worker", 0.0)
     return ledger
 
 
 def test_a_worker_that_answers_what_it_was_not_asked_is_an_error():
     with pytest.raises(ValueError, match="asked nothing"):
         ledger_with(1).settle("worker", 0.0)
-
-
-def test_large_tasks_wait_for_an_idle_worker():
-    ledger = ledger_with(2, most_bytes=1000)
-    assert ledger.next_for("worker", 0.0)
-    assert ledger.next_for("worker", 0.0) is None
-    ledger.settle("worker", 1.0)
-    assert ledger.next_for("worker", 1.0)
 
 
 def test_a_worker_has_few_long_tasks_and_many_short_ones():
@@ -98,7 +90,7 @@ def test_the_dead_lose_what_they_ran_and_nothing_else():
     places = [ledger.next_for("worker", 0.0)[0] for _ in range(2)]
     assert ledger.lost("worker", places) is None  # it had taken nothing
     assert [task.id[1] for task in ledger.waiting] == [0, 1, 2]
-    ledger.join("other")
+    ledger.join("other", 0.0)
     for _ in range(2):
         ledger.next_for("other", 0.0)
     assert ledger.lost("other", None).id == (1, 0)
@@ -108,8 +100,8 @@ def test_the_dead_lose_what_they_ran_and_nothing_else():
 
 def test_the_rich_are_those_with_most():
     ledger = ledger_with(9)
-    ledger.join("idle")
-    ledger.join("other")
+    ledger.join("idle", 0.0)
+    ledger.join("other", 0.0)
     now = 0.0
     for _ in range(2):
         ledger.next_for("worker", now)

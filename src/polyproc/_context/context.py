@@ -130,9 +130,20 @@ class BaseContext:
         initializer: Callable[..., object] | None = None,
         initargs: Iterable[Any] = (),
         maxtasksperchild: int | None = None,
+        *,
+        max_memory_per_child: int | str | None = None,
+        idle_timeout: float | None = None,
     ) -> pool.Pool:
-        """Return a pool of worker processes."""
-        return factories.pool(processes, initializer, initargs, maxtasksperchild, self.get_context())
+        """Return a pool of worker processes: see `polyproc.pool.Pool`."""
+        return factories.pool()(
+            processes,
+            initializer,
+            initargs,
+            maxtasksperchild,
+            self.get_context(),
+            max_memory_per_child=max_memory_per_child,
+            idle_timeout=idle_timeout,
+        )
 
     def allow_connection_pickling(self) -> None:
         """Do nothing: connections can be pickled without it. As in the standard library, to be called freely."""

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from polyproc._lazy import load
-from polyproc._process.bootstrap import MainReached
-from polyproc._process.family import family
 from polyproc._process.kinds import spared
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from types import ModuleType
 
     from polyproc._connection.connection import Connection
@@ -102,19 +100,11 @@ def queues(name: str) -> Any:
     return load("polyproc._queues.queue", name)
 
 
-def pool(
-    processes: int | None,
-    initializer: Callable[..., object] | None,
-    initargs: Iterable[Any],
-    maxtasksperchild: int | None,
-    context: Any,
-) -> Pool:
-    """Make a pool, unless this is a child that imports an unguarded main module: then the import ends here."""
-    if family.importing_main:
-        raise MainReached
+def pool() -> type[Pool]:
+    """Return the class."""
     from polyproc._pool.pool import Pool
 
-    return Pool(processes, initializer, initargs, maxtasksperchild, context)
+    return Pool
 
 
 def spares(context: BaseContext, modules: list[str]) -> BaseContext:

@@ -10,7 +10,6 @@ from polyproc._queues import large
 from polyproc._queues.core_queue import SharedQueue
 
 MOST_BEHIND: int = 64
-MOST_BYTES: int | None = None
 
 Packed = tuple[bytes, list[memoryview]]
 
@@ -34,6 +33,14 @@ class _Queue(SharedQueue[Any]):
         self._make(0, False, polled=False)
 
 
+def _opened(queue: _Queue) -> tuple[int, bool, Any]:
+    number, kind, record = queue._take(None)
+    try:
+        return number, True, large.open_record(queue, kind, record)
+    except BaseException as error:  # noqa: BLE001  (a message that cannot be opened is that task's error alone)
+        return number, False, error
+
+
 class End:
     """A worker's side."""
 
@@ -42,9 +49,9 @@ class End:
         self.tasks = tasks
         self.results = results
 
-    def get(self) -> Any:
-        """Wait for a message of the pool. Raises what opening it raises."""
-        return self.tasks.get()
+    def get(self) -> tuple[int, bool, Any]:
+        """Wait for a message of the pool; return its number, whether it could be opened, it or the error."""
+        return _opened(self.tasks)
 
     def put(self, message: Any) -> None:
         """Send a message to the pool. Raises what pickling raises."""
@@ -104,17 +111,13 @@ class Lines:
     def drop(self, number: int) -> None:
         """Forget a worker."""
 
-    def note(self, number: int) -> None:
-        """Have `take` return (number, None) after all that this worker has sent; 0 just wakes it."""
-        self._results._put_tagged(number, None)
+    def note(self, number: int, what: Any = None) -> None:
+        """Have `take` return (number, what) after all that this worker has sent; number 0 just wakes it."""
+        self._results._put_tagged(number, what)
 
     def take(self) -> tuple[int, bool, Any]:
         """Wait for the next message of any worker: its number, whether it could be opened, it or the error."""
-        number, kind, record = self._results._take(None)
-        try:
-            return number, True, large.open_record(self._results, kind, record)
-        except BaseException as error:  # noqa: BLE001  (a message that cannot be opened is that task's error alone)
-            return number, False, error
+        return _opened(self._results)
 
     def close(self) -> None:
         """Give everything up."""

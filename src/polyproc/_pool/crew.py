@@ -1,4 +1,4 @@
-"""The workers of a pool: one thread settles results and hands out tasks, another watches for the end of workers.
+"""A pool's processes as its callers see them: tasks go in from any thread, one thread settles results.
 
 Submitting hands out at once, from the caller's thread. No lock is shared between workers that one of them could die
 with for good (lines.py). The threads hold no reference to the pool that its users hold.
@@ -13,70 +13,76 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from polyproc._errors import ProcessDied, ProcessError
+from polyproc._errors import ProcessError
 from polyproc._pickling.pickler import dumps
+from polyproc._pool.dispatch import Dispatch
 from polyproc._pool.jobs import CLOSE, RUN, TERMINATE, Desk
-from polyproc._pool.ledger import Batch, Ledger, Task, TaskId
-from polyproc._pool.lines import MOST_BEHIND, MOST_BYTES, Lines, pack
-from polyproc._pool.watcher import Member, Watcher
-from polyproc._pool.worker import BATCH, DONE, FAILED, FAILED_START, PARTS, READY, worker
+from polyproc._pool.ledger import Batch, Task, TaskId
+from polyproc._pool.lines import pack
+from polyproc._pool.options import PLAIN, Plan, Terms
+from polyproc._pool.staff import Member
+from polyproc._pool.stats import PoolStats
+from polyproc._pool.worker import BATCH, DONE, FAILED, FAILED_START, LEAVING, OVERDUE, PARTS, READY
 
-# A pool whose workers end this often in a row before they are ready is broken: more would end the same way.
-# Being killed is nobody's decision here, and has to happen more often.
-FAILED_STARTS = 3
-KILLED_STARTS = 50
-GRACE = 1.0
 # Tasks of one job that are packed before they are handed out, and bytes.
 _BLOCK = 64
 _BLOCK_BYTES = 16384
-_NUMBERS = 65535
 
 
 class Crew(Desk):
-    """Workers and ledger; shared by a pool and its threads under the desk's lock."""
+    """Tasks and workers; shared by a pool and its threads under the desk's lock."""
 
-    def __init__(self, ctx: Any, size: int, initial: tuple[Any, ...], maxtasks: int | None) -> None:
+    def __init__(self, plan: Plan, translated: Callable[[BaseException], BaseException] = lambda error: error) -> None:
         super().__init__()
-        self.ctx = ctx
-        self.size = size
-        self.initial = initial
-        self.ledger = Ledger(maxtasks, MOST_BEHIND, MOST_BYTES)
-        self.lines = Lines()
-        self.members: dict[int, Member] = {}
-        self._failed_starts = self._killed_starts = 0
-        self._workers = itertools.cycle(range(1, _NUMBERS + 1))
+        self._translated = translated  # a worker's death, or why none can be started, as the caller is told
+        self.dispatch = Dispatch(plan, self.jobs, self.lock)
+        self.staff = self.dispatch.staff
+        self.ledger = self.dispatch.ledger
+        self.lines = self.staff.lines
         self.thread = threading.Thread(target=self._serve, name="polyproc-pool", daemon=True)
-        self._watcher = Watcher(self.members, self.lines.note)
 
     @property
     def processes(self) -> list[Any]:
         """The workers' process objects."""
-        return [member.process for member in self.members.values()]
+        return [member.process for member in self.staff.staying()]
+
+    @property
+    def size(self) -> int:
+        """How many workers there are, at most."""
+        return self.staff.size
 
     # -- called by the pool ----------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start the workers, then the threads."""
         try:
-            while len(self.members) < self.size:
-                self.add_worker()
+            self.staff.fill_up()
         except BaseException:
             self.state = TERMINATE
             self._end_workers()
-            self._give_up()
+            self.staff.close()
             raise
         self.thread.start()
-        self._watcher.start()
+        self.staff.watcher.start()
 
     @staticmethod
     def pack_function(function: Any) -> bytes:
         """Return what stands for a function in a task: its pickle."""
         return dumps(function)
 
-    def add_tasks(self, number: int, first: int, messages: Iterable[Any], name: str) -> int:
+    def add_call(self, number: int, message: Any, name: str, terms: Terms) -> Task:
+        """Add the one task of a job. Raises what pickling raises."""
+        packed, _ = pack(message)
+        task = Task((number, 0), packed, name, None, terms)
+        with self.lock:
+            self._open([task])
+        self.have_told()
+        return task
+
+    def add_tasks(self, number: int, first: int, messages: Iterable[Any], name: str, terms: Terms = PLAIN) -> int:
         """Add tasks of a job, from index `first` on; return how many. One that cannot be pickled fails."""
         index = first
         while True:
@@ -88,7 +94,7 @@ class Crew(Desk):
                     with self.lock:
                         self.jobs.settle(number, index, False, error)
                 else:
-                    block.append(Task((number, index), packed, name, size))
+                    block.append(Task((number, index), packed, name, None, terms))
                     total += size
                 index += 1
                 if total >= _BLOCK_BYTES:  # workers can begin
@@ -99,12 +105,14 @@ class Crew(Desk):
             if index == before:
                 return index - first
 
-    def add_chunks(self, number: int, function: bytes, kind: int, chunks: Sequence[Any], name: str) -> None:
+    def add_chunks(
+        self, number: int, function: bytes, kind: int, chunks: Sequence[Any], name: str, terms: Terms = PLAIN
+    ) -> None:
         """Add the chunks of a map: many short ones go together, once it shows that they are short."""
         start = 0
         while start < len(chunks):
             left = len(chunks) - start
-            size = self.ledger.batch_size(left)
+            size = 1 if terms.are_for_one else self.ledger.batch_size(left)
             if size > 1:
                 stop = start + size
                 try:
@@ -112,12 +120,13 @@ class Crew(Desk):
                 except Exception:  # noqa: BLE001  (one of them: they are sent one by one)
                     size = 1
                 else:
-                    task = _batch_task((number, start), batch, name)
+                    task = _batch_task((number, start), batch, name, terms)
                     with self.lock:
                         self._open([task])
             if size == 1:
                 stop = min(start + _BLOCK, len(chunks))
-                self.add_tasks(number, start, ((function, kind, chunk) for chunk in chunks[start:stop]), name)
+                messages = ((function, kind, chunk) for chunk in chunks[start:stop])
+                self.add_tasks(number, start, messages, name, terms)
             start = stop
         self.have_told()
 
@@ -125,16 +134,8 @@ class Crew(Desk):
         if self.error is not None:
             for task in block:
                 self.jobs.fail(task, self.error)
-            return
-        for task in block:
-            self.ledger.open(task)
-        now = time.monotonic()
-        for number in self.ledger.idle():
-            self._fill(number, now)
-        for number in self.members:
-            if not self.ledger.waiting:
-                break
-            self._fill(number, now)
+        elif self.dispatch.open(block):
+            self.lines.note(0)  # the pool's thread starts workers: it is busy with nothing that a caller waits for
 
     def have_told(self) -> None:
         """Have the pool's thread tell what was settled here: a caller may hold a lock that a callback needs."""
@@ -147,26 +148,54 @@ class Crew(Desk):
 
     def wake(self) -> None:
         """Have the thread look at the pool's state again."""
-        if not self._watcher.closed:
+        if not self.staff.watcher.closed:
             self.lines.note(0)
 
-    def add_worker(self) -> None:
-        """Start one more worker."""
-        number = next(number for number in self._workers if number not in self.members)
-        line = self.lines.open(number)
-        try:
-            process = self.ctx.Process(target=worker, args=(line.end, *self.initial))
-            process.name = process.name.replace("Process", "PoolWorker")
-            process.daemon = True
-            process.start()
-        except BaseException:
-            self.lines.drop(number)
-            line.close()
-            raise
-        finally:
-            line.release()
-        self.members[number] = Member(number, process, line)  # tasks come when it says that it is ready
-        self._watcher.wake()
+    def runs(self, task: Task) -> bool:
+        """Say whether a worker runs a task now, as far as its results have told."""
+        with self.lock:
+            account = None if task.holder is None else self.ledger.accounts.get(task.holder[0])
+            return account is not None and bool(account.handed) and account.handed[0][1] is task
+
+    def withdraw(self, task: Task) -> None:
+        """Have a task not run, or end; its job is not told of it any more."""
+        with self.lock:
+            kept = self.jobs.forget(task.id[0])
+            self.dispatch.withdraw(task)
+        self.wake()
+        del kept
+
+    def withdraw_waiting(self, number: int | None = None) -> None:
+        """Drop the tasks that no worker has begun, of one job or of all; they count as cancelled."""
+        with self.lock:
+            for task in self.dispatch.withdraw_waiting(number):
+                self.jobs.cancel(task)
+        self.have_told()
+
+    def resize(self, size: int) -> None:
+        """Have another number of workers. Does not wait for those that leave."""
+        with self.lock:
+            self.dispatch.resize(size)
+        self.wake()
+
+    def stats(self) -> PoolStats:
+        """Say how things stand."""
+        with self.lock:
+            tally, staff = self.ledger.tally, self.staff
+            busy = sum(bool(account.handed) for account in self.ledger.accounts.values())
+            return PoolStats(
+                workers=len(staff.staying()),
+                idle=len(self.ledger.idle()),
+                busy=busy,
+                queued=self.ledger.backlog(),
+                done=tally.done,
+                failed=self.jobs.failed,
+                retried=tally.retried,
+                started=staff.started,
+                lost=self.ledger.tally.lost,
+                seconds=tally.seconds,
+                slowest=tally.slowest,
+            )
 
     # -- the thread that settles -----------------------------------------------------------------------------------
 
@@ -177,6 +206,7 @@ class Crew(Desk):
                 if opened and message is None:
                     if number:
                         self._reap(number)
+                    self._hire()
                 else:
                     self._heard(number, opened, message)
                     message = None  # a result is its receiver's alone
@@ -190,10 +220,20 @@ class Crew(Desk):
             with self.lock:
                 self._break(ProcessError("the pool was terminated"))
             self.tell()
-            self._give_up()
+            self.staff.close()
 
     def _is_over(self) -> bool:
         return self.state == TERMINATE or (self.state == CLOSE and not self.jobs)
+
+    def _hire(self) -> None:
+        with self.lock:
+            if self.state == TERMINATE or self.error is not None:
+                return
+            try:
+                self.staff.fill_up()
+            except OSError as error:
+                if not self.staff.members:
+                    self._break(error)
 
     def _heard(self, number: int, opened: bool, message: Any) -> None:
         """Deal with what a worker has sent: a value, an error, or that it is ready."""
@@ -201,38 +241,57 @@ class Crew(Desk):
         if kind in (FAILED, FAILED_START):
             value = _error_of(value)
         with self.lock:
-            member = self.members.get(number)
+            member = self.staff.members.get(number)
             if member is None:
                 return
             now = time.monotonic()
-            if kind == READY:
-                self._failed_starts = self._killed_starts = 0
-                member.ready = True
-                self.ledger.join(number)
+            if kind in (DONE, FAILED, None):
+                self._settle(member, now, kind == DONE, value)
+            elif kind == PARTS:
+                self._settle_batch(number, now, value)
+            elif kind == READY:
+                self.staff.is_ready(member)
+                self.dispatch.join(number, now)
             elif kind == FAILED_START:
                 member.error = value
                 return
-            elif kind == PARTS:
-                self._settle_batch(number, now, value)
-            else:
-                task, leaves = self.ledger.settle(number, now)
-                if kind == DONE:
-                    self.jobs.settle(*task.id, True, value)
-                else:
-                    self.jobs.fail(task, value)
-                if leaves:
-                    member.leaving = True
-                    member.line.finish()
-            self._fill(number, now)
+            elif kind == OVERDUE:
+                self.dispatch.overdue(number, value)
+                return
+            elif kind == LEAVING:
+                self.dispatch.leave(member)
+            self.dispatch.fill(number, now)
             if not self.ledger.waiting:
-                for idle in self.ledger.idle():
-                    self._fill(idle, now)
+                self.dispatch.fill_idle(now)
+        if member.leaving:
+            self._hire()
+
+    def _settle(self, member: Member, now: float, success: bool, value: Any) -> None:
+        task, leaves = self.dispatch.settle(member.number, now)
+        if success:
+            self.jobs.settle(*task.id, True, value)
+        else:
+            self._failed(task, value)
+        if leaves:
+            self.staff.dismiss(member)
+
+    def _failed(self, task: Task, error: Any) -> None:
+        """Have a task tried again, if its terms say so, or fail it."""
+        terms = task.terms
+        if task.withdrawn or self.error is not None or self.state == TERMINATE or not terms.retries:
+            self.jobs.fail(task, error)
+        elif task.attempt <= terms.retries and isinstance(error, terms.retry_on):
+            self.ledger.again(task)
+        else:
+            error.add_note(f"attempt {task.attempt} of {terms.retries + 1}")
+            self.jobs.fail(task, error)
 
     def _settle_batch(self, number: int, now: float, outcomes: list[tuple[bool, Any]]) -> None:
-        task, _ = self.ledger.settle(number, now, len(outcomes))
+        task, _ = self.dispatch.settle(number, now, len(outcomes))
         job, index = task.id
         for success, value in outcomes:
             self.jobs.settle(job, index, success, value if success else _error_of(value))
+            self.jobs.failed += not success
             index += 1
         batch = task.batch
         assert batch is not None  # it was answered as one
@@ -240,80 +299,45 @@ class Crew(Desk):
         if start == batch.stop:
             return
         # It took too long for a batch: the rest goes in as many parts as there are workers, before all others.
-        parts = min(batch.stop - start, self.size)
+        parts = min(batch.stop - start, max(len(self.ledger.accounts), 1))
         bounds = [start + (batch.stop - start) * part // parts for part in range(parts + 1)]
         for first, last in reversed(list(itertools.pairwise(bounds))):
             rest = dataclasses.replace(batch, start=first, stop=last)
-            self.ledger.waiting.appendleft(_batch_task((job, index + first - start), rest, task.name))
-        for other in self.ledger.idle():
-            self._fill(other, now)
-
-    def _fill(self, number: int, now: float) -> None:
-        """Hand a worker as much as it may have; one that has nothing gets what others have not begun."""
-        member = self.members.get(number)
-        if member is None or member.leaving or member.noted:
-            return
-        if not self.ledger.waiting and number in self.ledger.accounts and not self.ledger.accounts[number].handed:
-            self._take_back()
-        while (handed := self.ledger.next_for(number, now)) is not None:
-            place, task = handed
-            try:
-                member.line.send(place, task.payload)
-            except OSError as error:  # no memory: that task cannot be sent now
-                self.ledger.accounts[number].handed.pop()
-                self.jobs.fail(task, error)
-
-    def _take_back(self) -> None:
-        # The richest may have done all that it has, and its results are on their way: then it is the next one's turn.
-        for number in self.ledger.rich():
-            member = self.members.get(number)  # None while its end is being dealt with
-            numbers = member.line.take_back(-(-self.ledger.behind(number) // 2)) if member is not None else None
-            if numbers:
-                self.ledger.take_back(number, numbers)
-                return
+            rest_task = _batch_task((job, index + first - start), rest, task.name, task.terms)
+            if not task.withdrawn:
+                self.ledger.waiting.appendleft(rest_task)
+        self.dispatch.fill_idle(now)
 
     def _reap(self, number: int) -> None:
-        """Deal with the end of a worker: fail what it ran, hand the rest on, replace it."""
+        """Deal with the end of a worker: fail what it ran, hand the rest on."""
         with self.lock:
-            member = self.members.pop(number, None)
+            member = self.staff.members.pop(number, None)
         if member is None:
             return
         process = member.process
         process.join()
         with self.lock:
             account = self.ledger.accounts.get(number)
+            place = account.handed[0][0] if account and account.handed else 0
             running = self.ledger.lost(number, member.line.take_back(len(account.handed)) if account else [])
-            self.lines.drop(number)
-            member.line.close()
+            self.dispatch.overtime.end(number)
+            self.staff.remove(member)
             if running is not None:
-                died = process._popen.died()
-                died.task = running.name or None
-                died.args = (died._sentence(),)
-                self.jobs.fail(running, died)
+                self._failed(running, self._verdict(member, place, running.name))
             elif not member.ready and self.state == RUN:
-                self._start_failed(process.exception() if member.error is None else member.error)
-            if self.state != TERMINATE and self.error is None:
-                self._replace()
-            now = time.monotonic()
-            for other in self.ledger.idle():
-                self._fill(other, now)
+                broken_by = self.staff.start_failed(process.exception() if member.error is None else member.error)
+                if broken_by is not None:
+                    self._break(self._translated(broken_by))
+            self.dispatch.fill_idle(time.monotonic())
 
-    def _start_failed(self, error: Any) -> None:
-        if isinstance(error, ProcessDied) and error.signal is not None:
-            self._killed_starts += 1
-        else:
-            self._failed_starts += 1
-        if self._failed_starts >= FAILED_STARTS or self._killed_starts >= KILLED_STARTS:
-            self._break(error if isinstance(error, BaseException) else ProcessError("the workers end as they start"))
-
-    def _replace(self) -> None:
-        while len(self.members) < self.size:
-            try:
-                self.add_worker()
-            except OSError as error:
-                if not self.members:
-                    self._break(error)
-                return
+    def _verdict(self, member: Member, place: int, name: str) -> BaseException:
+        """Say what a task's caller gets whose worker has ended: that it was killed for it, or how it died."""
+        if member.verdict is not None and member.verdict[0] == place:
+            return member.verdict[1]
+        died = member.process._popen.died()
+        died.task = name or None
+        died.args = (died._sentence(),)
+        return self._translated(died)
 
     def _break(self, error: BaseException) -> None:
         """Fail everything that is owed, and all that will be asked for."""
@@ -322,34 +346,16 @@ class Crew(Desk):
         for task in self.ledger.drop_all():
             self.jobs.fail(task, self.error)
 
-    # -- the end ---------------------------------------------------------------------------------------------------
-
     def _end_workers(self) -> None:
-        """End all workers: ask those that are idle, or SIGTERM, then SIGKILL."""
         with self.lock:
-            members = list(self.members.values())
-            self.members.clear()
-        for member in members:
-            if self.state == TERMINATE:
-                member.process.terminate()
-            else:
-                member.line.finish()
-        until = time.monotonic() + GRACE
-        for member in members:
-            member.process.join(max(until - time.monotonic(), 0.0) if self.state == TERMINATE else None)
-            if member.process.is_alive():
-                member.process.kill()
-                member.process.join()
-            member.line.close()
-
-    def _give_up(self) -> None:
-        self._watcher.close()
-        self.lines.close()
+            members = list(self.staff.members.values())
+            self.staff.members.clear()
+        self.staff.end(members, lambda: self.state == TERMINATE)
 
 
-def _batch_task(id: TaskId, batch: Batch, name: str) -> Task:
-    packed, size = pack(batch.message())
-    return Task(id, packed, name, size, batch)
+def _batch_task(id: TaskId, batch: Batch, name: str, terms: Terms) -> Task:
+    packed, _ = pack(batch.message())
+    return Task(id, packed, name, batch, terms)
 
 
 def _error_of(packed: bytes) -> Any:

@@ -11,17 +11,18 @@ import threading
 from typing import Any
 
 from polyproc._pool.ledger import Task
-from polyproc._pool.results import Job
+from polyproc._pool.results import Job, Withdrawn
 
 
 class Jobs:
     """Jobs by number. The caller of all but `tell` and `forget` has the pool's lock."""
 
     def __init__(self) -> None:
-        self._jobs: dict[int, Job] = {}
+        self._jobs: dict[int, tuple[Job, object]] = {}
         self._numbers = itertools.count(1)
         self._finished: collections.deque[tuple[int, int, bool, Any]] = collections.deque()
         self._telling = threading.Lock()
+        self.failed = 0  # tasks
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -31,10 +32,10 @@ class Jobs:
         """Whether there is something to tell."""
         return bool(self._finished)
 
-    def add(self, job: Job) -> int:
-        """Add a job; return its number."""
+    def add(self, job: Job, keeps: object) -> int:
+        """Add a job that keeps an object alive until it is done; return its number."""
         number = next(self._numbers)
-        self._jobs[number] = job
+        self._jobs[number] = job, keeps
         return number
 
     def settle(self, number: int, index: int, success: bool, value: Any) -> None:
@@ -44,8 +45,20 @@ class Jobs:
     def fail(self, task: Task, error: Any) -> None:
         """Note an error for each chunk of a task."""
         number, index = task.id
+        self.failed += 1
         for offset in range(task.count):
             self.settle(number, index + offset, False, error)
+
+    def cancel(self, task: Task) -> None:
+        """Note that a task will not run."""
+        number, index = task.id
+        for offset in range(task.count):
+            self.settle(number, index + offset, False, Withdrawn())
+
+    def lift(self) -> None:
+        """Have no job wait for its reader."""
+        for job, _ in list(self._jobs.values()):
+            job.lift()
 
     def tell(self) -> bool:
         """Give results to those who wait, and to callbacks, one after the other; say whether a job is done.
@@ -58,17 +71,18 @@ class Jobs:
             try:
                 while self._finished:
                     number, index, success, value = self._finished.popleft()
-                    job = self._jobs.get(number)
-                    if job is not None and job.settle(index, success, value):
+                    entry = self._jobs.get(number)
+                    if entry is not None and entry[0].settle(index, success, value):
                         self.forget(number)
                         done = True
+                    del entry, value
             finally:
                 self._telling.release()
         return done
 
-    def forget(self, number: int) -> None:
-        """Remove a job that is done."""
-        self._jobs.pop(number, None)
+    def forget(self, number: int) -> object:
+        """Remove a job that is done; return what it kept, which is not to be let go under a lock: it may be a pool."""
+        return self._jobs.pop(number, None)
 
 
 RUN, CLOSE, TERMINATE = "RUN", "CLOSE", "TERMINATE"
@@ -91,12 +105,27 @@ class Desk:
         """Have told what was settled by a caller: `tell`, if nobody else can."""
         self.tell()
 
-    def add_job(self, job: Job) -> int:
-        """Register a job; return its number. Raises ValueError when no more are taken."""
+    def close(self) -> None:
+        """Take no more jobs."""
+        with self.lock:
+            if self.state == RUN:
+                self.state = CLOSE
+        self.jobs.lift()
+        self.wake()
+
+    def terminate(self) -> None:
+        """Take no more jobs, and drop those that are there. Does not wait."""
+        with self.lock:
+            self.state = TERMINATE
+        self.jobs.lift()
+        self.wake()
+
+    def add_job(self, job: Job, pool: object) -> int:
+        """Register a job, which keeps its pool alive; return its number. Raises ValueError when no more are taken."""
         with self.lock:
             if self.state != RUN:
                 raise ValueError("Pool not running")
-            return self.jobs.add(job)
+            return self.jobs.add(job, pool)
 
     def fail_all(self, number: int, tasks: int, error: BaseException) -> None:
         """Fail all tasks of a job before any was added."""

@@ -14,12 +14,16 @@ import collections
 from dataclasses import dataclass, field
 from typing import Any
 
+from polyproc._pool.options import PLAIN, Terms
+from polyproc._pool.waiting import Waiting
+
 # (number of the job, index in the job)
 TaskId = tuple[int, int]
 
 FEWEST, MOST = 2, 64  # how many tasks a worker may have, the running one among them
 WORTH = 0.002  # seconds of work that a worker should have at hand
 _WEIGHT = 0.1  # of a new measurement
+_PLACES = 65535  # a worker's tasks are numbered from 1 to this, and again
 
 
 @dataclass
@@ -39,13 +43,24 @@ class Batch:
 
 @dataclass
 class Task:
-    """A task as it goes to a worker: who it is for, and the pickled function and arguments."""
+    """A task as it goes to a worker: who it is for, and the pickled function and arguments.
+
+    `holder` is the worker that has it, with its number there; `withdrawn` says that nobody wants it any more.
+    """
 
     id: TaskId
     payload: Any
     name: str = ""
-    size: int = 0
     batch: Batch | None = None
+    terms: Terms = PLAIN
+    attempt: int = 1
+    holder: tuple[Any, int] | None = None
+    withdrawn: bool = False
+
+    @property
+    def priority(self) -> int:
+        """Higher goes first."""
+        return self.terms.priority
 
     @property
     def count(self) -> int:
@@ -60,7 +75,26 @@ class Account:
     handed: collections.deque[tuple[int, Task]] = field(default_factory=collections.deque)
     done: int = 0
     count: int = 0
-    since: float = 0.0  # when it was last seen to begin a task
+    since: float = 0.0  # when it was last seen to begin a task, or to have none
+    leaving: bool = False  # it gets no more
+
+
+@dataclass
+class Tally:
+    """What was done."""
+
+    done: int = 0
+    retried: int = 0
+    lost: int = 0
+    seconds: float = 0.0
+    slowest: tuple[str, float] = ("", 0.0)
+
+    def add(self, task: Task, seconds: float, chunks: int = 1) -> None:
+        """Count a task that was answered."""
+        self.done += chunks
+        self.seconds += seconds
+        if seconds > self.slowest[1]:
+            self.slowest = task.name, seconds
 
 
 class Ledger:
@@ -69,40 +103,45 @@ class Ledger:
     Args:
         maxtasks: after how many tasks a worker leaves; None for never.
         most: how many tasks a worker may have at once, at most.
-        most_bytes: how large a task may be that waits behind a running one; None for any size.
     """
 
-    def __init__(self, maxtasks: int | None = None, most: int = MOST, most_bytes: int | None = None) -> None:
-        self.waiting: collections.deque[Task] = collections.deque()
+    def __init__(self, maxtasks: int | None = None, most: int = MOST) -> None:
+        self.waiting: Waiting[Task] = Waiting()
         self.accounts: dict[Any, Account] = {}
         self.maxtasks = maxtasks
+        self.tally = Tally()
         self._most = most
-        self._most_bytes = most_bytes
         self._cost = WORTH  # seconds that a chunk takes, as it seems
 
     def open(self, task: Task) -> None:
         """Add a task."""
         self.waiting.append(task)
 
-    def join(self, worker: Any) -> None:
+    def join(self, worker: Any, now: float) -> None:
         """Add a worker."""
-        self.accounts[worker] = Account()
+        self.accounts[worker] = Account(since=now)
+
+    def leave(self, worker: Any) -> None:
+        """Hand a worker no more."""
+        if worker in self.accounts:
+            self.accounts[worker].leaving = True
 
     def next_for(self, worker: Any, now: float) -> tuple[int, Task] | None:
         """Hand the next task to a worker, if it may have one more; return its number there, too."""
         account = self.accounts.get(worker)
-        if account is None or not self.waiting:
+        if account is None or not self.waiting or account.leaving:
             return None
         held = sum(task.count for _, task in account.handed)
-        if held and (held >= self._depth() or self._is_too_large(self.waiting[0]) or self._is_for_idle()):
+        if held and (held >= self._depth() or self._is_for_idle()):
             return None
         if self.maxtasks is not None and account.done + held >= self.maxtasks:
             return None
         if not held:
             account.since = now
         account.count += 1
-        number = account.count & 0xFFFF
+        number = (account.count - 1) % _PLACES + 1
         task = self.waiting.popleft()
+        task.holder = worker, number
         account.handed.append((number, task))
         return number, task
 
@@ -112,9 +151,6 @@ class Ledger:
     def _is_for_idle(self) -> bool:
         """Say whether there is no more waiting than those who have nothing will get."""
         return len(self.waiting) <= len(self.accounts) and len(self.waiting) <= len(self.idle())
-
-    def _is_too_large(self, task: Task) -> bool:
-        return self._most_bytes is not None and task.size > self._most_bytes
 
     def batch_size(self, left: int) -> int:
         """Return how many of a map's `left` chunks should go together: many short ones, and still enough for all."""
@@ -137,9 +173,12 @@ class Ledger:
         if not account.handed:
             raise ValueError("a worker answered that was asked nothing")
         _, task = account.handed.popleft()
+        task.holder = None
         account.done += 1
-        self._cost += _WEIGHT * (max(now - account.since, 1e-6) / chunks - self._cost)
+        seconds = max(now - account.since, 1e-6)
+        self._cost += _WEIGHT * (seconds / chunks - self._cost)
         account.since = now
+        self.tally.add(task, seconds, chunks)
         return task, self.maxtasks is not None and account.done >= self.maxtasks
 
     def idle(self) -> list[Any]:
@@ -147,7 +186,7 @@ class Ledger:
         return [
             worker
             for worker, account in self.accounts.items()
-            if not account.handed and (self.maxtasks is None or account.done < self.maxtasks)
+            if not account.handed and not account.leaving and (self.maxtasks is None or account.done < self.maxtasks)
         ]
 
     def rich(self) -> list[Any]:
@@ -155,16 +194,28 @@ class Ledger:
         found = [(len(account.handed), worker) for worker, account in self.accounts.items() if len(account.handed) > 1]
         return [worker for _, worker in sorted(found, key=lambda item: -item[0])]
 
+    def slow(self, since: float) -> list[Any]:
+        """Return the workers that have tasks behind one that runs since a time, or longer."""
+        return [
+            worker for worker, account in self.accounts.items() if len(account.handed) > 1 and account.since <= since
+        ]
+
     def behind(self, worker: Any) -> int:
         """Return how many tasks a worker has behind the one that it runs."""
         return max(len(self.accounts[worker].handed) - 1, 0)
+
+    def backlog(self) -> int:
+        """Return how many tasks no worker runs."""
+        return len(self.waiting) + sum(self.behind(worker) for worker in self.accounts)
 
     def take_back(self, worker: Any, numbers: list[int]) -> None:
         """Have tasks that a worker has not taken wait again, before all others."""
         account = self.accounts[worker]
         taken_back = [task for number, task in account.handed if number in numbers]
         account.handed = collections.deque(item for item in account.handed if item[0] not in numbers)
-        self.waiting.extendleft(reversed(taken_back))
+        for task in reversed(taken_back):
+            task.holder = None
+            self.waiting.appendleft(task)
 
     def lost(self, worker: Any, numbers: list[int] | None) -> Task | None:
         """Remove a dead worker; return the task that it ran, if any; the others wait again.
@@ -180,7 +231,26 @@ class Ledger:
             numbers = [number for number, _ in list(account.handed)[1:]]
         self.take_back(worker, numbers)
         del self.accounts[worker]
-        return account.handed[0][1] if account.handed else None
+        if not account.handed:
+            return None
+        account.handed[0][1].holder = None
+        self.tally.lost += 1
+        return account.handed[0][1]
+
+    def task_at(self, worker: Any, number: int) -> Task | None:
+        """Return the task that a worker has under a number."""
+        account = self.accounts.get(worker)
+        return next((task for place, task in account.handed if place == number), None) if account is not None else None
+
+    def withdraw(self, task: Task) -> None:
+        """Have a task that waits not run."""
+        self.waiting.withdraw(task)
+
+    def again(self, task: Task) -> None:
+        """Have a task that failed wait for another attempt."""
+        task.attempt += 1
+        self.tally.retried += 1
+        self.waiting.append(task)
 
     def is_settled(self) -> bool:
         """Say whether nothing is owed."""
@@ -193,4 +263,6 @@ class Ledger:
         for account in self.accounts.values():
             dropped += [task for _, task in account.handed]
             account.handed.clear()
+        for task in dropped:
+            task.holder = None
         return dropped

@@ -15,11 +15,9 @@ from polyproc._native import native
 
 if TYPE_CHECKING or native:
     from polyproc._pool.core_lines import MOST_BEHIND as MOST_BEHIND
-    from polyproc._pool.core_lines import MOST_BYTES as MOST_BYTES
     from polyproc._pool.core_lines import Lines as Lines
     from polyproc._pool.core_lines import pack as pack
 else:
     from polyproc._pool.portable_lines import MOST_BEHIND as MOST_BEHIND
-    from polyproc._pool.portable_lines import MOST_BYTES as MOST_BYTES
     from polyproc._pool.portable_lines import Lines as Lines
     from polyproc._pool.portable_lines import pack as pack

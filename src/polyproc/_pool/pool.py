@@ -6,41 +6,75 @@ import itertools
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from polyproc._cleanup.finalizers import Finalize
+from polyproc._pool.calls import Calls, name_of
 from polyproc._pool.crew import Crew
-from polyproc._pool.jobs import CLOSE, RUN, TERMINATE
-from polyproc._pool.results import ApplyResult, Callback, IMapIterator, IMapUnorderedIterator, MapResult
+from polyproc._pool.jobs import RUN, TERMINATE
+from polyproc._pool.options import Memory, make_plan
+from polyproc._pool.progress import progress_of
+from polyproc._pool.results import (
+    ApplyResult,
+    Callback,
+    IMapIterator,
+    IMapUnorderedIterator,
+    ItemIterator,
+    MapResult,
+)
 from polyproc._pool.thread_crew import ThreadCrew
 from polyproc._pool.worker import CALL, MAP, STARMAP
 
+# How many chunks of an imap are on their way, at most, where nothing else was asked for.
+_BUFFER, _BUFFER_EACH = 64, 4
 
-class Pool:
+
+class Pool(Calls):
     """A number of worker processes that run calls. As in the standard library, except:
 
     a worker that dies costs the call that it ran, which raises ProcessDied; the others go on and it is replaced.
     Whatever a call raises, SystemExit too, and arguments or results that cannot be pickled or opened, are that call's
     error alone.
+
+    An initializer may be a generator function: what is before its `yield` runs when a worker starts, what it yields is
+    `polyproc.current_process().state` there, and what is behind runs when the worker leaves, also by `terminate`.
+
+    Args:
+        processes: how many workers; the processors that this process may use, unless given.
+        initializer: what each worker calls first. If three in a row fail, every call raises the error.
+        initargs: its arguments.
+        maxtasksperchild: after how many tasks a worker is replaced.
+        context: a context; the default one, unless given.
+        max_memory_per_child: above which resident size (bytes, or "500MB") a worker is replaced after its task.
+        idle_timeout: after how many seconds without work a worker ends; others start when there is work. Unless it is
+            given, all workers start at once and stay.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (the documented signature)
         self,
         processes: int | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: Iterable[Any] = (),
         maxtasksperchild: int | None = None,
         context: Any = None,
+        *,
+        max_memory_per_child: Memory | None = None,
+        idle_timeout: float | None = None,
     ) -> None:
         if maxtasksperchild is not None and (not isinstance(maxtasksperchild, int) or maxtasksperchild <= 0):
             raise ValueError("maxtasksperchild must be a positive int or None")
-        processes = _checked(processes, initializer)
-        self._begin(Crew(context, processes, (initializer, tuple(initargs)), maxtasksperchild), processes)
+        size = checked_size(processes)
+        self._begin(
+            Crew(
+                make_plan(
+                    context, size, initializer, initargs, maxtasksperchild, max_memory_per_child, idle_timeout, False
+                )
+            )
+        )
 
-    def _begin(self, crew: Crew | ThreadCrew, processes: int) -> None:
-        self._processes = processes
+    def _begin(self, crew: Crew | ThreadCrew) -> None:
         self._crew = crew
         crew.start()
         self._terminate = Finalize(self, _terminate, args=(crew,), exitpriority=15)
@@ -63,7 +97,7 @@ class Pool:
 
     def __del__(self) -> None:
         crew = getattr(self, "_crew", None)
-        if crew is not None and crew.state == RUN:
+        if crew is not None and crew.state == RUN and self._whole is None:
             warnings.warn(f"unclosed running multiprocessing pool {self!r}", ResourceWarning, source=self)
 
     def _repopulate_pool(self) -> None:
@@ -85,9 +119,10 @@ class Pool:
     ) -> ApplyResult:
         """Have `func(*args, **kwds)` called in a worker; return at once."""
         result = ApplyResult(callback, error_callback)
-        number = self._crew.add_job(result)
+        number = self._crew.add_job(result, self._whole or self)
         if (packed := self._pack(number, func, 1)) is not None:
-            self._crew.add_tasks(number, 0, iter([(packed, CALL, (tuple(args), dict(kwds)))]), _name_of(func))
+            message = (packed, CALL, (tuple(args), dict(kwds)))
+            self._crew.add_tasks(number, 0, iter([message]), name_of(func), self._terms)
         return result
 
     def _pack(self, number: int, func: Any, tasks: int) -> Any:
@@ -142,35 +177,68 @@ class Pool:
         self._check_running()
         items = list(iterable)
         if chunksize is None:
-            chunksize = -(-len(items) // (self._processes * 4))
+            chunksize = 1 if self._terms.are_for_one else -(-len(items) // (self._crew.size * 4))
         result = MapResult(chunksize, len(items), callback, error_callback)
         if not items:
             return result
+        result.progress = progress_of(self._terms, len(items))
         chunks = [tuple(items[start : start + chunksize]) for start in range(0, len(items), chunksize)]
-        number = self._crew.add_job(result)
+        number = self._crew.add_job(result, self._whole or self)
         if (packed := self._pack(number, func, len(chunks))) is not None:
-            self._crew.add_chunks(number, packed, kind, chunks, _name_of(func))
+            self._crew.add_chunks(number, packed, kind, chunks, name_of(func), self._terms)
         return result
 
-    def imap(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int = 1) -> Any:
-        """Call `func` for each item; return an iterator of the results, in order."""
-        return self._imap(IMapIterator(), func, iterable, chunksize)
+    def imap(
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int = 1,
+        *,
+        buffersize: int | None = None,
+    ) -> Any:
+        """Call `func` for each item; return an iterator of the results, in order.
 
-    def imap_unordered(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int = 1) -> Any:
-        """Call `func` for each item; return an iterator of the results, as they come."""
-        return self._imap(IMapUnorderedIterator(), func, iterable, chunksize)
+        Items are taken from the iterable in a thread, as results are asked for: at most `buffersize` are taken and not
+        yet given back (some 64 chunks unless given), until `close` is called, which has the rest run unasked. The
+        iterator's own `close` takes no more items.
+        """
+        return self._imap(IMapIterator, func, iterable, chunksize, buffersize)
 
-    def _imap(self, result: IMapIterator, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int) -> Any:
+    def imap_unordered(
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int = 1,
+        *,
+        buffersize: int | None = None,
+    ) -> Any:
+        """Call `func` for each item; return an iterator of the results, as they come. Otherwise as `imap`."""
+        return self._imap(IMapUnorderedIterator, func, iterable, chunksize, buffersize)
+
+    def _imap(
+        self,
+        kind: type[IMapIterator],
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int,
+        buffersize: int | None,
+    ) -> Any:
         self._check_running()
         if chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
-        number = self._crew.add_job(result)
-        feeder = threading.Thread(
-            target=_feed, args=(self._crew, number, result, func, iter(iterable), chunksize), daemon=True
-        )
-        feeder.name = "polyproc-imap"
+        if buffersize is None:
+            buffer = _BUFFER + _BUFFER_EACH * self._crew.size
+        elif buffersize < 1:
+            raise ValueError("buffersize must be None or > 0")
+        else:
+            buffer = max(buffersize // chunksize, 1)
+        result = kind(buffer, chunked=chunksize > 1)
+        result.progress = progress_of(self._terms, len(iterable) if isinstance(iterable, Sized) else None)
+        number = self._crew.add_job(result, self._whole or self)
+        feeder = _Feeder(self, number, result, func, iter(iterable), chunksize)
+        result.on_close(feeder.close)
         feeder.start()
-        return result if chunksize == 1 else (item for chunk in result for item in chunk)
+        return result if chunksize == 1 else ItemIterator(result)
 
     # -- end -------------------------------------------------------------------------------------------------------
 
@@ -180,10 +248,7 @@ class Pool:
 
     def close(self) -> None:
         """Take no more calls; workers end when all are done."""
-        with self._crew.lock:
-            if self._crew.state == RUN:
-                self._crew.state = CLOSE
-        self._crew.wake()
+        self._crew.close()
 
     def terminate(self) -> None:
         """End the workers at once; what is not done raises in those who wait."""
@@ -195,12 +260,18 @@ class Pool:
             raise ValueError("Pool is still running")
         self._crew.thread.join()
 
-    def __enter__(self) -> Pool:
+    def __enter__(self) -> Self:
         self._check_running()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.terminate()
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(self, *exc: Any) -> None:
+        self._crew.terminate()
 
     def __reduce__(self) -> tuple[Any, ...]:
         raise NotImplementedError("pool objects cannot be passed between processes or pickled")
@@ -218,46 +289,63 @@ class ThreadPool(Pool):
         initializer: Callable[..., object] | None = None,
         initargs: Iterable[Any] = (),
     ) -> None:
-        processes = _checked(processes, initializer)
-        self._begin(ThreadCrew(processes, (initializer, tuple(initargs))), processes)
+        size = checked_size(processes)
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        self._begin(ThreadCrew(size, (initializer, tuple(initargs))))
 
 
-def _checked(processes: int | None, initializer: object) -> int:
-    """Return the number of workers."""
+def checked_size(processes: int | None) -> int:
+    """Return the number of workers. Raises ValueError."""
     if processes is None:
         processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if processes < 1:
         raise ValueError("Number of processes must be at least 1")
-    if initializer is not None and not callable(initializer):
-        raise TypeError("initializer must be a callable")
     return processes
 
 
 def _terminate(crew: Crew | ThreadCrew) -> None:
-    with crew.lock:
-        crew.state = TERMINATE
-    crew.wake()
+    crew.terminate()
     if isinstance(crew, Crew) and crew.thread is not threading.current_thread():
         crew.thread.join()
 
 
-def _name_of(func: Any) -> str:
-    return getattr(func, "__qualname__", "")
+class _Feeder(threading.Thread):
+    """Turns the items of an imap into tasks, in a thread: the iterable may be long, or slow."""
 
+    def __init__(self, pool: Pool, number: int, result: IMapIterator, func: Any, items: Any, chunksize: int) -> None:
+        super().__init__(name="polyproc-imap", daemon=True)
+        self._crew = pool._crew
+        self._terms = pool._terms
+        self._number = number
+        self._result = result
+        self._func = func
+        self._items = items
+        self._chunksize = chunksize
+        self._closed = False
 
-def _feed(crew: Crew | ThreadCrew, number: int, result: IMapIterator, func: Any, items: Any, chunksize: int) -> None:
-    """Turn items into tasks, in a thread: the iterable may be long, or slow."""
-    index = 0
-    try:
-        packed = crew.pack_function(func)
-        while crew.state in (RUN, CLOSE):
-            chunk = tuple(itertools.islice(items, chunksize))
-            if not chunk:
-                break
-            message = (packed, CALL, (chunk, {})) if chunksize == 1 else (packed, MAP, chunk)
-            index += crew.add_tasks(number, index, iter([message]), _name_of(func))
-    except BaseException as error:  # noqa: BLE001  (the user's iterable raised: told to who reads the results)
-        result.settle(index, False, error)
-        index += 1
-    if result.set_length(index):
-        crew.forget(number)
+    def close(self) -> None:
+        """Take no more items, and drop what no worker has begun."""
+        self._closed = True
+        self._crew.withdraw_waiting(self._number)
+
+    def run(self) -> None:
+        """Feed until there is nothing left."""
+        crew, result, index = self._crew, self._result, 0
+        try:
+            packed = crew.pack_function(self._func)
+            while True:
+                result.await_room(index)
+                if crew.state == TERMINATE or self._closed:
+                    break
+                chunk = tuple(itertools.islice(self._items, self._chunksize))
+                if not chunk:
+                    break
+                message = (packed, CALL, (chunk, {})) if self._chunksize == 1 else (packed, MAP, chunk)
+                index += crew.add_tasks(self._number, index, iter([message]), name_of(self._func), self._terms)
+        except BaseException as error:  # noqa: BLE001  (the user's iterable raised: told to who reads the results)
+            result.settle(index, False, error)
+            index += 1
+        del self._items, self._func
+        if result.set_length(index):
+            crew.forget(self._number)

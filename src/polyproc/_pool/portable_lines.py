@@ -13,7 +13,6 @@ from polyproc._pickling.pickler import dumps
 from polyproc._platform.handles import WakePipe
 
 MOST_BEHIND: int = 1  # what is in a pipe cannot be taken back, and might have to run at once
-MOST_BYTES: int | None = None
 
 
 def pack(message: Any) -> tuple[bytes, int]:
@@ -28,13 +27,20 @@ class End:
     def __init__(self, connection: Connection[Any, Any]) -> None:
         self.connection = connection
 
-    def get(self) -> Any:
-        """Wait for a message of the pool; None when it has ended. Raises what opening it raises."""
+    def get(self) -> tuple[int, bool, Any]:
+        """Wait for a message of the pool; return its number, whether it could be opened, it or the error.
+
+        When the pool has ended it is None.
+        """
         try:
             data = self.connection.recv_bytes()
         except (EOFError, OSError):
-            return None
-        return pickle.loads(data)
+            return 0, True, None
+        number = int.from_bytes(data[:2], "little")
+        try:
+            return number, True, pickle.loads(memoryview(data)[2:])
+        except BaseException as error:  # noqa: BLE001  (that task's error alone)
+            return number, False, error
 
     def put(self, message: Any) -> None:
         """Send a message to the pool. Raises what pickling raises."""
@@ -55,7 +61,7 @@ class Line:
     def send(self, number: int, packed: bytes) -> None:
         """Send a packed message."""
         try:
-            self.connection.send_bytes(packed)
+            self.connection.send_bytes(number.to_bytes(2, "little") + packed)
         except OSError:  # it is dead: its sentinel says so next
             pass
 
@@ -80,7 +86,7 @@ class Lines:
 
     def __init__(self) -> None:
         self._lines: dict[int, Line] = {}
-        self._notes: collections.deque[int] = collections.deque()
+        self._notes: collections.deque[tuple[int, Any]] = collections.deque()
         self._ended: set[int] = set()
         self._pipe = WakePipe()
 
@@ -88,7 +94,7 @@ class Lines:
         """Make a line for a worker."""
         line = Line()
         self._lines[number] = line
-        self.note(-1)
+        self._pipe.wake()
         return line
 
     def drop(self, number: int) -> None:
@@ -96,10 +102,9 @@ class Lines:
         self._lines.pop(number, None)
         self._ended.discard(number)
 
-    def note(self, number: int) -> None:
-        """Have `take` return (number, None) after all that this worker has sent; 0 just wakes it."""
-        if number >= 0:
-            self._notes.append(number)
+    def note(self, number: int, what: Any = None) -> None:
+        """Have `take` return (number, what) after all that this worker has sent; number 0 just wakes it."""
+        self._notes.append((number, what))
         self._pipe.wake()
 
     def take(self) -> tuple[int, bool, Any]:
@@ -117,12 +122,12 @@ class Lines:
                     return found
 
     def _take_note(self) -> tuple[int, bool, Any] | None:
-        number = self._notes[0]
+        number, what = self._notes[0]
         line = self._lines.get(number)
         if line is not None and number not in self._ended and line.connection.poll():
             return self._receive(line.connection, number)
         self._notes.popleft()
-        return number, True, None
+        return number, True, what
 
     def _receive(self, connection: Any, number: int) -> tuple[int, bool, Any] | None:
         try:

@@ -6,20 +6,34 @@ import collections
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from typing import Any
 
 from polyproc._errors import TimeoutError as PolyprocTimeoutError
+from polyproc._pool.progress import Progress
 
 Callback = Callable[[Any], object]
 
 
+class Withdrawn(CancelledError):
+    """The outcome of a task that was dropped before it began."""
+
+
 class Job:
-    """A number of tasks that were asked for together. The pool's thread settles them, callers wait."""
+    """A number of tasks that were asked for together. The pool's thread settles them, callers wait.
+
+    `progress` is told of each chunk that is done.
+    """
+
+    progress: Progress | None = None
 
     def settle(self, index: int, success: bool, value: Any) -> bool:
         """Take the result of a task; return whether it was the job's last."""
         raise NotImplementedError
+
+    def lift(self) -> None:
+        """Wait for no reader: the pool takes no more calls."""
 
 
 class ApplyResult(Job):
@@ -88,6 +102,9 @@ class MapResult(ApplyResult):
     def settle(self, index: int, success: bool, value: Any) -> bool:
         """Take the result of a chunk; the first error counts, and is told when all chunks are done."""
         self._left -= 1
+        if self.progress is not None:
+            start = index * self._chunksize
+            self.progress.advance(min(start + self._chunksize, len(self._value)) - start)
         if success and self._success:
             start = index * self._chunksize
             self._value[start : start + self._chunksize] = value
@@ -100,15 +117,25 @@ class MapResult(ApplyResult):
 
 
 class IMapIterator(Job):
-    """Yields results as they come, in the order of the items."""
+    """Yields results as they come, in the order of the items.
 
-    def __init__(self) -> None:
+    Args:
+        buffer: how many chunks may be on their way: sent and not yet asked for.
+        chunked: whether a result is that of a chunk, which the reader takes apart before it asks for the next.
+    """
+
+    def __init__(self, buffer: int, chunked: bool) -> None:
         self._cond = threading.Condition()
         self._items: collections.deque[tuple[bool, Any]] = collections.deque()
         self._unsorted: dict[int, tuple[bool, Any]] = {}
         self._index = 0
         self._settled = 0
         self._length: int | None = None
+        self._buffer = buffer
+        self._behind = 1 if chunked else 0
+        self._asked = 0
+        self._lifted = False
+        self._closed: Callable[[], object] | None = None
 
     def __iter__(self) -> IMapIterator:
         return self
@@ -116,27 +143,49 @@ class IMapIterator(Job):
     def next(self, timeout: float | None = None) -> Any:
         """Return the next result, waiting up to `timeout` seconds. Raises TimeoutError, StopIteration."""
         with self._cond:
+            self._made_room(self._behind)
             if not self._cond.wait_for(lambda: self._items or self._index == self._length, timeout):
+                self._asked -= self._behind
                 raise PolyprocTimeoutError
             if not self._items:
                 raise StopIteration
             success, value = self._items.popleft()
+            self._made_room(1 - self._behind)
         if success:
             return value
+        if isinstance(value, Withdrawn):  # by `close`
+            raise StopIteration
         raise value
 
     __next__ = next
 
-    def settle(self, index: int, success: bool, value: Any) -> bool:
-        """Take a result; those before it go first."""
-        with self._cond:
-            self._settled += 1
-            self._unsorted[index] = (success, value)
-            while self._index in self._unsorted:
-                self._items.append(self._unsorted.pop(self._index))
-                self._index += 1
+    def _made_room(self, chunks: int) -> None:
+        if chunks:
+            self._asked += chunks
             self._cond.notify_all()
-            return self._settled == self._length
+
+    def close(self) -> None:
+        """Take no more items and drop those that no worker has; what is done can still be read. Does not wait."""
+        if self._closed is not None:
+            self._closed()
+        self.lift()
+
+    def on_close(self, act: Callable[[], object]) -> None:
+        """Have `act` called by `close`."""
+        self._closed = act
+
+    # -- the feeder's side -----------------------------------------------------------------------------------------
+
+    def await_room(self, sent: int) -> None:
+        """Wait until one more than `sent` chunks may be sent."""
+        with self._cond:
+            self._cond.wait_for(lambda: self._lifted or sent - max(self._asked - self._behind, 0) < self._buffer)
+
+    def lift(self) -> None:
+        """Let all be sent, whether they are asked for or not."""
+        with self._cond:
+            self._lifted = True
+            self._cond.notify_all()
 
     def set_length(self, length: int) -> bool:
         """Say how many there are, once that is known; return whether all have come."""
@@ -145,15 +194,55 @@ class IMapIterator(Job):
             self._cond.notify_all()
             return self._settled == length
 
+    # -- the pool's side -------------------------------------------------------------------------------------------
+
+    def settle(self, index: int, success: bool, value: Any) -> bool:
+        """Take a result; those before it go first."""
+        with self._cond:
+            self._settled += 1
+            self._take(index, (success, value))
+            self._cond.notify_all()
+            last = self._settled == self._length
+        if self.progress is not None:
+            self.progress.advance(len(value) if self._behind and success else 1)
+            if last:
+                self.progress.end()
+        return last
+
+    def _take(self, index: int, outcome: tuple[bool, Any]) -> None:
+        self._unsorted[index] = outcome
+        while self._index in self._unsorted:
+            self._items.append(self._unsorted.pop(self._index))
+            self._index += 1
+
 
 class IMapUnorderedIterator(IMapIterator):
     """Yields results as they come."""
 
-    def settle(self, index: int, success: bool, value: Any) -> bool:
-        """Take a result."""
-        with self._cond:
-            self._settled += 1
-            self._index += 1
-            self._items.append((success, value))
-            self._cond.notify_all()
-            return self._settled == self._length
+    def _take(self, index: int, outcome: tuple[bool, Any]) -> None:
+        self._index += 1
+        self._items.append(outcome)
+
+
+class ItemIterator:
+    """The items of an iterator of chunks."""
+
+    def __init__(self, chunks: IMapIterator) -> None:
+        self._chunks = chunks
+        self._items: Iterator[Any] = iter(())
+
+    def __iter__(self) -> ItemIterator:
+        return self
+
+    def next(self, timeout: float | None = None) -> Any:
+        """Return the next result, waiting up to `timeout` seconds. Raises TimeoutError, StopIteration."""
+        for item in self._items:
+            return item
+        self._items = iter(self._chunks.next(timeout))
+        return next(self._items)
+
+    __next__ = next
+
+    def close(self) -> None:
+        """Take no more items and drop those that no worker has."""
+        self._chunks.close()

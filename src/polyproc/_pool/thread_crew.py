@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
-import queue
 import threading
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Iterable, Sequence
+from types import GeneratorType
 from typing import Any
 
 from polyproc._errors import ProcessError
 from polyproc._pool.jobs import CLOSE, TERMINATE, Desk
+from polyproc._pool.ledger import Tally, Task
+from polyproc._pool.options import PLAIN, Terms
+from polyproc._pool.stats import PoolStats
+from polyproc._pool.waiting import Waiting
 from polyproc._pool.worker import call
-
-Message = tuple[Callable[..., Any], int, Any]
 
 
 class ThreadCrew(Desk):
@@ -20,21 +22,28 @@ class ThreadCrew(Desk):
 
     def __init__(self, size: int, initial: tuple[Any, ...]) -> None:
         super().__init__()
+        self.size = size
         self._initial = initial
-        self._tasks: queue.SimpleQueue[tuple[int, int, Message] | None] = queue.SimpleQueue()
-        self.processes = [
-            threading.Thread(target=self._work, name=f"polyproc-pool-{number}", daemon=True) for number in range(size)
-        ]
+        self._waiting: Waiting[Task] = Waiting()
+        self._change = threading.Condition(self.lock)
+        self._tally = Tally()
+        self._busy = self._started = 0
+        self.processes: list[threading.Thread] = []
         self.thread = self
 
     def start(self) -> None:
         """Start the threads."""
-        for thread in self.processes:
-            thread.start()
+        with self.lock:
+            while len(self.processes) < self.size:
+                self._started += 1
+                name = f"polyproc-pool-{self._started}"
+                thread = threading.Thread(target=self._work, name=name, daemon=True)
+                thread.start()
+                self.processes.append(thread)
 
     def join(self) -> None:
         """Wait until all threads have ended, and with them what they run."""
-        for thread in self.processes:
+        for thread in list(self.processes):
             thread.join()
 
     @staticmethod
@@ -42,62 +51,147 @@ class ThreadCrew(Desk):
         """Return what stands for a function in a task: itself."""
         return function
 
-    def add_tasks(self, number: int, first: int, messages: Iterable[Any], name: str) -> int:
+    def add_call(self, number: int, message: tuple[Any, int, Any], name: str, terms: Terms) -> Task:
+        """Add the one task of a job."""
+        task = Task((number, 0), message, name, None, terms)
+        self._open(task)
+        return task
+
+    def add_tasks(self, number: int, first: int, messages: Iterable[Any], name: str, terms: Terms = PLAIN) -> int:
         """Add tasks of a job, from index `first` on; return how many."""
         index = first
         for message in messages:
-            with self.lock:
-                if self.error is None:
-                    self._tasks.put((number, index, message))
-                else:
-                    self.jobs.settle(number, index, False, self.error)
+            self._open(Task((number, index), message, name, None, terms))
             index += 1
-        if self.error is not None:
-            self.tell()
         return index - first
 
-    def add_chunks(self, number: int, function: Any, kind: int, chunks: Sequence[Any], name: str) -> None:
+    def add_chunks(
+        self, number: int, function: Any, kind: int, chunks: Sequence[Any], name: str, terms: Terms = PLAIN
+    ) -> None:
         """Add the chunks of a map."""
-        self.add_tasks(number, 0, ((function, kind, chunk) for chunk in chunks), name)
+        self.add_tasks(number, 0, ((function, kind, chunk) for chunk in chunks), name, terms)
+
+    def _open(self, task: Task) -> None:
+        with self._change:
+            if self.error is None:
+                self._waiting.append(task)
+                self._change.notify()
+                return
+            self.jobs.fail(task, self.error)
+        self.tell()
 
     def wake(self) -> None:
         """Look at the state: end the threads when nothing is left for them, fail what waits when terminated."""
-        with self.lock:
+        with self._change:
             if self.state == TERMINATE:
                 self._drop(ProcessError("the pool was terminated"))
-            elif self.state != CLOSE or self.jobs:
-                return
-            for _ in self.processes:
-                self._tasks.put(None)
+            self._change.notify_all()
         self.tell()
+
+    def runs(self, task: Task) -> bool:
+        """Say whether a thread runs a task now."""
+        return task.holder is not None
+
+    def withdraw(self, task: Task) -> None:
+        """Have a task not run; one that runs goes on, and nobody is told."""
+        with self.lock:
+            kept = self.jobs.forget(task.id[0])
+            if task.holder is None and not task.withdrawn:
+                self._waiting.withdraw(task)
+        self.wake()
+        del kept
+
+    def withdraw_waiting(self, number: int | None = None) -> None:
+        """Drop the tasks that no thread has begun, of one job or of all; they count as cancelled."""
+        with self.lock:
+            for task in [task for task in self._waiting if number is None or task.id[0] == number]:
+                self._waiting.withdraw(task)
+                self.jobs.cancel(task)
+        self.tell()
+
+    def resize(self, size: int) -> None:
+        """Have another number of threads; those that are too many end when they have nothing."""
+        with self._change:
+            self.size = size
+            self._change.notify_all()
+        self.start()
+
+    def stats(self) -> PoolStats:
+        """Say how things stand."""
+        with self.lock:
+            return PoolStats(
+                workers=len(self.processes),
+                idle=len(self.processes) - self._busy,
+                busy=self._busy,
+                queued=len(self._waiting),
+                done=self._tally.done,
+                failed=self.jobs.failed,
+                retried=self._tally.retried,
+                started=self._started,
+                lost=0,
+                seconds=self._tally.seconds,
+                slowest=self._tally.slowest,
+            )
 
     def _drop(self, error: BaseException) -> None:
         self.error = self.error or error
-        for _ in itertools.count():
-            try:
-                task = self._tasks.get_nowait()
-            except queue.Empty:
-                return
-            if task is not None:
-                self.jobs.settle(task[0], task[1], False, self.error)
+        for task in list(self._waiting):
+            self.jobs.fail(task, self.error)
+        self._waiting.clear()
+
+    # -- a thread --------------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
         initializer, initargs = self._initial
-        if initializer is not None:
-            try:
-                initializer(*initargs)
-            except BaseException as error:  # noqa: BLE001  (told by each call, from now on)
-                with self.lock:
-                    self._drop(error)
-                self.tell()
-                return
-        while (task := self._tasks.get()) is not None:
-            number, index, message = task
-            try:
-                outcome = True, call(*message)
-            except BaseException as error:  # noqa: BLE001  (that task's error, not the thread's end)
-                outcome = False, error
+        made: Any = None
+        try:
+            if initializer is not None and isinstance(made := initializer(*initargs), GeneratorType):
+                next(made)
+        except BaseException as error:  # noqa: BLE001  (told by each call, from now on)
             with self.lock:
-                self.jobs.settle(number, index, *outcome)
-            del task, message, outcome
+                self._drop(error)
             self.tell()
+            return
+        while (task := self._take()) is not None:
+            self._run(task)
+            del task
+            self.tell()
+        if isinstance(made, GeneratorType):
+            next(made, None)
+
+    def _take(self) -> Task | None:
+        """Wait for a task; None when this thread is to end."""
+        with self._change:
+            while True:
+                if len(self.processes) > self.size:
+                    self.processes.remove(threading.current_thread())
+                    return None
+                if self._waiting:
+                    task = self._waiting.popleft()
+                    task.holder = threading.get_ident(), 0
+                    self._busy += 1
+                    return task
+                if self.state == TERMINATE or (self.state == CLOSE and not self.jobs):
+                    return None
+                self._change.wait()
+
+    def _run(self, task: Task) -> None:
+        begin = time.monotonic()
+        try:
+            success, value = True, call(*task.payload)
+        except BaseException as error:  # noqa: BLE001  (that task's error, not the thread's end)
+            success, value = False, error
+        with self._change:
+            self._busy -= 1
+            self._tally.add(task, time.monotonic() - begin)
+            terms = task.terms
+            if success:
+                self.jobs.settle(*task.id, True, value)
+            elif task.attempt <= terms.retries and isinstance(value, terms.retry_on) and self.error is None:
+                task.attempt += 1
+                task.holder = None
+                self._tally.retried += 1
+                self._waiting.append(task)
+                self._change.notify()
+            else:
+                self.jobs.fail(task, value)

@@ -11,14 +11,18 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from types import BuiltinFunctionType, FunctionType
-from typing import Any
+from types import BuiltinFunctionType, FunctionType, GeneratorType
+from typing import Any, NamedTuple
 
 from polyproc._errors import RemoteError, RemoteTraceback
 from polyproc._pickling.pickler import dumps
+from polyproc._platform.memory import resident_bytes
+from polyproc._pool.interruption import Guard, Terminated
+from polyproc._process.process import current_process
 
-# What a worker says: it is ready, or why it cannot be; a task's value, or its pickled error; what came of a batch.
-READY, FAILED_START, DONE, FAILED, PARTS = 0, 1, 2, 3, 4
+# What a worker says: it is ready, or why it cannot be; a task's value, or its pickled error; what came of a batch; that
+# it has grown too large. The pool says to itself, by the same way: a worker's time for a task is over.
+READY, FAILED_START, DONE, FAILED, PARTS, LEAVING, OVERDUE = 0, 1, 2, 3, 4, 5, 6
 # What a task is: a call, a call for each item, a call for each item as arguments; and whether it is a batch of them.
 CALL, MAP, STARMAP, BATCH = 0, 1, 2, 4
 _SLICE = 0.002  # seconds: a batch that takes longer goes back, and the rest of it to whoever is idle
@@ -75,38 +79,95 @@ def starmapstar(call: tuple[Callable[..., Any], Iterable[Any]]) -> list[Any]:
     return [function(*args) for args in chunk]
 
 
-def worker(end: Any, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
+class WorkerPlan(NamedTuple):
+    """What a worker is told when it starts."""
+
+    initializer: Callable[..., object] | None
+    initargs: tuple[Any, ...]
+    most_memory: int | None
+
+
+def worker(end: Any, cell: Any, plan: WorkerPlan) -> None:
     """Serve until told to end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the parent's to decide upon
-    if initializer is not None:
-        try:
-            initializer(*initargs)
-        except BaseException as error:
-            end.put((FAILED_START, _pack_error(error)))
-            raise
+    current_process()._config["nests"] = True  # it may start processes: they are daemons too, and end with it
+    guard = Guard(cell)
+    try:
+        tear_down = _set_up(guard, plan)
+    except Terminated:
+        return
+    except BaseException as error:
+        end.put((FAILED_START, pack_error(error)))
+        raise
     end.put((READY, b""))
+    try:
+        _serve(end, guard, plan.most_memory)
+    finally:
+        if tear_down is not None:
+            next(tear_down, None)
+
+
+def _set_up(guard: Guard, plan: WorkerPlan) -> GeneratorType[Any, Any, Any] | None:
+    """Call the initializer; of a generator, run the first part and return the rest."""
+    if plan.initializer is None:
+        return None
+    made = plan.initializer(*plan.initargs)
+    if not isinstance(made, GeneratorType):
+        return None
+    guard.ends_by_sigterm()
+    current_process().state = next(made)
+    return made
+
+
+def _serve(end: Any, guard: Guard, most_memory: int | None) -> None:
     functions: dict[bytes, Callable[..., Any]] = {}
-    while True:
-        try:
-            task = end.get()
-        except BaseException as error:  # noqa: BLE001  (arguments that cannot be opened: that task's error)
-            end.put((FAILED, _pack_error(error)))
-            continue
-        if task is None:
-            return
-        if task[1] & BATCH:
-            _run_batch(end, task, functions)
-            continue
-        try:
-            packed, kind, payload = task
-            value = _run(packed, kind, payload, functions)
-        except BaseException as error:  # noqa: BLE001  (SystemExit and the like too: not the worker's end)
-            end.put((FAILED, _pack_error(error)))
-            continue
-        try:
-            end.put((DONE, value))
-        except Exception as error:  # noqa: BLE001
-            end.put((FAILED, _pack_error(MaybeEncodingError(error, value))))
+    told = most_memory is None
+    try:
+        while True:
+            place, opened, task = end.get()
+            if not opened:  # arguments that cannot be opened: that task's error
+                end.put((FAILED, pack_error(task)))
+            elif task is None:
+                return
+            elif task[1] & BATCH:
+                _run_batch(end, task, functions)
+            else:
+                _run_one(end, guard, place, task, functions)
+            del task
+            guard.done(place)
+            if guard.terminated:
+                return
+            if not told and most_memory is not None and resident_bytes(most_memory) > most_memory:
+                told = True
+                end.put((LEAVING, None))
+    except Terminated:
+        return
+
+
+def _run_one(end: Any, guard: Guard, place: int, task: Any, functions: dict[bytes, Callable[..., Any]]) -> None:
+    try:
+        done, value = _attempt(guard, place, task, functions)
+    except BaseException as error:  # noqa: BLE001  (an interruption that came as the task ended)
+        done, value = False, error
+    if not done:
+        end.put((FAILED, pack_error(value)))
+        return
+    try:
+        end.put((DONE, value))
+    except Exception as error:  # noqa: BLE001
+        end.put((FAILED, pack_error(MaybeEncodingError(error, value))))
+
+
+def _attempt(guard: Guard, place: int, task: Any, functions: dict[bytes, Callable[..., Any]]) -> tuple[bool, Any]:
+    try:
+        guard.begin(place)
+        packed, kind, payload = task
+        value = _run(packed, kind, payload, functions)
+        guard.running = 0
+    except BaseException as error:  # noqa: BLE001  (SystemExit and the like too: not the worker's end)
+        guard.running = 0
+        return False, error
+    return True, value
 
 
 def _run_batch(end: Any, task: tuple[Any, ...], functions: dict[bytes, Callable[..., Any]]) -> None:
@@ -116,14 +177,14 @@ def _run_batch(end: Any, task: tuple[Any, ...], functions: dict[bytes, Callable[
     try:
         chunks = pickle.loads(data)[start:stop]
     except BaseException as error:  # noqa: BLE001
-        end.put((PARTS, [(False, _pack_error(error))] * (stop - start)))
+        end.put((PARTS, [(False, pack_error(error))] * (stop - start)))
         return
     until = time.monotonic() + _SLICE
     for chunk in chunks:
         try:
             outcomes.append((True, _run(packed, kind - BATCH, chunk, functions)))
-        except BaseException as error:  # noqa: BLE001  (as in `worker`)
-            outcomes.append((False, _pack_error(error)))
+        except BaseException as error:  # noqa: BLE001  (as in `_attempt`)
+            outcomes.append((False, pack_error(error)))
         if time.monotonic() > until:
             break
     try:
@@ -136,7 +197,7 @@ def _that_travels(success: bool, value: Any) -> tuple[bool, Any]:
     try:
         dumps(value)
     except Exception as error:  # noqa: BLE001
-        return False, _pack_error(MaybeEncodingError(error, value))
+        return False, pack_error(MaybeEncodingError(error, value))
     return success, value
 
 
@@ -162,7 +223,7 @@ def call(function: Callable[..., Any], kind: int, payload: Any) -> Any:
     return function(*args, **kwargs)
 
 
-def _pack_error(error: BaseException) -> bytes:
+def pack_error(error: BaseException) -> bytes:
     text = "".join(traceback.format_exception(error))
     try:
         packed = dumps(ExceptionWithTraceback(error, text))

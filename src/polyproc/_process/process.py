@@ -49,6 +49,7 @@ class BaseProcess(_Generic[T]):
     `result` and `exception` give back what the target returned or raised; `stop` ends a process step by step.
     """
 
+    state: Any = None  # of a pool's worker: what its generator initializer has yielded
     _start_method: ClassVar[str | None] = None
     _popen: ChildHandle | None
     _config: dict[str, Any]
@@ -111,7 +112,8 @@ class BaseProcess(_Generic[T]):
         self._check_closed()
         assert self._popen is None, "cannot start a process twice"
         assert self._parent_pid == os.getpid(), "can only start a process object created by current process"
-        assert not family.current._config.get("daemon"), "daemonic processes are not allowed to have children"
+        config = family.current._config
+        assert not config.get("daemon") or config.get("nests"), "daemonic processes are not allowed to have children"
         if family.importing_main:
             raise MainReached
         if family.children:

@@ -1,0 +1,235 @@
+"""Who gets which task when: between what is owed (ledger), who is there (staff) and whose time is up (overtime).
+
+Every caller has the pool's lock, but of `next_at` and `ring`, which the watcher's thread calls.
+"""
+
+from __future__ import annotations
+
+import time
+from threading import RLock
+
+from polyproc._pool.interruption import CANCELLED, TIMED_OUT, out_of_time
+from polyproc._pool.jobs import Jobs
+from polyproc._pool.ledger import Ledger, Task
+from polyproc._pool.lines import MOST_BEHIND
+from polyproc._pool.options import Plan
+from polyproc._pool.overtime import Overtime
+from polyproc._pool.staff import Member, Staff
+from polyproc._pool.worker import OVERDUE
+
+_LONG = 0.02  # seconds that a task runs before it is not worth to wait behind it
+
+
+class Dispatch:
+    """The tasks and the workers of a pool."""
+
+    def __init__(self, plan: Plan, jobs: Jobs, lock: RLock) -> None:
+        self._lock = lock
+        self._jobs = jobs
+        self.ledger = Ledger(plan.maxtasks, MOST_BEHIND)
+        self.overtime = Overtime()
+        self._look_at = 0.0
+        self.staff = Staff(plan, self)
+
+    # -- out -------------------------------------------------------------------------------------------------------
+
+    def open(self, tasks: list[Task]) -> bool:
+        """Add tasks and hand out what can be; return whether more workers are needed."""
+        for task in tasks:
+            self.ledger.open(task)
+        now = time.monotonic()
+        self.fill_idle(now)
+        for number in self.staff.members:
+            if not self.ledger.waiting:
+                break
+            self.fill(number, now)
+        return self.ask_for_more()
+
+    def ask_for_more(self) -> bool:
+        """Want a worker for each task that none runs, if they come on demand; return whether some are missing."""
+        staff = self.staff
+        if staff.wanted < staff.size:
+            ready = sum(member.ready for member in staff.staying())
+            staff.wanted = min(staff.size, max(staff.wanted, ready + self.ledger.backlog()))
+        return staff.is_short()
+
+    def fill_idle(self, now: float) -> None:
+        """Hand tasks to those that have none."""
+        for number in self.ledger.idle():
+            self.fill(number, now)
+
+    def fill(self, number: int, now: float) -> None:
+        """Hand a worker as much as it may have; one that has nothing gets what others have not begun."""
+        member = self.staff.members.get(number)
+        if member is None or member.leaving or member.noted:
+            return
+        ledger = self.ledger
+        account = ledger.accounts.get(number)
+        if account is not None and not account.handed:
+            if not ledger.waiting:
+                self._take_from_the_rich()
+            elif now >= self._look_at:
+                self._take_from_the_slow(now)
+        while (handed := ledger.next_for(number, now)) is not None:
+            place, task = handed
+            try:
+                member.line.send(place, task.payload)
+            except OSError as error:  # no memory: that task cannot be sent now
+                ledger.accounts[number].handed.pop()
+                self._jobs.fail(task, error)
+            else:
+                if task.terms.timeout is not None:
+                    self.time(number, now)
+
+    def time(self, number: int, now: float) -> None:
+        """Begin the time of the task that a worker runs now, if it has any."""
+        place, task = self.ledger.accounts[number].handed[0]
+        limit = self.overtime.limits.get(number)
+        if task.terms.timeout is not None and (limit is None or limit.place != place):
+            self._begin(number, place, now + task.terms.timeout, hard=False)
+
+    def _begin(self, number: int, place: int, at: float, hard: bool) -> None:
+        self.overtime.begin(number, place, at, hard)
+        self.staff.watcher.be_up_at(at)
+
+    # -- back ------------------------------------------------------------------------------------------------------
+
+    def settle(self, number: int, now: float, chunks: int = 1) -> tuple[Task, bool]:
+        """Note that a worker has answered: see the ledger. Its time is not up, and that of its next task begins."""
+        handed = self.ledger.accounts[number].handed
+        place = handed[0][0] if handed else 0
+        settled = self.ledger.settle(number, now, chunks)
+        limit = self.overtime.limits.get(number)
+        if limit is not None and limit.place == place:
+            self.staff.members[number].cell.clear()
+            self.overtime.end(number)
+        if handed and handed[0][1].terms.timeout is not None:
+            self.time(number, now)
+        if not handed:
+            self._watch_idle(now)
+        return settled
+
+    def join(self, number: int, now: float) -> None:
+        """Have a worker take part: it is ready."""
+        self.ledger.join(number, now)
+        self._watch_idle(now)
+
+    def _watch_idle(self, now: float) -> None:
+        idle_timeout = self.staff.plan.idle_timeout
+        if idle_timeout is not None:
+            self.staff.watcher.be_up_at(now + idle_timeout)
+
+    def _take_from_the_rich(self) -> None:
+        # The richest may have done all that it has, and its results are on their way: then it is the next one's turn.
+        for number in self.ledger.rich():
+            if self._take_back(number, -(-self.ledger.behind(number) // 2)):
+                return
+
+    def _take_from_the_slow(self, now: float) -> None:
+        """Take back what stands behind a long task: it came before what waits."""
+        self._look_at = now + _LONG / 2
+        for number in self.ledger.slow(now - _LONG):
+            self._take_back(number, self.ledger.behind(number))
+
+    def _take_back(self, number: int, most: int) -> list[int]:
+        """Take back what a worker has not begun; return the numbers."""
+        member = self.staff.members.get(number)  # None while its end is being dealt with
+        numbers = member.line.take_back(most) if member is not None and most else None
+        if numbers:
+            self.ledger.take_back(number, numbers)
+        return numbers or []
+
+    def withdraw(self, task: Task) -> None:
+        """Have a task not run; interrupt it, if it does."""
+        if task.holder is not None:
+            number, place = task.holder
+            if place in self._take_back(number, len(self.ledger.accounts[number].handed)):
+                self.ledger.waiting.withdraw(task)  # it had not begun
+            else:
+                task.withdrawn = True
+                self._interrupt(number, place, CANCELLED, task.terms.grace)
+            self.fill(number, time.monotonic())
+        elif not task.withdrawn:
+            self.ledger.withdraw(task)
+
+    def withdraw_waiting(self, job: int | None) -> list[Task]:
+        """Drop the tasks that nobody has begun, of one job or of all; return them."""
+        for number, account in self.ledger.accounts.items():
+            self._take_back(number, len(account.handed))
+        dropped = [task for task in self.ledger.waiting if job is None or task.id[0] == job]
+        for task in dropped:
+            self.ledger.withdraw(task)
+        self.fill_idle(time.monotonic())
+        return dropped
+
+    def _interrupt(self, number: int, place: int, why: int, grace: float) -> None:
+        member = self.staff.members.get(number)
+        if member is not None:
+            self._begin(number, place, time.monotonic() + grace, hard=True)
+            member.interrupt(place, why)
+
+    def overdue(self, number: int, place: int) -> None:
+        """Deal with a task whose time is up: raise in it; the second time, kill its worker.
+
+        Called at the place of a note in the queue of results, after all results that came before it: interruption.py.
+        """
+        limit = self.overtime.limits.get(number)
+        member = self.staff.members.get(number)
+        if limit is None or limit.place != place or member is None:
+            return  # it was done in time
+        task = self.ledger.task_at(number, place)
+        if task is None:
+            self.overtime.end(number)
+        elif limit.hard:
+            member.verdict = place, out_of_time()
+            member.kill()
+        else:
+            self._interrupt(number, place, TIMED_OUT, task.terms.grace)
+
+    # -- coming and going ------------------------------------------------------------------------------------------
+
+    def leave(self, member: Member) -> None:
+        """Send a worker away: what it has not begun is for others."""
+        account = self.ledger.accounts.get(member.number)
+        if account is not None:
+            self._take_back(member.number, len(account.handed))
+        self.ledger.leave(member.number)
+        self.staff.dismiss(member)
+        self.fill_idle(time.monotonic())
+
+    def resize(self, size: int) -> None:
+        """Have another number of workers, from now on; those with least to do leave."""
+        staff = self.staff
+        staff.size = size
+        staff.wanted = min(staff.wanted, size) if staff.plan.on_demand else size
+        accounts = self.ledger.accounts
+        by_load = sorted(
+            staff.staying(), key=lambda member: len(accounts[member.number].handed) if member.ready else -1
+        )
+        for member in by_load[: max(len(by_load) - size, 0)]:
+            self.leave(member)
+
+    # -- the alarm -------------------------------------------------------------------------------------------------
+
+    def next_at(self) -> float:
+        """Return when the next task or idle worker has had its time."""
+        with self._lock:
+            moment = self.overtime.next_at()
+            if self.staff.plan.idle_timeout is not None:
+                since = [self.ledger.accounts[number].since for number in self.ledger.idle()]
+                moment = min(moment, min(since, default=moment) + self.staff.plan.idle_timeout)
+            return moment
+
+    def ring(self, now: float) -> None:
+        """Note whose time is up, behind all that came before; send idle workers away."""
+        with self._lock:
+            for number, limit in self.overtime.due(now):
+                self.staff.lines.note(number, (OVERDUE, limit.place))
+            idle_timeout = self.staff.plan.idle_timeout
+            if idle_timeout is None:
+                return
+            for number in self.ledger.idle():
+                member = self.staff.members.get(number)
+                if self.ledger.accounts[number].since + idle_timeout <= now and member is not None:
+                    self.staff.wanted = max(self.staff.wanted - 1, 0)
+                    self.leave(member)

@@ -1,0 +1,260 @@
+"""ProcessPoolExecutor: as in concurrent.futures, over the same crew as Pool."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Any, TypeVar
+
+from polyproc._cleanup.exit_sequence import exit_sequence
+from polyproc._cleanup.finalizers import Finalize
+from polyproc._errors import ProcessDied, ProcessError
+from polyproc._pool.calls import Calls, name_of
+from polyproc._pool.crew import Crew
+from polyproc._pool.future import Future
+from polyproc._pool.jobs import RUN
+from polyproc._pool.options import Memory, make_plan
+from polyproc._pool.pool import checked_size
+from polyproc._pool.progress import progress_of
+from polyproc._pool.results import IMapIterator
+from polyproc._pool.worker import STARMAP
+
+T = TypeVar("T")
+
+
+class BrokenProcessPool(ProcessError, concurrent.futures.BrokenExecutor):
+    """No worker can be started: the executor can do nothing. Its `__cause__` is what the first worker raised."""
+
+
+class WorkerDied(ProcessDied, BrokenProcessPool):
+    """A worker died in the call. A BrokenProcessPool, too, for programs that wait for that; the executor goes on."""
+
+
+class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
+    """Worker processes that run calls. As in concurrent.futures (3.14), except:
+
+    it never breaks: a worker that dies costs the call that it ran, which raises WorkerDied (a ProcessDied, and a
+    BrokenProcessPool), and is replaced. Running calls can be cancelled. Workers start when there is work for them.
+
+    Args:
+        max_workers: how many workers, at most; the processors that this process may use, unless given.
+        mp_context: a context of polyproc; the default one, unless given.
+        initializer: what each worker calls first; it may be a generator function, as with `Pool`.
+        initargs: its arguments.
+        max_tasks_per_child: after how many calls a worker is replaced.
+        max_memory_per_child: above which resident size (bytes, or "500MB") a worker is replaced after its call.
+        idle_timeout: after how many seconds without work a worker ends.
+    """
+
+    def __init__(  # noqa: PLR0913  (the documented signature)
+        self,
+        max_workers: int | None = None,
+        mp_context: Any = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        max_tasks_per_child: int | None = None,
+        max_memory_per_child: Memory | None = None,
+        idle_timeout: float | None = None,
+    ) -> None:
+        if max_workers is not None and max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        if max_tasks_per_child is not None:
+            if not isinstance(max_tasks_per_child, int):
+                raise TypeError("max_tasks_per_child must be an integer")
+            if max_tasks_per_child <= 0:
+                raise ValueError("max_tasks_per_child must be >= 1")
+        self._crew: Crew = Crew(
+            make_plan(
+                mp_context,
+                checked_size(max_workers),
+                initializer,
+                initargs,
+                max_tasks_per_child,
+                max_memory_per_child,
+                idle_timeout,
+                True,
+            ),
+            _translated,
+        )
+        self._crew.start()
+        self._finalizer = Finalize(self, _let_go, args=(self._crew,), exitpriority=15)
+
+    @property
+    def _max_workers(self) -> int:
+        return self._crew.size
+
+    @property
+    def _processes(self) -> dict[int, Any]:
+        return {process.pid: process for process in self._crew.processes}
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Have `fn(*args, **kwargs)` called in a worker; return its future at once.
+
+        What cannot be pickled is the future's error, as in the standard library. Raises RuntimeError after `shutdown`.
+        """
+        self._check()
+        try:
+            return super().submit(fn, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001  (told where the result is waited for)
+            self._check()
+            future: Future[T] = Future()
+            future.set_exception(error)
+            return future
+
+    def _check(self) -> None:
+        if self._crew.state != RUN:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        if exit_sequence.is_exiting():
+            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[T]:
+        """Call `fn` with the items of the iterables; return an iterator of the results, in order.
+
+        Args:
+            fn: what to call.
+            iterables: as for the built-in `map`.
+            timeout: seconds from now; a result that is not there then raises TimeoutError.
+            chunksize: how many calls go to a worker together.
+            buffersize: how many items may have been taken whose result was not asked for; all, unless given.
+
+        Raises what a call raised, when the iteration comes to it; the rest is then cancelled.
+        """
+        if chunksize < 1:
+            raise ValueError("chunksize must be >= 1.")
+        if buffersize is not None and not isinstance(buffersize, int):
+            raise TypeError("buffersize must be an integer or None")
+        if buffersize is not None and buffersize < 1:
+            raise ValueError("buffersize must be None or > 0")
+        self._check()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        feed = _Feed(self, fn, zip(*iterables, strict=False), chunksize)
+        if buffersize is None:
+            feed.send_all()
+        else:
+            feed.send(max(buffersize // chunksize, 1))
+        return feed.results(deadline)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls; end the workers when all are done. Can be called more than once.
+
+        Args:
+            wait: whether to wait for that.
+            cancel_futures: whether to cancel the calls that no worker has begun.
+        """
+        self._crew.close()
+        if cancel_futures:
+            self._crew.withdraw_waiting()
+        if wait:
+            self._crew.thread.join()
+            self._finalizer.cancel()
+
+    def terminate_workers(self) -> None:
+        """Send SIGTERM to the workers and shut down, without waiting: what they ran raises, the rest is cancelled."""
+        self._end_workers("terminate")
+
+    def kill_workers(self) -> None:
+        """Kill the workers and shut down, without waiting: what they ran raises, the rest is cancelled."""
+        self._end_workers("kill")
+
+    def _end_workers(self, how: str) -> None:
+        processes = self._crew.processes
+        self._crew.close()
+        self._crew.withdraw_waiting()
+        for process in processes:
+            getattr(process, how)()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.shutdown(wait=True)
+
+
+def _let_go(crew: Crew) -> None:
+    """Have what was asked for done, when the executor is forgotten; at exit, wait for it."""
+    crew.close()
+    if exit_sequence.is_exiting():
+        crew.thread.join()
+
+
+def _translated(error: BaseException) -> BaseException:
+    """Return an error of the crew as one that programs for concurrent.futures know."""
+    if isinstance(error, ProcessDied):
+        died = WorkerDied(error.pid, error.exitcode)
+        died.__dict__.update(error.__dict__)
+        died.args = error.args
+        return died
+    broken = BrokenProcessPool(f"no worker can be started: {error!r}")
+    broken.__cause__ = error
+    return broken
+
+
+class _Feed:
+    """The calls of one `map`, sent in chunks: all at once, or some, and then one for each that is read."""
+
+    def __init__(
+        self, executor: ProcessPoolExecutor, fn: Any, calls: Iterator[tuple[Any, ...]], chunksize: int
+    ) -> None:
+        self._crew = executor._crew
+        self._terms = executor._terms
+        self._calls = calls
+        self._chunksize = chunksize
+        self._name = name_of(fn)
+        self._packed = self._crew.pack_function(fn)
+        self._result = IMapIterator(0, chunked=True)
+        self._number = self._crew.add_job(self._result, executor._whole or executor)
+        self._sent = 0
+        self._is_all = False
+
+    def send_all(self) -> None:
+        """Send all chunks."""
+        chunks = list(self._chunks())
+        self._result.progress = progress_of(self._terms, sum(map(len, chunks)))
+        self._result.set_length(len(chunks))
+        self._is_all = True
+        if chunks:
+            self._crew.add_chunks(self._number, self._packed, STARMAP, chunks, self._name, self._terms)
+        else:
+            self._crew.forget(self._number)
+
+    def send(self, most: int) -> None:
+        """Send up to `most` chunks."""
+        if self._is_all:
+            return
+        messages = ((self._packed, STARMAP, chunk) for chunk in itertools.islice(self._chunks(), most))
+        sent = self._crew.add_tasks(self._number, self._sent, messages, self._name, self._terms)
+        self._sent += sent
+        if sent < most:
+            self._is_all = True
+            if self._result.set_length(self._sent):
+                self._crew.forget(self._number)
+
+    def _chunks(self) -> Iterator[tuple[Any, ...]]:
+        while chunk := tuple(itertools.islice(self._calls, self._chunksize)):
+            yield chunk
+
+    def results(self, deadline: float | None) -> Iterator[Any]:
+        """Yield the results; whatever ends that early drops what has not begun."""
+        try:
+            while True:
+                left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+                try:
+                    chunk = self._result.next(left)
+                except StopIteration:
+                    break
+                self.send(1)
+                chunk.reverse()
+                while chunk:  # nothing here holds what was given back
+                    yield chunk.pop()
+        except BaseException:
+            self._crew.withdraw_waiting(self._number)
+            self._crew.forget(self._number)
+            raise

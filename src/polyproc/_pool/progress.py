@@ -1,0 +1,101 @@
+"""Progress of a map: a bar by tqdm, or by rich, or a line of text; or a function of the user's that is told."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+from polyproc._lazy import load
+from polyproc._pool.options import ProgressCallback, Terms
+
+
+class Bar(Protocol):
+    """What shows how many are done."""
+
+    def update(self, count: int) -> object:
+        """Add `count`."""
+        ...
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        ...
+
+
+class Progress:
+    """One call's. It is told by one thread at a time."""
+
+    def __init__(self, how: bool | ProgressCallback, total: int | None) -> None:
+        self._callback = None if isinstance(how, bool) else how
+        self._bar = None if callable(how) else make_bar(total)
+        self.total = total
+        self.done = 0
+
+    def advance(self, count: int) -> None:
+        """Say that `count` items more are done, well or not."""
+        self.done += count
+        try:
+            if self._callback is not None:
+                self._callback(self.done, self.total)
+            if self._bar is not None:
+                self._bar.update(count)
+        except Exception:  # noqa: BLE001  (the user's function, or a closed stream: the results are not touched)
+            sys.stderr.write("showing the progress of a call failed:\n" + traceback.format_exc())
+            self._callback = self._bar = None
+        if self.done == self.total:
+            self.end()
+
+    def end(self) -> None:
+        """Show it no more."""
+        bar, self._bar = self._bar, None
+        if bar is not None:
+            bar.close()
+
+
+def progress_of(terms: Terms, total: int | None) -> Progress | None:
+    """Return what a call's terms ask for."""
+    return Progress(terms.progress, total) if terms.progress else None
+
+
+def make_bar(total: int | None) -> Bar | None:
+    """Return a bar for a terminal or a notebook; None where nobody would see it."""
+    notebook = "ipykernel" in sys.modules
+    if not notebook and not (sys.stderr is not None and sys.stderr.isatty()):
+        return None
+    if find_spec("tqdm") is not None:
+        bar: Bar = load("tqdm.auto", "tqdm")(total=total, disable=False)  # type: ignore[operator]
+        return bar
+    if find_spec("rich") is not None:
+        return _RichBar(total)
+    return None if notebook else _TextBar(total)
+
+
+class _RichBar:
+    def __init__(self, total: int | None) -> None:
+        console: Any = load("rich.console", "Console")
+        progress: Any = load("rich.progress", "Progress")
+        self._progress = progress(console=console(stderr=True))
+        self._task = self._progress.add_task("", total=total)
+        self._progress.start()
+
+    def update(self, count: int) -> None:
+        self._progress.advance(self._task, count)
+
+    def close(self) -> None:
+        self._progress.stop()
+
+
+class _TextBar:
+    def __init__(self, total: int | None) -> None:
+        self._total = "" if total is None else f" of {total}"
+        self._done = 0
+        self.update(0)
+
+    def update(self, count: int) -> None:
+        self._done += count
+        sys.stderr.write(f"\r{self._done}{self._total}")
+        sys.stderr.flush()
+
+    def close(self) -> None:
+        sys.stderr.write("\n")

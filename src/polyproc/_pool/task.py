@@ -1,0 +1,128 @@
+"""task: a decorator that makes each call of a function run in a worker process."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from types import MethodType
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+
+from polyproc._pickling.by_value import main_policy
+from polyproc._pool.executor import ProcessPoolExecutor
+from polyproc._pool.future import Future
+from polyproc._pool.options import PLAIN, CallOptions
+from polyproc._pool.pool import Pool
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Seconds without a call after which the workers of the shared executors end.
+_IDLE = 10.0
+
+
+class _Executors:
+    """The executors of tasks that named no pool, one for each context. One instance, `executors`."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._made: dict[Any, ProcessPoolExecutor] = {}
+
+    def of(self, context: Any) -> ProcessPoolExecutor:
+        """Return a context's executor, made when it is first asked for; a forked child has its own."""
+        if self._pid != os.getpid():
+            self.__init__()  # type: ignore[misc]
+        if context not in self._made:
+            self._made[context] = ProcessPoolExecutor(mp_context=context, idle_timeout=_IDLE)
+        return self._made[context]
+
+
+executors = _Executors()
+
+
+class Task(Generic[P, T]):
+    """A function whose calls run in a worker process, each returning a future; `run` calls it here."""
+
+    __qualname__: str
+
+    def __init__(
+        self, fn: Callable[P, T], context: Any, pool: Pool | ProcessPoolExecutor | None, options: CallOptions
+    ) -> None:
+        functools.update_wrapper(self, fn)
+        self.run = fn
+        self._context = context
+        self._pool = pool
+        self._options = options
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        pool = executors.of(self._context) if self._pool is None else self._pool
+        return pool.options(**self._options).submit(_Run(self), *args, **kwargs)
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return self if instance is None else MethodType(self, instance)
+
+    def __reduce__(self) -> Any:
+        # By reference, as the function itself would be: its module's name leads to this object.
+        return self.__qualname__ if self._is_found() else (_rebuild, (self.run, self._context, self._options))
+
+    def _is_found(self) -> bool:
+        name = self.__qualname__
+        if self.__module__ == "__main__":
+            late = main_policy.late
+            if main_policy.by_value or (late is not None and late(name.partition(".")[0])):
+                return False
+        found: Any = sys.modules.get(self.__module__)
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        return found is self
+
+
+class _Run:
+    """What a worker calls: the function behind a task's name."""
+
+    def __init__(self, task: Task[Any, Any]) -> None:
+        self.task = task
+        self.__qualname__ = task.__qualname__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.task.run(*args, **kwargs)
+
+
+def _rebuild(fn: Any, context: Any, options: CallOptions) -> Task[Any, Any]:
+    return Task(fn, context, None, options)
+
+
+@overload
+def task(fn: Callable[P, T], /) -> Task[P, T]: ...
+@overload
+def task(
+    *, context: Any = None, pool: Pool | ProcessPoolExecutor | None = None, **options: Unpack[CallOptions]
+) -> Callable[[Callable[P, T]], Task[P, T]]: ...
+def task(
+    fn: Any = None,
+    /,
+    *,
+    context: Any = None,
+    pool: Pool | ProcessPoolExecutor | None = None,
+    **options: Unpack[CallOptions],
+) -> Any:
+    """Have each call of a function run in a worker process: `@task`, or `@task(timeout=3)`.
+
+    A call returns a `Future` at once. The workers are shared by all tasks of a context and started when there is work.
+
+    Args:
+        fn: the function.
+        context: the context whose processes the workers are; the default one, unless given.
+        pool: a pool or an executor in whose workers to run instead.
+        options: see `CallOptions`.
+    """
+    if pool is not None and context is not None:
+        raise ValueError("a task has a pool or a context, not both")
+    PLAIN.with_(options)
+    if fn is None:
+        return lambda function: Task(function, context, pool, options)
+    return Task(fn, context, pool, options)
