@@ -189,3 +189,15 @@ def be_killed_with_a_pool(path):
         note(path, process.pid)
     pool.map(double, range(10))
     os.kill(os.getpid(), 9)
+
+
+def thread_variables():
+    return {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+
+
+def threads_of_blas():
+    numpy = __import__("numpy")
+    import threadpoolctl
+
+    numpy.ones((4, 4)) @ numpy.ones((4, 4))
+    return [found["num_threads"] for found in threadpoolctl.threadpool_info()]

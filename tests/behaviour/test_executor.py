@@ -67,8 +67,8 @@ def test_an_initializer_that_fails_breaks_it(ctx, capfd):
         with pytest.raises(BrokenProcessPool, match="no worker can be started: KeyError") as caught:
             executor.submit(pow, 1, 1).result(30)
         assert isinstance(caught.value.__cause__, KeyError)
-        with pytest.raises(concurrent.futures.BrokenExecutor):
-            executor.submit(pow, 1, 1).result(30)
+        with pytest.raises(concurrent.futures.BrokenExecutor, match="KeyError"):
+            executor.submit(pow, 1, 1)
 
 
 def test_what_cannot_be_pickled_is_its_futures_error(ctx):
@@ -77,7 +77,7 @@ def test_what_cannot_be_pickled_is_its_futures_error(ctx):
     with ProcessPoolExecutor(1, mp_context=ctx) as executor:
         with pytest.raises(TypeError, match="pickle"):
             executor.submit(pool_work.double, threading.Lock()).result(30)
-        with pytest.raises(polyproc.pool.MaybeEncodingError, match="pickle"):
+        with pytest.raises(TypeError, match="pickle"):
             executor.submit(pool_work.unpicklable_for, 1, 1).result(30)
         assert executor.submit(lambda n: n + 1, 1).result(30) == 2
 
@@ -134,10 +134,12 @@ def test_shutdown_without_waiting_does_all(ctx):
 
 
 @pytest.mark.parametrize("how", ["terminate_workers", "kill_workers"])
-def test_workers_can_be_ended(ctx, how):
+def test_workers_can_be_ended(ctx, how, tmp_path):
     executor = ProcessPoolExecutor(2, mp_context=ctx)
-    running = [executor.submit(pool_work.loop_in_c) for _ in range(2)]
-    eventually(lambda: all(future.running() for future in running))
+    path = tmp_path / "running"
+    running = [executor.submit(pool_work.stubborn, str(path)) for _ in range(2)]
+    eventually(lambda: path.exists() and len(path.read_text().split()) == 2)
+    assert all(future.running() for future in running)
     rest = [executor.submit(pool_work.double, n) for n in range(5)]
     pids = list(executor._processes)
     getattr(executor, how)()

@@ -13,6 +13,7 @@ import pytest
 import polyproc
 from behaviour import pool_work
 from conftest import PROGRAMS, children_of, eventually, is_running, run_program
+from polyproc._platform.interpreter import usable_processors
 from polyproc._platform.memory import resident_bytes
 
 
@@ -213,3 +214,28 @@ def test_what_stands_behind_a_long_call_does_not_wait_for_it():
         assert [call.result(2.0) for call in short] == [0.01] * 4
         assert not long.done()
         assert len(list(stream)) == 400
+
+
+def test_numerical_libraries_get_their_share_of_the_processors(ctx, monkeypatch):
+    for name in list(os.environ):
+        if name.endswith(("_NUM_THREADS", "_MAXIMUM_THREADS")):
+            monkeypatch.delenv(name)
+    with ctx.Pool(2) as pool:
+        share = str(max(usable_processors() // 2, 1))
+        assert set(pool.apply(pool_work.thread_variables).values()) == {share}
+    with ctx.Pool(1) as pool:
+        assert set(pool.apply(pool_work.thread_variables).values()) == {None}
+    assert "OMP_NUM_THREADS" not in os.environ
+    monkeypatch.setenv("MKL_NUM_THREADS", "7")
+    with ctx.Pool(2) as pool:
+        assert set(pool.apply(pool_work.thread_variables).values()) == {"7", None}
+
+
+def test_libraries_that_are_loaded_get_it_too(ctx, monkeypatch):
+    pytest.importorskip("numpy")
+    pytest.importorskip("threadpoolctl")
+    for name in list(os.environ):
+        if name.endswith(("_NUM_THREADS", "_MAXIMUM_THREADS")):
+            monkeypatch.delenv(name)
+    with ctx.Pool(2 * usable_processors()) as pool:
+        assert set(pool.apply(pool_work.threads_of_blas)) == {1}

@@ -193,6 +193,37 @@ def write_modules(folder: str, method: str) -> str:
     return name
 
 
+EXECUTOR_TESTS = """
+import concurrent.futures, concurrent.futures.process, importlib, pkgutil, unittest
+import polyproc.pool
+from polyproc._errors import RemoteTraceback
+concurrent.futures.ProcessPoolExecutor = polyproc.pool.ProcessPoolExecutor
+concurrent.futures.process.ProcessPoolExecutor = polyproc.pool.ProcessPoolExecutor
+concurrent.futures.process.BrokenProcessPool = polyproc.pool.BrokenProcessPool
+concurrent.futures.process._RemoteTraceback = RemoteTraceback
+collected = set()
+try:
+    import test.test_concurrent_futures as package
+except ImportError:  # not installed with this Python
+    package = None
+for found in pkgutil.iter_modules(package.__path__) if hasattr(package, "__path__") else ():
+    if found.name.startswith("test_"):
+        module = importlib.import_module("test.test_concurrent_futures." + found.name)
+        for name, value in list(vars(module).items()):
+            if name.startswith("ProcessPool{prefix}") and not name[len("ProcessPool{prefix}"):].startswith("server"):
+                globals()[name] = value
+                collected.add(name)
+"""
+
+
+def write_executor_module(folder: str, method: str) -> str:
+    """Write the tests of concurrent.futures' process pool, with our executor in its place; return the name."""
+    name = f"conformance_executor_{method}"
+    text = EXECUTOR_TESTS.replace("{prefix}", {"forkserver": "Forkserver"}.get(method, method.capitalize()))
+    Path(folder, name + ".py").write_text(text)
+    return name
+
+
 def expected_of(python: Python) -> set[Key]:
     """Return what must pass."""
     if not python.expected_file.exists():
@@ -212,7 +243,11 @@ def run_python(python: Python, options: argparse.Namespace, expected: set[Key]) 
             run = Run(python, folder, method, write_modules(folder, method), options.limit)
             main = Run(python, folder, method, MAIN_HANDLING, options.limit)
             prefix = {"fork": "Fork", "spawn": "Spawn", "forkserver": "ForkServer"}[method]
-            for each, names in ((run, run.classes()), (main, main.classes())):
+            runs = [run, main]
+            if not python.stdlib:
+                runs.append(Run(python, folder, method, write_executor_module(folder, method), options.limit))
+            for each in runs:
+                names = each.classes()
                 for name, tests in names.items():
                     if each is main and not name.startswith(prefix + "Cmd"):
                         continue

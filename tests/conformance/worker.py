@@ -62,10 +62,13 @@ def main():
     module = __import__(module_name, fromlist=["*"])
     if class_name == "?":
         loader = unittest.TestLoader()
+        collected = getattr(module, "collected", ())  # of others
         names = {
             name: loader.getTestCaseNames(value)
             for name, value in vars(module).items()
-            if isinstance(value, type) and issubclass(value, unittest.TestCase) and value.__module__ == module_name
+            if isinstance(value, type)
+            and issubclass(value, unittest.TestCase)
+            and (value.__module__ == module_name or name in collected)
         }
         os.write(fd, json.dumps(names).encode() + b"\n")
         return

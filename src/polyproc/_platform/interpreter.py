@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextvars import ContextVar
 
 
 class Interpreter:
@@ -112,12 +113,35 @@ def spawn(line: list[bytes], pass_fds: Sequence[int], blocked: Sequence[int] = (
     return os.posix_spawn(line[0], line, environ(), file_actions=actions)
 
 
+def usable_processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def environ() -> dict[bytes, bytes]:
     """Return the environment as it is now, not to be changed.
 
     os.environ itself decodes and encodes each variable when it is copied, compared or passed on: a tenth of a start.
     """
-    return os.environb._data  # type: ignore[attr-defined, no-any-return]
+    data: dict[bytes, bytes] = os.environb._data  # type: ignore[attr-defined]
+    added = _added.get()
+    return data if added is None else {**added, **data}
+
+
+_added: ContextVar[dict[bytes, bytes] | None] = ContextVar("polyproc_added_environment", default=None)
+
+
+class added_environment:
+    """A context in which the processes that this thread starts find more variables; those of ours win."""
+
+    def __init__(self, variables: dict[str, str]) -> None:
+        self._variables = {os.fsencode(name): os.fsencode(value) for name, value in variables.items()}
+
+    def __enter__(self) -> None:
+        self._token = _added.set(self._variables)
+
+    def __exit__(self, *exc: object) -> None:
+        _added.reset(self._token)
 
 
 def spawn_with_fds(path: bytes | str, args: Sequence[bytes | str], passfds: Sequence[int]) -> int:

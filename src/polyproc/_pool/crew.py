@@ -135,7 +135,7 @@ class Crew(Desk):
             for task in block:
                 self.jobs.fail(task, self.error)
         elif self.dispatch.open(block):
-            self.lines.note(0)  # the pool's thread starts workers: it is busy with nothing that a caller waits for
+            self._hire()
 
     def have_told(self) -> None:
         """Have the pool's thread tell what was settled here: a caller may hold a lock that a callback needs."""
@@ -226,6 +226,7 @@ class Crew(Desk):
         return self.state == TERMINATE or (self.state == CLOSE and not self.jobs)
 
     def _hire(self) -> None:
+        """Start the workers that are missing, as far as that can be."""
         with self.lock:
             if self.state == TERMINATE or self.error is not None:
                 return

@@ -67,6 +67,7 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
                 raise TypeError("max_tasks_per_child must be an integer")
             if max_tasks_per_child <= 0:
                 raise ValueError("max_tasks_per_child must be >= 1")
+        self._mp_context = mp_context
         self._crew: Crew = Crew(
             make_plan(
                 mp_context,
@@ -83,6 +84,16 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
         self._crew.start()
         self._finalizer = Finalize(self, _let_go, args=(self._crew,), exitpriority=15)
 
+    # What programs look at that reach inside concurrent.futures.
+
+    @property
+    def _broken(self) -> BaseException | bool:
+        return self._crew.error or False
+
+    @property
+    def _executor_manager_thread(self) -> Any:
+        return self._crew.thread
+
     @property
     def _max_workers(self) -> int:
         return self._crew.size
@@ -94,7 +105,8 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Have `fn(*args, **kwargs)` called in a worker; return its future at once.
 
-        What cannot be pickled is the future's error, as in the standard library. Raises RuntimeError after `shutdown`.
+        What cannot be pickled is the future's error, as in the standard library. Raises RuntimeError after `shutdown`,
+        BrokenProcessPool when no worker can be started.
         """
         self._check()
         try:
@@ -110,6 +122,8 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
             raise RuntimeError("cannot schedule new futures after shutdown")
         if exit_sequence.is_exiting():
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+        if self._crew.error is not None:
+            raise BrokenProcessPool(str(self._crew.error)) from self._crew.error
 
     def map(
         self,

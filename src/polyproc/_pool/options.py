@@ -95,6 +95,7 @@ class Plan:
         most_memory: above how many resident bytes a worker is replaced after its task; None for never.
         idle_timeout: after how many seconds without work a worker ends; None for never.
         on_demand: whether workers are started when there is work for them, and not before.
+        is_executors: whether it is an executor's, which tells some errors differently.
     """
 
     process: type[BaseProcess[Any]]
@@ -105,6 +106,7 @@ class Plan:
     most_memory: int | None = None
     idle_timeout: float | None = None
     on_demand: bool = False
+    is_executors: bool = False
 
 
 def make_plan(  # noqa: PLR0913  (one for each attribute)
@@ -115,7 +117,7 @@ def make_plan(  # noqa: PLR0913  (one for each attribute)
     maxtasks: int | None,
     max_memory: Memory | None,
     idle_timeout: float | None,
-    on_demand: bool,
+    is_executors: bool,
 ) -> Plan:
     """Check what a user asked for. Raises TypeError and ValueError.
 
@@ -131,8 +133,8 @@ def make_plan(  # noqa: PLR0913  (one for each attribute)
     process = Process if context is None else context.Process
     if not issubclass(process, BaseProcess):
         raise TypeError(f"not a context of polyproc: {context!r}; use polyproc.get_context()")
-    on_demand = on_demand or idle_timeout is not None
-    return Plan(process, size, initializer, tuple(initargs), maxtasks, most, idle_timeout, on_demand)
+    on_demand = is_executors or idle_timeout is not None
+    return Plan(process, size, initializer, tuple(initargs), maxtasks, most, idle_timeout, on_demand, is_executors)
 
 
 def bytes_of(memory: Memory) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Sized
@@ -11,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from polyproc._cleanup.finalizers import Finalize
+from polyproc._platform.interpreter import usable_processors
 from polyproc._pool.calls import Calls, name_of
 from polyproc._pool.crew import Crew
 from polyproc._pool.jobs import RUN, TERMINATE
@@ -298,7 +298,7 @@ class ThreadPool(Pool):
 def checked_size(processes: int | None) -> int:
     """Return the number of workers. Raises ValueError."""
     if processes is None:
-        processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        processes = usable_processors()
     if processes < 1:
         raise ValueError("Number of processes must be at least 1")
     return processes

@@ -13,6 +13,8 @@ from typing import Any
 
 from polyproc._errors import ProcessDied, ProcessError
 from polyproc._launch.stopping import Tree
+from polyproc._platform.interpreter import usable_processors
+from polyproc._pool.blas import environment_of_worker, share_of
 from polyproc._pool.interruption import SIGNAL, Cell
 from polyproc._pool.lines import Lines
 from polyproc._pool.options import Plan
@@ -86,11 +88,13 @@ class Staff:
         line = self.lines.open(number)
         try:
             cell = Cell()
-            told = WorkerPlan(plan.initializer, plan.initargs, plan.most_memory)
+            threads = share_of(usable_processors(), self.size)
+            told = WorkerPlan(plan.initializer, plan.initargs, plan.most_memory, threads, plan.is_executors)
             process = plan.process(target=worker, args=(line.end, cell.block, told))
             process.name = process.name.replace("Process", "PoolWorker")
             process.daemon = True
-            process.start()
+            with environment_of_worker(threads):
+                process.start()
         except BaseException:
             self.lines.drop(number)
             line.close()

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from polyproc._errors import RemoteError, RemoteTraceback
 from polyproc._pickling.pickler import dumps
 from polyproc._platform.memory import resident_bytes
+from polyproc._pool.blas import limit_threads
 from polyproc._pool.interruption import Guard, Terminated
 from polyproc._process.process import current_process
 
@@ -85,12 +86,15 @@ class WorkerPlan(NamedTuple):
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
     most_memory: int | None
+    threads: int | None  # of numerical libraries
+    is_executors: bool  # what pickling of a result raised is told as it is, and not as a MaybeEncodingError
 
 
 def worker(end: Any, cell: Any, plan: WorkerPlan) -> None:
     """Serve until told to end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the parent's to decide upon
     current_process()._config["nests"] = True  # it may start processes: they are daemons too, and end with it
+    limit_threads(plan.threads)
     guard = Guard(cell)
     try:
         tear_down = _set_up(guard, plan)
@@ -101,7 +105,7 @@ def worker(end: Any, cell: Any, plan: WorkerPlan) -> None:
         raise
     end.put((READY, b""))
     try:
-        _serve(end, guard, plan.most_memory)
+        _serve(end, guard, plan)
     finally:
         if tear_down is not None:
             next(tear_down, None)
@@ -119,8 +123,9 @@ def _set_up(guard: Guard, plan: WorkerPlan) -> GeneratorType[Any, Any, Any] | No
     return made
 
 
-def _serve(end: Any, guard: Guard, most_memory: int | None) -> None:
+def _serve(end: Any, guard: Guard, plan: WorkerPlan) -> None:
     functions: dict[bytes, Callable[..., Any]] = {}
+    most_memory = plan.most_memory
     told = most_memory is None
     try:
         while True:
@@ -130,9 +135,11 @@ def _serve(end: Any, guard: Guard, most_memory: int | None) -> None:
             elif task is None:
                 return
             elif task[1] & BATCH:
-                _run_batch(end, task, functions)
+                _run_batch(end, task, functions, plan.is_executors)
             else:
-                _run_one(end, guard, place, task, functions)
+                done, value = _run_one(guard, place, task, functions)
+                _answer(end, done, value, plan.is_executors)
+                del value
             del task
             guard.done(place)
             if guard.terminated:
@@ -144,18 +151,22 @@ def _serve(end: Any, guard: Guard, most_memory: int | None) -> None:
         return
 
 
-def _run_one(end: Any, guard: Guard, place: int, task: Any, functions: dict[bytes, Callable[..., Any]]) -> None:
+def _run_one(guard: Guard, place: int, task: Any, functions: dict[bytes, Callable[..., Any]]) -> tuple[bool, Any]:
     try:
-        done, value = _attempt(guard, place, task, functions)
+        return _attempt(guard, place, task, functions)
     except BaseException as error:  # noqa: BLE001  (an interruption that came as the task ended)
-        done, value = False, error
+        return False, error
+
+
+def _answer(end: Any, done: bool, value: Any, is_executors: bool) -> None:
+    """Send what came of a task."""
     if not done:
         end.put((FAILED, pack_error(value)))
         return
     try:
         end.put((DONE, value))
-    except Exception as error:  # noqa: BLE001
-        end.put((FAILED, pack_error(MaybeEncodingError(error, value))))
+    except BaseException as error:  # noqa: BLE001  (the user's __reduce__ may raise anything)
+        end.put((FAILED, pack_error(error if is_executors else MaybeEncodingError(error, value))))
 
 
 def _attempt(guard: Guard, place: int, task: Any, functions: dict[bytes, Callable[..., Any]]) -> tuple[bool, Any]:
@@ -170,7 +181,7 @@ def _attempt(guard: Guard, place: int, task: Any, functions: dict[bytes, Callabl
     return True, value
 
 
-def _run_batch(end: Any, task: tuple[Any, ...], functions: dict[bytes, Callable[..., Any]]) -> None:
+def _run_batch(end: Any, task: tuple[Any, ...], functions: dict[bytes, Callable[..., Any]], is_executors: bool) -> None:
     """Do chunks until the batch is done or has taken too long; send what came of each."""
     packed, kind, start, stop, data = task
     outcomes: list[tuple[bool, Any]] = []
@@ -189,15 +200,15 @@ def _run_batch(end: Any, task: tuple[Any, ...], functions: dict[bytes, Callable[
             break
     try:
         end.put((PARTS, outcomes))
-    except Exception:  # noqa: BLE001  (one of them cannot be pickled: it is found, and the others travel)
-        end.put((PARTS, [_that_travels(*outcome) for outcome in outcomes]))
+    except BaseException:  # noqa: BLE001  (one of them cannot be pickled: it is found, and the others travel)
+        end.put((PARTS, [_that_travels(*outcome, is_executors) for outcome in outcomes]))
 
 
-def _that_travels(success: bool, value: Any) -> tuple[bool, Any]:
+def _that_travels(success: bool, value: Any, is_executors: bool) -> tuple[bool, Any]:
     try:
         dumps(value)
-    except Exception as error:  # noqa: BLE001
-        return False, pack_error(MaybeEncodingError(error, value))
+    except BaseException as error:  # noqa: BLE001  (as in `_answer`)
+        return False, pack_error(error if is_executors else MaybeEncodingError(error, value))
     return success, value
 
 
