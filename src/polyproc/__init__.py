@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     Event = _default.Event
     JoinableQueue = _default.JoinableQueue
     Lock = _default.Lock
+    Manager = _default.Manager
     Pipe = _default.Pipe
     Pool = _default.Pool
     Queue = _default.Queue
@@ -80,6 +81,7 @@ _OF_DEFAULT_CONTEXT = (
     "Event",
     "JoinableQueue",
     "Lock",
+    "Manager",
     "Pipe",
     "Pool",
     "Process",
@@ -115,6 +117,7 @@ _DOORS = (
     "connection",
     "context",
     "heap",
+    "managers",
     "pool",
     "process",
     "queues",

@@ -5,7 +5,7 @@ import multiprocessing
 
 import polyproc
 
-NOT_YET = {"Manager", "Value", "Array", "RawValue", "RawArray"}
+NOT_YET = {"Value", "Array", "RawValue", "RawArray"}
 # Ours take more, by keyword alone; or tell their types.
 MORE = {"set_forkserver_preload", "get_context", "Pool"}
 

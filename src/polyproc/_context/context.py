@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from polyproc._connection.connection import Connection
     from polyproc._context.factories import Launcher
+    from polyproc._managers.sync_manager import SyncManager
     from polyproc._pool import pool
     from polyproc._queues import queue
     from polyproc._synchronize import primitives
@@ -61,6 +62,12 @@ class BaseContext:
     def log_to_stderr(self, level: int | str | None = None) -> logging.Logger:
         """Have the logger write to standard error; return it."""
         return factories.log_to_stderr(level)
+
+    def Manager(self) -> SyncManager:
+        """Return a manager whose server has been started: see `polyproc.managers.SyncManager`."""
+        manager = factories.sync_manager()(ctx=self.get_context())
+        manager.start()
+        return manager
 
     def Pipe(self, duplex: bool = True) -> tuple[Connection[Any, Any], Connection[Any, Any]]:
         """Return two connected ends; without `duplex` the first only receives and the second only sends."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from polyproc._connection.connection import Connection
     from polyproc._context.context import BaseContext
     from polyproc._launch.forkserver import ForkServer
+    from polyproc._managers.sync_manager import SyncManager
     from polyproc._pool.pool import Pool
     from polyproc._process.process import BaseProcess
     from polyproc.abc import ChildHandle
@@ -98,6 +99,13 @@ def memory(module: str, name: str) -> Any:
 def queues(name: str) -> Any:
     """Return a class of the queues' room."""
     return load("polyproc._queues.queue", name)
+
+
+def sync_manager() -> type[SyncManager]:
+    """Return the class."""
+    from polyproc._managers.sync_manager import SyncManager
+
+    return SyncManager
 
 
 def pool() -> type[Pool]:

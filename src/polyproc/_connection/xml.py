@@ -1,0 +1,54 @@
+"""Connections whose messages are XML-RPC and not pickles: plain data only, and safe to open whoever sent it."""
+
+from __future__ import annotations
+
+from typing import Any
+from xmlrpc.client import dumps, loads
+
+from polyproc._connection.connection import Connection
+from polyproc._connection.listener import Client, Listener
+
+
+class ConnectionWrapper:
+    """A connection that sends and receives objects in another way."""
+
+    def __init__(self, conn: Connection[Any, Any], dumps: Any, loads: Any) -> None:
+        self._conn = conn
+        self._dumps = dumps
+        self._loads = loads
+        for name in ("fileno", "close", "poll", "recv_bytes", "send_bytes"):
+            setattr(self, name, getattr(conn, name))
+
+    def send(self, obj: Any) -> None:
+        """Send an object."""
+        self._conn.send_bytes(self._dumps(obj))
+
+    def recv(self) -> Any:
+        """Receive an object."""
+        return self._loads(self._conn.recv_bytes())
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._conn.close()
+
+
+def _to_xml(obj: Any) -> bytes:
+    return dumps((obj,), None, None, None, True).encode("utf-8")
+
+
+def _from_xml(data: bytes) -> Any:
+    (obj,), _ = loads(data.decode("utf-8"))
+    return obj
+
+
+class XmlListener(Listener):
+    """A listener whose connections speak XML-RPC."""
+
+    def accept(self, timeout: float | None = None) -> Any:
+        """Wait for a connection: see `Listener`."""
+        return ConnectionWrapper(super().accept(timeout), _to_xml, _from_xml)
+
+
+def XmlClient(*args: Any, **kwds: Any) -> ConnectionWrapper:
+    """Connect to a listener; return a connection that speaks XML-RPC."""
+    return ConnectionWrapper(Client(*args, **kwds), _to_xml, _from_xml)

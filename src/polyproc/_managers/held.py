@@ -1,0 +1,120 @@
+"""Waiting on behalf of a client, in a manager's server: not longer than the client lives, and what it holds is let go.
+
+A method that may block is called in slices; between them the client's connection is looked at. What a client has locked
+when it ends is unlocked; an item that a client asked for and does not live to get goes back to the head of its queue.
+"""
+
+from __future__ import annotations
+
+import collections
+import queue
+import select
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+_SLICE = 0.25  # seconds between two looks at a client that waits
+_FOREVER = float("inf")
+LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Condition, threading.BoundedSemaphore)
+SEMAPHORES = (threading.Semaphore,)
+_GONE = select.POLLHUP | getattr(select, "POLLRDHUP", 0)
+
+
+class ClientGone(Exception):
+    """Nobody waits for the answer any more."""
+
+
+class Client:
+    """A client's connection, as the thread that serves it sees it: who it is, whether it is there, what it holds."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self._poll = select.poll()
+        self._poll.register(connection.fileno(), _GONE)
+        self.held: collections.Counter[int] = collections.Counter()
+        self.objects: dict[int, Any] = {}
+
+    def is_gone(self) -> bool:
+        """Say whether it has ended."""
+        return bool(self._poll.poll(0))
+
+    def wait(self, attempt: Callable[[float], Any], timeout: float | None) -> Any:
+        """Call `attempt(seconds)` until it returns something true, or the time is over. Raises ClientGone."""
+        end = _FOREVER if timeout is None else time.monotonic() + timeout
+        while True:
+            left = end - time.monotonic()
+            found = attempt(max(min(left, _SLICE), 0.0))
+            if found or left <= _SLICE:
+                return found
+            if self.is_gone():
+                raise ClientGone
+
+
+class Holdings:
+    """Who holds which lock. One for each server."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._holders: dict[int, Client] = {}
+
+    def acquire(self, client: Client, obj: Any, blocking: bool = True, timeout: float | None = None) -> bool:
+        """Acquire for a client."""
+        if not blocking or (timeout is not None and timeout == 0):
+            got = bool(obj.acquire(False))
+        else:
+            limit = None if timeout is None or timeout < 0 else timeout
+            got = bool(client.wait(lambda seconds: obj.acquire(True, seconds), limit))
+        if got and isinstance(obj, LOCKS):
+            with self._lock:
+                client.held[id(obj)] += 1
+                client.objects[id(obj)] = obj
+                self._holders[id(obj)] = client
+        return got
+
+    def release(self, client: Client, obj: Any, *args: Any) -> Any:
+        """Release; who acquired it holds it no more."""
+        result = obj.release(*args)
+        with self._lock:
+            holder = client if client.held[id(obj)] else self._holders.get(id(obj))
+            if holder is not None and holder.held[id(obj)]:
+                holder.held[id(obj)] -= 1
+        return result
+
+    def let_go(self, client: Client) -> None:
+        """Release what a client that has ended still holds, in the thread that acquired it."""
+        for key, count in list(client.held.items()):
+            for _ in range(count):
+                try:
+                    client.objects[key].release()
+                except (RuntimeError, ValueError):  # it was released otherwise
+                    break
+        client.held.clear()
+        client.objects.clear()
+
+
+def get(client: Client, obj: queue.Queue[Any], block: bool = True, timeout: float | None = None) -> Any:
+    """Take an item from a queue for a client."""
+    if not block:
+        return obj.get(False)
+    if timeout is not None and timeout < 0:
+        raise ValueError("'timeout' must be a non-negative number")
+    found: list[Any] = []
+
+    def attempt(seconds: float) -> bool:
+        try:
+            found.append(obj.get(True, seconds))
+        except queue.Empty:
+            return False
+        return True
+
+    if not client.wait(attempt, timeout):
+        raise queue.Empty
+    return found[0]
+
+
+def put_back(obj: queue.Queue[Any], item: Any) -> None:
+    """Put an item back that nobody got, at the head."""
+    with obj.mutex:
+        obj.queue.appendleft(item)
+        obj.not_empty.notify()

@@ -1,0 +1,235 @@
+"""BaseManager: a server process and its registered types, or a server somewhere else that was connected to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import IntEnum
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from polyproc._cleanup.finalizers import Finalize
+from polyproc._connection.pipe import Pipe
+from polyproc._errors import ProcessError
+from polyproc._log import log
+from polyproc._managers.links import links, listener_client
+from polyproc._managers.proxy import AutoProxy
+from polyproc._managers.server import Registered, Server, run_server
+from polyproc._managers.tokens import Token, answer_of
+from polyproc._process.kinds import Process
+from polyproc._process.process import AuthenticationString, current_process
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+
+class State(IntEnum):
+    """Of a manager."""
+
+    INITIAL = 0
+    STARTED = 1
+    SHUTDOWN = 2
+
+
+class BaseManager:
+    """Makes objects in a server process, and proxies for them here.
+
+    Args:
+        address: where the server listens; None for a Unix socket of its own.
+        authkey: what both sides must prove to know; this process's key, unless given.
+        serializer: "pickle" or "xmlrpclib".
+        ctx: a context; the default one, unless given.
+        shutdown_timeout: seconds that the server has to end before it is terminated, and then killed.
+        ssl: a context of the module `ssl`: a server's for `get_server`, a client's for `connect`.
+
+    The server ends with the process that started it, also when that is killed. What a process refers to in it is let go
+    when that process ends, and a lock that it held is unlocked.
+    """
+
+    _registry: dict[str, Registered] = {}
+    _Server = Server
+
+    def __init__(
+        self,
+        address: Any = None,
+        authkey: bytes | None = None,
+        serializer: str = "pickle",
+        ctx: Any = None,
+        *,
+        shutdown_timeout: float = 1.0,
+        ssl: SSLContext | None = None,
+    ) -> None:
+        if serializer not in listener_client:
+            raise ValueError(f"unknown serializer {serializer!r}; there are {', '.join(listener_client)}")
+        if authkey is None:
+            authkey = current_process().authkey
+        self._address = address
+        self._authkey = AuthenticationString(authkey)
+        self._state = State.INITIAL
+        self._serializer = serializer
+        self._process_class = Process if ctx is None else ctx.Process
+        self._shutdown_timeout = shutdown_timeout
+        self._tls = ssl
+        self._process: Any = None
+
+    # -- the server ------------------------------------------------------------------------------------------------
+
+    def _check_initial(self, text: str) -> None:
+        if self._state == State.STARTED:
+            raise ProcessError(f"Already {text}")
+        if self._state == State.SHUTDOWN:
+            raise ProcessError("Manager has shut down")
+
+    def get_server(self) -> Server:
+        """Return a server object for this process; its `serve_forever` runs it."""
+        self._check_initial("started server")
+        return self._Server(self._registry, self._address, bytes(self._authkey), self._serializer, self._tls)
+
+    def connect(self) -> None:
+        """Connect to the server at the address. Raises OSError and AuthenticationError."""
+        self._state = State.STARTED
+        self._ask("dummy")
+
+    def start(self, initializer: Callable[..., object] | None = None, initargs: Iterable[Any] = ()) -> None:
+        """Start the server process.
+
+        Raises ProcessError if it was started, and what made the server end before it listened.
+        """
+        self._check_initial("started server")
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        if self._tls is not None:
+            raise ValueError("start() makes a server for this machine: ssl= is for get_server() and connect()")
+        reader, writer = Pipe(duplex=False)
+        told = (self._Server, self._registry, self._address, self._authkey, self._serializer, writer)
+        args = (*told, initializer, tuple(initargs))
+        self._process = process = self._process_class(target=run_server, args=args)
+        process.name = f"{type(self).__name__}-{':'.join(map(str, process._identity))}"
+        process.daemon = True  # it ends with us, also when we are killed
+        try:
+            process.start()
+            writer.close()
+            try:
+                self._address = reader.recv()
+            except EOFError:
+                process.join()
+                raise process.exception() or ProcessError("the server ended before it listened") from None
+        finally:
+            writer.close()
+            reader.close()
+        self._state = State.STARTED
+        self.shutdown = Finalize(
+            self,
+            _finalize,
+            args=(
+                process,
+                self._address,
+                bytes(self._authkey),
+                self._serializer,
+                self._shutdown_timeout,
+                self.__dict__,
+            ),
+            exitpriority=0,
+        )
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for the server process's end, up to `timeout` seconds."""
+        if self._process is not None:
+            self._process.join(timeout)
+            if not self._process.is_alive():
+                self._process = None
+
+    @property
+    def address(self) -> Any:
+        """The address of the server."""
+        return self._address
+
+    def __enter__(self) -> Self:
+        if self._state == State.INITIAL:
+            self.start()
+        assert self._state == State.STARTED, "Manager has shut down"
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.shutdown()
+
+    # -- objects ---------------------------------------------------------------------------------------------------
+
+    def _ask(self, function: str, *args: Any, **kwds: Any) -> Any:
+        server = links.server(self._address, self._serializer, bytes(self._authkey), self._tls)
+        return answer_of(*server.ask((None, function, args, kwds)))
+
+    def _create(self, typeid: str, /, *args: Any, **kwds: Any) -> tuple[Token, Any]:
+        """Make an object in the server; return its token and its methods. This process refers to it."""
+        assert self._state == State.STARTED, "server not yet started"
+        ident, exposed = self._ask("create", typeid, *args, **kwds)
+        return Token(typeid, self._address, ident), exposed
+
+    def _debug_info(self) -> str:
+        """Describe the server's objects."""
+        self._sync()
+        text: str = self._ask("debug_info")
+        return text
+
+    def _number_of_objects(self) -> int:
+        """Return how many objects the server has."""
+        self._sync()
+        number: int = self._ask("number_of_objects")
+        return number
+
+    def _sync(self) -> None:
+        links.server(self._address, self._serializer, bytes(self._authkey), self._tls).anchor.sync()
+
+    @classmethod
+    def register(
+        cls,
+        typeid: str,
+        callable: Callable[..., Any] | None = None,
+        proxytype: Any = None,
+        exposed: Any = None,
+        method_to_typeid: dict[str, str] | None = None,
+        create_method: bool = True,
+    ) -> None:
+        """Register a type of shared objects; see the standard library's `BaseManager.register`."""
+        if "_registry" not in cls.__dict__:
+            cls._registry = cls._registry.copy()
+        proxytype = AutoProxy if proxytype is None else proxytype
+        exposed = exposed or getattr(proxytype, "_exposed_", None)
+        method_to_typeid = method_to_typeid or getattr(proxytype, "_method_to_typeid_", None)
+        for key, value in (method_to_typeid or {}).items():
+            assert type(key) is str, f"{key!r} is not a string"
+            assert type(value) is str, f"{value!r} is not a string"
+        cls._registry[typeid] = (callable, exposed, method_to_typeid, proxytype)
+        if create_method:
+            setattr(cls, typeid, _creating(typeid, proxytype))
+
+
+def _creating(typeid: str, proxytype: Any) -> Callable[..., Any]:
+    def create(self: BaseManager, /, *args: Any, **kwds: Any) -> Any:
+        log.debug("requesting creation of a shared %r object", typeid)
+        token, exposed = self._create(typeid, *args, **kwds)
+        # The server counts the reference as this process's already.
+        return proxytype(token, self._serializer, manager=self, authkey=self._authkey, exposed=exposed, incref=False)
+
+    create.__name__ = create.__qualname__ = typeid
+    return create
+
+
+def _finalize(
+    process: Any, address: Any, authkey: bytes, serializer: str, timeout: float, manager: dict[str, Any]
+) -> None:
+    """Ask the server to end, and wait for it; terminate, and kill it, if it does not."""
+    if process.is_alive():
+        try:
+            links.server(address, serializer, authkey).ask((None, "shutdown", (), {}))
+        except (OSError, EOFError, ProcessError):  # it ends already
+            pass
+        process.join(timeout)
+        if process.is_alive():
+            log.info("the manager's server is still there: it is terminated")
+            process.terminate()
+            process.join(timeout)
+            if process.is_alive():
+                process.kill()
+                process.join()
+    links.forget(address, serializer)
+    manager["_state"] = State.SHUTDOWN

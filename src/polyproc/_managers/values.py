@@ -1,0 +1,29 @@
+"""What a manager makes beside what Python has: a value; a namespace and an array are those of threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from polyproc._threads.dummy_manager import Array as Array
+from polyproc._threads.dummy_manager import Namespace as Namespace
+
+
+class Value:
+    """One value, of any type."""
+
+    def __init__(self, typecode: Any, value: Any, lock: bool = True) -> None:
+        self._typecode = typecode
+        self._value = value
+
+    def get(self) -> Any:
+        """Return it."""
+        return self._value
+
+    def set(self, value: Any) -> None:
+        """Set it."""
+        self._value = value
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._typecode!r}, {self._value!r})"
+
+    value = property(get, set)

@@ -1,0 +1,53 @@
+"""What the processes of the tests of managers run."""
+
+import os
+import time
+
+from polyproc.managers import SyncManager
+
+
+def double(number):
+    return number * 2
+
+
+def divide(a, b):
+    return a / b
+
+
+def work(table, numbers, lock, results, number):
+    with lock:
+        table[number] = os.getpid()
+        numbers.append(number)
+    results.put(number * 2)
+
+
+def append_to_first(outer, key):
+    outer[0][key] = 0
+
+
+def make_many(address, authkey, numbers, conn):
+    manager = SyncManager(address, authkey)
+    manager.connect()
+    kept = [manager.list() for _ in range(20)]
+    numbers.append(kept[0])
+    conn.send("made")
+    time.sleep(100)
+
+
+def hold(lock, event):
+    lock.acquire()
+    event.set()
+    time.sleep(100)
+
+
+def take(items, event):
+    event.set()
+    items.get()
+
+
+def have_a_manager(conn):
+    import polyproc
+
+    manager = polyproc.Manager()
+    conn.send((manager._process.pid, manager.address))
+    time.sleep(100)
