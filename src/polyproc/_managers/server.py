@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, ItemsView, KeysView, ValuesView
 from typing import Any
 
 from polyproc._errors import AuthenticationError, TimeoutError
@@ -35,7 +35,6 @@ from polyproc._process.process import current_process
 # How long an object stays whose token is on its way to a process that has not said that it has it.
 LENT = 30.0
 _TICK = 0.5
-_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))  # they arrive as lists
 _LOCKLIKE = (type(threading.Lock()), type(threading.RLock()), threading.Condition, *SEMAPHORES)
 
 # callable, exposed methods, types of what methods return, proxy type
@@ -231,7 +230,7 @@ class Server:
                 return ERROR, ExceptionWithTraceback(error, traceback.format_exc())
             typeid = entry.method_to_typeid.get(method)
             if typeid is None:
-                return RETURN, [*result] if isinstance(result, _VIEWS) else result
+                return RETURN, list(result) if isinstance(result, KeysView | ValuesView | ItemsView) else result
             created, exposed = self.create(name, typeid, result)
             return PROXY, (exposed, Token(typeid, self.address, created))
         except ClientGone:
