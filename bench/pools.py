@@ -18,7 +18,10 @@ def same(value: Any) -> Any:
     return value
 
 
-class Executor:
+PEERS = ("multiprocess", "billiard", "loky", "joblib", "mpire", "pebble")
+
+
+class LokyPool:
     """loky's executor in the shape of a pool."""
 
     def __init__(self) -> None:
@@ -37,17 +40,79 @@ class Executor:
         pass
 
 
+class JoblibPool(LokyPool):
+    """joblib's Parallel on its own processes, which it keeps between calls."""
+
+    def __init__(self) -> None:
+        self._joblib = import_module("joblib")
+        self._parallel = self._joblib.Parallel(WORKERS)
+        self._one = self._joblib.Parallel(WORKERS, batch_size=1)
+
+    def apply(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        return self._one([self._joblib.delayed(function)(*args)])[0]
+
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any], chunksize: int | None = None) -> list[Any]:
+        parallel = self._parallel if chunksize is None else self._one
+        return list(parallel(self._joblib.delayed(function)(item) for item in items))
+
+    def close(self) -> None:
+        import_module("joblib.externals.loky").get_reusable_executor().shutdown(wait=True)
+
+
+class MpirePool(LokyPool):
+    """mpire's WorkerPool, which keeps its workers."""
+
+    def __init__(self) -> None:
+        self._pool = import_module("mpire").WorkerPool(WORKERS, keep_alive=True)
+
+    def apply(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        return self._pool.apply(function, args)
+
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any], chunksize: int | None = None) -> list[Any]:
+        return list(self._pool.map(function, items, chunk_size=chunksize))
+
+    def close(self) -> None:
+        self._pool.stop_and_join()
+
+
+class PebblePool(LokyPool):
+    """pebble's ProcessPool."""
+
+    def __init__(self) -> None:
+        context = import_module("multiprocessing").get_context("fork")
+        self._pool = import_module("pebble").ProcessPool(WORKERS, context=context)
+
+    def apply(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        return self._pool.schedule(function, args).result()
+
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any], chunksize: int | None = None) -> list[Any]:
+        size = chunksize or ITEMS // (4 * WORKERS)
+        return list(self._pool.map(function, items, chunksize=size).result())
+
+    def close(self) -> None:
+        self._pool.close()
+        self._pool.join()
+
+
+OTHERS: dict[str, Callable[[], Any]] = {
+    "loky": LokyPool,
+    "joblib": JoblibPool,
+    "mpire": MpirePool,
+    "pebble": PebblePool,
+}
+
+
 class Library:
     """A library under its name, with one pool for all measures of a round."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        module = import_module("multiprocessing" if name == "loky" else name)
-        self.context = module.get_context("fork")
+        module = import_module(name)
+        self.context = None if name in OTHERS else module.get_context("fork")
 
     def pool(self) -> Any:
         """Make a pool whose workers run."""
-        pool = Executor() if self.name == "loky" else self.context.Pool(WORKERS)
+        pool = OTHERS[self.name]() if self.context is None else self.context.Pool(WORKERS)
         pool.map(same, range(100), 1)
         return pool
 

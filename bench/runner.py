@@ -15,6 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import managers
 import messages
 import pools
 import sharing
@@ -238,7 +239,9 @@ def main() -> int:
         warnings.simplefilter("ignore")  # the standard library's queues have threads when the next partner is forked
         peers_of_queues = found(messages.Library, "polyproc", "multiprocessing", "multiprocess", "faster_fifo")
         missed += measure_group("messages", messages.MEASURES, peers_of_queues, options.only, max(n // 3, 3))
-        peers_of_pools = found(pools.Library, "polyproc", "multiprocessing", "multiprocess", "billiard", "loky")
+        peers_of_pools = found(pools.Library, "polyproc", "multiprocessing", *pools.PEERS)
         missed += measure_group("pools", pools.MEASURES, peers_of_pools, options.only, max(n // 4, 3))
+        peers_of_managers = found(managers.Library, "polyproc", "multiprocessing", "multiprocess")
+        missed += measure_group("managers", managers.MEASURES, peers_of_managers, options.only, max(n // 4, 3))
     print("\n" + (f"missed: {'; '.join(missed)}" if missed else "every goal was reached"))
     return 0

@@ -58,7 +58,7 @@ def test_types(manager):
 def test_errors_are_the_methods_own(manager):
     with pytest.raises(KeyError, match="nothing") as caught:
         manager.dict()["nothing"]
-    assert "in _invoke" in str(caught.value.__cause__)
+    assert "in _call" in str(caught.value.__cause__)
     with pytest.raises(queue.Empty):
         manager.Queue().get_nowait()
     with pytest.raises(queue.Empty):

@@ -47,6 +47,7 @@ class Entry:
     def __init__(self, obj: Any, exposed: Any, method_to_typeid: dict[str, str] | None) -> None:
         self.obj = obj
         self.exposed = frozenset(exposed)
+        self.may_block = isinstance(obj, (*_LOCKLIKE, queue.Queue, threading.Event))
         self.method_to_typeid = method_to_typeid or {}
         self.references: collections.Counter[str] = collections.Counter()
         self.lent = 0  # tokens on their way; an arrival may be seen before its departure
@@ -189,9 +190,9 @@ class Server:
                     continue
                 entry = None if ident is None else self.id_to_obj.get(ident)
                 answer = self._call(client, name, entry, (ident, method, args, kwds))
-                taken = entry is not None and method == "get" and answer[0] == RETURN and entry.obj
-                self._answer(client, answer, taken or None)
-                del entry, args, kwds, answer, taken
+                taken_from = entry.obj if entry is not None and entry.may_block and method == "get" else None
+                self._answer(client, answer, taken_from if answer[0] == RETURN else None)
+                del entry, args, kwds, answer, taken_from
         finally:
             if any(client.held.values()):
                 if fate.ended.wait(_TICK) and fate.died:
@@ -223,7 +224,10 @@ class Server:
             if method not in entry.exposed:
                 return self._call_hidden(entry, ident, method)
             try:
-                result = self._invoke(client, entry.obj, method, args, kwds)
+                if entry.may_block:
+                    result = self._invoke(client, entry.obj, method, args, kwds)
+                else:
+                    result = getattr(entry.obj, method)(*args, **kwds)
             except ClientGone:
                 raise
             except Exception as error:  # noqa: BLE001  (the caller's)
