@@ -15,6 +15,7 @@ from polyproc._pool.waiting import Waiting
 class Item:
     priority: int
     withdrawn: bool = False
+    waits: bool = False
 
 
 STEPS = st.lists(st.tuples(st.sampled_from(["append", "appendleft", "popleft", "withdraw"]), st.integers(-2, 2)))
@@ -22,16 +23,19 @@ STEPS = st.lists(st.tuples(st.sampled_from(["append", "appendleft", "popleft", "
 
 @given(steps=STEPS)
 def test_waiting_is_a_list_sorted_by_priority(steps):
-    waiting, model = Waiting(), []
+    waiting, model, gone = Waiting(), [], []
     for step, number in steps:
         if step == "popleft":
             if model:
-                assert waiting.popleft() is model.pop(0)
+                gone.append(waiting.popleft())
+                assert gone[-1] is model.pop(0)
             else:
                 with pytest.raises(IndexError):
                     waiting.popleft()
         elif step == "withdraw" and model:
             waiting.withdraw(model.pop(number % len(model)))
+        elif step == "withdraw" and gone:
+            waiting.withdraw(gone.pop())  # it does not wait any more: nothing changes
         elif step == "append":
             model.append(Item(number))
             waiting.append(model[-1])
@@ -43,6 +47,9 @@ def test_waiting_is_a_list_sorted_by_priority(steps):
         assert list(waiting) == model
     waiting.clear()
     assert not waiting
+    for item in model:
+        waiting.withdraw(item)
+    assert len(waiting) == 0
 
 
 def test_limits_are_told_once_and_in_time():

@@ -85,7 +85,8 @@ class Dispatch:
         """Begin the time of the task that a worker runs now, if it has any."""
         place, task = self.ledger.accounts[number].handed[0]
         limit = self.overtime.limits.get(number)
-        if task.terms.timeout is not None and (limit is None or limit.place != place):
+        # A hard limit is that of a task which the worker runs already, whatever of it we have not heard yet.
+        if task.terms.timeout is not None and (limit is None or (limit.place != place and not limit.hard)):
             self._begin(number, place, now + task.terms.timeout, hard=False)
 
     def _begin(self, number: int, place: int, at: float, hard: bool) -> None:
@@ -149,7 +150,7 @@ class Dispatch:
                 task.withdrawn = True
                 self._interrupt(number, place, CANCELLED, task.terms.grace)
             self.fill(number, time.monotonic())
-        elif not task.withdrawn:
+        else:  # it waits, or it is done and its caller has not heard of it yet
             self.ledger.withdraw(task)
 
     def withdraw_waiting(self, job: int | None) -> list[Task]:

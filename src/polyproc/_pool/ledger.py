@@ -45,7 +45,8 @@ class Batch:
 class Task:
     """A task as it goes to a worker: who it is for, and the pickled function and arguments.
 
-    `holder` is the worker that has it, with its number there; `withdrawn` says that nobody wants it any more.
+    `holder` is the worker that has it, with its number there; `withdrawn` says that nobody wants it any more, `waits` that
+    it is among those that no worker has.
     """
 
     id: TaskId
@@ -56,6 +57,7 @@ class Task:
     attempt: int = 1
     holder: tuple[Any, int] | None = None
     withdrawn: bool = False
+    waits: bool = False
 
     @property
     def priority(self) -> int:

@@ -96,8 +96,7 @@ class ThreadCrew(Desk):
         """Have a task not run; one that runs goes on, and nobody is told."""
         with self.lock:
             kept = self.jobs.forget(task.id[0])
-            if task.holder is None and not task.withdrawn:
-                self._waiting.withdraw(task)
+            self._waiting.withdraw(task)
         self.wake()
         del kept
 

@@ -11,6 +11,7 @@ class Ranked(Protocol):
     """What can wait here."""
 
     withdrawn: bool
+    waits: bool
 
     @property
     def priority(self) -> int:
@@ -40,14 +41,18 @@ class Waiting(Iterable[T]):
                     yield task
 
     def append(self, task: T) -> None:
-        """Add a task behind those of its priority."""
-        self._queue_of(task).append(task)
-        self._count += 1
+        """Add a task behind those of its priority, unless it is withdrawn."""
+        if not task.withdrawn:
+            task.waits = True
+            self._queue_of(task).append(task)
+            self._count += 1
 
     def appendleft(self, task: T) -> None:
-        """Add a task before those of its priority."""
-        self._queue_of(task).appendleft(task)
-        self._count += 1
+        """Add a task before those of its priority, unless it is withdrawn."""
+        if not task.withdrawn:
+            task.waits = True
+            self._queue_of(task).appendleft(task)
+            self._count += 1
 
     def popleft(self) -> T:
         """Take the next task. Raises IndexError."""
@@ -56,17 +61,22 @@ class Waiting(Iterable[T]):
             while queue:
                 task = queue.popleft()
                 if not task.withdrawn:
+                    task.waits = False
                     self._count -= 1
                     return task
         raise IndexError("nothing waits")
 
     def withdraw(self, task: Any) -> None:
-        """Take a task that waits out of its place."""
+        """Take a task out of its place, if it waits; it will not be handed out."""
         task.withdrawn = True
-        self._count -= 1
+        if task.waits:
+            task.waits = False
+            self._count -= 1
 
     def clear(self) -> None:
         """Forget all."""
+        for task in self:
+            task.waits = False
         for queue in self._queues.values():
             queue.clear()
         self._count = 0
