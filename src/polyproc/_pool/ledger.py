@@ -45,8 +45,8 @@ class Batch:
 class Task:
     """A task as it goes to a worker: who it is for, and the pickled function and arguments.
 
-    `holder` is the worker that has it, with its number there; `withdrawn` says that nobody wants it any more, `waits` that
-    it is among those that no worker has.
+    `holder` is the worker that has it, with its number there; `withdrawn` says that nobody wants it any more, `waits`
+    that it is among those that no worker has.
     """
 
     id: TaskId
