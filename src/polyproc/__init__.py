@@ -11,6 +11,7 @@ import sys
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
     from polyproc._context.default import DefaultContext as _DefaultContext
+    from polyproc._context.drop_in import install as install
     from polyproc._errors import AuthenticationError as AuthenticationError
     from polyproc._errors import BufferTooShort as BufferTooShort
     from polyproc._errors import OwnerDiedWarning as OwnerDiedWarning
@@ -66,6 +67,7 @@ _HOMES = {
     "share": ("polyproc._memory.share", "share"),
     "native": ("polyproc._native", "native"),
     "Future": ("polyproc._pool.future", "Future"),
+    "install": ("polyproc._context.drop_in", "install"),
     "ProcessPoolExecutor": ("polyproc._pool.executor", "ProcessPoolExecutor"),
     "task": ("polyproc._pool.task", "task"),
 }
@@ -130,7 +132,16 @@ _DOORS = (
     "util",
 )
 
-__all__ = ["Future", "OwnerDiedWarning", "ProcessPoolExecutor", "RemoteError", "share", "task", *_OF_DEFAULT_CONTEXT]  # pyright: ignore
+__all__ = [
+    "Future",
+    "OwnerDiedWarning",
+    "ProcessPoolExecutor",
+    "RemoteError",
+    "install",
+    "share",
+    "task",
+    *_OF_DEFAULT_CONTEXT,
+]  # pyright: ignore
 
 
 def __getattr__(name: str) -> object:

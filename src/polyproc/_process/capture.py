@@ -44,6 +44,8 @@ def capture(name: str) -> Preparation:
     state = None if logger is None else logger.logging_state.capture()  # type: ignore[attr-defined]
     if state is not None:
         told["logging"] = state
+    if family.drop_in:
+        told["drop_in"] = True
     if getattr(sys, "frozen", False):
         told["frozen"] = True
     return told

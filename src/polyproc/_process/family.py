@@ -24,6 +24,7 @@ class Family:
         counter: numbers the children.
         start_method: the start method that was chosen, here or by a parent; None until then.
         importing_main: true while a child imports its parent's main module.
+        drop_in: whether `multiprocessing` means this library here, and so in our children.
         ancestors: the pids of the processes that this one descends from, the oldest first.
         tracker_fds: the descriptors of the family's tracker (_memory/tracker.py) that this process got, None for none.
         original_dir: the working directory at import, to find a relative `__main__.__file__`.
@@ -38,6 +39,7 @@ class Family:
         self.counter: Iterator[int] = iter(range(1, 1 << 62))  # and not itertools.count, which a bare child spares
         self.start_method: str | None = None
         self.importing_main = False
+        self.drop_in = False
         self.ancestors: tuple[int, ...] = ()
         self.tracker_fds: tuple[int, int] | None = None
         self.original_dir: str | None

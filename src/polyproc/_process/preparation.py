@@ -44,6 +44,8 @@ def apply(told: Preparation) -> None:
 
 def _join_family(told: Preparation) -> None:
     family.ancestors = told.get("ancestors", ())
+    if "drop_in" in told:
+        load("polyproc._context.drop_in", "install")()  # type: ignore[operator]
     if "tracker" not in told:
         return
     fds = told["tracker"]
