@@ -51,10 +51,11 @@ def test_threads_are_set_up_and_torn_down(tmp_path):
 
 
 def test_a_worker_that_has_grown_is_replaced(ctx):
-    with ctx.Pool(1, max_memory_per_child=resident_bytes() + 150_000_000) as pool:
+    limit = resident_bytes() + 150_000_000
+    with ctx.Pool(1, max_memory_per_child=limit) as pool:
         first = pool.apply(pool_work.grow, (1,))
         assert pool.apply(os.getpid) == first
-        grown = pool.apply(pool_work.grow, (250,))
+        grown = pool.apply(pool_work.grow, (limit // 1_000_000,))
         assert grown == first
         eventually(lambda: pool.apply(os.getpid) != first)
         eventually(lambda: not is_running(first))

@@ -33,8 +33,11 @@ Steps = Generator[bytes | None, bytes, None]
 
 
 def _digest_and_payload(message: bytes) -> tuple[str, bytes]:
-    """Split "{digest}payload"; a message without a digest's name, of a legacy length, means MD5."""
-    if len(message) in _LEGACY_LENGTHS and not message.startswith(b"{"):
+    """Split "{digest}payload"; a message of a legacy length means MD5.
+
+    Such a message is random, and one in 256 begins with a brace; none with a digest's name is as short.
+    """
+    if len(message) in _LEGACY_LENGTHS:
         return "", message
     if message.startswith(b"{") and (end := message.find(b"}", 1, 20)) > 0:
         digest = message[1:end]
