@@ -33,7 +33,7 @@ test-portable: $(VENV)/installed
 	POLYPROC_NATIVE=off $(BIN)/python -m pytest tests
 
 test-each:
-	$(PYTHON) tests/each_python.py $(PYTHONS)
+	$(PYTHON) tests/each_python.py --others $(PYTHONS)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check src tests bench demo setup.py
