@@ -1,6 +1,7 @@
 """What the workers of the tests of pools run."""
 
 import os
+import sys
 import threading
 import time
 
@@ -106,24 +107,25 @@ def start_and_sleep(path):
     loop_in_c()
 
 
-def die_before(path, times):
-    """Be killed in the first calls; each leaves a mark."""
+def attempts(path):
+    """Leave a mark; return how many there are."""
     with open(path, "a+") as file:
         file.write(".")
         file.flush()
         file.seek(0)
-        attempt = len(file.read())
+        return len(file.read())
+
+
+def die_before(path, times):
+    """Be killed in the first calls."""
+    attempt = attempts(path)
     if attempt <= times:
         os.kill(os.getpid(), 9)
     return attempt
 
 
 def fail_before(path, times):
-    with open(path, "a+") as file:
-        file.write(".")
-        file.flush()
-        file.seek(0)
-        attempt = len(file.read())
+    attempt = attempts(path)
     if attempt <= times:
         raise OSError("not yet")
     return attempt
@@ -201,3 +203,7 @@ def threads_of_blas():
 
     numpy.ones((4, 4)) @ numpy.ones((4, 4))
     return [found["num_threads"] for found in threadpoolctl.threadpool_info()]
+
+
+def loaded_modules():
+    return set(sys.modules)

@@ -240,3 +240,17 @@ def test_libraries_that_are_loaded_get_it_too(ctx, monkeypatch):
             monkeypatch.delenv(name)
     with ctx.Pool(2 * usable_processors()) as pool:
         assert set(pool.apply(pool_work.threads_of_blas)) == {1}
+
+
+def test_a_worker_loads_little(ctx):
+    """concurrent.futures brings logging: neither is a worker's business, unless the program has loaded it."""
+    program = (
+        "import sys, polyproc\n"
+        f"with polyproc.get_context({ctx.get_start_method()!r}).Pool(1) as pool:\n"
+        "    found = pool.apply(pool_work.loaded_modules)\n"
+        "print(sorted(found & {'logging', 'concurrent.futures', 'importlib.util', 'asyncio'}))\n"
+        "print('concurrent.futures' in sys.modules)\n"
+    )
+    program = f"import sys; sys.path.insert(0, {str(PROGRAMS.parent)!r})\nfrom behaviour import pool_work\n" + program
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("[]\nFalse\n", "")

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import resource
+from typing import Any
+
+from polyproc._lazy import load
 
 _PAGE = os.sysconf("SC_PAGESIZE")
 
 
-def resident_bytes(at_most: int = 0) -> int:
-    """Return the resident size of this process, in bytes; where it never was above `at_most`, its peak."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    if peak <= at_most:
-        return peak
+def resident_bytes() -> int:
+    """Return the resident size of this process, in bytes; where there is no /proc, the largest that it had."""
     try:
         with open("/proc/self/statm") as file:
             return int(file.read().split()[1]) * _PAGE
-    except OSError:  # no /proc
-        return peak
+    except OSError:
+        usage: Any = load("resource", "getrusage")
+        return int(usage(0).ru_maxrss) * 1024

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import AbstractContextManager, nullcontext
-from importlib.util import find_spec
 from typing import Any
 
 from polyproc._lazy import load, loaded
@@ -34,12 +32,15 @@ def share_of(processors: int, workers: int) -> int | None:
     return max(processors // workers, 1)
 
 
-def environment_of_worker(threads: int | None) -> AbstractContextManager[None]:
+def environment_of_worker(threads: int | None) -> added_environment:
     """Have processes that are started meanwhile, by this thread, find the variables when they begin."""
     if threads is None:
-        return nullcontext()
-    if any(name in sys.modules for name in _USERS) and find_spec("threadpoolctl") is not None:
-        load("threadpoolctl", "threadpool_limits")  # a forked worker has it, then
+        return added_environment({})
+    if any(name in sys.modules for name in _USERS):
+        try:
+            load("threadpoolctl", "threadpool_limits")  # a forked worker has it, then
+        except ImportError:
+            pass
     return added_environment({name: str(threads) for name in VARIABLES})
 
 

@@ -6,8 +6,8 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
+from polyproc._lazy import load
 from polyproc._pool.crew import Crew
-from polyproc._pool.future import Future
 from polyproc._pool.options import PLAIN, CallOptions, Terms
 from polyproc._pool.progress import progress_of
 from polyproc._pool.stats import PoolStats
@@ -17,6 +17,7 @@ from polyproc._pool.worker import CALL
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from polyproc._pool.future import Future
     from polyproc._pool.ledger import Task
 
 P = ParamSpec("P")
@@ -37,7 +38,7 @@ class Calls:
             ValueError: the pool takes no more calls.
             Exception: what pickling the function or the arguments raised.
         """
-        future: Future[T] = Future()
+        future: Future[T] = load("polyproc._pool.future", "Future")()  # type: ignore[operator]
         crew = self._crew
         packed = crew.pack_function(fn)
         number = crew.add_job(future, self._whole or self)

@@ -154,23 +154,14 @@ class Crew(Desk):
     def runs(self, task: Task) -> bool:
         """Say whether a worker runs a task now, as far as its results have told."""
         with self.lock:
-            account = None if task.holder is None else self.ledger.accounts.get(task.holder[0])
-            return account is not None and bool(account.handed) and account.handed[0][1] is task
+            head = None if task.holder is None else self.ledger.head(task.holder[0])
+            return head is not None and head[1] is task
 
-    def withdraw(self, task: Task) -> None:
-        """Have a task not run, or end; its job is not told of it any more."""
-        with self.lock:
-            kept = self.jobs.forget(task.id[0])
-            self.dispatch.withdraw(task)
-        self.wake()
-        del kept
+    def _drop(self, task: Task) -> None:
+        self.dispatch.withdraw(task)
 
-    def withdraw_waiting(self, number: int | None = None) -> None:
-        """Drop the tasks that no worker has begun, of one job or of all; they count as cancelled."""
-        with self.lock:
-            for task in self.dispatch.withdraw_waiting(number):
-                self.jobs.cancel(task)
-        self.have_told()
+    def _drop_waiting(self, number: int | None) -> list[Task]:
+        return self.dispatch.withdraw_waiting(number)
 
     def resize(self, size: int) -> None:
         """Have another number of workers. Does not wait for those that leave."""
@@ -192,7 +183,7 @@ class Crew(Desk):
                 failed=self.jobs.failed,
                 retried=tally.retried,
                 started=staff.started,
-                lost=self.ledger.tally.lost,
+                lost=tally.lost,
                 seconds=tally.seconds,
                 slowest=tally.slowest,
             )
@@ -278,14 +269,13 @@ class Crew(Desk):
 
     def _failed(self, task: Task, error: Any) -> None:
         """Have a task tried again, if its terms say so, or fail it."""
-        terms = task.terms
-        if task.withdrawn or self.error is not None or self.state == TERMINATE or not terms.retries:
-            self.jobs.fail(task, error)
-        elif task.attempt <= terms.retries and isinstance(error, terms.retry_on):
+        is_wanted = not task.withdrawn and self.error is None and self.state != TERMINATE
+        if is_wanted and task.is_tried_again_after(error):
             self.ledger.again(task)
-        else:
-            error.add_note(f"attempt {task.attempt} of {terms.retries + 1}")
-            self.jobs.fail(task, error)
+            return
+        if is_wanted and task.terms.retries:
+            error.add_note(f"attempt {task.attempt} of {task.terms.retries + 1}")
+        self.jobs.fail(task, error)
 
     def _settle_batch(self, number: int, now: float, outcomes: list[tuple[bool, Any]]) -> None:
         task, _ = self.dispatch.settle(number, now, len(outcomes))
@@ -300,13 +290,11 @@ class Crew(Desk):
         if start == batch.stop:
             return
         # It took too long for a batch: the rest goes in as many parts as there are workers, before all others.
-        parts = min(batch.stop - start, max(len(self.ledger.accounts), 1))
+        parts = min(batch.stop - start, len(self.ledger.accounts))
         bounds = [start + (batch.stop - start) * part // parts for part in range(parts + 1)]
         for first, last in reversed(list(itertools.pairwise(bounds))):
             rest = dataclasses.replace(batch, start=first, stop=last)
-            rest_task = _batch_task((job, index + first - start), rest, task.name, task.terms)
-            if not task.withdrawn:
-                self.ledger.waiting.appendleft(rest_task)
+            self.ledger.waiting.appendleft(_batch_task((job, index + first - start), rest, task.name, task.terms))
         self.dispatch.fill_idle(now)
 
     def _reap(self, number: int) -> None:
@@ -319,21 +307,21 @@ class Crew(Desk):
         process.join()
         with self.lock:
             account = self.ledger.accounts.get(number)
-            place = account.handed[0][0] if account and account.handed else 0
+            head = self.ledger.head(number)
             running = self.ledger.lost(number, member.line.take_back(len(account.handed)) if account else [])
             self.dispatch.overtime.end(number)
             self.staff.remove(member)
             if running is not None:
-                self._failed(running, self._verdict(member, place, running.name))
+                self._failed(running, self._verdict(member, head, running.name))
             elif not member.ready and self.state == RUN:
                 broken_by = self.staff.start_failed(process.exception() if member.error is None else member.error)
                 if broken_by is not None:
                     self._break(self._translated(broken_by))
             self.dispatch.fill_idle(time.monotonic())
 
-    def _verdict(self, member: Member, place: int, name: str) -> BaseException:
+    def _verdict(self, member: Member, head: tuple[int, Task] | None, name: str) -> BaseException:
         """Say what a task's caller gets whose worker has ended: that it was killed for it, or how it died."""
-        if member.verdict is not None and member.verdict[0] == place:
+        if member.verdict is not None and head is not None and member.verdict[0] == head[0]:
             return member.verdict[1]
         died = member.process._popen.died()
         died.task = name or None

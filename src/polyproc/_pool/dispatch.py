@@ -83,7 +83,10 @@ class Dispatch:
 
     def time(self, number: int, now: float) -> None:
         """Begin the time of the task that a worker runs now, if it has any."""
-        place, task = self.ledger.accounts[number].handed[0]
+        head = self.ledger.head(number)
+        if head is None:
+            return
+        place, task = head
         limit = self.overtime.limits.get(number)
         # A hard limit is that of a task which the worker runs already, whatever of it we have not heard yet.
         if task.terms.timeout is not None and (limit is None or (limit.place != place and not limit.hard)):
@@ -97,17 +100,16 @@ class Dispatch:
 
     def settle(self, number: int, now: float, chunks: int = 1) -> tuple[Task, bool]:
         """Note that a worker has answered: see the ledger. Its time is not up, and that of its next task begins."""
-        handed = self.ledger.accounts[number].handed
-        place = handed[0][0] if handed else 0
+        head = self.ledger.head(number)
         settled = self.ledger.settle(number, now, chunks)
         limit = self.overtime.limits.get(number)
-        if limit is not None and limit.place == place:
+        if limit is not None and head is not None and limit.place == head[0]:
             self.staff.members[number].cell.clear()
             self.overtime.end(number)
-        if handed and handed[0][1].terms.timeout is not None:
-            self.time(number, now)
-        if not handed:
+        if self.ledger.head(number) is None:
             self._watch_idle(now)
+        else:
+            self.time(number, now)
         return settled
 
     def join(self, number: int, now: float) -> None:
@@ -151,15 +153,13 @@ class Dispatch:
                 self._interrupt(number, place, CANCELLED, task.terms.grace)
             self.fill(number, time.monotonic())
         else:  # it waits, or it is done and its caller has not heard of it yet
-            self.ledger.withdraw(task)
+            self.ledger.waiting.withdraw(task)
 
     def withdraw_waiting(self, job: int | None) -> list[Task]:
         """Drop the tasks that nobody has begun, of one job or of all; return them."""
         for number, account in self.ledger.accounts.items():
             self._take_back(number, len(account.handed))
-        dropped = [task for task in self.ledger.waiting if job is None or task.id[0] == job]
-        for task in dropped:
-            self.ledger.withdraw(task)
+        dropped = self.ledger.waiting.withdraw_all(lambda task: job is None or task.id[0] == job)
         self.fill_idle(time.monotonic())
         return dropped
 

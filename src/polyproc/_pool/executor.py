@@ -68,19 +68,9 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
             if max_tasks_per_child <= 0:
                 raise ValueError("max_tasks_per_child must be >= 1")
         self._mp_context = mp_context
-        self._crew: Crew = Crew(
-            make_plan(
-                mp_context,
-                checked_size(max_workers),
-                initializer,
-                initargs,
-                max_tasks_per_child,
-                max_memory_per_child,
-                idle_timeout,
-                True,
-            ),
-            _translated,
-        )
+        args = (initializer, initargs, max_tasks_per_child, max_memory_per_child, idle_timeout)
+        plan = make_plan(mp_context, checked_size(max_workers), *args, is_executors=True)
+        self._crew: Crew = Crew(plan, _translated)
         self._crew.start()
         self._finalizer = Finalize(self, _let_go, args=(self._crew,), exitpriority=15)
 

@@ -7,7 +7,6 @@ from collections.abc import Generator
 from typing import Any, Protocol, TypeVar
 
 from polyproc._lazy import loaded
-from polyproc._pool.progress import Progress
 from polyproc._pool.results import Job, Withdrawn
 
 T = TypeVar("T")
@@ -35,7 +34,6 @@ class Future(concurrent.futures.Future[T], Job):
     `await` works in asyncio and in trio; cancelling the task that awaits cancels the call.
     """
 
-    progress: Progress | None = None
     _call: Call | None = None  # from when it was submitted, until it is done
 
     def cancel(self) -> bool:

@@ -18,11 +18,11 @@ from __future__ import annotations
 
 import signal
 import time
-from concurrent.futures import CancelledError
 from types import FrameType
 from typing import Any
 
 from polyproc._errors import TimeoutError as PolyprocTimeoutError
+from polyproc._lazy import load
 from polyproc._memory.block import allocate
 
 # A real-time signal: programs use SIGUSR1 and SIGALRM for themselves.
@@ -32,12 +32,16 @@ _POLL = 0.0005
 _BYTES = 8  # two numbers of two bytes, and room
 
 
+def _numbers_of(block: Any) -> memoryview:
+    return memoryview(block.buffer).cast("B").cast("H")
+
+
 class Cell:
     """The pool's side. It is pickled to the worker."""
 
     def __init__(self) -> None:
         self.block = allocate(_BYTES)
-        self._view = memoryview(self.block.buffer).cast("B").cast("H")
+        self._view = _numbers_of(self.block)
 
     def set(self, place: int, why: int) -> None:
         """Name a task; then the signal may be sent."""
@@ -58,7 +62,7 @@ class Guard:
 
     def __init__(self, block: Any) -> None:
         self._block = block
-        self._view = memoryview(block.buffer).cast("B").cast("H")
+        self._view = _numbers_of(block)
         self.running = 0
         self.terminated = False
         signal.signal(SIGNAL, self._interrupt)
@@ -73,7 +77,7 @@ class Guard:
         if not self.running or self._view[0] != self.running:
             return
         self.running = 0  # it is raised once
-        raise out_of_time() if self._view[1] == TIMED_OUT else CancelledError()
+        raise out_of_time() if self._view[1] == TIMED_OUT else load("concurrent.futures", "CancelledError")()  # type: ignore[operator]
 
     def ends_by_sigterm(self) -> None:
         """Raise at SIGTERM, and remember it: a task may catch what is raised in it."""

@@ -120,6 +120,27 @@ class Desk:
         self.jobs.lift()
         self.wake()
 
+    def withdraw(self, task: Task) -> None:
+        """Have a task not run, or end, if that can be; its job is not told of it any more."""
+        with self.lock:
+            kept = self.jobs.forget(task.id[0])
+            self._drop(task)
+        self.wake()
+        del kept
+
+    def withdraw_waiting(self, number: int | None = None) -> None:
+        """Drop the tasks that nobody has begun, of one job or of all; they count as cancelled."""
+        with self.lock:
+            for task in self._drop_waiting(number):
+                self.jobs.cancel(task)
+        self.have_told()
+
+    def _drop(self, task: Task) -> None:
+        raise NotImplementedError
+
+    def _drop_waiting(self, number: int | None) -> list[Task]:
+        raise NotImplementedError
+
     def add_job(self, job: Job, pool: object) -> int:
         """Register a job, which keeps its pool alive; return its number. Raises ValueError when no more are taken."""
         with self.lock:

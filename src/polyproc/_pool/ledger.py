@@ -64,6 +64,10 @@ class Task:
         """Higher goes first."""
         return self.terms.priority
 
+    def is_tried_again_after(self, error: BaseException) -> bool:
+        """Say whether its terms want another attempt."""
+        return self.attempt <= self.terms.retries and isinstance(error, self.terms.retry_on)
+
     @property
     def count(self) -> int:
         """How many chunks of a job it is."""
@@ -239,14 +243,15 @@ class Ledger:
         self.tally.lost += 1
         return account.handed[0][1]
 
+    def head(self, worker: Any) -> tuple[int, Task] | None:
+        """Return the task that a worker runs, as far as its answers have told, and its number there."""
+        account = self.accounts.get(worker)
+        return account.handed[0] if account is not None and account.handed else None
+
     def task_at(self, worker: Any, number: int) -> Task | None:
         """Return the task that a worker has under a number."""
         account = self.accounts.get(worker)
         return next((task for place, task in account.handed if place == number), None) if account is not None else None
-
-    def withdraw(self, task: Task) -> None:
-        """Have a task that waits not run."""
-        self.waiting.withdraw(task)
 
     def again(self, task: Task) -> None:
         """Have a task that failed wait for another attempt."""

@@ -117,7 +117,8 @@ def make_plan(  # noqa: PLR0913  (one for each attribute)
     maxtasks: int | None,
     max_memory: Memory | None,
     idle_timeout: float | None,
-    is_executors: bool,
+    *,
+    is_executors: bool = False,
 ) -> Plan:
     """Check what a user asked for. Raises TypeError and ValueError.
 

@@ -66,13 +66,8 @@ class Pool(Calls):
         if maxtasksperchild is not None and (not isinstance(maxtasksperchild, int) or maxtasksperchild <= 0):
             raise ValueError("maxtasksperchild must be a positive int or None")
         size = checked_size(processes)
-        self._begin(
-            Crew(
-                make_plan(
-                    context, size, initializer, initargs, maxtasksperchild, max_memory_per_child, idle_timeout, False
-                )
-            )
-        )
+        args = (initializer, initargs, maxtasksperchild, max_memory_per_child, idle_timeout)
+        self._begin(Crew(make_plan(context, size, *args)))
 
     def _begin(self, crew: Crew | ThreadCrew) -> None:
         self._crew = crew

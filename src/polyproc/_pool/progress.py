@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import traceback
-from importlib.util import find_spec
 from typing import Any, Protocol
 
 from polyproc._lazy import load
@@ -63,12 +62,17 @@ def make_bar(total: int | None) -> Bar | None:
     notebook = "ipykernel" in sys.modules
     if not notebook and not (sys.stderr is not None and sys.stderr.isatty()):
         return None
-    if find_spec("tqdm") is not None:
-        bar: Bar = load("tqdm.auto", "tqdm")(total=total, disable=False)  # type: ignore[operator]
-        return bar
-    if find_spec("rich") is not None:
-        return _RichBar(total)
+    for make in (_tqdm_bar, _RichBar):
+        try:
+            return make(total)
+        except ImportError:
+            pass
     return None if notebook else _TextBar(total)
+
+
+def _tqdm_bar(total: int | None) -> Bar:
+    bar: Bar = load("tqdm.auto", "tqdm")(total=total, disable=False)  # type: ignore[operator]
+    return bar
 
 
 class _RichBar:

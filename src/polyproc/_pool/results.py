@@ -7,16 +7,17 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from polyproc._errors import TimeoutError as PolyprocTimeoutError
-from polyproc._pool.progress import Progress
+
+if TYPE_CHECKING:
+    from polyproc._pool.progress import Progress
 
 Callback = Callable[[Any], object]
 
 
-class Withdrawn(CancelledError):
+class Withdrawn(Exception):
     """The outcome of a task that was dropped before it began."""
 
 

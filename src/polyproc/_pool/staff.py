@@ -75,7 +75,7 @@ class Staff:
 
     def is_short(self) -> bool:
         """Say whether there are fewer than wanted."""
-        return len(self.members) < self.wanted or len(self.staying()) < self.wanted
+        return len(self.staying()) < self.wanted
 
     def fill_up(self) -> None:
         """Start as many as are missing. Raises what starting a process raises."""

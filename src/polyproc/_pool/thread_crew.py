@@ -84,7 +84,7 @@ class ThreadCrew(Desk):
         """Look at the state: end the threads when nothing is left for them, fail what waits when terminated."""
         with self._change:
             if self.state == TERMINATE:
-                self._drop(ProcessError("the pool was terminated"))
+                self._fail_waiting(ProcessError("the pool was terminated"))
             self._change.notify_all()
         self.tell()
 
@@ -92,21 +92,11 @@ class ThreadCrew(Desk):
         """Say whether a thread runs a task now."""
         return task.holder is not None
 
-    def withdraw(self, task: Task) -> None:
-        """Have a task not run; one that runs goes on, and nobody is told."""
-        with self.lock:
-            kept = self.jobs.forget(task.id[0])
-            self._waiting.withdraw(task)
-        self.wake()
-        del kept
+    def _drop(self, task: Task) -> None:
+        self._waiting.withdraw(task)  # one that runs goes on, and nobody is told
 
-    def withdraw_waiting(self, number: int | None = None) -> None:
-        """Drop the tasks that no thread has begun, of one job or of all; they count as cancelled."""
-        with self.lock:
-            for task in [task for task in self._waiting if number is None or task.id[0] == number]:
-                self._waiting.withdraw(task)
-                self.jobs.cancel(task)
-        self.tell()
+    def _drop_waiting(self, number: int | None) -> list[Task]:
+        return self._waiting.withdraw_all(lambda task: number is None or task.id[0] == number)
 
     def resize(self, size: int) -> None:
         """Have another number of threads; those that are too many end when they have nothing."""
@@ -132,7 +122,7 @@ class ThreadCrew(Desk):
                 slowest=self._tally.slowest,
             )
 
-    def _drop(self, error: BaseException) -> None:
+    def _fail_waiting(self, error: BaseException) -> None:
         self.error = self.error or error
         for task in list(self._waiting):
             self.jobs.fail(task, self.error)
@@ -148,7 +138,7 @@ class ThreadCrew(Desk):
                 next(made)
         except BaseException as error:  # noqa: BLE001  (told by each call, from now on)
             with self.lock:
-                self._drop(error)
+                self._fail_waiting(error)
             self.tell()
             return
         while (task := self._take()) is not None:
@@ -183,10 +173,9 @@ class ThreadCrew(Desk):
         with self._change:
             self._busy -= 1
             self._tally.add(task, time.monotonic() - begin)
-            terms = task.terms
             if success:
                 self.jobs.settle(*task.id, True, value)
-            elif task.attempt <= terms.retries and isinstance(value, terms.retry_on) and self.error is None:
+            elif self.error is None and task.is_tried_again_after(value):
                 task.attempt += 1
                 task.holder = None
                 self._tally.retried += 1

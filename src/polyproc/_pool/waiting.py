@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
 
@@ -72,6 +72,13 @@ class Waiting(Iterable[T]):
         if task.waits:
             task.waits = False
             self._count -= 1
+
+    def withdraw_all(self, wanted: Callable[[T], bool]) -> list[T]:
+        """Take all that a predicate is true for out of their places; return them."""
+        found = [task for task in self if wanted(task)]
+        for task in found:
+            self.withdraw(task)
+        return found
 
     def clear(self) -> None:
         """Forget all."""

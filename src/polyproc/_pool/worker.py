@@ -101,7 +101,7 @@ def worker(end: Any, cell: Any, plan: WorkerPlan) -> None:
     except Terminated:
         return
     except BaseException as error:
-        end.put((FAILED_START, pack_error(error)))
+        end.put((FAILED_START, _pack_error(error)))
         raise
     end.put((READY, b""))
     try:
@@ -126,12 +126,11 @@ def _set_up(guard: Guard, plan: WorkerPlan) -> GeneratorType[Any, Any, Any] | No
 def _serve(end: Any, guard: Guard, plan: WorkerPlan) -> None:
     functions: dict[bytes, Callable[..., Any]] = {}
     most_memory = plan.most_memory
-    told = most_memory is None
     try:
         while True:
             place, opened, task = end.get()
             if not opened:  # arguments that cannot be opened: that task's error
-                end.put((FAILED, pack_error(task)))
+                end.put((FAILED, _pack_error(task)))
             elif task is None:
                 return
             elif task[1] & BATCH:
@@ -144,8 +143,8 @@ def _serve(end: Any, guard: Guard, plan: WorkerPlan) -> None:
             guard.done(place)
             if guard.terminated:
                 return
-            if not told and most_memory is not None and resident_bytes(most_memory) > most_memory:
-                told = True
+            if most_memory is not None and resident_bytes() > most_memory:
+                most_memory = None  # it is told once
                 end.put((LEAVING, None))
     except Terminated:
         return
@@ -161,12 +160,12 @@ def _run_one(guard: Guard, place: int, task: Any, functions: dict[bytes, Callabl
 def _answer(end: Any, done: bool, value: Any, is_executors: bool) -> None:
     """Send what came of a task."""
     if not done:
-        end.put((FAILED, pack_error(value)))
+        end.put((FAILED, _pack_error(value)))
         return
     try:
         end.put((DONE, value))
     except BaseException as error:  # noqa: BLE001  (the user's __reduce__ may raise anything)
-        end.put((FAILED, pack_error(error if is_executors else MaybeEncodingError(error, value))))
+        end.put((FAILED, _pack_error(error if is_executors else MaybeEncodingError(error, value))))
 
 
 def _attempt(guard: Guard, place: int, task: Any, functions: dict[bytes, Callable[..., Any]]) -> tuple[bool, Any]:
@@ -188,14 +187,14 @@ def _run_batch(end: Any, task: tuple[Any, ...], functions: dict[bytes, Callable[
     try:
         chunks = pickle.loads(data)[start:stop]
     except BaseException as error:  # noqa: BLE001
-        end.put((PARTS, [(False, pack_error(error))] * (stop - start)))
+        end.put((PARTS, [(False, _pack_error(error))] * (stop - start)))
         return
     until = time.monotonic() + _SLICE
     for chunk in chunks:
         try:
             outcomes.append((True, _run(packed, kind - BATCH, chunk, functions)))
         except BaseException as error:  # noqa: BLE001  (as in `_attempt`)
-            outcomes.append((False, pack_error(error)))
+            outcomes.append((False, _pack_error(error)))
         if time.monotonic() > until:
             break
     try:
@@ -208,7 +207,7 @@ def _that_travels(success: bool, value: Any, is_executors: bool) -> tuple[bool, 
     try:
         dumps(value)
     except BaseException as error:  # noqa: BLE001  (as in `_answer`)
-        return False, pack_error(error if is_executors else MaybeEncodingError(error, value))
+        return False, _pack_error(error if is_executors else MaybeEncodingError(error, value))
     return success, value
 
 
@@ -234,7 +233,7 @@ def call(function: Callable[..., Any], kind: int, payload: Any) -> Any:
     return function(*args, **kwargs)
 
 
-def pack_error(error: BaseException) -> bytes:
+def _pack_error(error: BaseException) -> bytes:
     text = "".join(traceback.format_exception(error))
     try:
         packed = dumps(ExceptionWithTraceback(error, text))
