@@ -33,9 +33,9 @@ from polyproc._managers.tokens import all_methods as all_methods
 from polyproc._managers.tokens import convert_to_error as convert_to_error
 from polyproc._managers.tokens import dispatch as dispatch
 from polyproc._managers.tokens import public_methods as public_methods
-from polyproc._managers.values import Array as Array
-from polyproc._managers.values import Namespace as Namespace
 from polyproc._managers.values import Value as Value
 from polyproc._process.process import current_process as current_process
+from polyproc._threads.dummy_manager import Array as Array
+from polyproc._threads.dummy_manager import Namespace as Namespace
 
 __all__ = ["BaseManager", "BaseProxy", "SharedMemoryManager", "SyncManager", "Token"]

@@ -27,10 +27,6 @@ class ConnectionWrapper:
         """Receive an object."""
         return self._loads(self._conn.recv_bytes())
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._conn.close()
-
 
 def _to_xml(obj: Any) -> bytes:
     return dumps((obj,), None, None, None, True).encode("utf-8")

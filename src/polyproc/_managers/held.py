@@ -6,23 +6,32 @@ when it ends is unlocked; an item that a client asked for and does not live to g
 
 from __future__ import annotations
 
-import collections
 import queue
 import select
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 _SLICE = 0.25  # seconds between two looks at a client that waits
 _FOREVER = float("inf")
-LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Condition, threading.BoundedSemaphore)
-SEMAPHORES = (threading.Semaphore,)
+# What is unlocked when its holder dies; and what can be acquired at all. A plain semaphore may be used for messages.
+_HELD = (type(threading.Lock()), type(threading.RLock()), threading.Condition, threading.BoundedSemaphore)
+ACQUIRED = (*_HELD, threading.Semaphore)
 _GONE = select.POLLHUP | getattr(select, "POLLRDHUP", 0)
 
 
 class ClientGone(Exception):
     """Nobody waits for the answer any more."""
+
+
+@dataclass
+class Held:
+    """A lock that a client holds, so many times; the object is kept, so that its id is no other's."""
+
+    lock: Any
+    count: int = 0
 
 
 class Client:
@@ -32,8 +41,7 @@ class Client:
         self.connection = connection
         self._poll = select.poll()
         self._poll.register(connection.fileno(), _GONE)
-        self.held: collections.Counter[int] = collections.Counter()
-        self.objects: dict[int, Any] = {}
+        self.held: dict[int, Held] = {}
 
     def is_gone(self) -> bool:
         """Say whether it has ended."""
@@ -65,10 +73,9 @@ class Holdings:
         else:
             limit = None if timeout is None or timeout < 0 else timeout
             got = bool(client.wait(lambda seconds: obj.acquire(True, seconds), limit))
-        if got and isinstance(obj, LOCKS):
+        if got and isinstance(obj, _HELD):
             with self._lock:
-                client.held[id(obj)] += 1
-                client.objects[id(obj)] = obj
+                client.held.setdefault(id(obj), Held(obj)).count += 1
                 self._holders[id(obj)] = client
         return got
 
@@ -76,21 +83,31 @@ class Holdings:
         """Release; who acquired it holds it no more."""
         result = obj.release(*args)
         with self._lock:
-            holder = client if client.held[id(obj)] else self._holders.get(id(obj))
-            if holder is not None and holder.held[id(obj)]:
-                holder.held[id(obj)] -= 1
+            holder = client if id(obj) in client.held else self._holders.get(id(obj))
+            held = None if holder is None else holder.held.get(id(obj))
+            if holder is not None and held is not None:
+                held.count -= 1
+                if not held.count:
+                    self._forget(holder, id(obj))
         return result
+
+    def _forget(self, client: Client, key: int) -> None:
+        del client.held[key]
+        if self._holders.get(key) is client:
+            del self._holders[key]
 
     def let_go(self, client: Client) -> None:
         """Release what a client that has ended still holds, in the thread that acquired it."""
-        for key, count in list(client.held.items()):
-            for _ in range(count):
+        with self._lock:
+            lost = list(client.held.values())
+            for key in list(client.held):
+                self._forget(client, key)
+        for held in lost:
+            for _ in range(held.count):
                 try:
-                    client.objects[key].release()
+                    held.lock.release()
                 except (RuntimeError, ValueError):  # it was released otherwise
                     break
-        client.held.clear()
-        client.objects.clear()
 
 
 def get(client: Client, obj: queue.Queue[Any], block: bool = True, timeout: float | None = None) -> Any:

@@ -26,7 +26,6 @@ listener_client: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "xmlrpclib": (xml.XmlListener, xml.XmlClient),
 }
 
-
 _LATE = -100  # a priority of finalizers: after the user's
 
 
@@ -57,8 +56,8 @@ class Anchor:
             self._connection.recv()
 
 
-class Server:
-    """A server as this process sees it."""
+class Link:
+    """This process's way to a server."""
 
     def __init__(self, address: Any, serializer: str, authkey: bytes, tls: SSLContext | None) -> None:
         self._address = address
@@ -127,33 +126,33 @@ class Server:
 
 
 class Links:
-    """The servers that this process knows. One instance, `links`."""
+    """The links of this process. One instance, `links`."""
 
     def __init__(self) -> None:
         self.name = ""
         self._pid = 0
-        self._servers: dict[tuple[Any, str], Server] = {}
+        self._links: dict[tuple[Any, str], Link] = {}
 
-    def server(self, address: Any, serializer: str, authkey: bytes, tls: SSLContext | None = None) -> Server:
-        """Return the server at an address; a forked child does not use its parent's connections."""
+    def to(self, address: Any, serializer: str, authkey: bytes, tls: SSLContext | None = None) -> Link:
+        """Return the link to the server at an address; a forked child does not use its parent's connections."""
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self.name = f"{self._pid}-{os.urandom(8).hex()}"
-            self._servers = {}
+            self._links = {}
             Finalize(None, self._leave, exitpriority=_LATE)
         key = (tuple(address) if isinstance(address, list) else address, serializer)
-        server = self._servers.get(key)
-        if server is None or server._authkey != authkey:
-            server = self._servers[key] = Server(key[0], serializer, authkey, tls)
-        return server
+        link = self._links.get(key)
+        if link is None or link._authkey != authkey:
+            link = self._links[key] = Link(key[0], serializer, authkey, tls)
+        return link
 
     def _leave(self) -> None:
-        for server in list(self._servers.values()):
-            server.leave()
+        for link in list(self._links.values()):
+            link.leave()
 
     def forget(self, address: Any, serializer: str) -> None:
         """Close the connections to a server: it has ended, and another may come to its address."""
-        self._servers.pop((address, serializer), None)
+        self._links.pop((address, serializer), None)
 
 
 links = Links()

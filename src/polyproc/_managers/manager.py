@@ -11,7 +11,7 @@ from polyproc._cleanup.finalizers import Finalize
 from polyproc._connection.pipe import Pipe
 from polyproc._errors import ProcessError
 from polyproc._log import log
-from polyproc._managers.links import links, listener_client
+from polyproc._managers.links import Link, links, listener_client
 from polyproc._managers.proxy import AutoProxy
 from polyproc._managers.server import Registered, Server, run_server
 from polyproc._managers.tokens import Token, answer_of
@@ -73,15 +73,15 @@ class BaseManager:
 
     # -- the server ------------------------------------------------------------------------------------------------
 
-    def _check_initial(self, text: str) -> None:
+    def _check_initial(self) -> None:
         if self._state == State.STARTED:
-            raise ProcessError(f"Already {text}")
+            raise ProcessError("Already started server")
         if self._state == State.SHUTDOWN:
             raise ProcessError("Manager has shut down")
 
     def get_server(self) -> Server:
         """Return a server object for this process; its `serve_forever` runs it."""
-        self._check_initial("started server")
+        self._check_initial()
         return self._Server(self._registry, self._address, bytes(self._authkey), self._serializer, self._tls)
 
     def connect(self) -> None:
@@ -94,7 +94,7 @@ class BaseManager:
 
         Raises ProcessError if it was started, and what made the server end before it listened.
         """
-        self._check_initial("started server")
+        self._check_initial()
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         if self._tls is not None:
@@ -154,9 +154,11 @@ class BaseManager:
 
     # -- objects ---------------------------------------------------------------------------------------------------
 
+    def _link(self) -> Link:
+        return links.to(self._address, self._serializer, bytes(self._authkey), self._tls)
+
     def _ask(self, function: str, *args: Any, **kwds: Any) -> Any:
-        server = links.server(self._address, self._serializer, bytes(self._authkey), self._tls)
-        return answer_of(*server.ask((None, function, args, kwds)))
+        return answer_of(*self._link().ask((None, function, args, kwds)))
 
     def _create(self, typeid: str, /, *args: Any, **kwds: Any) -> tuple[Token, Any]:
         """Make an object in the server; return its token and its methods. This process refers to it."""
@@ -166,18 +168,15 @@ class BaseManager:
 
     def _debug_info(self) -> str:
         """Describe the server's objects."""
-        self._sync()
+        self._link().anchor.sync()
         text: str = self._ask("debug_info")
         return text
 
     def _number_of_objects(self) -> int:
         """Return how many objects the server has."""
-        self._sync()
+        self._link().anchor.sync()
         number: int = self._ask("number_of_objects")
         return number
-
-    def _sync(self) -> None:
-        links.server(self._address, self._serializer, bytes(self._authkey), self._tls).anchor.sync()
 
     @classmethod
     def register(
@@ -220,7 +219,7 @@ def _finalize(
     """Ask the server to end, and wait for it; terminate, and kill it, if it does not."""
     if process.is_alive():
         try:
-            links.server(address, serializer, authkey).ask((None, "shutdown", (), {}))
+            links.to(address, serializer, authkey).ask((None, "shutdown", (), {}))
         except (OSError, EOFError, ProcessError):  # it ends already
             pass
         process.join(timeout)

@@ -14,6 +14,14 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
+def _in_place(name: str) -> Any:
+    def operate(self: BaseProxy, value: Any) -> BaseProxy:
+        self._callmethod(name, (value,))
+        return self
+
+    return operate
+
+
 class IteratorProxy(BaseProxy):
     """Of an iterator or a generator."""
 
@@ -208,10 +216,7 @@ class ListProxy(BaseListProxy):  # type: ignore[misc, valid-type]  # made from a
         self._callmethod("extend", (value,))
         return self
 
-    def __imul__(self, value: int) -> ListProxy:
-        self._callmethod("__imul__", (value,))
-        return self
-
+    __imul__ = _in_place("__imul__")
     __class_getitem__: Any = classmethod(GenericAlias)
 
 
@@ -228,10 +233,7 @@ _BaseDictProxy._method_to_typeid_ = {"__iter__": "Iterator"}
 class DictProxy(_BaseDictProxy):  # type: ignore[misc, valid-type]  # made from a list of methods
     """Of a dictionary."""
 
-    def __ior__(self, value: Any) -> DictProxy:
-        self._callmethod("__ior__", (value,))
-        return self
-
+    __ior__ = _in_place("__ior__")
     __class_getitem__: Any = classmethod(GenericAlias)
 
 
@@ -250,22 +252,10 @@ _BaseSetProxy._method_to_typeid_ = {"__iter__": "Iterator"}
 class SetProxy(_BaseSetProxy):  # type: ignore[misc, valid-type]  # made from a list of methods
     """Of a set."""
 
-    def __ior__(self, value: Any) -> SetProxy:
-        self._callmethod("__ior__", (value,))
-        return self
-
-    def __iand__(self, value: Any) -> SetProxy:
-        self._callmethod("__iand__", (value,))
-        return self
-
-    def __ixor__(self, value: Any) -> SetProxy:
-        self._callmethod("__ixor__", (value,))
-        return self
-
-    def __isub__(self, value: Any) -> SetProxy:
-        self._callmethod("__isub__", (value,))
-        return self
-
+    __ior__ = _in_place("__ior__")
+    __iand__ = _in_place("__iand__")
+    __ixor__ = _in_place("__ixor__")
+    __isub__ = _in_place("__isub__")
     __class_getitem__: Any = classmethod(GenericAlias)
 
 

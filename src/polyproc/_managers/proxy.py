@@ -54,7 +54,7 @@ class BaseProxy:
 
     def _linked(self) -> Any:
         tls = None if self._manager is None else self._manager._tls
-        return links.server(self._token.address, self._serializer, self._authkey, tls)
+        return links.to(self._token.address, self._serializer, self._authkey, tls)
 
     def _callmethod(self, methodname: str, args: tuple[Any, ...] = (), kwds: dict[str, Any] = {}) -> Any:  # noqa: B006
         """Call a method of the referent; return the answer."""
@@ -112,8 +112,7 @@ class BaseProxy:
     def _after_fork(self) -> None:
         """In a forked child: hold a reference of our own, by a connection of our own."""
         self._manager, self._link = None, None
-        link = self._linked()
-        self._link = link
+        self._link = self._linked()
         self._incref()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -181,8 +180,8 @@ def AutoProxy(  # noqa: PLR0913  (the documented signature)
             exposed = tuple(owner.id_to_obj[token.id].exposed)
         else:
             key = bytes(current_process().authkey if authkey is None else authkey)
-            server = links.server(token.address, serializer, key)
-            exposed = answer_of(*server.ask((None, "get_methods", (token.id,), {})))
+            link = links.to(token.address, serializer, key)
+            exposed = answer_of(*link.ask((None, "get_methods", (token.id,), {})))
     proxy = MakeProxyType(f"AutoProxy[{token.typeid}]", exposed)(
         token, serializer, manager=manager, authkey=authkey, exposed=exposed, incref=incref
     )

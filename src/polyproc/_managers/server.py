@@ -14,7 +14,7 @@ from typing import Any
 
 from polyproc._errors import AuthenticationError, TimeoutError
 from polyproc._log import log
-from polyproc._managers.held import SEMAPHORES, Client, ClientGone, Holdings, get, put_back
+from polyproc._managers.held import ACQUIRED, Client, ClientGone, Holdings, get, put_back
 from polyproc._managers.links import listener_client
 from polyproc._managers.tokens import (
     BYE,
@@ -35,7 +35,6 @@ from polyproc._process.process import current_process
 # How long an object stays whose token is on its way to a process that has not said that it has it.
 LENT = 30.0
 _TICK = 0.5
-_LOCKLIKE = (type(threading.Lock()), type(threading.RLock()), threading.Condition, *SEMAPHORES)
 
 # callable, exposed methods, types of what methods return, proxy type
 Registered = tuple[Callable[..., Any] | None, Any, dict[str, str] | None, Any]
@@ -47,7 +46,7 @@ class Entry:
     def __init__(self, obj: Any, exposed: Any, method_to_typeid: dict[str, str] | None) -> None:
         self.obj = obj
         self.exposed = frozenset(exposed)
-        self.may_block = isinstance(obj, (*_LOCKLIKE, queue.Queue, threading.Event))
+        self.may_block = isinstance(obj, (*ACQUIRED, queue.Queue, threading.Event))
         self.method_to_typeid = method_to_typeid or {}
         self.references: collections.Counter[str] = collections.Counter()
         self.lent = 0  # tokens on their way; an arrival may be seen before its departure
@@ -194,7 +193,7 @@ class Server:
                 self._answer(client, answer, taken_from if answer[0] == RETURN else None)
                 del entry, args, kwds, answer, taken_from
         finally:
-            if any(client.held.values()):
+            if client.held:
                 if fate.ended.wait(_TICK) and fate.died:
                     self._holdings.let_go(client)
                 else:
@@ -254,7 +253,7 @@ class Server:
 
     def _invoke(self, client: Client, obj: Any, method: str, args: Any, kwds: Any) -> Any:
         """Call a method; one that may block, not longer than the client lives."""
-        if isinstance(obj, _LOCKLIKE):
+        if isinstance(obj, ACQUIRED):
             if method == "acquire":
                 return self._holdings.acquire(client, obj, *args, **kwds)
             if method == "release":

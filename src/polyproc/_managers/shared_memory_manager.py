@@ -8,13 +8,14 @@ from typing import Any
 from polyproc._managers.manager import BaseManager, State
 from polyproc._managers.server import Server
 from polyproc._memory.segment import SharedMemory
+from polyproc._memory.segment import SharedMemory as Segment
 from polyproc._memory.shareable_list import ShareableList
 
 
 class SharedMemoryServer(Server):
     """A server that knows the names of segments, and removes them when it ends."""
 
-    public = (*Server.public, "track_segment", "release_segment", "list_segments")
+    public = (*Server.public, "track_segment")
 
     def __init__(self, *args: Any, **kwds: Any) -> None:
         super().__init__(*args, **kwds)
@@ -24,17 +25,6 @@ class SharedMemoryServer(Server):
         """Remove a segment at the end."""
         with self.mutex:
             self._segments.add(segment_name)
-
-    def release_segment(self, name: str, segment_name: str) -> None:
-        """Remove a segment now."""
-        with self.mutex:
-            self._segments.discard(segment_name)
-        _remove(segment_name)
-
-    def list_segments(self, name: str) -> list[str]:
-        """Return the names."""
-        with self.mutex:
-            return sorted(self._segments)
 
     def shutdown(self, name: str) -> None:
         """Remove all segments, and end the server."""
@@ -59,32 +49,27 @@ class SharedMemoryManager(BaseManager):
 
     _Server = SharedMemoryServer
 
-    def __del__(self) -> None:
-        if self._state == State.STARTED and self._process is not None:
-            self.shutdown()
-
-    def _check_started(self) -> None:
-        if self._state != State.STARTED:
-            raise ValueError("the manager's server is not started, or has been shut down")
-
     def SharedMemory(self, size: int) -> SharedMemory:
         """Return a new segment of `size` bytes."""
         self._check_started()
         segment = SharedMemory(None, create=True, size=size)
-        try:
-            self._ask("track_segment", segment.name)
-        except BaseException:
-            segment.unlink()
-            raise
+        self._track(segment)
         return segment
 
     def ShareableList(self, sequence: Iterable[Any]) -> ShareableList:
         """Return a new list in a segment."""
         self._check_started()
         made = ShareableList(sequence)
-        try:
-            self._ask("track_segment", made.shm.name)
-        except BaseException:
-            made.shm.unlink()
-            raise
+        self._track(made.shm)
         return made
+
+    def _check_started(self) -> None:
+        if self._state != State.STARTED:
+            raise ValueError("the manager's server is not started, or has been shut down")
+
+    def _track(self, segment: Segment) -> None:
+        try:
+            self._ask("track_segment", segment.name)
+        except BaseException:
+            segment.unlink()
+            raise

@@ -6,7 +6,6 @@ import queue
 import threading
 from typing import Any
 
-from polyproc._managers import values
 from polyproc._managers.manager import BaseManager
 from polyproc._managers.proxies import (
     AcquirerProxy,
@@ -22,7 +21,9 @@ from polyproc._managers.proxies import (
     SetProxy,
     ValueProxy,
 )
+from polyproc._managers.values import Value
 from polyproc._pool.pool import Pool
+from polyproc._threads.dummy_manager import Array, Namespace
 
 
 class SyncManager(BaseManager):
@@ -43,9 +44,9 @@ _TYPES: tuple[tuple[str, Any, Any], ...] = (
     ("list", list, ListProxy),
     ("dict", dict, DictProxy),
     ("set", set, SetProxy),
-    ("Value", values.Value, ValueProxy),
-    ("Array", values.Array, ArrayProxy),
-    ("Namespace", values.Namespace, NamespaceProxy),
+    ("Value", Value, ValueProxy),
+    ("Array", Array, ArrayProxy),
+    ("Namespace", Namespace, NamespaceProxy),
 )
 for _typeid, _callable, _proxy in _TYPES:
     SyncManager.register(_typeid, _callable, _proxy)

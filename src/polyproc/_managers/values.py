@@ -1,11 +1,8 @@
-"""What a manager makes beside what Python has: a value; a namespace and an array are those of threads."""
+"""Value: what a manager makes for one value of any type."""
 
 from __future__ import annotations
 
 from typing import Any
-
-from polyproc._threads.dummy_manager import Array as Array
-from polyproc._threads.dummy_manager import Namespace as Namespace
 
 
 class Value:
