@@ -1,7 +1,6 @@
 """Workers of a pool SIGKILLed at random: a kill costs at most the call that the worker ran, and nothing hangs."""
 
 import os
-import random
 import signal
 import time
 
@@ -12,13 +11,6 @@ from behaviour import pool_work
 
 pytestmark = pytest.mark.chaos
 SECONDS = float(os.environ.get("POLYPROC_CHAOS_SECONDS", "3"))
-
-
-@pytest.fixture
-def chance():
-    seed = int(os.environ.get("POLYPROC_SEED", "0")) or random.randrange(2**32)
-    print("POLYPROC_SEED =", seed)
-    return random.Random(seed)
 
 
 def kill_one(pool, chance):

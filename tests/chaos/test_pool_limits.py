@@ -1,7 +1,6 @@
 """Timeouts, cancelling and kills at random: every call is answered in its time, none is ended for another."""
 
 import os
-import random
 import time
 from concurrent.futures import CancelledError
 
@@ -12,13 +11,6 @@ from behaviour import pool_work
 
 pytestmark = pytest.mark.chaos
 SECONDS = float(os.environ.get("POLYPROC_CHAOS_SECONDS", "3"))
-
-
-@pytest.fixture
-def chance():
-    seed = int(os.environ.get("POLYPROC_SEED", "0")) or random.randrange(2**32)
-    print("POLYPROC_SEED =", seed)
-    return random.Random(seed)
 
 
 def submit_one(pool, chance, folder, number):

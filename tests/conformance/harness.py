@@ -59,8 +59,8 @@ class Python:
         subprocess.check_call(install, env=env)
         out = subprocess.check_output([self.python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"])
         site = Path(out.decode().strip())
-        (site / "polyproc_alias.py").write_text((HERE / "polyproc_alias.py").read_text())
-        (site / "polyproc_alias.pth").write_text("import polyproc_alias\n")
+        # In every Python of this environment, whatever its flags, multiprocessing means polyproc.
+        (site / "polyproc_alias.pth").write_text("import polyproc; polyproc.install()\n")
 
     @property
     def expected_file(self) -> Path:
