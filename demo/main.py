@@ -2,7 +2,7 @@
 
     python demo/main.py [--files N]
 
-Every .py file of the standard library and of site-packages is parsed and measured by processes.
+Every .py file of the standard library is parsed and measured by processes.
 """
 
 from __future__ import annotations

@@ -30,14 +30,13 @@ class Measure:
 
 
 def find_files(limit: int | None) -> list[str]:
-    """Return the .py files of the standard library and of site-packages."""
-    roots = {sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")}
-    found: set[str] = set()
-    for root in roots:
-        for folder, folders, names in os.walk(root):
-            if folder == root and "site-packages" in folders:
-                folders.remove("site-packages")  # of another environment: ours is a root of its own
-            found.update(os.path.join(folder, name) for name in names if name.endswith(".py"))
+    """Return the .py files of the standard library; not what happens to be installed beside it."""
+    root = sysconfig.get_path("stdlib")
+    found: list[str] = []
+    for folder, folders, names in os.walk(root):
+        if folder == root and "site-packages" in folders:
+            folders.remove("site-packages")
+        found += [os.path.join(folder, name) for name in names if name.endswith(".py")]
     return sorted(found)[:limit]
 
 
