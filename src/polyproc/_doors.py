@@ -10,12 +10,16 @@ import sys
 from typing import Any
 
 
-def live(door: str, home: Any, *names: str) -> None:
-    """Have `names` of the module `door` read, written and deleted in `home`, a module or an object."""
+def live(door: str, home: Any, *names: str, **renamed: str) -> None:
+    """Have names of the module `door` read, written and deleted in `home`, a module or an object.
+
+    `names` are called the same there; of `renamed` each is given as what it is called there.
+    """
     module = sys.modules[door]
-    members = {name: _member(home, name) for name in names}
-    for name in names:
-        module.__dict__.pop(name, None)
+    there = {**{name: name for name in names}, **renamed}
+    members = {name: _member(home, there[name]) for name in there}
+    for name in members:
+        vars(module).pop(name, None)
     module.__class__ = type("Door", (type(module),), members)
 
 

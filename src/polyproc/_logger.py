@@ -49,6 +49,11 @@ class LoggingState:
     def __init__(self) -> None:
         self.to_stderr = False
 
+    @property
+    def logger(self) -> logging.Logger | None:
+        """The logger if it was ever asked for, else None."""
+        return None if log.sink is None else logging.getLogger(LOGGER_NAME)
+
     def capture(self) -> tuple[int, bool] | None:
         """Return (level, to stderr), or None when the logger was never asked for."""
         if log.sink is None:

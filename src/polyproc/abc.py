@@ -17,7 +17,7 @@ class Spawning(Protocol):
         """Pass `fd` to the child; return the number by which it finds it."""
 
     def DupFd(self, fd: int) -> object:
-        """Pass `fd` to the child; return an object to pickle, whose `detach()` gives the descriptor there."""
+        """Return an object to pickle for what `duplicate_for_child` returned: its `detach()` gives the descriptor."""
 
 
 class ChildHandle(Protocol):

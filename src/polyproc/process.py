@@ -1,5 +1,6 @@
 """Door to `_process/`: what a process is, and who is around."""
 
+from polyproc import _doors
 from polyproc._process.process import BaseProcess as BaseProcess
 from polyproc._process.process import active_children as active_children
 from polyproc._process.process import current_process as current_process
@@ -7,7 +8,17 @@ from polyproc._process.parent import parent_process as parent_process
 
 # Kept for programs that reach inside multiprocessing.
 from polyproc._process.process import AuthenticationString as AuthenticationString
+from polyproc._process.family import family as _family
 from polyproc._process.dangling import dangling as _dangling
 from polyproc._process.process import reap as _cleanup
+
+_doors.live(
+    __name__,
+    _family,
+    ORIGINAL_DIR="original_dir",
+    _children="children",
+    _current_process="current",
+    _process_counter="counter",
+)
 
 __all__ = ["BaseProcess", "active_children", "current_process", "parent_process"]

@@ -12,6 +12,6 @@ from polyproc._synchronize.primitives import Semaphore as Semaphore
 from polyproc._synchronize.primitives import RECURSIVE_MUTEX as RECURSIVE_MUTEX
 from polyproc._synchronize.primitives import SEM_VALUE_MAX as SEM_VALUE_MAX
 from polyproc._synchronize.primitives import SEMAPHORE as SEMAPHORE
-from polyproc._synchronize.primitives import SemLock as SemLock
+from polyproc._synchronize.sem_lock import SemLock as SemLock
 
 __all__ = ["Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "RLock", "Semaphore"]

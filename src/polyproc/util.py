@@ -1,5 +1,6 @@
 """Door to `_cleanup/` and the log: what the standard library keeps in `util`."""
 
+from polyproc import _doors
 from polyproc._cleanup.after_fork import ForkAwareLocal as ForkAwareLocal
 from polyproc._cleanup.after_fork import ForkAwareThreadLock as ForkAwareThreadLock
 from polyproc._cleanup.after_fork import register_after_fork as register_after_fork
@@ -11,6 +12,7 @@ from polyproc._log import SUBWARNING as SUBWARNING
 from polyproc._log import log as _log
 from polyproc._logger import get_logger as get_logger
 from polyproc._logger import log_to_stderr as log_to_stderr
+from polyproc._logger import logging_state as _logging_state
 
 # Kept for programs that reach inside multiprocessing.
 from polyproc._cleanup.after_fork import _afterfork_registry as _afterfork_registry
@@ -30,6 +32,7 @@ from polyproc._platform.interpreter import flag_arguments as _args_from_interpre
 from polyproc._platform.interpreter import spawn_with_fds as spawnv_passfds
 from polyproc._process.bootstrap import flush_streams as _flush_std_streams
 
+_doors.live(__name__, _logging_state, _logger="logger", _log_to_stderr="to_stderr")
 _exit_function = _exit_sequence.run
 is_exiting = _exit_sequence.is_exiting
 sub_debug = _log.sub_debug

@@ -1,11 +1,13 @@
 """`multiprocessing` means polyproc: in this process and in all its children, whatever they import.
 
 A finder at the head of the import system gives each `multiprocessing[.x]` the module object of `polyproc[.x]`. A forked
-child inherits it; others are told so before they import anything of the program (`capture.py`).
+child inherits it; others are told so before they import anything of the program (`capture.py`); interpreters that are
+started by other means, as `subprocess` and loky do, hear of it by PYTHONPATH (`_entry/foreign/sitecustomize.py`).
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -15,6 +17,7 @@ from types import ModuleType
 from polyproc._process.family import family
 
 _NAME = "multiprocessing"
+_FOREIGN = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_entry", "foreign")
 
 
 class Redirect:
@@ -48,6 +51,9 @@ redirect = Redirect()
 def install() -> None:
     """Have `import multiprocessing` give polyproc, in this process and in those that it starts.
 
+    Also in Python programs that it starts by `subprocess` and the like, by PYTHONPATH of its environment; but not where
+    an interpreter is told to ignore that (-E, -I, -S).
+
     To be called before other modules import multiprocessing: what they have bound already stays theirs. Those that are
     imported later, concurrent.futures among them, use polyproc. Calling it again does nothing.
     """
@@ -61,3 +67,6 @@ def install() -> None:
         vars(futures).pop("ProcessPoolExecutor", None)  # it is loaded anew when it is asked for
         vars(futures).pop("process", None)
     family.drop_in = True
+    paths = os.environ.get("PYTHONPATH")
+    if _FOREIGN not in (paths or "").split(os.pathsep):
+        os.environ["PYTHONPATH"] = os.pathsep.join([_FOREIGN, paths]) if paths else _FOREIGN

@@ -321,8 +321,8 @@ class WaitingChild(ChildHandle):
         return len(self._fds) - 1
 
     def DupFd(self, fd: int) -> SentFd:
-        """Pass `fd`; return what to pickle for it."""
-        return SentFd(self.duplicate_for_child(fd))
+        """Return what to pickle for a descriptor that is passed, by its place."""
+        return SentFd(fd)
 
     def _launch(self, process_obj: BaseProcess[Any]) -> None:
         pickled, payload = pack(process_obj, self)

@@ -86,8 +86,8 @@ class Popen(ChildHandle):
         return fd
 
     def DupFd(self, fd: int) -> InheritedFd:
-        """Pass `fd`; return what to pickle for it."""
-        return InheritedFd(self.duplicate_for_child(fd))
+        """Return what to pickle for a descriptor that is passed."""
+        return InheritedFd(fd)
 
     def _launch(self, process_obj: BaseProcess[Any]) -> None:
         pickled, payload = pack(process_obj, self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from polyproc._lazy import load
 from polyproc._pickling.spawning import current
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
@@ -42,8 +43,12 @@ class SentFd:
 
 
 def DupFd(fd: int) -> Any:
-    """Return an object to pickle that stands for `fd` in the child being prepared; its `detach()` gives it there."""
+    """Return an object to pickle that stands for `fd`; its `detach()` gives it in the process that reads the pickle.
+
+    In the child being prepared if there is one, else in whichever process reads it first, while this one lives: `fd`
+    may be closed meanwhile.
+    """
     child = current()
     if child is None:
-        raise RuntimeError("a descriptor can be pickled only for a child that is being started")
-    return child.DupFd(fd)
+        return load("polyproc._connection.sharer", "DupFd")(fd)  # type: ignore[operator]
+    return child.DupFd(child.duplicate_for_child(fd))

@@ -14,6 +14,7 @@ import os
 from typing import Any
 
 from polyproc._lazy import load
+from polyproc._pickling.inherited import DupFd
 from polyproc._pickling.spawning import current
 
 
@@ -47,8 +48,7 @@ class LiveFd:
 
 def live_fd(fd: int, flags: int = os.O_RDWR) -> Any:
     """Return an object to pickle that stands for `fd`; its `detach()` gives it in the process that reads the pickle."""
-    child = current()
-    return LiveFd(os.getpid(), fd, os.fstat(fd).st_ino, flags) if child is None else child.DupFd(fd)
+    return LiveFd(os.getpid(), fd, os.fstat(fd).st_ino, flags) if current() is None else DupFd(fd)
 
 
 class InheritedFds:
@@ -64,7 +64,6 @@ class InheritedFds:
 
 def sent_fds(*fds: int) -> Any:
     """Return an object to pickle that stands for descriptors; its `detach()` gives the list of them, once."""
-    child = current()
-    if child is not None:
-        return InheritedFds([child.DupFd(fd) for fd in fds])
+    if current() is not None:
+        return InheritedFds([DupFd(fd) for fd in fds])
     return load("polyproc._connection.sharer", "sharer").share(fds)  # type: ignore[attr-defined]

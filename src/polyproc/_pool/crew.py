@@ -68,8 +68,7 @@ class Crew(Desk):
         self.thread.start()
         self.staff.watcher.start()
 
-    @staticmethod
-    def pack_function(function: Any) -> bytes:
+    def pack_function(self, function: Any) -> bytes:
         """Return what stands for a function in a task: its pickle."""
         return dumps(function)
 

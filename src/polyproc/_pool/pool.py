@@ -10,11 +10,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from polyproc._cleanup.finalizers import Finalize
+from polyproc._lazy import load
 from polyproc._platform.interpreter import usable_processors
 from polyproc._pool.calls import Calls, name_of
 from polyproc._pool.crew import Crew
 from polyproc._pool.jobs import RUN, TERMINATE
-from polyproc._pool.options import Memory, make_plan
+from polyproc._pool.options import Memory, Plan, make_plan
 from polyproc._pool.progress import progress_of
 from polyproc._pool.results import (
     ApplyResult,
@@ -67,7 +68,19 @@ class Pool(Calls):
             raise ValueError("maxtasksperchild must be a positive int or None")
         size = checked_size(processes)
         args = (initializer, initargs, maxtasksperchild, max_memory_per_child, idle_timeout)
-        self._begin(Crew(make_plan(context, size, *args)))
+        plan = make_plan(context, size, *args)
+        self._context = context
+        self._begin(Crew(plan) if type(self)._setup_queues is Pool._setup_queues else self._crew_with_queues(plan))
+
+    def _crew_with_queues(self, plan: Plan) -> Crew:
+        self._setup_queues()
+        crew: type = load("polyproc._pool.own_queues", "QueueCrew")  # type: ignore[assignment]
+        return crew(plan, self._inqueue, self._outqueue)  # type: ignore[no-any-return]
+
+    def _setup_queues(self) -> None:
+        """Do nothing. A subclass may set `_inqueue` and `_outqueue`: tasks and results are pickled as they do."""
+        self._inqueue: Any = None
+        self._outqueue: Any = None
 
     def _begin(self, crew: Crew | ThreadCrew) -> None:
         self._crew = crew
@@ -81,6 +94,11 @@ class Pool(Calls):
     @_state.setter
     def _state(self, state: str) -> None:
         self._crew.state = state
+
+    @property
+    def _ctx(self) -> Any:
+        """The context: where a subclass looks for it."""
+        return self._context or load("polyproc._context.default", "default_context")
 
     @property
     def _pool(self) -> list[Any]:

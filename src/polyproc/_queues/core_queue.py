@@ -21,6 +21,7 @@ from polyproc._pickling.pickler import dumps, loads
 from polyproc._platform.posix import close_quietly
 from polyproc._queues import large
 from polyproc._queues.batches import Batches
+from polyproc._queues.subclassing import Subclassed
 from polyproc._synchronize.primitives import SEM_VALUE_MAX
 
 T = TypeVar("T")
@@ -102,11 +103,12 @@ class SharedQueue(core.Queue, Batches[T]):
         return Writer(self)
 
 
-class Queue(SharedQueue[T]):
+class Queue(SharedQueue[T], metaclass=Subclassed):
     """A queue for any number of producers and consumers, in order for each producer. As in the standard library."""
 
     _ignore_epipe = False  # concurrent.futures sets it
     _joinable = False
+    _classic = ("polyproc._queues.classic", "ClassicQueue")
 
     def __init__(self, maxsize: int = 0, *, ctx: object = None) -> None:
         self._make(0 if maxsize >= SEM_VALUE_MAX else max(maxsize, 0), self._joinable)
@@ -181,8 +183,10 @@ class JoinableQueue(Queue[T]):
         self.task_done()
 
 
-class SimpleQueue(SharedQueue[T]):
+class SimpleQueue(SharedQueue[T], metaclass=Subclassed):
     """A queue with `put`, `get` and `empty`; `put` never blocks."""
+
+    _classic = ("polyproc._queues.portable_simple", "SimpleQueue")
 
     def __init__(self, *, ctx: object = None) -> None:
         self._make(0, False)

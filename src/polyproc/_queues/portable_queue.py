@@ -28,6 +28,7 @@ from polyproc._pickling.pickler import dumps
 from polyproc._pickling.spawning import assert_spawning
 from polyproc._queues.batches import Batches
 from polyproc._queues.shut_down import Empty, Full, ShutDown
+from polyproc._queues.subclassing import Subclassed
 from polyproc._synchronize.primitives import SEM_VALUE_MAX, Condition, Event, Lock, Semaphore
 
 T = TypeVar("T")
@@ -40,12 +41,14 @@ _TICK = 0.05  # seconds: how soon who waits for a free place hears of a shutdown
 _SHARED = ("_ignore_epipe", "_maxsize", "_reader", "_writer", "_rlock", "_wlock", "_sem", "_opid", "_ended")
 
 
-class Queue(Batches[T]):
+class Queue(Batches[T], metaclass=Subclassed):
     """A queue for any number of producers and consumers, in order for each producer. As in the standard library.
 
     A process that has put items waits at its exit until the feeder has written them, unless
     `cancel_join_thread` was called.
     """
+
+    _classic = ("polyproc._queues.classic", "ClassicQueue")
 
     def __init__(self, maxsize: int = 0, *, ctx: Any = None) -> None:
         if maxsize <= 0:

@@ -13,7 +13,7 @@ from polyproc._synchronize.token import SEM_VALUE_MAX, TokenCounter
 RECURSIVE_MUTEX, SEMAPHORE = 0, 1
 
 
-class SemLock:
+class TokenLock:
     """What the four have in common: a counter, and who of this process holds it how often."""
 
     def __init__(self, kind: int, value: int, maxvalue: int, *, ctx: Any = None) -> None:
@@ -96,7 +96,7 @@ class SemLock:
         return "SomeOtherProcess", "nonzero"
 
 
-class Semaphore(SemLock):
+class Semaphore(TokenLock):
     """A counter that `acquire` lowers, waiting while it is zero, and `release` raises."""
 
     def __init__(self, value: int = 1, *, ctx: Any = None) -> None:
@@ -114,13 +114,13 @@ class BoundedSemaphore(Semaphore):
     """A semaphore whose counter never gets above its first value: `release` then raises ValueError."""
 
     def __init__(self, value: int = 1, *, ctx: Any = None) -> None:
-        SemLock.__init__(self, SEMAPHORE, value, value, ctx=ctx)
+        TokenLock.__init__(self, SEMAPHORE, value, value, ctx=ctx)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}(value={self._get_value()}, maxvalue={self._maxvalue})>"
 
 
-class Lock(SemLock):
+class Lock(TokenLock):
     """A lock. Any process or thread may release it."""
 
     def __init__(self, *, ctx: Any = None) -> None:
@@ -130,7 +130,7 @@ class Lock(SemLock):
         return f"<{type(self).__name__}(owner={self._describe()[0]})>"
 
 
-class RLock(SemLock):
+class RLock(TokenLock):
     """A lock that its holder may take again; it must release it as often, and nobody else may."""
 
     def __init__(self, *, ctx: Any = None) -> None:

@@ -26,4 +26,3 @@ else:
     from polyproc._synchronize.token import SEM_VALUE_MAX as SEM_VALUE_MAX
 
 RECURSIVE_MUTEX, SEMAPHORE = 0, 1
-SemLock = Lock | RLock | Semaphore

@@ -1,9 +1,9 @@
 """The portable semaphore: a counter in the kernel, reached by a descriptor.
 
 A pipe that holds one byte a token; for more tokens than a pipe is sure to take, an eventfd in semaphore mode
-(eventfd(2)). It has no name, passes to other processes as any descriptor does (an eventfd: at their start alone), and
-is gone with its last holder, whatever way its holders end. It does not know who holds a token: one that a killed
-process held is lost. That is what the C core is for.
+(eventfd(2)). It has no name, passes to other processes as any descriptor does, and is gone with its last
+holder, whatever way its holders end. It does not know who holds a token: one that a killed process held is lost. That
+is what the C core is for.
 """
 
 from __future__ import annotations
