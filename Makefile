@@ -1,6 +1,6 @@
 # make demo   set everything up and run the main job
 # make test   set everything up and run the tests
-# The others: lint, conformance, chaos, bench, docs, clean. See CONTRIBUTING.md.
+# The others: lint, conformance, downstream, chaos, bench, docs, clean. See CONTRIBUTING.md.
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,7 +14,7 @@ PYTHONS ?= $(shell $(PYTHON) tests/find_pythons.py)
 # A child that had to compile this library anew would be measured with the compiler.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-portable test-each lint conformance chaos bench c-test docs clean
+.PHONY: demo test test-portable test-each lint conformance downstream chaos bench c-test docs clean
 
 $(VENV)/installed: $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
@@ -63,6 +63,10 @@ c-test:
 
 conformance:
 	$(PYTHON) tests/conformance/harness.py $(PYTHONS)
+
+# Other people's programs. `make downstream PROGRAMS=--quick`, or words of their names.
+downstream:
+	$(PYTHON) tests/downstream/main.py $(PROGRAMS)
 
 chaos: $(VENV)/installed
 	$(BIN)/python -m pytest tests/chaos -m "chaos or not chaos"

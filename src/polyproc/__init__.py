@@ -62,6 +62,8 @@ __version__ = "0.1.0"
 
 # name -> (module, attribute): what is not bound to a start method.
 _HOMES = {
+    "SUBDEBUG": ("polyproc._log", "SUBDEBUG"),
+    "SUBWARNING": ("polyproc._log", "SUBWARNING"),
     "OwnerDiedWarning": ("polyproc._errors", "OwnerDiedWarning"),
     "RemoteError": ("polyproc._errors", "RemoteError"),
     "share": ("polyproc._memory.share", "share"),

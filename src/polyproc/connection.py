@@ -6,6 +6,13 @@ from polyproc._connection.pipe import Pipe as Pipe
 from polyproc._connection.wait import wait as wait
 
 # Kept for programs that reach inside multiprocessing.
+from polyproc._connection.auth import _FAILURE as FAILURE
+from polyproc._connection.auth import _WELCOME as WELCOME
+from polyproc._connection.auth import MESSAGE_LENGTH as MESSAGE_LENGTH
+from polyproc._connection.connection import Connection as _ConnectionBase
+from polyproc._connection.connection import _rebuild as rebuild_connection
+from polyproc._connection.listener import _validate_family as _validate_family
+from polyproc._pickling.pickler import ForkingPickler as _ForkingPickler
 from polyproc._connection.auth import _CHALLENGE as _CHALLENGE
 from polyproc._connection.auth import _CHALLENGE as CHALLENGE
 from polyproc._connection.auth import _FAILURE as _FAILURE
@@ -21,5 +28,7 @@ from polyproc._connection.listener import address_type as address_type
 from polyproc._connection.listener import arbitrary_address as arbitrary_address
 from polyproc._connection.listener import default_family as default_family
 from polyproc._connection.listener import families as families
+
+reduce_connection = Connection.__reduce__
 
 __all__ = ["Client", "Listener", "Pipe", "wait"]

@@ -15,6 +15,7 @@ from polyproc._process.kinds import Process as Process
 from polyproc._process.kinds import SpawnProcess as SpawnProcess
 
 # Kept for programs that reach inside multiprocessing.
+from polyproc._context.default import force_start_method as _force_start_method
 from polyproc._context.default import default_context as _default_context
 from polyproc._context.start_methods import contexts as _concrete_contexts
 from polyproc._pickling.spawning import assert_spawning as assert_spawning

@@ -2,4 +2,7 @@
 
 from polyproc._memory.buffer_wrapper import BufferWrapper as BufferWrapper
 
+# Kept for programs that reach inside multiprocessing.
+from polyproc._pickling.spawning import assert_spawning as assert_spawning
+
 __all__ = ["BufferWrapper"]

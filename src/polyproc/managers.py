@@ -7,6 +7,8 @@ from polyproc._managers.sync_manager import SyncManager as SyncManager
 from polyproc._managers.tokens import Token as Token
 
 # Kept for programs that reach inside multiprocessing.
+from polyproc._pickling.spawning import current as get_spawning_popen
+from polyproc._managers.proxies import PoolProxy as BasePoolProxy
 from polyproc._errors import ProcessError as ProcessError
 from polyproc._errors import RemoteError as RemoteError
 from polyproc._managers.links import listener_client as listener_client
@@ -37,5 +39,7 @@ from polyproc._managers.values import Value as Value
 from polyproc._process.process import current_process as current_process
 from polyproc._threads.dummy_manager import Array as Array
 from polyproc._threads.dummy_manager import Namespace as Namespace
+
+HAS_SHMEM = True
 
 __all__ = ["BaseManager", "BaseProxy", "SharedMemoryManager", "SyncManager", "Token"]

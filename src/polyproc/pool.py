@@ -12,6 +12,8 @@ from polyproc._pool.task import Task as Task
 from polyproc._pool.task import task as task
 
 # Kept for programs that reach inside multiprocessing.
+from polyproc._connection.wait import wait as wait
+from polyproc._errors import TimeoutError as TimeoutError
 from polyproc._errors import RemoteTraceback as RemoteTraceback
 from polyproc._pool.jobs import CLOSE as CLOSE
 from polyproc._pool.jobs import RUN as RUN

@@ -18,6 +18,7 @@ _doors.live(
     ORIGINAL_DIR="original_dir",
     _children="children",
     _current_process="current",
+    _parent_process="parent",
     _process_counter="counter",
 )
 

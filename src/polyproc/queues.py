@@ -8,6 +8,13 @@ from polyproc._queues.queue import ShutDown as ShutDown
 from polyproc._queues.queue import SimpleQueue as SimpleQueue
 
 # Kept for programs that reach inside multiprocessing.
+from polyproc._cleanup.after_fork import register_after_fork as register_after_fork
+from polyproc._cleanup.exit_sequence import exit_sequence as _exit_sequence
+from polyproc._cleanup.finalizers import Finalize as Finalize
+from polyproc._log import log as _log
+from polyproc._pickling.pickler import ForkingPickler as _ForkingPickler
 from polyproc._queues.classic import _sentinel as _sentinel
+
+debug, info, is_exiting = _log.debug, _log.info, _exit_sequence.is_exiting
 
 __all__ = ["JoinableQueue", "Queue", "SimpleQueue"]

@@ -5,6 +5,11 @@ from polyproc._memory.raw import RawValue as RawValue
 from polyproc._memory.raw import copy as copy
 
 # Kept for programs that reach inside multiprocessing.
+from polyproc._pickling.pickler import ForkingPickler as _ForkingPickler
+from polyproc._pickling.spawning import assert_spawning as assert_spawning
+from polyproc._memory.raw import in_block as rebuild_ctype
+from polyproc._memory.raw import _reduce as reduce_ctype
+from polyproc._memory.raw import new as _new_value
 from polyproc._memory.raw import typecode_to_type as typecode_to_type
 from polyproc._memory.shared_ctypes import Array as Array
 from polyproc._memory.shared_ctypes import Synchronized as Synchronized

@@ -2,9 +2,9 @@
 
 from polyproc._launch.frozen import freeze_support as freeze_support
 from polyproc._launch.frozen import get_command_line as get_command_line
-from polyproc._launch.frozen import get_preparation_data as get_preparation_data
 from polyproc._platform.interpreter import get_executable as get_executable
 from polyproc._platform.interpreter import set_executable as set_executable
+from polyproc._process.capture import get_preparation_data as get_preparation_data
 
 # Kept for programs that reach inside multiprocessing.
 from polyproc._launch.frozen import is_forking as is_forking

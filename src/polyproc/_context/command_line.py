@@ -30,13 +30,13 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("program", metavar="PROGRAM", help="a file, or with -m a module")
     run.add_argument("args", metavar="ARGS", nargs=argparse.REMAINDER, help="the program's own arguments")
     chosen = parser.parse_args(arguments)
+    install()  # before a package is looked at, which imports it
     try:
         code, module = _module(chosen.program) if chosen.is_module else _script(chosen.program)
     except (OSError, ImportError, SyntaxError) as error:
         print(f"python -m polyproc run: {error}", file=sys.stderr)  # noqa: T201  (it is a command)
         return 2
     sys.argv = [module.__file__ or chosen.program, *chosen.args]
-    install()
     sys.modules["__main__"] = module  # for good: the program's objects are looked for there until the very end
     exec(code, module.__dict__)
     return 0

@@ -66,6 +66,11 @@ class DefaultContext(BaseContext):
 default_context = DefaultContext()
 
 
+def force_start_method(method: str | None) -> None:
+    """Choose the start method, whatever was chosen before."""
+    default_context.set_start_method(method, force=True)
+
+
 def launcher(method: str | None) -> Callable[[BaseProcess[Any]], ChildHandle]:
     """Return what starts a process object by a start method; None stands for the default one."""
     if method is None:

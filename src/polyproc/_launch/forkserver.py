@@ -27,7 +27,7 @@ from polyproc._log import log
 from polyproc._pickling.inherited import SentFd
 from polyproc._platform.interpreter import environ
 from polyproc._platform.posix import close_quietly
-from polyproc._process.capture import capture, tracker_fds
+from polyproc._process.capture import capture, capture_extras, tracker_fds
 from polyproc._process.lifeline import lifeline
 from polyproc._process.main_code import describe_main
 
@@ -326,7 +326,7 @@ class WaitingChild(ChildHandle):
 
     def _launch(self, process_obj: BaseProcess[Any]) -> None:
         pickled, payload = pack(process_obj, self)
-        told = capture(process_obj.name)
+        told = capture_extras(capture(process_obj.name))
         told.update(start_method=self.method, pickled=pickled, payload=payload)
         if (fds := tracker_fds()) is not None:
             told.update(tracker=[self.duplicate_for_child(fd) for fd in fds], tracker_is_sent=True)

@@ -10,7 +10,6 @@ from typing import Any
 from polyproc._launch.bundle import bundle
 from polyproc._platform.interpreter import command_line, interpreter, spawn
 from polyproc._platform.posix import file_with
-from polyproc._process.capture import capture, capture_main
 
 # A frozen program starts itself, with this word and the number of the job's descriptor.
 FLAG = "--multiprocessing-fork"
@@ -49,8 +48,3 @@ def get_command_line(**kwds: Any) -> list[str]:
     if getattr(sys, "frozen", False):
         return [sys.executable, FLAG, *(f"{key}={value!r}" for key, value in kwds.items())]
     return [os.fsdecode(word) for word in command_line("pass")]
-
-
-def get_preparation_data(name: str) -> dict[str, Any]:
-    """Return what a child named `name` is told about this process."""
-    return capture_main(capture(name))

@@ -24,7 +24,7 @@ from polyproc._pickling.spawning import preparing
 from polyproc._platform.interpreter import command_line, spawn
 from polyproc._platform.posix import file_with
 from polyproc._platform.site_plan import site_plan
-from polyproc._process.capture import capture, capture_main, tracker_fds
+from polyproc._process.capture import capture, capture_extras, capture_main, tracker_fds
 from polyproc._process.lifeline import lifeline
 from polyproc._process.main_code import main_code
 from polyproc._process.payload import try_marshal
@@ -91,7 +91,7 @@ class Popen(ChildHandle):
 
     def _launch(self, process_obj: BaseProcess[Any]) -> None:
         pickled, payload = pack(process_obj, self)
-        told = capture_main(capture(process_obj.name))
+        told = capture_main(capture_extras(capture(process_obj.name)))
         told.update(start_method="spawn", pickled=pickled, payload=payload, box=self._box.fd)
         if (fds := tracker_fds()) is not None:
             told.update(tracker=[self.duplicate_for_child(fd) for fd in fds], tracker_is_sent=False)

@@ -9,7 +9,7 @@ import os
 import sys
 from typing import Any
 
-from polyproc._lazy import loaded
+from polyproc._lazy import load, loaded
 from polyproc._process.family import family
 from polyproc._process.main_code import describe_main
 
@@ -49,6 +49,21 @@ def capture(name: str) -> Preparation:
     if getattr(sys, "frozen", False):
         told["frozen"] = True
     return told
+
+
+def capture_extras(told: Preparation) -> Preparation:
+    """Add what a program tells its children beyond that: coverage replaces `spawn.get_preparation_data` for it."""
+    door: Any = loaded("polyproc.spawn")
+    if door is not None and (describe := door.get_preparation_data) is not get_preparation_data:
+        described = describe(told["name"])
+        extras = {key: described[key] for key in described.keys() - told.keys() - {"main"}}
+        told["extras"] = load("polyproc._pickling.pickler", "dumps")(extras)  # type: ignore[operator]
+    return told
+
+
+def get_preparation_data(name: str) -> Preparation:
+    """Return what a child named `name` is told about this process."""
+    return capture_main(capture(name))
 
 
 def capture_main(told: Preparation) -> Preparation:

@@ -32,18 +32,20 @@ def apply(told: Preparation) -> None:
             os.chdir(told["dir"])
         except OSError:  # removed meanwhile
             pass
-    if "orig_dir" in told:
-        family.original_dir = told["orig_dir"]
-    if "start_method" in told:
-        family.start_method = told["start_method"]
     if told.get("frozen"):
         sys.frozen = True  # type: ignore[attr-defined]
+    if "extras" in told:
+        load("_pickle", "loads")(told["extras"])  # type: ignore[operator]  # it does what it does as it is opened
     if "main" in told:
         import_main(*told["main"])
 
 
 def _join_family(told: Preparation) -> None:
     family.ancestors = told.get("ancestors", ())
+    if "orig_dir" in told:
+        family.original_dir = told["orig_dir"]
+    if "start_method" in told:
+        family.start_method = told["start_method"]
     if "drop_in" in told:
         load("polyproc._context.drop_in", "install")()  # type: ignore[operator]
     if "tracker" not in told:

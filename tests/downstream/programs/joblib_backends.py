@@ -1,7 +1,7 @@
 """joblib: both of its process backends, shared arrays, errors, a generator of results, nested calls."""
 
 import numpy as np
-from joblib import Memory, Parallel, delayed, parallel_config
+from joblib import Parallel, delayed, parallel_config
 
 
 def square(x):

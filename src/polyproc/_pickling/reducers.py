@@ -1,0 +1,40 @@
+"""Reducers under the standard library's private names: picklers of others, as dill's, use them."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from polyproc._pickling import handle_passing, inherited, pickler
+from polyproc._pickling.foreign import _rebuild_socket as _rebuild_socket
+from polyproc._pickling.foreign import _reduce_socket as _reduce_socket
+
+
+def _reduce_method(method: Any) -> tuple[Any, ...]:
+    return getattr, (method.__self__, method.__func__.__name__)
+
+
+def _reduce_method_descriptor(descriptor: Any) -> tuple[Any, ...]:
+    return getattr, (descriptor.__objclass__, descriptor.__name__)
+
+
+def _reduce_partial(partial: functools.partial[Any]) -> tuple[Any, ...]:
+    return _rebuild_partial, (partial.func, partial.args, partial.keywords or {})
+
+
+def _rebuild_partial(func: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> functools.partial[Any]:
+    return functools.partial(func, *args, **keywords)
+
+
+class AbstractReducer:
+    """What a program may subclass to change how objects are pickled: `context.reducer`. Its parts are this module's."""
+
+    ForkingPickler = pickler.ForkingPickler
+    register = staticmethod(pickler.register)
+    dump = staticmethod(pickler.dump)
+    send_handle = staticmethod(handle_passing.send_handle)
+    recv_handle = staticmethod(handle_passing.recv_handle)
+    DupFd = staticmethod(inherited.DupFd)
+
+    def __init__(self, *args: Any) -> None:
+        pass
