@@ -151,8 +151,12 @@ static PyObject *barrier_parties(PyObject *self, void *ignored)
 static PyMethodDef methods[] = {
     {"_arrive", barrier_arrive, METH_O, "_arrive(timeout): come, and wait for the others"},
     {"_open", barrier_open, METH_O, "_open(generation): let all go"},
-    {"abort", barrier_abort, METH_NOARGS, "abort(): break it"},
-    {"reset", barrier_reset, METH_NOARGS, "reset(): start anew; who waits gets BrokenBarrierError"},
+    {"abort", barrier_abort, METH_NOARGS,
+     "abort($self, /)\n--\n\n"
+     "Break the barrier: all who wait, and who come later, get BrokenBarrierError."},
+    {"reset", barrier_reset, METH_NOARGS,
+     "reset($self, /)\n--\n\n"
+     "Start anew; who waits gets BrokenBarrierError."},
     {"_where", py_cell_where, METH_NOARGS, "_where() -> (id, offset)"},
     {"_adopt", FAST(barrier_adopt), METH_FASTCALL | METH_CLASS, "_adopt(id, offset) -> handle"},
     {NULL, NULL, 0, NULL},

@@ -284,15 +284,31 @@ static int set_handle(PyObject *self, PyObject *value, void *ignored)
 #define KEYS (METH_VARARGS | METH_KEYWORDS)
 
 static PyMethodDef methods[] = {
-    {"send", connection_send, METH_O, "send(obj)"},
-    {"recv", py_connection_recv, METH_NOARGS, "recv() -> object"},
-    {"send_bytes", FAST(connection_send_bytes), KEYS, "send_bytes(buf, offset=0, size=None)"},
-    {"recv_bytes", FAST(py_connection_recv_bytes), KEYS, "recv_bytes(maxlength=None) -> bytes"},
-    {"recv_bytes_into", FAST(py_connection_recv_bytes_into), KEYS, "recv_bytes_into(buf, offset=0) -> length"},
+    {"send", connection_send, METH_O,
+     "send($self, obj, /)\n--\n\n"
+     "Send an object. Blocks while the kernel has no room; BrokenPipeError when nobody can read."},
+    {"recv", py_connection_recv, METH_NOARGS,
+     "recv($self, /)\n--\n\n"
+     "Wait for an object and return it. EOFError when the other end is gone."},
+    {"send_bytes", FAST(connection_send_bytes), KEYS,
+     "send_bytes($self, buf, offset=0, size=None)\n--\n\n"
+     "Send bytes as one message. Blocks as `send`."},
+    {"recv_bytes", FAST(py_connection_recv_bytes), KEYS,
+     "recv_bytes($self, maxlength=None)\n--\n\n"
+     "Wait for a message of bytes. OSError for one that is longer than `maxlength`."},
+    {"recv_bytes_into", FAST(py_connection_recv_bytes_into), KEYS,
+     "recv_bytes_into($self, buf, offset=0)\n--\n\n"
+     "Wait for a message, put it into a buffer, return its length. BufferTooShort has one that is too long."},
     {"_send_bytes", connection_send_packed, METH_O, "_send_bytes(data)"},
-    {"poll", FAST(py_connection_poll), KEYS, "poll(timeout=0.0) -> bool"},
-    {"fileno", connection_fileno, METH_NOARGS, "fileno() -> descriptor"},
-    {"close", connection_close, METH_NOARGS, "close()"},
+    {"poll", FAST(py_connection_poll), KEYS,
+     "poll($self, timeout=0.0)\n--\n\n"
+     "Say whether something can be received, waiting up to `timeout` seconds; None waits without limit."},
+    {"fileno", connection_fileno, METH_NOARGS,
+     "fileno($self, /)\n--\n\n"
+     "Return the descriptor."},
+    {"close", connection_close, METH_NOARGS,
+     "close($self, /)\n--\n\n"
+     "Close this end. Nothing happens when it is closed."},
     {"__enter__", connection_enter, METH_NOARGS, "return self"},
     {"__exit__", FAST(connection_exit), METH_FASTCALL, "close"},
     {NULL, NULL, 0, NULL},

@@ -65,10 +65,18 @@ static PyObject *event_wait(PyObject *object, PyObject *const *args, Py_ssize_t 
 }
 
 static PyMethodDef event_methods[] = {
-    {"is_set", event_is_set, METH_NOARGS, "is_set() -> bool"},
-    {"set", event_set, METH_NOARGS, "set(): wake all who wait"},
-    {"clear", event_clear, METH_NOARGS, "clear()"},
-    {"wait", FAST(event_wait), METH_FASTCALL | METH_KEYWORDS, "wait(timeout=None) -> bool"},
+    {"is_set", event_is_set, METH_NOARGS,
+     "is_set($self, /)\n--\n\n"
+     "Say whether it is set."},
+    {"set", event_set, METH_NOARGS,
+     "set($self, /)\n--\n\n"
+     "Set it, and wake all who wait."},
+    {"clear", event_clear, METH_NOARGS,
+     "clear($self, /)\n--\n\n"
+     "Clear it."},
+    {"wait", FAST(event_wait), METH_FASTCALL | METH_KEYWORDS,
+     "wait($self, timeout=None)\n--\n\n"
+     "Wait until it is set, up to `timeout` seconds; return whether it is."},
     {"_where", py_cell_where, METH_NOARGS, "_where() -> (id, offset)"},
     {"_adopt", FAST(event_adopt), METH_FASTCALL | METH_CLASS, "_adopt(id, offset) -> handle"},
     {NULL, NULL, 0, NULL},
@@ -249,9 +257,15 @@ static PyObject *condition_exit(PyObject *object, PyObject *const *args, Py_ssiz
 }
 
 static PyMethodDef condition_methods[] = {
-    {"wait", FAST(condition_wait), METH_FASTCALL | METH_KEYWORDS, "wait(timeout=None) -> bool"},
-    {"notify", FAST(condition_notify), METH_FASTCALL | METH_KEYWORDS, "notify(n=1)"},
-    {"notify_all", condition_notify_all, METH_NOARGS, "notify_all()"},
+    {"wait", FAST(condition_wait), METH_FASTCALL | METH_KEYWORDS,
+     "wait($self, timeout=None)\n--\n\n"
+     "Release the lock, wait to be notified, up to `timeout` seconds, take it again. Return whether notified."},
+    {"notify", FAST(condition_notify), METH_FASTCALL | METH_KEYWORDS,
+     "notify($self, n=1)\n--\n\n"
+     "Wake up to `n` of those who wait. Its lock must be held."},
+    {"notify_all", condition_notify_all, METH_NOARGS,
+     "notify_all($self, /)\n--\n\n"
+     "Wake all who wait. Its lock must be held."},
     {"__enter__", condition_enter, METH_NOARGS, "acquire()"},
     {"__exit__", FAST(condition_exit), METH_FASTCALL, "release()"},
     {"_waiting", condition_waiting, METH_NOARGS, "_waiting() -> int: how many wait, with those that were killed"},

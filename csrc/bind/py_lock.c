@@ -208,11 +208,17 @@ static PyGetSetDef attributes[] = {
 #define FAST(function) (PyCFunction)(void (*)(void))(function)
 
 static PyMethodDef lock_methods[] = {
-    {"acquire", FAST(lock_acquire), METH_FASTCALL | METH_KEYWORDS, "acquire(block=True, timeout=None) -> bool"},
-    {"release", lock_release, METH_NOARGS, "release(): give it back, whoever took it"},
+    {"acquire", FAST(lock_acquire), METH_FASTCALL | METH_KEYWORDS,
+     "acquire($self, block=True, timeout=None)\n--\n\n"
+     "Take it; wait while others hold it, up to `timeout` seconds. Return whether it was taken."},
+    {"release", lock_release, METH_NOARGS,
+     "release($self, /)\n--\n\n"
+     "Give it back, whoever took it. ValueError if nobody holds it."},
     {"__enter__", lock_enter, METH_NOARGS, "acquire()"},
     {"__exit__", FAST(lock_exit), METH_FASTCALL, "release()"},
-    {"locked", locked, METH_NOARGS, "locked() -> bool: whether somebody holds it"},
+    {"locked", locked, METH_NOARGS,
+     "locked($self, /)\n--\n\n"
+     "Say whether somebody holds it."},
     {"_is_mine", is_mine, METH_NOARGS, "_is_mine() -> bool: whether this thread holds it"},
     {"_count", depth, METH_NOARGS, "_count() -> int: how often this process holds it"},
     {"_where", py_cell_where, METH_NOARGS, "_where() -> (id, offset)"},
@@ -221,11 +227,17 @@ static PyMethodDef lock_methods[] = {
 };
 
 static PyMethodDef rlock_methods[] = {
-    {"acquire", FAST(rlock_acquire), METH_FASTCALL | METH_KEYWORDS, "acquire(block=True, timeout=None) -> bool"},
-    {"release", rlock_release, METH_NOARGS, "release(): give back one level"},
+    {"acquire", FAST(rlock_acquire), METH_FASTCALL | METH_KEYWORDS,
+     "acquire($self, block=True, timeout=None)\n--\n\n"
+     "Take it, once more if this thread holds it; wait up to `timeout` seconds. Return whether it was taken."},
+    {"release", rlock_release, METH_NOARGS,
+     "release($self, /)\n--\n\n"
+     "Give back one level. AssertionError if this thread does not hold it."},
     {"__enter__", rlock_enter, METH_NOARGS, "acquire()"},
     {"__exit__", FAST(rlock_exit), METH_FASTCALL, "release()"},
-    {"locked", locked, METH_NOARGS, "locked() -> bool: whether somebody holds it"},
+    {"locked", locked, METH_NOARGS,
+     "locked($self, /)\n--\n\n"
+     "Say whether somebody holds it."},
     {"_is_mine", is_mine, METH_NOARGS, "_is_mine() -> bool: whether this thread holds it"},
     {"_count", depth, METH_NOARGS, "_count() -> int: how often this process holds it"},
     {"_where", py_cell_where, METH_NOARGS, "_where() -> (id, offset)"},

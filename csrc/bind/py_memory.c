@@ -454,7 +454,9 @@ static PyMethodDef memory_methods[] = {
 
 static PyMethodDef scalar_methods[] = {
     COMMON,
-    {"add", scalar_add, METH_O, "add(amount) -> the new value: one step for all who use the lock"},
+    {"add", scalar_add, METH_O,
+     "add($self, amount, /)\n--\n\n"
+     "Add to the value and return the new one: one step for all who use the lock."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -425,13 +425,27 @@ static PyObject *queue_drop_one(PyObject *object, PyObject *ignored)
 #define KEYS (METH_FASTCALL | METH_KEYWORDS)
 
 static PyMethodDef queue_methods[] = {
-    {"put", FAST(queue_put), KEYS, "put(obj, block=True, timeout=None)"},
-    {"put_nowait", queue_put_nowait, METH_O, "put_nowait(obj)"},
-    {"get", FAST(queue_get), KEYS, "get(block=True, timeout=None) -> item"},
-    {"get_nowait", queue_get_nowait, METH_NOARGS, "get_nowait() -> item"},
-    {"qsize", py_queue_size, METH_NOARGS, "qsize() -> number of items at this moment"},
-    {"full", py_queue_full, METH_NOARGS, "full() -> whether nothing can be put at this moment"},
-    {"empty", py_queue_empty, METH_NOARGS, "empty() -> whether nothing can be got at this moment"},
+    {"put", FAST(queue_put), KEYS,
+     "put($self, obj, block=True, timeout=None)\n--\n\n"
+     "Add an item; wait up to `timeout` seconds for a place in a bounded queue. Full, ShutDown, ValueError."},
+    {"put_nowait", queue_put_nowait, METH_O,
+     "put_nowait($self, obj, /)\n--\n\n"
+     "Add an item or raise Full."},
+    {"get", FAST(queue_get), KEYS,
+     "get($self, block=True, timeout=None)\n--\n\n"
+     "Remove and return an item; wait up to `timeout` seconds for one. Empty, ShutDown, ValueError."},
+    {"get_nowait", queue_get_nowait, METH_NOARGS,
+     "get_nowait($self, /)\n--\n\n"
+     "Remove and return an item or raise Empty."},
+    {"qsize", py_queue_size, METH_NOARGS,
+     "qsize($self, /)\n--\n\n"
+     "Return the number of items as it is at this moment."},
+    {"full", py_queue_full, METH_NOARGS,
+     "full($self, /)\n--\n\n"
+     "Say whether nothing can be put at this moment."},
+    {"empty", py_queue_empty, METH_NOARGS,
+     "empty($self, /)\n--\n\n"
+     "Say whether nothing can be got at this moment."},
     {"_await", py_queue_await, METH_O, "_await(timeout) -> whether there are items"},
     {"_close", py_queue_close, METH_O, "_close(for_good): in this process"},
     {"_create", queue_create, METH_VARARGS, "_create(max, joinable, signal_in, signal_out)"},

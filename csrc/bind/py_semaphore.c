@@ -115,12 +115,20 @@ static PyObject *semaphore_locked(PyObject *self, PyObject *ignored)
 #define FAST(function) (PyCFunction)(void (*)(void))(function)
 
 static PyMethodDef methods[] = {
-    {"acquire", FAST(semaphore_acquire), METH_FASTCALL | METH_KEYWORDS, "acquire(block=True, timeout=None) -> bool"},
-    {"release", semaphore_release, METH_NOARGS, "release(): give a token back, or make one"},
+    {"acquire", FAST(semaphore_acquire), METH_FASTCALL | METH_KEYWORDS,
+     "acquire($self, block=True, timeout=None)\n--\n\n"
+     "Take a token; wait while there is none, up to `timeout` seconds. Return whether one was taken."},
+    {"release", semaphore_release, METH_NOARGS,
+     "release($self, /)\n--\n\n"
+     "Give a token back, or make one."},
     {"__enter__", semaphore_enter, METH_NOARGS, "acquire(), with a token that comes back if this process dies"},
     {"__exit__", FAST(semaphore_exit), METH_FASTCALL, "release()"},
-    {"get_value", semaphore_value, METH_NOARGS, "get_value() -> int: how many tokens are free"},
-    {"locked", semaphore_locked, METH_NOARGS, "locked() -> bool: whether none is free"},
+    {"get_value", semaphore_value, METH_NOARGS,
+     "get_value($self, /)\n--\n\n"
+     "Return how many tokens are free at this moment."},
+    {"locked", semaphore_locked, METH_NOARGS,
+     "locked($self, /)\n--\n\n"
+     "Say whether no token is free."},
     {"_where", py_cell_where, METH_NOARGS, "_where() -> (id, offset)"},
     {"_adopt", FAST(semaphore_adopt), METH_FASTCALL | METH_CLASS, "_adopt(id, offset) -> handle"},
     {NULL, NULL, 0, NULL},

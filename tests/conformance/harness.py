@@ -1,14 +1,15 @@
 """Run CPython's own multiprocessing tests, as installed with an interpreter, with polyproc under their name.
 
     python tests/conformance/harness.py PYTHON [PYTHON ...] [--methods fork,spawn,forkserver] [--only REGEX]
-                                        [--update] [--stdlib] [--jobs N] [--limit SECONDS] [--all]
+                                        [--update] [--stdlib] [--jobs N] [--limit SECONDS] [--verbose]
 
 For each interpreter and start method: one process for each test class, a limit for each test. A test of which nothing
 is heard for that long has hung: the stacks of its threads are printed, and the rest of its class goes on in another
-process. `expected/<version>.txt` lists what must pass; it only grows (`--update` adds what passes now). Without --all
-only the classes that the list names are run. Exit status 1 when something on the list does not pass.
+process. `expected/<version>.txt` lists what must pass; it only grows (`--update` adds what passes now). Exit status 1
+when something on the list does not pass, or hangs.
 
-By hand, and for a baseline, --stdlib runs the same on the standard library itself.
+`standard/<version>.txt` lists what passes on the standard library itself (--stdlib --update, by hand); what is on it
+and does not pass here stands in docs/drop-in.md, with the reason.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Python:
     @property
     def expected_file(self) -> Path:
         """The list of what must pass with this version."""
-        return HERE / "expected" / f"{self.short}.txt"
+        return HERE / ("standard" if self.stdlib else "expected") / f"{self.short}.txt"
 
 
 class Run:
@@ -113,10 +114,10 @@ class Run:
 
     def run_class(self, class_name: str, tests: list[str]) -> dict[str, tuple[str, str]]:
         """Return (status, detail) for each test."""
-        results: dict[str, tuple[str, str]] = {}
+        results = {test: ("left out", why) for (name, test), why in NOT_RUN.items() if name == class_name}
         while True:
             current = self._run_some(class_name, results)
-            if current is None or len(results) >= len(tests):
+            if current is None or results.keys() >= set(tests):
                 return results
 
     def _run_some(self, class_name: str, results: dict[str, tuple[str, str]]) -> str | None:
@@ -193,14 +194,13 @@ def write_modules(folder: str, method: str) -> str:
     return name
 
 
+# Not run, on either side, with the reason.
+NOT_RUN = {
+    ("WithThreadsTestPool", "test_terminate"): "3.12.1 has it sleep for five minutes in a thread",
+}
+
 EXECUTOR_TESTS = """
-import concurrent.futures, concurrent.futures.process, importlib, pkgutil, unittest
-import polyproc.pool
-from polyproc._errors import RemoteTraceback
-concurrent.futures.ProcessPoolExecutor = polyproc.pool.ProcessPoolExecutor
-concurrent.futures.process.ProcessPoolExecutor = polyproc.pool.ProcessPoolExecutor
-concurrent.futures.process.BrokenProcessPool = polyproc.pool.BrokenProcessPool
-concurrent.futures.process._RemoteTraceback = RemoteTraceback
+import importlib, pkgutil
 collected = set()
 try:
     import test.test_concurrent_futures as package
@@ -214,28 +214,61 @@ for found in pkgutil.iter_modules(package.__path__) if hasattr(package, "__path_
                 globals()[name] = value
                 collected.add(name)
 """
+WITH_OUR_EXECUTOR = """
+import concurrent.futures.process
+import polyproc.pool
+from polyproc._errors import RemoteTraceback
+concurrent.futures.ProcessPoolExecutor = polyproc.pool.ProcessPoolExecutor
+concurrent.futures.process.ProcessPoolExecutor = polyproc.pool.ProcessPoolExecutor
+concurrent.futures.process.BrokenProcessPool = polyproc.pool.BrokenProcessPool
+concurrent.futures.process._RemoteTraceback = RemoteTraceback
+"""
+# Tests of other modules that start processes.
+OTHER_TESTS = """
+import importlib, multiprocessing
+multiprocessing.set_start_method("{method}", force=True)
+collected = set()
+for module, names in {
+    "test_logging": ["ConfigDictTest", "LogRecordTest", "QueueListenerTest"],
+    "test_asyncio.test_events": ["TestPyGetEventLoop", "TestCGetEventLoop"],
+    "test_asyncio.test_unix_events": ["TestFork"],
+}.items():
+    tests = vars(importlib.import_module("test." + module))
+    collected.update(name for name in names if name in tests)
+    globals().update((name, tests[name]) for name in names if name in tests)
+"""
 
 
-def write_executor_module(folder: str, method: str) -> str:
-    """Write the tests of concurrent.futures' process pool, with our executor in its place; return the name."""
+def write_executor_module(folder: str, method: str, ours: bool) -> str:
+    """Write the tests of concurrent.futures' process pool, with our executor in its place or not; return the name."""
     name = f"conformance_executor_{method}"
     text = EXECUTOR_TESTS.replace("{prefix}", {"forkserver": "Forkserver"}.get(method, method.capitalize()))
-    Path(folder, name + ".py").write_text(text)
+    Path(folder, name + ".py").write_text((WITH_OUR_EXECUTOR if ours else "") + text)
+    return name
+
+
+def write_other_module(folder: str, method: str) -> str:
+    """Write what takes the tests of other modules that start processes; return the name."""
+    name = f"conformance_other_{method}"
+    Path(folder, name + ".py").write_text(OTHER_TESTS.replace("{method}", method))
     return name
 
 
 def expected_of(python: Python) -> set[Key]:
     """Return what must pass."""
-    if not python.expected_file.exists():
+    return keys_in(python.expected_file)
+
+
+def keys_in(file: Path) -> set[Key]:
+    """Read a list of tests."""
+    if not file.exists():
         return set()
-    lines = python.expected_file.read_text().split("\n")
-    return {tuple(line.split()) for line in lines if line and not line.startswith("#")}  # type: ignore[misc]
+    return {tuple(line.split()) for line in file.read_text().split("\n") if line}  # type: ignore[misc]
 
 
 def run_python(python: Python, options: argparse.Namespace, expected: set[Key]) -> dict[Key, tuple[str, str]]:
     """Run everything for one interpreter."""
     results: dict[Key, tuple[str, str]] = {}
-    wanted = {(method, cls) for method, cls, _ in expected}
     lock = threading.Lock()
     with tempfile.TemporaryDirectory() as folder:
         jobs: list[tuple[Run, str, list[str]]] = []
@@ -243,16 +276,16 @@ def run_python(python: Python, options: argparse.Namespace, expected: set[Key]) 
             run = Run(python, folder, method, write_modules(folder, method), options.limit)
             main = Run(python, folder, method, MAIN_HANDLING, options.limit)
             prefix = {"fork": "Fork", "spawn": "Spawn", "forkserver": "ForkServer"}[method]
-            runs = [run, main]
-            if not python.stdlib:
-                runs.append(Run(python, folder, method, write_executor_module(folder, method), options.limit))
-            for each in runs:
+            executor = write_executor_module(folder, method, not python.stdlib)
+            others = [Run(python, folder, method, executor, options.limit)]
+            others.append(Run(python, folder, method, write_other_module(folder, method), options.limit))
+            for each in (run, main, *others):
                 names = each.classes()
                 for name, tests in names.items():
                     if each is main and not name.startswith(prefix + "Cmd"):
                         continue
-                    if re.search(options.only, name) and (options.all or options.update or (method, name) in wanted):
-                        jobs.append((each, name, tests))
+                    if re.search(options.only, name):
+                        jobs.append((each, name, [test for test in tests if (name, test) not in NOT_RUN]))
 
         def work(job: tuple[Run, str, list[str]]) -> None:
             each, name, tests = job
@@ -289,6 +322,8 @@ def report(python: Python, results: dict[Key, tuple[str, str]], expected: set[Ke
         counts = collections.Counter(status for (m, _, _), (status, _) in results.items() if m == method)
         words = ", ".join(f"{counts[s]} {s}" for s in ("passed", "failed", "skipped", "hung", "crashed"))
         print(f"{python.version} {method:<10} {words}", flush=True)
+        if not python.stdlib:
+            compare(python, method, {k for k, (status, _) in results.items() if status == "passed"}, options)
     for key in sorted(expected):
         if key[0] not in options.methods.split(",") or not re.search(options.only, key[1]):
             continue
@@ -303,6 +338,22 @@ def report(python: Python, results: dict[Key, tuple[str, str]], expected: set[Ke
     return bad
 
 
+def compare(python: Python, method: str, passed: set[Key], options: argparse.Namespace) -> None:
+    """Print what the standard library passes under a start method, and what of it does not pass here."""
+    theirs = {
+        key
+        for key in keys_in(HERE / "standard" / f"{python.short}.txt")
+        if key[0] == method and re.search(options.only, key[1])
+    }
+    ours = {key for key in passed if key[0] == method}
+    missing = sorted({key[2] for key in theirs - ours})
+    print(
+        f"    the standard library: {len(theirs)} passed; of these {len(theirs & ours)} here, {len(ours - theirs)} more here"
+    )
+    if missing:
+        print(f"    not here (docs/drop-in.md): {', '.join(missing)}")
+
+
 def main() -> int:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -311,7 +362,6 @@ def main() -> int:
     parser.add_argument("--only", default="")
     parser.add_argument("--update", action="store_true")
     parser.add_argument("--stdlib", action="store_true")
-    parser.add_argument("--all", action="store_true")
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument("--jobs", type=int, default=4)
     parser.add_argument("--limit", type=float, default=90.0)

@@ -1,0 +1,126 @@
+"""Write the names of each door into its page in docs/doors/, from the docstrings: `make docs`.
+
+A page is written by hand down to the line MARK; what follows is made here. With --check nothing is written; exit
+status 1 when a page is not what would be written.
+"""
+
+import importlib
+import inspect
+import re
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+SOURCES = HERE.parent / "src" / "polyproc"
+MARK = "<!-- What follows is written by `make docs`. -->\n"
+KEPT = "# Kept for programs that reach inside multiprocessing."
+
+
+def doors():
+    """Return the name of each door, '' for the package itself."""
+    paths = [*SOURCES.glob("*.py"), *SOURCES.glob("[a-z]*/*.py")]
+    names = [".".join(path.relative_to(SOURCES).with_suffix("").parts).removesuffix(".__init__") for path in paths]
+    public = ["" if name == "__init__" else name for name in names if not name.startswith("_") or name == "__init__"]
+    return sorted(name for name in public if name != "abc" and not name.startswith("popen_"))  # kept, and ports
+
+
+def page_of(door):
+    """Return the path of a door's page."""
+    return HERE / "doors" / f"{door or 'polyproc'}.md"
+
+
+def names_of(door):
+    """Return the names that a door has for everybody: not those that it keeps for programs that reach inside."""
+    module = importlib.import_module(f"polyproc.{door}".rstrip("."))
+    if not door:
+        return sorted(module.__all__)
+    source = Path(module.__file__).read_text().partition(KEPT)[0]
+    imported = re.findall(r"^from \S+ import \w+ as ([A-Za-z]\w*)$", source, re.MULTILINE)
+    return sorted({*imported, *(name for name in module.__all__ if hasattr(module, name))})
+
+
+def signature_of(value, name):
+    """Return how something is called, without types; the name alone of what is not called."""
+    if not callable(value) or (isinstance(value, type) and issubclass(value, BaseException)):
+        return name
+    try:
+        parameters = list(inspect.signature(value).parameters.values())
+    except (ValueError, TypeError):
+        return f"{name}(...)"
+    if parameters and parameters[0].name == "self":
+        del parameters[0]
+    plain = [parameter.replace(annotation=parameter.empty) for parameter in parameters]
+    text = str(inspect.Signature(plain))
+    return name + re.sub(r" object at 0x[0-9a-f]+", "", text)
+
+
+def sentence_of(value):
+    """Return the first sentence of a docstring."""
+    first = (inspect.getdoc(value) or "").partition("\n\n")[0].replace("\n", " ")
+    return re.split(r"(?<=[.:]) (?=[A-Z])", first)[0].rstrip(":")
+
+
+def bases_of(kind):
+    """Yield the bases of a class that stand on some page, and the page."""
+    for base in kind.__mro__[1:]:
+        for door in doors():
+            module = importlib.import_module(f"polyproc.{door}".rstrip("."))
+            if door and base.__name__ in names_of(door) and getattr(module, base.__name__) is base:
+                yield base, door
+                break
+
+
+def members_of(kind, bases):
+    """Yield (name, what it is) for the public members of a class that say something, and are not those of `bases`."""
+    for name in sorted(dir(kind)):
+        value = inspect.getattr_static(kind, name)
+        if name.startswith("_") or not (inspect.isroutine(getattr(kind, name)) or isinstance(value, property)):
+            continue
+        if any(inspect.getattr_static(base, name, None) is value for base in bases):
+            continue
+        found = value.fget if isinstance(value, property) else getattr(kind, name)
+        if found.__doc__ and getattr(found, "__module__", "") not in ("typing", "builtins", "ctypes"):
+            yield name, value, found
+
+
+def lines_of(name, value):
+    """Yield the lines of the page about a name."""
+    yield f"### `{signature_of(value, name)}`\n"
+    if text := sentence_of(value) if callable(value) else "":
+        yield f"{text}\n"
+    if not isinstance(value, type) or issubclass(value, BaseException):
+        return
+    bases = dict(bases_of(value))
+    if bases:
+        base, door = next(iter(bases.items()))
+        yield f"Has what [`{base.__name__}`]({door}.md) has.\n"
+    if rows := list(members_of(value, bases)):
+        yield "| member | |\n|---|---|"
+        for member, raw, found in rows:
+            shown = member if isinstance(raw, property) else signature_of(found, member)
+            yield f"| `{shown.replace('|', chr(92) + '|')}` | {sentence_of(found)} |"
+        yield ""
+
+
+def written(door):
+    """Return what a door's page is to be."""
+    path = page_of(door)
+    head = path.read_text().partition(MARK)[0] if path.exists() else f"# {door}\n\n"
+    module = importlib.import_module(f"polyproc.{door}".rstrip("."))
+    parts = [line for name in names_of(door) for line in lines_of(name, getattr(module, name))]
+    return head + MARK + "\n" + "\n".join(parts).rstrip() + "\n"
+
+
+def main(arguments):
+    """Write the pages, or check them; return the exit status."""
+    stale = [door for door in doors() if not page_of(door).exists() or page_of(door).read_text() != written(door)]
+    for door in stale:
+        if "--check" in arguments:
+            print(f"{page_of(door)} is not what `make docs` would write")
+        else:
+            page_of(door).write_text(written(door))
+    return 1 if stale and "--check" in arguments else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
