@@ -236,3 +236,23 @@ def test_callbacks_do_not_run_in_who_submits(ctx):
                 pool.apply_async(square, (threading.Lock(),), error_callback=tell)
         eventually(lambda: len(told) == 200)
     assert not any(told)
+
+
+@pytest.mark.parametrize("how", ["close", "terminate"])
+def test_a_pool_ends_while_a_later_one_lives(ctx, how):
+    """Workers that are forked inherit what the earlier pool has open."""
+    first, second = ctx.Pool(2), ctx.Pool(2)
+    assert second.map(abs, [-1]) == first.map(abs, [-1]) == [1]
+    getattr(first, how)()
+    first.join()
+    assert second.apply(abs, (-2,)) == 2
+    second.terminate()
+    second.join()
+
+
+def test_an_executor_ends_while_a_later_one_lives(ctx):
+    with polyproc.ProcessPoolExecutor(1, mp_context=ctx) as later:
+        with polyproc.ProcessPoolExecutor(1, mp_context=ctx) as first:
+            assert first.submit(abs, -1).result(60) == 1
+            assert later.submit(abs, -2).result(60) == 2
+        assert later.submit(abs, -3).result(60) == 3

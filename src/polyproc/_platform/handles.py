@@ -9,6 +9,8 @@ import time
 from _thread import allocate_lock
 from collections.abc import Sequence
 
+from polyproc._platform.posix import close_quietly
+
 HAVE_PIDFD = hasattr(os, "pidfd_open")
 
 # poll(2) takes an int of milliseconds; longer waits are made of several.
@@ -57,39 +59,43 @@ def ready(fds: Sequence[int], timeout: float | None, events: int = select.POLLIN
 
 
 class WakePipe:
-    """A descriptor, `fd`, that one thread waits for among others, and that other threads make readable."""
+    """A descriptor, `fd`, that one thread waits for among others, and that other threads make readable.
+
+    Its end is a flag and a last byte, and not the end of the pipe, which forked children keep open.
+    """
 
     def __init__(self) -> None:
         self._lock = allocate_lock()  # of the writing end; not threading, which a parent that forks does without
         self.fd, self._write = os.pipe()
         os.set_blocking(self._write, False)
-
-    @property
-    def ended(self) -> bool:
-        """Whether nobody can wake any more."""
-        return self._write < 0
+        self.ended = False  # then nobody can wake it any more
 
     def wake(self) -> None:
         """Make it readable, unless it has ended."""
         with self._lock:
-            if self._write >= 0:
-                try:
-                    os.write(self._write, b".")
-                except BlockingIOError:  # it is readable enough
-                    pass
+            if not self.ended:
+                self._make_readable()
+
+    def _make_readable(self) -> None:
+        try:
+            os.write(self._write, b".")
+        except BlockingIOError:  # it is readable enough
+            pass
 
     def drain(self) -> bool:
         """In the thread that waits, when it is readable: take note; return False at the end."""
-        return bool(os.read(self.fd, 65536))
+        os.read(self.fd, 65536)
+        return not self.ended
 
     def end(self) -> None:
         """Have who waits see the end."""
         with self._lock:
-            write, self._write = self._write, -1
-        if write >= 0:
-            os.close(write)
+            if not self.ended:
+                self.ended = True
+                self._make_readable()
 
     def close(self) -> None:
         """End it, and give the descriptor back: nobody waits any more."""
         self.end()
-        os.close(self.fd)
+        close_quietly(self.fd, self._write)
+        self.fd = self._write = -1
