@@ -36,8 +36,8 @@ test-each:
 	$(PYTHON) tests/each_python.py --others $(PYTHONS)
 
 lint: $(VENV)/installed
-	$(BIN)/ruff check src tests bench demo setup.py
-	$(BIN)/ruff format --check src tests bench demo setup.py
+	$(BIN)/ruff check src tests bench demo docs setup.py
+	$(BIN)/ruff format --check src tests bench demo docs setup.py
 	$(BIN)/mypy
 	$(BIN)/mypy bench
 	$(BIN)/mypy demo
@@ -76,6 +76,7 @@ bench: $(VENV)/installed
 	$(BIN)/python bench/main.py
 
 docs: $(VENV)/installed
+	$(BIN)/python docs/build.py
 	$(BIN)/python -m pytest tests/architecture -k "docs or readme or where"
 
 clean:

@@ -1,5 +1,6 @@
 """Door to `_connection/`: pipes, listeners and clients between processes."""
 
+from polyproc._connection.connection import Connection as Connection
 from polyproc._connection.listener import Client as Client
 from polyproc._connection.listener import Listener as Listener
 from polyproc._connection.pipe import Pipe as Pipe
@@ -21,7 +22,6 @@ from polyproc._connection.auth import _create_response as _create_response
 from polyproc._connection.auth import _verify_challenge as _verify_challenge
 from polyproc._connection.auth import answer_challenge as answer_challenge
 from polyproc._connection.auth import deliver_challenge as deliver_challenge
-from polyproc._connection.connection import Connection as Connection
 from polyproc._errors import AuthenticationError as AuthenticationError
 from polyproc._errors import BufferTooShort as BufferTooShort
 from polyproc._connection.listener import address_type as address_type

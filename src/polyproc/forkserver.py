@@ -1,8 +1,9 @@
 """Door to `_launch/forkserver`: the fork server."""
 
 from polyproc._launch.forkserver import forkserver as _forkserver
+from polyproc._pickling.inherited import get_inherited_fds as get_inherited_fds
 
 ensure_running = _forkserver.ensure_running
 set_forkserver_preload = _forkserver.set_forkserver_preload
 
-__all__ = ["ensure_running", "set_forkserver_preload"]
+__all__ = ["ensure_running", "get_inherited_fds", "set_forkserver_preload"]

@@ -1,5 +1,6 @@
 """Door to `_managers/`: objects in a server process, and stand-ins for them."""
 
+from polyproc._errors import RemoteError as RemoteError
 from polyproc._managers.manager import BaseManager as BaseManager
 from polyproc._managers.proxy import BaseProxy as BaseProxy
 from polyproc._managers.shared_memory_manager import SharedMemoryManager as SharedMemoryManager
@@ -10,7 +11,6 @@ from polyproc._managers.tokens import Token as Token
 from polyproc._pickling.spawning import current as get_spawning_popen
 from polyproc._managers.proxies import PoolProxy as BasePoolProxy
 from polyproc._errors import ProcessError as ProcessError
-from polyproc._errors import RemoteError as RemoteError
 from polyproc._managers.links import listener_client as listener_client
 from polyproc._managers.manager import State as State
 from polyproc._managers.proxies import AcquirerProxy as AcquirerProxy

@@ -2,6 +2,7 @@
 
 from polyproc._launch.frozen import freeze_support as freeze_support
 from polyproc._launch.frozen import get_command_line as get_command_line
+from polyproc._launch.frozen import import_main_path as import_main_path
 from polyproc._platform.interpreter import get_executable as get_executable
 from polyproc._platform.interpreter import set_executable as set_executable
 from polyproc._process.capture import get_preparation_data as get_preparation_data
@@ -9,4 +10,11 @@ from polyproc._process.capture import get_preparation_data as get_preparation_da
 # Kept for programs that reach inside multiprocessing.
 from polyproc._launch.frozen import is_forking as is_forking
 
-__all__ = ["freeze_support", "get_command_line", "get_executable", "get_preparation_data", "set_executable"]
+__all__ = [
+    "freeze_support",
+    "get_command_line",
+    "get_executable",
+    "get_preparation_data",
+    "import_main_path",
+    "set_executable",
+]

@@ -20,6 +20,7 @@ from polyproc._cleanup.after_fork import run_after_forkers as _run_after_forkers
 from polyproc._cleanup.finalizers import _finalizer_registry as _finalizer_registry
 from polyproc._cleanup.finalizers import run_finalizers as _run_finalizers
 from polyproc._cleanup.temp_dir import abstract_sockets_supported as abstract_sockets_supported
+from polyproc._cleanup.temp_dir import close_all_fds_except as close_all_fds_except
 from polyproc._cleanup.temp_dir import close_fds as close_fds
 from polyproc._cleanup.temp_dir import is_abstract_socket_namespace as is_abstract_socket_namespace
 from polyproc._launch.forkserver import cleanup_tests as _cleanup_tests
@@ -46,6 +47,7 @@ __all__ = [
     "Finalize",
     "ForkAwareLocal",
     "ForkAwareThreadLock",
+    "close_all_fds_except",
     "close_fds",
     "debug",
     "get_logger",

@@ -389,3 +389,12 @@ def test_arguments():
         Listener(family="AF_PIPE")
     with pytest.raises(OSError):
         Client("/nowhere/at/all")
+
+
+def test_an_abstract_socket_that_is_asked_for():
+    with Listener(f"\0polyproc-test-{os.getpid()}", authkey=b"k") as listener:
+        client = threading.Thread(target=lambda: Client(listener.address, authkey=b"k").close())
+        client.start()
+        with listener.accept(timeout=30) as connection, pytest.raises(EOFError):
+            connection.recv()
+        client.join()

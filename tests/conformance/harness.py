@@ -151,6 +151,9 @@ class Run:
         if current is not None:
             os.lseek(output, 0, os.SEEK_SET)
             results[current] = (status, os.read(output, 1 << 20).decode(errors="replace")[-3000:])
+        elif status == "hung":
+            current = f"(after {len(results)} tests)"
+            results[current] = (status, "between two tests, or at the end")
         os.close(output)
         return current if current is not None and len(results) > before else None
 
@@ -324,6 +327,10 @@ def report(python: Python, results: dict[Key, tuple[str, str]], expected: set[Ke
         print(f"{python.version} {method:<10} {words}", flush=True)
         if not python.stdlib:
             compare(python, method, {k for k, (status, _) in results.items() if status == "passed"}, options)
+    for key, (status, detail) in sorted(results.items()):
+        if status in ("hung", "crashed") and key not in expected:
+            bad += 1
+            print(f"\n{status}: {python.short} {' '.join(key)}\n{detail}")
     for key in sorted(expected):
         if key[0] not in options.methods.split(",") or not re.search(options.only, key[1]):
             continue
@@ -333,7 +340,7 @@ def report(python: Python, results: dict[Key, tuple[str, str]], expected: set[Ke
             print(f"\nEXPECTED TO PASS, {status}: {python.short} {' '.join(key)}\n{detail}")
     if options.verbose:
         for key, (status, detail) in sorted(results.items()):
-            if status in ("failed", "hung", "crashed") and key not in expected:
+            if status == "failed" and key not in expected:
                 print(f"\n{status}: {python.short} {' '.join(key)}\n{detail}")
     return bad
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
 
 from polyproc._cleanup.finalizers import Finalize
+from polyproc._platform.posix import have_abstract_sockets
 
 
 class TempDir:
@@ -32,8 +34,8 @@ class TempDir:
 temp_dir = TempDir()
 get_temp_dir = temp_dir.get
 
-abstract_sockets_supported = False
-"""Polyproc never uses abstract sockets: every user of a machine can connect to one (CVE-2022-42919)."""
+abstract_sockets_supported = have_abstract_sockets
+"""Polyproc never uses one that it was not told to: every user of a machine can connect to it (CVE-2022-42919)."""
 
 
 def is_abstract_socket_namespace(address: str | bytes | None) -> bool:
@@ -45,6 +47,13 @@ def is_abstract_socket_namespace(address: str | bytes | None) -> bool:
     if isinstance(address, str):
         return address[0] == "\0"
     raise TypeError(f"address type of {address!r} unrecognized")
+
+
+def close_all_fds_except(fds: Iterable[int]) -> None:
+    """Close all descriptors of this process but these."""
+    kept = sorted({*fds})
+    for low, high in zip([-1, *kept], [*kept, os.sysconf("SC_OPEN_MAX")], strict=True):
+        os.closerange(low + 1, high)
 
 
 def close_fds(*fds: int) -> None:

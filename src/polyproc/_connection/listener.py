@@ -44,6 +44,8 @@ def address_type(address: Address) -> str:
         return "AF_PIPE"
     if type(address) is str:
         return "AF_UNIX"
+    if _is_abstract(address):
+        return "AF_UNIX"  # bytes, as the kernel names it
     raise ValueError(f"address type of {address!r} unrecognized")
 
 
@@ -66,7 +68,12 @@ class Listener:
 
     Peers that do not come to the point hinder nobody: see _connection/admission.py. A Unix socket can be used by its
     owner alone, and a peer's user is looked at (SO_PEERCRED, unix(7)).
+
+    Attributes:
+        last_accepted: the address of the peer that was accepted last, None before.
     """
+
+    last_accepted: Address = None
 
     def __init__(
         self,
@@ -85,7 +92,6 @@ class Listener:
         address = address or arbitrary_address(family)
         self._family = family
         self._tls = ssl
-        self.last_accepted: Address = None
         listening = socket.socket(getattr(socket, family))
         try:
             if family == "AF_INET":

@@ -73,18 +73,18 @@ class ForkServer:
 
     # -- what programs call ----------------------------------------------------------------------------------------
 
-    def set_forkserver_preload(self, module_names: list[str], *, on_error: str = "warn") -> None:
+    def set_forkserver_preload(self, modules_names: list[str], *, on_error: str = "warn") -> None:
         """Set the modules that a template imports before it forks; takes effect when one is started.
 
         Args:
-            module_names: module names; "__main__" stands for the main module of this process.
+            modules_names: module names; "__main__" stands for the main module of this process.
             on_error: for a module that cannot be imported: "ignore" it, "warn" at the first start, or "fail" it.
         """
-        if not all(type(name) is str for name in module_names):
+        if not all(type(name) is str for name in modules_names):
             raise TypeError("module_names must be a list of strings")
         if on_error not in _ON_ERROR:
             raise ValueError(f"on_error must be 'ignore', 'warn' or 'fail', got {on_error!r}")
-        self._preload = list(module_names)
+        self._preload = list(modules_names)
         self._on_error = on_error
 
     def ensure_running(self) -> None:

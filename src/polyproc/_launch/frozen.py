@@ -10,6 +10,7 @@ from typing import Any
 from polyproc._launch.bundle import bundle
 from polyproc._platform.interpreter import command_line, interpreter, spawn
 from polyproc._platform.posix import file_with
+from polyproc._process.main_module import import_main
 
 # A frozen program starts itself, with this word and the number of the job's descriptor.
 FLAG = "--multiprocessing-fork"
@@ -41,6 +42,13 @@ def start_frozen(told: dict[str, Any], pass_fds: list[int]) -> int:
         return spawn([os.fsencode(word) for word in (executable, FLAG, f"job={fd}")], [fd, *pass_fds])
     finally:
         os.close(fd)
+
+
+def import_main_path(main_path: str) -> None:
+    """Make `__main__` and `__mp_main__` the module at a path, as a child does."""
+    with open(main_path, "rb") as file:
+        code = compile(file.read(), main_path, "exec", dont_inherit=True)
+    import_main("path", main_path, marshal.dumps(code))
 
 
 def get_command_line(**kwds: Any) -> list[str]:

@@ -20,6 +20,11 @@ class Received:
 received = Received()
 
 
+def get_inherited_fds() -> list[int] | None:
+    """Return the descriptors that this process was given with its start by a template; None if it has none."""
+    return received.fds or None
+
+
 class InheritedFd:
     """A descriptor that a child has under the number that the pickle names."""
 

@@ -14,9 +14,9 @@ class Interpreter:
     def __init__(self) -> None:
         self.executable: bytes | str | None = sys.executable
 
-    def set_executable(self, executable: object) -> None:
+    def set_executable(self, exe: object) -> None:
         """Set the path of the Python to start; str, bytes or path-like, None to unset."""
-        self.executable = None if executable is None else os.fsencode(executable)  # type: ignore[arg-type]
+        self.executable = None if exe is None else os.fsencode(exe)  # type: ignore[arg-type]
 
     def get_executable(self) -> bytes | str | None:
         """Return the path of the Python to start."""

@@ -16,6 +16,9 @@ IS_MACOS = sys.platform == "darwin"
 HAVE_FORK = hasattr(os, "fork") and not IS_WINDOWS
 
 
+have_abstract_sockets = sys.platform == "linux"  # unix(7)
+
+
 def start_methods() -> list[str]:
     """Return the start methods of this system, the default one first."""
     if not HAVE_FORK:

@@ -162,6 +162,13 @@ class Crew(Desk):
     def _drop_waiting(self, number: int | None) -> list[Task]:
         return self.dispatch.withdraw_waiting(number)
 
+    def withdraw_unassigned(self) -> None:
+        """Drop the tasks that nobody has begun, and that no worker is being started for; they count as cancelled."""
+        with self.lock:
+            for task in self.dispatch.withdraw_waiting(None, self.staff.starting()):
+                self.jobs.cancel(task)
+        self.have_told()
+
     def resize(self, size: int) -> None:
         """Have another number of workers. Does not wait for those that leave."""
         with self.lock:

@@ -5,6 +5,7 @@ Every caller has the pool's lock, but of `next_at` and `ring`, which the watcher
 
 from __future__ import annotations
 
+import itertools
 import time
 from threading import RLock
 
@@ -50,7 +51,10 @@ class Dispatch:
         staff = self.staff
         if staff.wanted < staff.size:
             ready = sum(member.ready for member in staff.staying())
-            staff.wanted = min(staff.size, max(staff.wanted, ready + self.ledger.backlog()))
+            wanted = ready + self.ledger.backlog()
+            if wanted and staff.plan.starts_together:
+                wanted = staff.size
+            staff.wanted = min(staff.size, max(staff.wanted, wanted))
         return staff.is_short()
 
     def fill_idle(self, now: float) -> None:
@@ -155,11 +159,13 @@ class Dispatch:
         else:  # it waits, or it is done and its caller has not heard of it yet
             self.ledger.waiting.withdraw(task)
 
-    def withdraw_waiting(self, job: int | None) -> list[Task]:
-        """Drop the tasks that nobody has begun, of one job or of all; return them."""
+    def withdraw_waiting(self, job: int | None, spared: int = 0) -> list[Task]:
+        """Drop the tasks that nobody has begun, of one job or of all, but for the next `spared` ones; return them."""
         for number, account in self.ledger.accounts.items():
             self._take_back(number, len(account.handed))
-        dropped = self.ledger.waiting.withdraw_all(lambda task: job is None or task.id[0] == job)
+        waiting = self.ledger.waiting
+        kept = {task.id for task in itertools.islice(waiting, spared)}
+        dropped = waiting.withdraw_all(lambda task: (job is None or task.id[0] == job) and task.id not in kept)
         self.fill_idle(time.monotonic())
         return dropped
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from polyproc._cleanup.exit_sequence import exit_sequence
 from polyproc._cleanup.finalizers import Finalize
 from polyproc._errors import ProcessDied, ProcessError
+from polyproc._lazy import load
 from polyproc._pool.calls import Calls, name_of
 from polyproc._pool.crew import Crew
 from polyproc._pool.future import Future
@@ -67,6 +68,10 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
                 raise TypeError("max_tasks_per_child must be an integer")
             if max_tasks_per_child <= 0:
                 raise ValueError("max_tasks_per_child must be >= 1")
+        if mp_context is None:
+            default: Any = load("polyproc._context.default", "default_context")
+            # As documented there, though fork would do.
+            mp_context = default.get_context(None if max_tasks_per_child is None else "spawn")
         self._mp_context = mp_context
         args = (initializer, initargs, max_tasks_per_child, max_memory_per_child, idle_timeout)
         plan = make_plan(mp_context, checked_size(max_workers), *args, is_executors=True)
@@ -154,11 +159,11 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
 
         Args:
             wait: whether to wait for that.
-            cancel_futures: whether to cancel the calls that no worker has begun.
+            cancel_futures: whether to cancel the calls that no worker has begun, or is being started for.
         """
         self._crew.close()
         if cancel_futures:
-            self._crew.withdraw_waiting()
+            self._crew.withdraw_unassigned()
         if wait:
             self._crew.thread.join()
             self._finalizer.cancel()

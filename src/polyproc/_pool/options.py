@@ -108,6 +108,11 @@ class Plan:
     on_demand: bool = False
     is_executors: bool = False
 
+    @property
+    def starts_together(self) -> bool:
+        """Whether all workers start at the first call, as an executor's do by fork: threads come with more calls."""
+        return self.is_executors and self.idle_timeout is None and self.process._start_method == "fork"
+
 
 def make_plan(  # noqa: PLR0913  (one for each attribute)
     context: Any,

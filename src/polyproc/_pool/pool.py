@@ -113,6 +113,11 @@ class Pool(Calls):
         if crew is not None and crew.state == RUN and self._whole is None:
             warnings.warn(f"unclosed running multiprocessing pool {self!r}", ResourceWarning, source=self)
 
+    @staticmethod
+    def Process(ctx: Any, *args: Any, **kwds: Any) -> Any:
+        """Return a process object of a context, as a worker is one. For programs that call it."""
+        return ctx.Process(*args, **kwds)
+
     def _repopulate_pool(self) -> None:
         """Do nothing: workers are replaced as they end. For programs that call it."""
 

@@ -73,6 +73,10 @@ class Staff:
         """Return those that do not leave."""
         return [member for member in self.members.values() if not member.leaving]
 
+    def starting(self) -> int:
+        """Return how many have been started and are not ready yet."""
+        return sum(not member.ready for member in self.staying())
+
     def is_short(self) -> bool:
         """Say whether there are fewer than wanted."""
         return len(self.staying()) < self.wanted

@@ -15,6 +15,7 @@ from types import BuiltinFunctionType, FunctionType, GeneratorType
 from typing import Any, NamedTuple
 
 from polyproc._errors import RemoteError, RemoteTraceback
+from polyproc._lazy import load
 from polyproc._pickling.pickler import dumps
 from polyproc._platform.memory import resident_bytes
 from polyproc._pool.blas import limit_threads
@@ -102,7 +103,10 @@ def worker(end: Any, cell: Any, plan: WorkerPlan) -> None:
         return
     except BaseException as error:
         end.put((FAILED_START, _pack_error(error)))
-        raise
+        if not plan.is_executors:
+            raise
+        load("concurrent.futures._base", "LOGGER").critical("Exception in initializer:", exc_info=True)  # type: ignore[attr-defined]
+        return
     end.put((READY, b""))
     try:
         _serve(end, guard, plan)

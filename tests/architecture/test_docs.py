@@ -1,0 +1,68 @@
+"""The pages say what the code does: names and signatures, examples that run, tests that are listed."""
+
+import contextlib
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import polyproc
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DOCS = ROOT / "docs"
+PAGES = [DOCS / "migration.md", *sorted((DOCS / "doors").glob("*.md"))]
+
+pytestmark = pytest.mark.skipif(not polyproc.native, reason="the pages show the classes of the C core")
+
+
+def build():
+    spec = importlib.util.spec_from_file_location("docs_build", DOCS / "build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_docs_each_door_has_a_page_that_is_as_the_code():
+    done = subprocess.run([sys.executable, str(DOCS / "build.py"), "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(PAGES) > len(build().doors()) > 15
+
+
+def test_docs_each_name_of_a_door_is_on_its_page():
+    made = build()
+    for door in made.doors():
+        page = made.page_of(door).read_text()
+        module = importlib.import_module(f"polyproc.{door}".rstrip("."))
+        missing = [name for name in module.__all__ if not re.search(rf"^### `{name}\b", page, re.MULTILINE)]
+        assert not missing, (door, missing)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_docs_examples_run(page):
+    assert page.read_text().count(">>> ") > 2
+    command = [sys.executable, "-m", "doctest", "-o", "IGNORE_EXCEPTION_DETAIL", str(page)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+
+
+def test_docs_migration_page_names_what_is_there():
+    names = re.findall(r"`(polyproc(?:\.\w+)+)`", (DOCS / "migration.md").read_text())
+    assert len(names) > 20
+    for name in names:
+        found = polyproc
+        for part in name.split(".")[1:]:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(f"{getattr(found, '__name__', '')}.{part}")
+            found = getattr(found, part)
+
+
+def test_docs_list_what_the_standard_library_passes_and_we_do_not():
+    folder = ROOT / "tests" / "conformance"
+    page = (DOCS / "drop-in.md").read_text()
+    for version in ("3.11", "3.12", "3.13"):
+        theirs, ours = ((folder / name / f"{version}.txt").read_text().split("\n") for name in ("standard", "expected"))
+        missing = {line.split()[2] for line in set(theirs) - set(ours) if line}
+        assert not [name for name in sorted(missing) if f"`{name}`" not in page], version
