@@ -14,6 +14,7 @@ import polyproc
 from behaviour import managed
 from conftest import children_of, eventually, is_running
 from polyproc._launch.forkserver import forkserver
+from polyproc._managers.links import Link
 from polyproc._memory.tracker import tracker
 from polyproc.managers import BaseManager, SharedMemoryManager, SyncManager
 
@@ -203,13 +204,16 @@ def test_the_server_ends_with_its_owner(method):
         os.rmdir(os.path.dirname(address))
 
 
-def test_a_manager_somewhere_else():
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_manager_somewhere_else(encrypted, request):
+    theirs, ours = request.getfixturevalue("contexts") if encrypted else (None, None)
+
     class Remote(BaseManager):
         pass
 
     numbers = [1, 2, 3]
     Remote.register("numbers", callable=lambda: numbers)
-    server = Remote(("127.0.0.1", 0), b"key").get_server()
+    server = Remote(("127.0.0.1", 0), b"key", ssl=theirs).get_server()
     thread = threading.Thread(target=serve, args=(server,), daemon=True)
     thread.start()
 
@@ -217,14 +221,14 @@ def test_a_manager_somewhere_else():
         pass
 
     Here.register("numbers")
-    manager = Here(server.address, b"key")
+    manager = Here(server.address, b"key", ssl=ours)
     manager.connect()
     proxy = manager.numbers()
     proxy.append(4)
     assert numbers == [1, 2, 3, 4]
     assert proxy.index(4) == 3
     with pytest.raises(polyproc.AuthenticationError):
-        Here(server.address, b"another").connect()
+        Here(server.address, b"another", ssl=ours).connect()
     silent = [socket.create_connection(server.address) for _ in range(20)]
     assert proxy.count(4) == 1
     before = threading.active_count()
@@ -308,3 +312,22 @@ def test_nothing_is_left(ctx):
     forkserver._stop()
     eventually(lambda: set(children_of(os.getpid())) <= set(before))
     assert not os.path.exists(directory)
+
+
+def test_many_threads_meet_a_server_at_once(manager):
+    """Each has to wait until the process is known there: none waits for an answer to what nobody has sent."""
+    for _ in range(30):
+        link = Link(manager.address, "pickle", bytes(manager._authkey), None)
+        start, answers = threading.Barrier(6), []
+
+        def ask(link=link, start=start, answers=answers):
+            start.wait(30)
+            answers.append(link.ask((None, "dummy", (), {})))
+
+        threads = [threading.Thread(target=ask, daemon=True) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert len(answers) == 6
+        link.leave()

@@ -111,7 +111,11 @@ class Holdings:
 
 
 def get(client: Client, obj: queue.Queue[Any], block: bool = True, timeout: float | None = None) -> Any:
-    """Take an item from a queue for a client."""
+    """Take an item from a queue for a client.
+
+    Whether the client is there is looked at under the queue's lock, before it is taken: an item that came back later
+    would come out of its turn.
+    """
     if not block:
         return obj.get(False)
     if timeout is not None and timeout < 0:
@@ -119,11 +123,22 @@ def get(client: Client, obj: queue.Queue[Any], block: bool = True, timeout: floa
     found: list[Any] = []
 
     def attempt(seconds: float) -> bool:
-        try:
-            found.append(obj.get(True, seconds))
-        except queue.Empty:
-            return False
-        return True
+        end = time.monotonic() + seconds
+        with obj.not_empty:
+            while not obj._qsize() and not getattr(obj, "is_shutdown", False):  # from Python 3.13 on
+                left = end - time.monotonic()
+                if left <= 0:
+                    return False
+                obj.not_empty.wait(left)
+            if obj._qsize():
+                if client.is_gone():
+                    obj.not_empty.notify()  # whoever else waits: we were told of it in his place
+                    raise ClientGone
+                found.append(obj._get())
+                obj.not_full.notify()
+                return True
+        obj.get(False)  # raises that it was shut down
+        return False
 
     if not client.wait(attempt, timeout):
         raise queue.Empty

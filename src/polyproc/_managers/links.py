@@ -40,20 +40,29 @@ class Anchor:
     def say(self, what: str, ident: str) -> None:
         """Send a message, now or after those that another thread, or this one below us, is sending. Never waits."""
         self._unsent.append((what, ident))
+        self._send_if_free()
+
+    def _send_if_free(self) -> None:
         while self._unsent and self._lock.acquire(blocking=False):
             try:
-                while self._unsent:
-                    self._connection.send(self._unsent.popleft())
-            except OSError:  # the server is gone, and its objects with it
-                self._unsent.clear()
+                self._send_all()
             finally:
                 self._lock.release()
 
+    def _send_all(self) -> None:
+        try:
+            while self._unsent:
+                self._connection.send(self._unsent.popleft())
+        except OSError:  # the server is gone, and its objects with it
+            self._unsent.clear()
+
     def sync(self) -> None:
         """Wait until the server has done all that was said."""
-        self.say(SYNC, "")
         with self._lock:
+            self._unsent.append((SYNC, ""))
+            self._send_all()
             self._connection.recv()
+        self._send_if_free()  # what was said while we waited
 
 
 class Link:
@@ -85,6 +94,11 @@ class Link:
                 anchor = self._anchor
         return anchor
 
+    def _connected(self) -> Any:
+        if self._anchor is None:
+            self.anchor.sync()  # what is created is this process's from the first moment on
+        return self._open(CALLS)
+
     def ask(self, request: tuple[Any, ...]) -> Any:
         """Send a request over this thread's connection; return the answer.
 
@@ -93,9 +107,7 @@ class Link:
         local = self._local
         connection = getattr(local, "connection", None)
         if connection is None:
-            if self._anchor is None:
-                self.anchor.sync()  # what is created is this process's from the first moment on
-            connection = local.connection = self._open(CALLS)
+            connection = local.connection = self._connected()
         try:
             connection.send(request)
             return connection.recv()
@@ -104,6 +116,16 @@ class Link:
                 local.connection = None  # the answer would be the next call's
                 connection.close()
             raise
+
+    def over(self, lane: Any, function: Callable[[], Any]) -> Any:
+        """Call a function whose requests go over a task's connection, in place of this thread's own (twins.py)."""
+        lane.open(self._connected)
+        local = self._local
+        local.connection = lane.connection
+        try:
+            return function()
+        finally:
+            lane.connection, local.connection = local.connection, None
 
     def drop(self, ident: str) -> None:
         """Give back a reference."""

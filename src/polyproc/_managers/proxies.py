@@ -165,6 +165,11 @@ class NamespaceProxy(BaseProxy):
 
     _exposed_ = ("__getattribute__", "__setattr__", "__delattr__")
 
+    @property
+    def aio(self) -> Any:
+        """The referent's attribute of that name: a namespace has no methods."""
+        return self.__getattr__("aio")
+
     def __getattr__(self, key: str) -> Any:
         if key[0] == "_":
             return object.__getattribute__(self, key)

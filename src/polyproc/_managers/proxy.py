@@ -9,6 +9,7 @@ from polyproc._cleanup.after_fork import register_after_fork
 from polyproc._log import log
 from polyproc._managers.links import links
 from polyproc._managers.tokens import PROXY, RETURN, Token, answer_of
+from polyproc._managers.twins import AsyncProxy
 from polyproc._pickling import spawning
 from polyproc._process.process import current_process
 
@@ -51,6 +52,11 @@ class BaseProxy:
             self._incref(arrived=incref)
         if self._owner is None:
             register_after_fork(self, BaseProxy._after_fork)
+
+    @property
+    def aio(self) -> Any:
+        """The methods as coroutines, for asyncio and trio: `await proxy.aio.get()`, `async with lock.aio`."""
+        return AsyncProxy(self)
 
     def _linked(self) -> Any:
         tls = None if self._manager is None else self._manager._tls

@@ -1,0 +1,157 @@
+"""A proxy's methods as coroutines, for asyncio and trio: `await proxy.aio.get()`.
+
+A call runs in a thread of its own, over a connection that belongs to the task that awaits it: a lock that a task has
+acquired is its own, as it is a thread's otherwise. Who cancels the wait ends the connection: the server sees that
+nobody waits any more, and what would have been taken stays.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import weakref
+from collections.abc import Awaitable, Callable
+from os import dup
+from typing import Any
+
+from polyproc._lazy import loaded
+from polyproc._managers.links import Link
+
+_Told = Callable[[Callable[[], object]], None]  # has a function called in the loop's thread
+
+
+class Lane:
+    """A task's connection to a server; None before its first call, and after one that was interrupted."""
+
+    def __init__(self) -> None:
+        self.connection: Any = None
+        self.is_cut = False
+        self._lock = threading.Lock()
+
+    def open(self, connect: Callable[[], Any]) -> None:
+        """Have a connection. Raises EOFError if nobody wants it any more."""
+        made = connect() if self.connection is None else self.connection
+        with self._lock:
+            if not self.is_cut:
+                self.connection = made
+                return
+        made.close()
+        raise EOFError("nobody waits for the answer")
+
+    def cut(self) -> None:
+        """End the connection under the thread that waits for its answer."""
+        with self._lock:
+            self.is_cut = True
+        try:
+            with socket.socket(fileno=dup(self.connection.fileno())) as sock:
+                sock.shutdown(socket.SHUT_RDWR)
+        except (AttributeError, OSError):  # there is none, or it has ended
+            pass
+
+
+class Lanes:
+    """The connections of all tasks, for as long as these live. One instance, `lanes`."""
+
+    def __init__(self) -> None:
+        self._of_task: weakref.WeakKeyDictionary[Any, dict[Link, Lane]] = weakref.WeakKeyDictionary()
+
+    def of(self, task: Any, link: Link) -> Lane:
+        """Return a task's lane to a server."""
+        of_links = self._of_task.setdefault(task, {})
+        lane = of_links.get(link)
+        if lane is None or lane.is_cut:
+            lane = of_links[link] = Lane()
+        return lane
+
+
+lanes = Lanes()
+
+
+class AsyncProxy:
+    """The methods of a proxy as coroutines. Cancelling a call that waits is safe; one whose answer arrives is done."""
+
+    def __init__(self, proxy: Any) -> None:
+        self._proxy = proxy
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        proxy = self._proxy
+        if isinstance(getattr(type(proxy), name, None), property):
+            raise AttributeError(f"{name!r} of {type(proxy).__name__} is not a method: there is no coroutine of it")
+        method = getattr(proxy, name)
+
+        def call(*args: Any, **kwds: Any) -> Awaitable[Any]:
+            return _call(proxy, lambda: method(*args, **kwds))
+
+        call.__name__ = call.__qualname__ = name
+        return call
+
+    async def __aenter__(self) -> Any:
+        return await _call(self._proxy, self._proxy.__enter__)
+
+    async def __aexit__(self, *error: Any) -> None:
+        await _call(self._proxy, lambda: self._proxy.__exit__(*error))
+
+
+async def _call(proxy: Any, function: Callable[[], Any]) -> Any:
+    asyncio: Any = loaded("asyncio")
+    if asyncio is not None and (loop := asyncio._get_running_loop()) is not None:
+        lane, run = _prepared(proxy, asyncio.current_task(), function)
+        future = loop.create_future()
+        _start(run, loop.call_soon_threadsafe, lambda outcome: future.done() or future.set_result(outcome))
+        try:
+            outcome = await future
+        except BaseException:
+            lane.cut()
+            raise
+        return outcome()
+    trio: Any = loaded("trio")
+    if trio is None:
+        raise RuntimeError("a call can be awaited in a running loop of asyncio or trio")
+    lane, run = _prepared(proxy, trio.lowlevel.current_task(), function)
+    done, outcomes = trio.Event(), list[Callable[[], Any]]()
+
+    def settle(outcome: Callable[[], Any]) -> None:
+        outcomes.append(outcome)
+        done.set()
+
+    _start(run, trio.lowlevel.current_trio_token().run_sync_soon, settle)
+    try:
+        await done.wait()
+    except BaseException:
+        lane.cut()
+        raise
+    return outcomes[0]()
+
+
+def _prepared(proxy: Any, task: Any, function: Callable[[], Any]) -> tuple[Lane, Callable[[], Any]]:
+    """Return a task's lane, and the function as it is to run in a thread: over that lane."""
+    link = proxy._link
+    if link is None:  # in the server itself, where there is no connection
+        return Lane(), function
+    lane = lanes.of(task, link)
+    return lane, lambda: link.over(lane, function)
+
+
+def _start(run: Callable[[], Any], tell: _Told, settle: Callable[[Callable[[], Any]], object]) -> None:
+    """Run a function in a thread; have `settle` called in the loop with what returns or raises the same."""
+
+    def work() -> None:
+        outcome: Callable[[], Any]
+        try:
+            value = run()
+        except BaseException as error:  # noqa: BLE001  (it is raised where the call is awaited)
+            caught = error
+
+            def outcome() -> Any:
+                raise caught
+        else:
+
+            def outcome() -> Any:
+                return value
+
+        try:
+            tell(lambda: settle(outcome))
+        except RuntimeError:  # the loop has ended
+            pass
+
+    threading.Thread(target=work, name="polyproc-manager-call", daemon=True).start()
