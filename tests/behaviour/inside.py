@@ -80,6 +80,7 @@ class FeedingQueue(queues.Queue):
 class PlainInsideQueue(queues.Queue):
     """Names an inside and changes nothing: the classic form as it is."""
 
+    @property
     def depth(self):
         return len(self._buffer)
 

@@ -56,7 +56,7 @@ def test_a_queue_that_looks_inside_is_whole(ctx):
         queue.put(3, timeout=0.01)
     assert [queue.get(), queue.get(timeout=20)] == [1, 2]
     assert queue.empty()
-    assert queue.depth() == 0
+    assert queue.depth == 0
     for options in ({"block": False}, {"timeout": 0.01}):
         with pytest.raises(queues.Empty):
             queue.get(**options)

@@ -61,9 +61,10 @@ def _names(namespace: dict[str, Any]) -> set[str]:
     """Return the names that a class defines, and those that its functions use."""
     names = set(namespace)
     for member in namespace.values():
-        code = getattr(getattr(member, "__func__", member), "__code__", None)
-        if isinstance(code, CodeType):
-            names |= _names_in(code)
+        for function in (member.fget, member.fset) if isinstance(member, property) else (member,):
+            code = getattr(getattr(function, "__func__", function), "__code__", None)
+            if isinstance(code, CodeType):
+                names |= _names_in(code)
     return names
 
 
