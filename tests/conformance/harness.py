@@ -214,8 +214,8 @@ for found in pkgutil.iter_modules(package.__path__) if hasattr(package, "__path_
         module = importlib.import_module("test.test_concurrent_futures." + found.name)
         for name, value in list(vars(module).items()):
             if name.startswith("ProcessPool{prefix}") and not name[len("ProcessPool{prefix}"):].startswith("server"):
-                globals()[name] = value
-                collected.add(name)
+                globals()["{word}" + name] = value
+                collected.add("{word}" + name)
 """
 WITH_OUR_EXECUTOR = """
 import concurrent.futures.process
@@ -242,11 +242,14 @@ for module, names in {
 """
 
 
-def write_executor_module(folder: str, method: str, ours: bool) -> str:
-    """Write the tests of concurrent.futures' process pool, with our executor in its place or not; return the name."""
-    name = f"conformance_executor_{method}"
+def write_executor_module(folder: str, method: str, word: str, ours: bool) -> str:
+    """Write the tests of concurrent.futures' process pool, with our executor in its place or not; return the name.
+
+    The classes get `word` before their names.
+    """
+    name = f"conformance_executor_{method}_{word}"
     text = EXECUTOR_TESTS.replace("{prefix}", {"forkserver": "Forkserver"}.get(method, method.capitalize()))
-    Path(folder, name + ".py").write_text((WITH_OUR_EXECUTOR if ours else "") + text)
+    Path(folder, name + ".py").write_text((WITH_OUR_EXECUTOR if ours else "") + text.replace("{word}", word))
     return name
 
 
@@ -279,10 +282,12 @@ def run_python(python: Python, options: argparse.Namespace, expected: set[Key]) 
             run = Run(python, folder, method, write_modules(folder, method), options.limit)
             main = Run(python, folder, method, MAIN_HANDLING, options.limit)
             prefix = {"fork": "Fork", "spawn": "Spawn", "forkserver": "ForkServer"}[method]
-            executor = write_executor_module(folder, method, not python.stdlib)
-            others = [Run(python, folder, method, executor, options.limit)]
-            others.append(Run(python, folder, method, write_other_module(folder, method), options.limit))
-            for each in (run, main, *others):
+            modules = [
+                write_executor_module(folder, method, "", not python.stdlib),
+                write_executor_module(folder, method, "Futures", False),  # with its own executor, on our contexts
+                write_other_module(folder, method),
+            ]
+            for each in (run, main, *(Run(python, folder, method, name, options.limit) for name in modules)):
                 names = each.classes()
                 for name, tests in names.items():
                     if each is main and not name.startswith(prefix + "Cmd"):
