@@ -69,7 +69,7 @@ class Pool(Calls):
         size = checked_size(processes)
         args = (initializer, initargs, maxtasksperchild, max_memory_per_child, idle_timeout)
         plan = make_plan(context, size, *args)
-        self._context = context
+        self._ctx = load("polyproc._context.default", "default_context") if context is None else context
         self._begin(Crew(plan) if type(self)._setup_queues is Pool._setup_queues else self._crew_with_queues(plan))
 
     def _crew_with_queues(self, plan: Plan) -> Crew:
@@ -94,11 +94,6 @@ class Pool(Calls):
     @_state.setter
     def _state(self, state: str) -> None:
         self._crew.state = state
-
-    @property
-    def _ctx(self) -> Any:
-        """The context: where a subclass looks for it."""
-        return self._context or load("polyproc._context.default", "default_context")
 
     @property
     def _pool(self) -> list[Any]:
