@@ -27,7 +27,7 @@ from polyproc._log import log
 from polyproc._pickling.pickler import dumps
 from polyproc._pickling.spawning import assert_spawning
 from polyproc._queues.shut_down import Empty, Full
-from polyproc._synchronize.primitives import SEM_VALUE_MAX, BoundedSemaphore, Lock
+from polyproc._synchronize.primitives import SEM_VALUE_MAX, BoundedSemaphore, Lock, Semaphore
 
 _sentinel = object()
 
@@ -36,13 +36,14 @@ class ClassicQueue:
     """A queue for any number of producers and consumers. A process waits at its exit for what it has put."""
 
     __class_getitem__: ClassVar[Any] = classmethod(GenericAlias)
+    _counter: ClassVar[type[Semaphore]] = BoundedSemaphore
 
     def __init__(self, maxsize: int = 0, *, ctx: Any = None) -> None:
         self._maxsize = maxsize if maxsize > 0 else SEM_VALUE_MAX
         self._reader, self._writer = Pipe(duplex=False)
         self._rlock = Lock(ctx=ctx)
         self._wlock = Lock(ctx=ctx)
-        self._sem = BoundedSemaphore(self._maxsize, ctx=ctx)
+        self._sem = self._counter(self._maxsize, ctx=ctx)
         self._opid = os.getpid()
         self._ignore_epipe = False  # concurrent.futures sets it
         self._reset()
@@ -86,10 +87,14 @@ class ClassicQueue:
             raise ValueError(f"Queue {self!r} is closed")
         if not self._sem.acquire(block, timeout):
             raise Full
+        self._hand_over(obj)
+
+    def _hand_over(self, item: Any) -> None:
+        """Give something to the feeder."""
         with self._notempty:
             if self._thread is None:
                 self._start_thread()
-            self._buffer.append(obj)
+            self._buffer.append(item)
             self._notempty.notify()
 
     def put_nowait(self, obj: Any) -> None:

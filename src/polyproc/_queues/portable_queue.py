@@ -9,31 +9,27 @@ from __future__ import annotations
 import collections
 import errno
 import math
-import os
 import pickle
 import sys
 import threading
 import time
-import traceback
 import weakref
-from collections.abc import Callable
 from typing import Any, TypeVar
 
 from polyproc._cleanup.after_fork import register_after_fork
 from polyproc._cleanup.exit_sequence import exit_sequence
 from polyproc._cleanup.finalizers import Finalize
-from polyproc._connection.pipe import Pipe
 from polyproc._log import log
 from polyproc._pickling.pickler import dumps
 from polyproc._pickling.spawning import assert_spawning
 from polyproc._queues.batches import Batches
+from polyproc._queues.classic import ClassicQueue, _sentinel
 from polyproc._queues.shut_down import Empty, Full, ShutDown
 from polyproc._queues.subclassing import Subclassed
-from polyproc._synchronize.primitives import SEM_VALUE_MAX, Condition, Event, Lock, Semaphore
+from polyproc._synchronize.primitives import Condition, Event, Lock, Semaphore
 
 T = TypeVar("T")
 
-_END = object()
 _LAST = b""  # what stands in the pipe behind the last item of a queue that was shut down: no pickle is empty
 _TICK = 0.05  # seconds: how soon who waits for a free place hears of a shutdown
 
@@ -41,7 +37,7 @@ _TICK = 0.05  # seconds: how soon who waits for a free place hears of a shutdown
 _SHARED = ("_ignore_epipe", "_maxsize", "_reader", "_writer", "_rlock", "_wlock", "_sem", "_opid", "_ended")
 
 
-class Queue(Batches[T], metaclass=Subclassed):
+class Queue(Batches[T], ClassicQueue, metaclass=Subclassed):
     """A queue for any number of producers and consumers, in order for each producer. As in the standard library.
 
     A process that has put items waits at its exit until the feeder has written them, unless
@@ -49,20 +45,11 @@ class Queue(Batches[T], metaclass=Subclassed):
     """
 
     _classic = ("polyproc._queues.classic", "ClassicQueue")
+    _counter = Semaphore  # not bounded: a dead producer's items still take their places
 
     def __init__(self, maxsize: int = 0, *, ctx: Any = None) -> None:
-        if maxsize <= 0:
-            maxsize = SEM_VALUE_MAX
-        self._maxsize = maxsize
-        self._reader, self._writer = Pipe(duplex=False)
-        self._rlock = Lock(ctx=ctx)
-        self._wlock = Lock(ctx=ctx)
-        self._sem = Semaphore(maxsize, ctx=ctx)  # not bounded: a dead producer's items still take their places
         self._ended = Event(ctx=ctx)
-        self._opid = os.getpid()
-        self._ignore_epipe = False  # concurrent.futures sets it
-        self._reset()
-        register_after_fork(self, Queue._after_fork)
+        super().__init__(maxsize, ctx=ctx)
 
     def __getstate__(self) -> tuple[Any, ...]:
         assert_spawning(self)
@@ -73,18 +60,6 @@ class Queue(Batches[T], metaclass=Subclassed):
             setattr(self, name, value)
         self._reset()
         register_after_fork(self, Queue._after_fork)
-
-    def _after_fork(self) -> None:
-        self._reset(after_fork=True)
-
-    def _reset(self, after_fork: bool = False) -> None:
-        self._notempty = threading.Condition(threading.Lock())
-        self._buffer: collections.deque[Any] = collections.deque()
-        self._thread: threading.Thread | None = None
-        self._jointhread: Finalize | None = None
-        self._joincancelled = False
-        self._closed = False
-        self._close: Finalize | None = None
 
     # -- putting ---------------------------------------------------------------------------------------------------
 
@@ -107,7 +82,7 @@ class Queue(Batches[T], metaclass=Subclassed):
                 raise
             self._on_queue_feeder_error(error, obj)
             return
-        self._send(data)
+        self._hand_over(data)
 
     def _take_place(self, block: bool, timeout: float | None) -> None:
         """Wait for a free place: often, since a shutdown does not wake who waits for one."""
@@ -120,30 +95,14 @@ class Queue(Batches[T], metaclass=Subclassed):
                 raise Full
         raise ShutDown
 
-    def _send(self, data: bytes) -> None:
-        with self._notempty:
-            if self._thread is None:
-                self._start_thread()
-            self._buffer.append(data)
-            self._notempty.notify()
-
-    def put_nowait(self, obj: T) -> None:
-        """Add an item or raise queue.Full."""
-        self.put(obj, False)
-
     def _start_thread(self) -> None:
         self._buffer.clear()
         feeder = _Feeder(self._buffer, self._notempty, self._wlock, self._writer, self._ignore_epipe)
         self._thread = threading.Thread(target=feeder.run, name="QueueFeederThread", daemon=True)
         self._thread.start()
         if not self._joincancelled:
-            self._jointhread = Finalize(self._thread, _join_feeder, [weakref.ref(self._thread)], exitpriority=-5)
-        self._close = Finalize(self, _close_feeder, [self._buffer, self._notempty], exitpriority=10)
-
-    @staticmethod
-    def _on_queue_feeder_error(error: Exception, obj: Any) -> None:
-        """Be told of an item that could not be sent; to be overridden."""
-        traceback.print_exc()
+            self._jointhread = Finalize(self._thread, self._finalize_join, [weakref.ref(self._thread)], exitpriority=-5)
+        self._close = Finalize(self, self._finalize_close, [self._buffer, self._notempty], exitpriority=10)
 
     # -- getting ---------------------------------------------------------------------------------------------------
 
@@ -172,27 +131,9 @@ class Queue(Batches[T], metaclass=Subclassed):
         finally:
             self._rlock.release()
         if data == _LAST:
-            self._send(_LAST)  # for the next who asks
+            self._hand_over(_LAST)  # for the next who asks
             raise ShutDown
         return data
-
-    def get_nowait(self) -> T:
-        """Remove and return an item or raise queue.Empty."""
-        return self.get(False)
-
-    # -- looking ---------------------------------------------------------------------------------------------------
-
-    def qsize(self) -> int:
-        """Return the number of items as it is at this moment."""
-        return self._maxsize - self._sem.get_value()
-
-    def empty(self) -> bool:
-        """Say whether nothing can be got at this moment."""
-        return not self._reader.poll()
-
-    def full(self) -> bool:
-        """Say whether nothing can be put at this moment."""
-        return self._sem._is_zero()
 
     # -- ending ----------------------------------------------------------------------------------------------------
 
@@ -205,18 +146,6 @@ class Queue(Batches[T], metaclass=Subclassed):
         if self._thread is not None:
             self._reader.close()
 
-    def join_thread(self) -> None:
-        """Wait until the feeder has written everything. Only after `close`."""
-        assert self._closed, f"Queue {self!r} not closed"
-        if self._jointhread is not None:
-            self._jointhread()
-
-    def cancel_join_thread(self) -> None:
-        """Do not wait for the feeder at exit: what it has not written is lost."""
-        self._joincancelled = True
-        if self._jointhread is not None:
-            self._jointhread.cancel()
-
     def shutdown(self, immediate: bool = False) -> None:
         """End the queue for all processes, as `queue.Queue.shutdown` of Python 3.13.
 
@@ -225,7 +154,7 @@ class Queue(Batches[T], metaclass=Subclassed):
         """
         if not self._ended.is_set():
             self._ended.set()
-            self._send(_LAST)
+            self._hand_over(_LAST)
         try:
             while immediate:
                 self._receive(True, None)
@@ -235,12 +164,6 @@ class Queue(Batches[T], metaclass=Subclassed):
 
     def _dropped(self) -> None:
         pass
-
-    def _terminate_broken(self) -> None:
-        """Give up what is not written: concurrent.futures calls it when its pool is broken."""
-        self._reader.close()
-        self.close()
-        self.join_thread()
 
 
 class _Feeder:
@@ -267,7 +190,7 @@ class _Feeder:
                 while not self.buffer:
                     self.notempty.wait()
             data = self.buffer.popleft()
-            if data is _END:
+            if data is _sentinel:
                 self.writer.close()
                 return
             try:
@@ -280,18 +203,6 @@ class _Feeder:
                     log.info("error in queue thread: %s", error)
                     return
                 sys.stderr.write(f"a queue could not write an item: {error}\n")
-
-
-def _join_feeder(thread_ref: Callable[[], threading.Thread | None]) -> None:
-    thread = thread_ref()
-    if thread is not None:
-        thread.join()
-
-
-def _close_feeder(buffer: collections.deque[Any], notempty: threading.Condition) -> None:
-    with notempty:
-        buffer.append(_END)
-        notempty.notify()
 
 
 class JoinableQueue(Queue[T]):
