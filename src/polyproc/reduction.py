@@ -11,11 +11,11 @@ from polyproc._pickling.pickler import register as register
 # Kept for programs that reach inside multiprocessing.
 from polyproc._pickling.reducers import AbstractReducer as AbstractReducer
 from polyproc._pickling.reducers import _rebuild_partial as _rebuild_partial
-from polyproc._pickling.reducers import _rebuild_socket as _rebuild_socket
 from polyproc._pickling.reducers import _reduce_method as _reduce_method
 from polyproc._pickling.reducers import _reduce_method_descriptor as _reduce_method_descriptor
 from polyproc._pickling.reducers import _reduce_partial as _reduce_partial
-from polyproc._pickling.reducers import _reduce_socket as _reduce_socket
+from polyproc._pickling.foreign import _rebuild_socket as _rebuild_socket
+from polyproc._pickling.foreign import _reduce_socket as _reduce_socket
 from polyproc._pickling.handle_passing import ACKNOWLEDGE as ACKNOWLEDGE
 from polyproc._pickling.handle_passing import recvfds as recvfds
 from polyproc._pickling.handle_passing import sendfds as sendfds

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from polyproc._cleanup.after_fork import register_after_fork
+from polyproc._lazy import load
 from polyproc._log import log
 from polyproc._managers.links import links
 from polyproc._managers.tokens import PROXY, RETURN, Token, answer_of
-from polyproc._managers.twins import AsyncProxy
 from polyproc._pickling import spawning
 from polyproc._process.process import current_process
 
@@ -56,7 +56,7 @@ class BaseProxy:
     @property
     def aio(self) -> Any:
         """The methods as coroutines, for asyncio and trio: `await proxy.aio.get()`, `async with lock.aio`."""
-        return AsyncProxy(self)
+        return load("polyproc._managers.twins", "AsyncProxy")(self)  # type: ignore[operator]
 
     def _linked(self) -> Any:
         tls = None if self._manager is None else self._manager._tls

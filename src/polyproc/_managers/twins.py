@@ -11,13 +11,13 @@ import socket
 import threading
 import weakref
 from collections.abc import Awaitable, Callable
+from concurrent.futures import InvalidStateError
+from functools import partial
 from os import dup
 from typing import Any
 
-from polyproc._lazy import loaded
 from polyproc._managers.links import Link
-
-_Told = Callable[[Callable[[], object]], None]  # has a function called in the loop's thread
+from polyproc._pool.future import Future, running_library
 
 
 class Lane:
@@ -93,65 +93,33 @@ class AsyncProxy:
 
 
 async def _call(proxy: Any, function: Callable[[], Any]) -> Any:
-    asyncio: Any = loaded("asyncio")
-    if asyncio is not None and (loop := asyncio._get_running_loop()) is not None:
-        lane, run = _prepared(proxy, asyncio.current_task(), function)
-        future = loop.create_future()
-        _start(run, loop.call_soon_threadsafe, lambda outcome: future.done() or future.set_result(outcome))
-        try:
-            outcome = await future
-        except BaseException:
-            lane.cut()
-            raise
-        return outcome()
-    trio: Any = loaded("trio")
-    if trio is None:
-        raise RuntimeError("a call can be awaited in a running loop of asyncio or trio")
-    lane, run = _prepared(proxy, trio.lowlevel.current_task(), function)
-    done, outcomes = trio.Event(), list[Callable[[], Any]]()
-
-    def settle(outcome: Callable[[], Any]) -> None:
-        outcomes.append(outcome)
-        done.set()
-
-    _start(run, trio.lowlevel.current_trio_token().run_sync_soon, settle)
+    asyncio, trio = running_library()
+    task = asyncio.current_task() if trio is None else trio.lowlevel.current_task()
+    link = proxy._link
+    if link is None:  # in the server itself, where there is no connection
+        lane, run = Lane(), function
+    else:
+        lane = lanes.of(task, link)
+        run = partial(link.over, lane, function)
+    answer: Future[tuple[bool, Any]] = Future()
+    threading.Thread(target=_run, args=(run, answer), name="polyproc-manager-call", daemon=True).start()
     try:
-        await done.wait()
+        succeeded, value = await answer
     except BaseException:
         lane.cut()
         raise
-    return outcomes[0]()
+    if succeeded:
+        return value
+    raise value
 
 
-def _prepared(proxy: Any, task: Any, function: Callable[[], Any]) -> tuple[Lane, Callable[[], Any]]:
-    """Return a task's lane, and the function as it is to run in a thread: over that lane."""
-    link = proxy._link
-    if link is None:  # in the server itself, where there is no connection
-        return Lane(), function
-    lane = lanes.of(task, link)
-    return lane, lambda: link.over(lane, function)
-
-
-def _start(run: Callable[[], Any], tell: _Told, settle: Callable[[Callable[[], Any]], object]) -> None:
-    """Run a function in a thread; have `settle` called in the loop with what returns or raises the same."""
-
-    def work() -> None:
-        outcome: Callable[[], Any]
-        try:
-            value = run()
-        except BaseException as error:  # noqa: BLE001  (it is raised where the call is awaited)
-            caught = error
-
-            def outcome() -> Any:
-                raise caught
-        else:
-
-            def outcome() -> Any:
-                return value
-
-        try:
-            tell(lambda: settle(outcome))
-        except RuntimeError:  # the loop has ended
-            pass
-
-    threading.Thread(target=work, name="polyproc-manager-call", daemon=True).start()
+def _run(function: Callable[[], Any], answer: Future[tuple[bool, Any]]) -> None:
+    """Call a function, in a thread; tell whether it succeeded, and what it returned or raised."""
+    try:
+        told = True, function()
+    except BaseException as error:  # noqa: BLE001  (it is raised where the call is awaited)
+        told = False, error
+    try:
+        answer.set_result(told)
+    except InvalidStateError:  # nobody waits any more
+        pass

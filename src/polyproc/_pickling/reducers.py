@@ -6,8 +6,6 @@ import functools
 from typing import Any
 
 from polyproc._pickling import handle_passing, inherited, pickler
-from polyproc._pickling.foreign import _rebuild_socket as _rebuild_socket
-from polyproc._pickling.foreign import _reduce_socket as _reduce_socket
 
 
 def _reduce_method(method: Any) -> tuple[Any, ...]:

@@ -82,14 +82,22 @@ class Future(concurrent.futures.Future[T], Job):
         return True
 
     def __await__(self) -> Generator[Any, None, T]:
-        asyncio: Any = loaded("asyncio")
-        if asyncio is not None and asyncio._get_running_loop() is not None:
-            result: Generator[Any, None, T] = asyncio.wrap_future(self).__await__()
-            return result
-        trio = loaded("trio")
-        if trio is None:
-            raise RuntimeError("a call can be awaited in a running loop of asyncio or trio")
-        return _await_in_trio(trio, self).__await__()
+        asyncio, trio = running_library()
+        if trio is not None:
+            return _await_in_trio(trio, self).__await__()
+        result: Generator[Any, None, T] = asyncio.wrap_future(self).__await__()
+        return result
+
+
+def running_library() -> tuple[Any, Any]:
+    """Return (asyncio, None) in a running loop of it, else (None, trio). Raises RuntimeError if neither is loaded."""
+    asyncio: Any = loaded("asyncio")
+    if asyncio is not None and asyncio._get_running_loop() is not None:
+        return asyncio, None
+    trio = loaded("trio")
+    if trio is None:
+        raise RuntimeError("a call can be awaited in a running loop of asyncio or trio")
+    return None, trio
 
 
 async def _await_in_trio(trio: Any, future: Future[T]) -> T:
