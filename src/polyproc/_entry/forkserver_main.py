@@ -163,7 +163,7 @@ def _read_name() -> str:
 
 def _rename(name: str) -> None:
     """Set this process's name, as ps shows it. A template's child bears its template's name until it has a job: see
-    forkserver._reap_unborn.
+    _launch/template.py.
     """
     if native.core is not None:
         native.core.set_name(name)

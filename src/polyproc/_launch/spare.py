@@ -16,8 +16,9 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from polyproc._launch import forkserver_protocol as protocol
-from polyproc._launch.forkserver import WaitingChild, socketpair
 from polyproc._launch.spawn import start_program
+from polyproc._launch.template import socketpair
+from polyproc._launch.waiting_child import WaitingChild
 from polyproc._platform.interpreter import command_line, environ
 from polyproc._process.capture import capture
 from polyproc._process.lifeline import lifeline

@@ -1,0 +1,187 @@
+"""A template as its client sees it: a single-threaded process of ours that forks for us what we order.
+
+A client and its template are one to one, joined by an unnamed socketpair: nobody else can ask it, and both see at
+once when the other is gone. Its children are ours (`csrc/core/pp_clone.h`); where the template cannot make such, as
+it has threads, or without the C core, it forks children of its own and reports how they end.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import itertools
+import os
+import signal
+import time
+from collections import deque
+from typing import Any, NamedTuple
+
+from polyproc._launch import forkserver_protocol as protocol
+from polyproc._launch.stopping import children_of
+from polyproc._platform.handles import ready
+from polyproc._platform.posix import close_quietly
+
+_UNBORN_GRACE = 1.0
+_numbers = itertools.count()
+
+
+class Forked(NamedTuple):
+    """A child as its template made it: it waits for its job."""
+
+    pid: int
+    pidfd: int
+    status_fd: int  # -1 if the child is ours, else where the template tells how it ended
+    channel: protocol.Socket
+
+    def give(self, told: dict[str, Any], fds: list[int]) -> bool:
+        """Give it its job and `fds`; return False if it was killed while it waited: it has not got the job."""
+        try:
+            protocol.send_job(self.channel, told, fds)
+        except ConnectionError:
+            self.give_up()
+            return False
+        except BaseException:
+            self.give_up()
+            raise
+        self.channel.close()
+        return True
+
+    def give_up(self) -> None:
+        """End it: without a job it leaves by itself."""
+        self.channel.close()
+        if self.status_fd < 0:
+            os.waitpid(self.pid, 0)
+        close_quietly(self.pidfd, self.status_fd)
+
+
+class Template:
+    """A template that runs.
+
+    Args:
+        sock: our end of its socketpair.
+        pid: its process.
+        comm: its name, as ps shows it.
+        limit: after how many seconds without an answer it counts as dead; None for never.
+    """
+
+    def __init__(self, sock: protocol.Socket, pid: int, comm: str, limit: float | None = None) -> None:
+        self.pid = pid
+        self._sock = sock
+        self._comm = comm
+        self._limit = limit
+        self._ordered: deque[protocol.Socket] = deque()  # our ends of the channels of children that were ordered
+
+    def __len__(self) -> int:
+        """Return how many children are ordered."""
+        return len(self._ordered)
+
+    def has_ended(self) -> bool:
+        """Say whether it has, and reap it."""
+        try:
+            return os.waitpid(self.pid, os.WNOHANG)[0] == self.pid
+        except ChildProcessError:
+            return True
+
+    def receive(self) -> tuple[Any, list[int]]:
+        """Receive what it says next. Raises EOFError when it is gone, or does not answer."""
+        if self._limit is not None and not ready([self._sock.fileno()], self._limit):
+            raise EOFError("the template does not answer")
+        return protocol.receive(self._sock)
+
+    def order(self) -> None:
+        """Order a child. Raises OSError without a descriptor, ConnectionError when the template is gone."""
+        ours, theirs = socketpair()
+        try:
+            protocol.send(self._sock, 1, [theirs.fileno()])
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._ordered.append(ours)
+
+    def collect(self) -> Forked:
+        """Receive the child that was ordered first. Raises what fork raised in the template."""
+        ordered = self._ordered.popleft()
+        try:
+            (pid, number, text, sent), received = self.receive()
+        except BaseException:
+            ordered.close()
+            raise
+        if not number and len(received) < sent:
+            # The kernel drops descriptors for which we have no room. The child has not got its job: nothing has run.
+            close_quietly(*received)
+            _kill_unheard(pid)
+            number, text = errno.EMFILE, os.strerror(errno.EMFILE)
+        if number:
+            ordered.close()
+            raise OSError(number, text)
+        pidfd, status_fd = (*received, -1)[:2]
+        return Forked(pid, pidfd, status_fd, ordered)
+
+    def end(self) -> None:
+        """Let go of the children that wait, and of the template, and wait for its end."""
+        while self._ordered:
+            try:
+                self.collect().give_up()
+            except (EOFError, ConnectionError):  # it is gone: so are those that wait, when their channels are
+                break
+            except OSError:  # that one could not be made
+                pass
+        self.abandon()
+        try:
+            os.waitpid(self.pid, 0)
+        except ChildProcessError:
+            pass
+        _reap_unborn(self._comm)
+
+    def abandon(self) -> None:
+        """Close what stands for it. Alone it is what a forked child does: its parent's template is not its own."""
+        self._sock.close()
+        while self._ordered:
+            self._ordered.popleft().close()
+
+
+def new_comm() -> str:
+    """Return a name for a template, by which its children that got no job are found."""
+    return f"pp-template-{next(_numbers) % 1000}"
+
+
+def socketpair() -> tuple[protocol.Socket, protocol.Socket]:
+    """Return two connected sockets that carry whole messages."""
+    pair = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    for sock in pair:
+        sock.settimeout(None)  # whatever socket.setdefaulttimeout says
+    return pair
+
+
+def _kill_unheard(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:  # it is the template's child, which reaps it
+        pass
+
+
+def _reap_unborn(comm: str) -> None:
+    """Reap a child that a template made for us and died before it could tell.
+
+    It bears its template's name until it has a job, and leaves as soon as it sees that it will not get one.
+    """
+    deadline = time.monotonic() + _UNBORN_GRACE
+    for pid in children_of(os.getpid()):
+        while _comm_of(pid) == comm and time.monotonic() < deadline:
+            try:
+                if os.waitpid(pid, os.WNOHANG)[0] == pid:
+                    break
+            except ChildProcessError:  # reaped by somebody else
+                break
+            time.sleep(0.001)
+
+
+def _comm_of(pid: int) -> str | None:
+    try:
+        with open(f"/proc/{pid}/comm") as file:
+            return file.read().rstrip("\n")
+    except OSError:
+        return None

@@ -1,0 +1,48 @@
+"""A child that was there before its job, which is sent to it with the descriptors that it gets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from polyproc._launch.popen import Popen as ChildHandle
+from polyproc._launch.spawn import pack
+from polyproc._pickling.inherited import SentFd
+from polyproc._process.capture import capture, capture_extras, tracker_fds
+
+if TYPE_CHECKING:
+    from polyproc._process.process import BaseProcess
+
+
+class WaitingChild(ChildHandle):
+    """A child that waited. Subclasses say where it comes from."""
+
+    def __init__(self, process_obj: BaseProcess[Any]) -> None:
+        self._fds: list[int] = []
+        super().__init__(process_obj)
+
+    def duplicate_for_child(self, fd: int) -> int:
+        """Pass `fd` to the child; return its place among all that are passed."""
+        self._fds.append(fd)
+        return len(self._fds) - 1
+
+    def DupFd(self, fd: int) -> SentFd:
+        """Return what to pickle for a descriptor that is passed, by its place."""
+        return SentFd(fd)
+
+    def _launch(self, process_obj: BaseProcess[Any]) -> None:
+        pickled, payload = pack(process_obj, self)
+        told = self._describe(process_obj.name)
+        told.update(pickled=pickled, payload=payload)
+        if (fds := tracker_fds()) is not None:
+            told.update(tracker=[self.duplicate_for_child(fd) for fd in fds], tracker_is_sent=True)
+        self._send(told, process_obj.daemon)
+        self._fds.clear()
+
+    def _describe(self, name: str) -> dict[str, Any]:
+        """Return what the child is told about this process."""
+        told = capture_extras(capture(name))
+        told["start_method"] = self.method
+        return told
+
+    def _send(self, told: dict[str, Any], daemon: bool) -> None:
+        raise NotImplementedError
