@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import os
+import signal
 import time
 
 import pytest
@@ -54,6 +55,19 @@ def test_the_children_of_a_call_that_is_killed_are_killed(tmp_path):
             future.result(30)
         assert path.exists()
         eventually(lambda: not is_running(int(path.read_text())))
+
+
+def test_a_call_that_was_taken_back_leaves_its_limit_to_nobody():
+    """A worker that gets no processor has not begun a call when its time is up; the next call's time counts all the same."""
+    with polyproc.get_context("fork").Pool(1) as pool:
+        worker = pool.apply(os.getpid)
+        os.kill(worker, signal.SIGSTOP)
+        first = pool.options(timeout=0.05, grace=100).submit(time.sleep, 100)
+        eventually(lambda: any(limit.hard for limit in pool._crew.dispatch.overtime.limits.values()))
+        first.cancel()
+        os.kill(worker, signal.SIGCONT)
+        with pytest.raises(polyproc.TimeoutError):
+            pool.options(timeout=0.05).submit(time.sleep, 100).result(30)
 
 
 def test_a_call_in_time_is_never_ended(ctx):

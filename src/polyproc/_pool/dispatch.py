@@ -142,9 +142,15 @@ class Dispatch:
         """Take back what a worker has not begun; return the numbers."""
         member = self.staff.members.get(number)  # None while its end is being dealt with
         numbers = member.line.take_back(most) if member is not None and most else None
-        if numbers:
-            self.ledger.take_back(number, numbers)
-        return numbers or []
+        if member is None or not numbers:
+            return []
+        self.ledger.take_back(number, numbers)
+        limit = self.overtime.limits.get(number)
+        if limit is not None and limit.place in numbers:  # the worker was too slow to begin it: it is not its task now
+            member.cell.clear()
+            self.overtime.end(number)
+            self.time(number, time.monotonic())
+        return numbers
 
     def withdraw(self, task: Task) -> None:
         """Have a task not run; interrupt it, if it does."""
