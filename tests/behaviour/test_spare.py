@@ -16,7 +16,7 @@ def ctx():
     """A spawn context with spares; none is left."""
     made = polyproc.get_context("spawn", preload=["colorsys"])
     yield made
-    made.Process._spares.stop()
+    made.Process._launcher.stop()
 
 
 def result_of(ctx, target, *args, **options):
@@ -26,7 +26,7 @@ def result_of(ctx, target, *args, **options):
 
 
 def spare_of(ctx):
-    return ctx.Process._spares._waiting.pid
+    return ctx.Process._launcher._waiting.pid
 
 
 def test_next_child_is_the_spare(ctx):

@@ -10,7 +10,7 @@ import pytest
 
 import polyproc
 from behaviour import targets
-from conftest import eventually, is_running
+from conftest import eventually, is_running, run_program
 from polyproc import _native
 from polyproc._launch.forkserver import forkserver
 from polyproc._launch.stopping import children_of
@@ -81,6 +81,15 @@ def test_child_that_waits_for_a_job_may_be_killed():
     process.start()
     assert process.result(30) == "works"
     assert process.pid != waiting[0]
+
+
+@pytest.mark.skipif(not built_with_crash_points, reason="the C core was built without crash points")
+@pytest.mark.parametrize("point", ["clone.before", "clone.made"])
+def test_a_pool_whose_template_dies_as_it_makes_a_worker(point, monkeypatch):
+    """What it may have made has got no job; the worker is there all the same, once, and nobody else is left."""
+    monkeypatch.setenv("POLYPROC_CRASH", point)
+    done = run_program("recycling_pool.py")
+    assert (done.stdout, done.stderr) == ("20 calls by 10 workers, 0 children left\n", ""), done
 
 
 @pytest.mark.chaos

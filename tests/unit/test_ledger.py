@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polyproc._pool.ledger import FEWEST, Ledger, Task
+from polyproc._pool.ledger import FEWEST, Batch, Ledger, Task
 
 KINDS = ["open", "hand", "settle", "lose", "join", "take back"]
 STEPS = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 3), st.integers(0, 5)), max_size=80)
@@ -110,3 +110,9 @@ def test_the_rich_are_those_with_most():
         ledger.settle("other", now) if ledger.accounts["other"].handed else None
     assert ledger.rich() == ["worker"]
     assert ledger.behind("worker") == 1
+
+
+def test_the_rest_of_a_batch_in_parts():
+    batch = Batch(b"", 0, 10, 20, b"")
+    assert [(part.start, part.stop) for part in batch.parts(13, 3)] == [(13, 15), (15, 17), (17, 20)]
+    assert [(part.start, part.stop) for part in batch.parts(18, 5)] == [(18, 19), (19, 20)]

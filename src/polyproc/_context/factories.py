@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from polyproc._lazy import load
-from polyproc._process.kinds import spared
+from polyproc._process.kinds import SpawnProcess, launched_by
 
 if TYPE_CHECKING:
     import logging
@@ -120,5 +120,5 @@ def spares(context: BaseContext, modules: list[str]) -> BaseContext:
     from polyproc._launch.spare import Spares
 
     made = type(context)()
-    made.Process = spared(Spares(modules))  # type: ignore[misc]  # the class of this one context
+    made.Process = launched_by(Spares(modules), SpawnProcess)  # type: ignore[misc]  # the class of this one context
     return made

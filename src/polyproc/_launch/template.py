@@ -69,6 +69,7 @@ class Template:
         self._sock = sock
         self._comm = comm
         self._limit = limit
+        self._has_unborn = False  # whether it may have made a child that we were not told of
         self._ordered: deque[protocol.Socket] = deque()  # our ends of the channels of children that were ordered
 
     def __len__(self) -> int:
@@ -106,6 +107,7 @@ class Template:
         try:
             (pid, number, text, sent), received = self.receive()
         except BaseException:
+            self._has_unborn = True  # perhaps
             ordered.close()
             raise
         if not number and len(received) < sent:
@@ -133,7 +135,8 @@ class Template:
             os.waitpid(self.pid, 0)
         except ChildProcessError:
             pass
-        _reap_unborn(self._comm)
+        if self._has_unborn:
+            _reap_unborn(self._comm)
 
     def abandon(self) -> None:
         """Close what stands for it. Alone it is what a forked child does: its parent's template is not its own."""

@@ -6,7 +6,6 @@ with for good (lines.py). The threads hold no reference to the pool that its use
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import pickle
 import sys
@@ -57,16 +56,31 @@ class Crew(Desk):
     # -- called by the pool ----------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the workers, then the threads."""
+        """Start the workers, then the threads. Raises OSError when a process cannot be started."""
         try:
             self.staff.fill_up()
+            self._start_threads()
         except BaseException:
             self.state = TERMINATE
             self._end_workers()
             self.staff.close()
             raise
-        self.thread.start()
+
+    def _start_threads(self) -> None:
+        """Workers that come later come from a template: there are threads then."""
+        self.staff.keep_template()
         self.staff.watcher.start()
+        self.thread.start()
+
+    @property
+    def is_started(self) -> bool:
+        """Whether there are threads."""
+        return self.thread.ident is not None
+
+    def join(self) -> None:
+        """Wait until the threads have ended, if there are any."""
+        if self.is_started and self.thread is not threading.current_thread():
+            self.thread.join()
 
     def pack_function(self, function: Any) -> bytes:
         """Return what stands for a function in a task: its pickle."""
@@ -133,8 +147,11 @@ class Crew(Desk):
         if self.error is not None:
             for task in block:
                 self.jobs.fail(task, self.error)
-        elif self.dispatch.open(block):
+            return
+        if self.dispatch.open(block):
             self._hire()
+        if not self.is_started:  # an executor's first call: forked workers see the program as it is now
+            self._start_threads()
 
     def have_told(self) -> None:
         """Have the pool's thread tell what was settled here: a caller may hold a lock that a callback needs."""
@@ -147,6 +164,9 @@ class Crew(Desk):
 
     def wake(self) -> None:
         """Have the thread look at the pool's state again."""
+        with self.lock:
+            if not self.is_started and self._is_over():
+                self.staff.close()
         if not self.staff.watcher.closed:
             self.lines.note(0)
 
@@ -178,21 +198,7 @@ class Crew(Desk):
     def stats(self) -> PoolStats:
         """Say how things stand."""
         with self.lock:
-            tally, staff = self.ledger.tally, self.staff
-            busy = sum(bool(account.handed) for account in self.ledger.accounts.values())
-            return PoolStats(
-                workers=len(staff.staying()),
-                idle=len(self.ledger.idle()),
-                busy=busy,
-                queued=self.ledger.backlog(),
-                done=tally.done,
-                failed=self.jobs.failed,
-                retried=tally.retried,
-                started=staff.started,
-                lost=tally.lost,
-                seconds=tally.seconds,
-                slowest=tally.slowest,
-            )
+            return self.dispatch.stats()
 
     # -- the thread that settles -----------------------------------------------------------------------------------
 
@@ -296,11 +302,8 @@ class Crew(Desk):
         if start == batch.stop:
             return
         # It took too long for a batch: the rest goes in as many parts as there are workers, before all others.
-        parts = min(batch.stop - start, len(self.ledger.accounts))
-        bounds = [start + (batch.stop - start) * part // parts for part in range(parts + 1)]
-        for first, last in reversed(list(itertools.pairwise(bounds))):
-            rest = dataclasses.replace(batch, start=first, stop=last)
-            self.ledger.waiting.appendleft(_batch_task((job, index + first - start), rest, task.name, task.terms))
+        for rest in reversed(batch.parts(start, len(self.ledger.accounts))):
+            self.ledger.waiting.appendleft(_batch_task((job, index + rest.start - start), rest, task.name, task.terms))
         self.dispatch.fill_idle(now)
 
     def _reap(self, number: int) -> None:

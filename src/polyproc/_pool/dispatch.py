@@ -16,6 +16,7 @@ from polyproc._pool.lines import MOST_BEHIND
 from polyproc._pool.options import Plan
 from polyproc._pool.overtime import Overtime
 from polyproc._pool.staff import Member, Staff
+from polyproc._pool.stats import PoolStats
 from polyproc._pool.worker import OVERDUE
 
 _LONG = 0.02  # seconds that a task runs before it is not worth to wait behind it
@@ -141,7 +142,7 @@ class Dispatch:
     def _take_back(self, number: int, most: int) -> list[int]:
         """Take back what a worker has not begun; return the numbers."""
         member = self.staff.members.get(number)  # None while its end is being dealt with
-        numbers = member.line.take_back(most) if member is not None and most else None
+        numbers: list[int] | None = member.line.take_back(most) if member is not None and most else None
         if member is None or not numbers:
             return []
         self.ledger.take_back(number, numbers)
@@ -221,6 +222,23 @@ class Dispatch:
         )
         for member in by_load[: max(len(by_load) - size, 0)]:
             self.leave(member)
+
+    def stats(self) -> PoolStats:
+        """Say how things stand."""
+        ledger, tally, staff = self.ledger, self.ledger.tally, self.staff
+        return PoolStats(
+            workers=len(staff.staying()),
+            idle=len(ledger.idle()),
+            busy=sum(bool(account.handed) for account in ledger.accounts.values()),
+            queued=ledger.backlog(),
+            done=tally.done,
+            failed=self._jobs.failed,
+            retried=tally.retried,
+            started=staff.started,
+            lost=tally.lost,
+            seconds=tally.seconds,
+            slowest=tally.slowest,
+        )
 
     # -- the alarm -------------------------------------------------------------------------------------------------
 

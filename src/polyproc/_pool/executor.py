@@ -76,7 +76,6 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
         args = (initializer, initargs, max_tasks_per_child, max_memory_per_child, idle_timeout)
         plan = make_plan(mp_context, checked_size(max_workers), *args, is_executors=True)
         self._crew: Crew = Crew(plan, _translated)
-        self._crew.start()
         self._finalizer = Finalize(self, _let_go, args=(self._crew,), exitpriority=15)
 
     # What programs look at that reach inside concurrent.futures.
@@ -87,7 +86,7 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
 
     @property
     def _executor_manager_thread(self) -> Any:
-        return self._crew.thread
+        return self._crew.thread if self._crew.is_started else None
 
     @property
     def _max_workers(self) -> int:
@@ -165,7 +164,7 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
         if cancel_futures:
             self._crew.withdraw_unassigned()
         if wait:
-            self._crew.thread.join()
+            self._crew.join()
             self._finalizer.cancel()
 
     def terminate_workers(self) -> None:
@@ -191,7 +190,7 @@ def _let_go(crew: Crew) -> None:
     """Have what was asked for done, when the executor is forgotten; at exit, wait for it."""
     crew.close()
     if exit_sequence.is_exiting():
-        crew.thread.join()
+        crew.join()
 
 
 def _translated(error: BaseException) -> BaseException:

@@ -11,7 +11,8 @@ one of those that it had taken has no result: the one that it ran.
 from __future__ import annotations
 
 import collections
-from dataclasses import dataclass, field
+import itertools
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from polyproc._pool.options import PLAIN, Terms
@@ -35,6 +36,13 @@ class Batch:
     start: int
     stop: int
     chunks: bytes
+
+    def parts(self, start: int, most: int) -> list[Batch]:
+        """Return what is from `start` on, in up to so many parts."""
+        left = self.stop - start
+        most = min(left, most)
+        bounds = [start + left * part // most for part in range(most + 1)]
+        return [replace(self, start=first, stop=last) for first, last in itertools.pairwise(bounds)]
 
     def message(self) -> tuple[Any, ...]:
         """Return what goes to a worker."""

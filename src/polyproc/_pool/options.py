@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
 from polyproc._errors import ProcessDied
+from polyproc._lazy import load
 from polyproc._process.bootstrap import MainReached
 from polyproc._process.family import family
-from polyproc._process.kinds import Process
+from polyproc._process.kinds import ForkProcess, Process
 from polyproc._process.process import BaseProcess
 
 Memory = int | str
@@ -109,9 +110,16 @@ class Plan:
     is_executors: bool = False
 
     @property
+    def forks(self) -> bool:
+        """Whether workers are started by our fork: a subclass may have a launcher of its own."""
+        if self.process is Process:
+            return bool(load("polyproc._context.default", "default_context").get_start_method() == "fork")  # type: ignore[attr-defined]
+        return self.process is ForkProcess
+
+    @property
     def starts_together(self) -> bool:
         """Whether all workers start at the first call, as an executor's do by fork: threads come with more calls."""
-        return self.is_executors and self.idle_timeout is None and self.process._start_method == "fork"
+        return self.is_executors and self.idle_timeout is None and self.forks
 
 
 def make_plan(  # noqa: PLR0913  (one for each attribute)

@@ -271,7 +271,7 @@ class Pool(Calls):
         """Wait for the workers' end; only after `close` or `terminate`. Raises ValueError before."""
         if self._crew.state == RUN:
             raise ValueError("Pool is still running")
-        self._crew.thread.join()
+        self._crew.join()
 
     def __enter__(self) -> Self:
         self._check_running()
@@ -319,8 +319,8 @@ def checked_size(processes: int | None) -> int:
 
 def _terminate(crew: Crew | ThreadCrew) -> None:
     crew.terminate()
-    if isinstance(crew, Crew) and crew.thread is not threading.current_thread():
-        crew.thread.join()
+    if isinstance(crew, Crew):
+        crew.join()
 
 
 class _Feeder(threading.Thread):

@@ -12,7 +12,11 @@ from collections.abc import Callable
 from typing import Any
 
 from polyproc._errors import ProcessDied, ProcessError
+from polyproc._launch.fork_template import ForkTemplate
 from polyproc._launch.stopping import Tree
+from polyproc._log import log
+from polyproc._native import native
+from polyproc._pickling.kept import Kept
 from polyproc._platform.interpreter import usable_processors
 from polyproc._pool.blas import environment_of_worker, share_of
 from polyproc._pool.interruption import SIGNAL, Cell
@@ -20,6 +24,7 @@ from polyproc._pool.lines import Lines
 from polyproc._pool.options import Plan
 from polyproc._pool.watcher import Alarm, Watcher
 from polyproc._pool.worker import WorkerPlan, worker
+from polyproc._process.kinds import launched_by
 
 # A pool whose workers end this often in a row before they are ready is broken: more would end the same way.
 # Being killed is nobody's decision here, and has to happen more often.
@@ -68,6 +73,23 @@ class Staff:
         self._failed_starts = self._killed_starts = 0
         self._numbers = itertools.cycle(range(1, _NUMBERS + 1))
         self.watcher = Watcher(self.members, self.lines.note, alarm)
+        self._told = Kept(WorkerPlan(plan.initializer, plan.initargs, plan.most_memory, plan.is_executors))
+        self._process: type[Any] = plan.process
+        self._template: ForkTemplate | None = None
+
+    def keep_template(self) -> None:
+        """Before there are threads: fork the template that later workers come from, if they are forked."""
+        if self._template is None and self.plan.forks and native:
+            try:
+                with environment_of_worker(self._threads_each()):
+                    self._template = ForkTemplate(self._told)
+            except OSError as error:  # no room for one process more: that is no reason not to work
+                log.info("no template for later workers: %s", error)
+            else:
+                self._process = launched_by(self._template, self.plan.process)
+
+    def _threads_each(self) -> int | None:
+        return share_of(usable_processors(), self.size)
 
     def staying(self) -> list[Member]:
         """Return those that do not leave."""
@@ -83,18 +105,18 @@ class Staff:
 
     def fill_up(self) -> None:
         """Start as many as are missing. Raises what starting a process raises."""
-        while self.is_short():
+        while (missing := self.wanted - len(self.staying())) > 0:
+            if self._template is not None:
+                self._template.order(missing)
             self._start_one()
 
     def _start_one(self) -> None:
-        plan = self.plan
         number = next(number for number in self._numbers if number not in self.members)
         line = self.lines.open(number)
         try:
             cell = Cell()
-            threads = share_of(usable_processors(), self.size)
-            told = WorkerPlan(plan.initializer, plan.initargs, plan.most_memory, threads, plan.is_executors)
-            process = plan.process(target=worker, args=(line.end, cell.block, told))
+            threads = self._threads_each()
+            process = self._process(target=worker, args=(line.end, cell.block, threads, self._told))
             process.name = process.name.replace("Process", "PoolWorker")
             process.daemon = True
             with environment_of_worker(threads):
@@ -137,6 +159,8 @@ class Staff:
 
     def end(self, members: list[Member], in_a_hurry: Callable[[], bool]) -> None:
         """End workers, and wait for it: ask them, or SIGTERM, then SIGKILL."""
+        if self._template is not None:
+            self._template.kill()
         for member in members:
             if in_a_hurry():
                 member.process.terminate()
@@ -151,6 +175,8 @@ class Staff:
             member.line.close()
 
     def close(self) -> None:
-        """Watch no more, and give up the lines."""
+        """Watch no more, and give up the template and the lines."""
+        if self._template is not None:
+            self._template.end()
         self.watcher.close()
         self.lines.close()

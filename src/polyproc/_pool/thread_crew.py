@@ -29,7 +29,6 @@ class ThreadCrew(Desk):
         self._tally = Tally()
         self._busy = self._started = 0
         self.processes: list[threading.Thread] = []
-        self.thread = self
 
     def start(self) -> None:
         """Start the threads."""

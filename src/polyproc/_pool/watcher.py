@@ -51,8 +51,9 @@ class Watcher:
         self._thread = threading.Thread(target=self._watch, name="polyproc-pool-watch", daemon=True)
 
     def start(self) -> None:
-        """Begin to watch."""
-        self._thread.start()
+        """Begin to watch, unless that was done."""
+        if not self._thread.is_alive():
+            self._thread.start()
 
     @property
     def closed(self) -> bool:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from polyproc._errors import RemoteError, RemoteTraceback
 from polyproc._lazy import load
+from polyproc._pickling.kept import Kept
 from polyproc._pickling.pickler import dumps
 from polyproc._platform.memory import resident_bytes
 from polyproc._pool.blas import limit_threads
@@ -87,15 +88,15 @@ class WorkerPlan(NamedTuple):
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
     most_memory: int | None
-    threads: int | None  # of numerical libraries
     is_executors: bool  # what pickling of a result raised is told as it is, and not as a MaybeEncodingError
 
 
-def worker(end: Any, cell: Any, plan: WorkerPlan) -> None:
-    """Serve until told to end."""
+def worker(end: Any, cell: Any, threads: int | None, kept: Kept[WorkerPlan]) -> None:
+    """Serve until told to end; numerical libraries use so many `threads`."""
+    plan = kept.value
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the parent's to decide upon
     current_process()._config["nests"] = True  # it may start processes: they are daemons too, and end with it
-    limit_threads(plan.threads)
+    limit_threads(threads)
     guard = Guard(cell)
     try:
         tear_down = _set_up(guard, plan)

@@ -67,20 +67,20 @@ class Launchers(dict[str | None, "Callable[[BaseProcess[Any]], ChildHandle]"]):
 launchers = Launchers()
 
 
-def spared(spares: Any) -> type[SpawnProcess[Any]]:
-    """Return a SpawnProcess class that starts from the spares of one context; in the child it is a SpawnProcess."""
+def launched_by(launcher: Any, base: type[BaseProcess[Any]]) -> type[Any]:
+    """Return `base` with a launcher of its own, which has a `launch`; in the child it is `base`."""
 
-    class SparedProcess(SpawnProcess):  # type: ignore[type-arg]
-        _spares = spares
+    class LaunchedProcess(base):  # type: ignore[misc, valid-type]
+        _launcher = launcher
 
         @staticmethod
         def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:
-            return spares.launch(process_obj)  # type: ignore[no-any-return]
+            return launcher.launch(process_obj)  # type: ignore[no-any-return]
 
         def __reduce_ex__(self, protocol: Any) -> Any:
-            if type(self) is not SparedProcess:
+            if type(self) is not LaunchedProcess or self._popen is not None:
                 return super().__reduce_ex__(protocol)
-            return SpawnProcess.__new__, (SpawnProcess,), self.__dict__.copy()
+            return base.__new__, (base,), self.__dict__.copy()
 
-    SparedProcess.__name__ = SparedProcess.__qualname__ = "SpawnProcess"
-    return SparedProcess
+    LaunchedProcess.__name__ = LaunchedProcess.__qualname__ = base.__name__
+    return LaunchedProcess

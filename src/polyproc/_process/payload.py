@@ -33,7 +33,7 @@ def try_marshal(process: BaseProcess[Any], module: SentModule | None = None) -> 
         module: name, file and code of its target's module, if that is to be sent too.
     """
     cls = type(process)
-    if cls.__name__ not in _CLASSES or (cls is not getattr(kinds, cls.__name__, None) and "_spares" not in vars(cls)):
+    if cls.__name__ not in _CLASSES or (cls is not getattr(kinds, cls.__name__, None) and "_launcher" not in vars(cls)):
         return None
     state = process.__dict__.copy()
     target = state.pop("_target")

@@ -1,0 +1,45 @@
+"""The program of a pool's template: a copy of its client. Forked by `_launch/fork_template.py`; nobody imports it.
+
+become a template -> the loop of a template; in a child: _entry/child_main.live
+"""
+
+from __future__ import annotations
+
+import _signal
+import os
+import sys
+
+from polyproc._entry.child_main import live
+from polyproc._entry.template_loop import Loop
+from polyproc._launch.fork import kept_error, null_input
+from polyproc._process.bootstrap import after_fork
+from polyproc._process.lifeline import hang_on, lifeline
+
+TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+
+def main(socket_fd: int, client_pid: int, comm: str, mask: set[int]) -> NoReturn:
+    """Serve; in a child, live its life. SIGINT and SIGTERM are blocked; `mask` is what shall be."""
+    _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
+    handlers = {}
+    on_sigterm = _signal.getsignal(_signal.SIGTERM)
+    if on_sigterm is not None:  # else it was not set from Python, and cannot be set again
+        handlers[int(_signal.SIGTERM)] = on_sigterm
+        _signal.signal(_signal.SIGTERM, _signal.SIG_DFL)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+    _signal.set_wakeup_fd(-1)  # an event loop's, which shall not hear of our signals
+    lifeline_fd, lifeline.inherited_fd = lifeline.inherited_fd, -1
+    hang_on(os.dup(lifeline_fd))
+    after_fork()
+    if null_input.fd >= 0:
+        os.dup2(null_input.fd, 0)
+    sys.stdin = null_input.stream
+    if kept_error.replacement is not None:
+        sys.stderr = sys.__stderr__ = kept_error.replacement  # type: ignore[misc]
+    # A child hangs on to the client before it has a job: others may hold the client's end of its channel.
+    loop = Loop(socket_fd, lifeline_fd, client_pid, comm, lambda: hang_on(os.dup(lifeline_fd)), handlers)
+    job = loop.serve()
+    live(job, job.get("parent_sentinel"))
+    os._exit(1)

@@ -1,0 +1,189 @@
+"""The loop of a template: fork on request. `_launch/template.py` is its client's side.
+
+    receive an order -> clone or fork -> answer with the pidfd
+        child: wait for the job -> become what it says
+
+It has one thread. A Ctrl-C is not for it, but for those who run something. It ends when its client does, by its
+socket and by the lifeline.
+"""
+
+from __future__ import annotations
+
+import _signal
+import _socket
+import errno
+import os
+import select
+
+from polyproc._launch import forkserver_protocol as protocol
+from polyproc._native import native
+from polyproc._pickling.inherited import received
+from polyproc._platform.handles import open_pidfd
+from polyproc._platform.posix import close_quietly
+from polyproc._process.bootstrap import after_fork
+
+TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+
+class Loop:
+    """Its state.
+
+    Args:
+        socket_fd: this side of the socketpair.
+        lifeline_fd: the client's lifeline, for the children.
+        client_pid: the client.
+        comm: this process's name, as ps shows it, and its children's until they have a job.
+        at_birth: what a child does while it waits for its job.
+        handlers: the children's handlers of signals, by number, where they differ from the template's.
+    """
+
+    def __init__(
+        self,
+        socket_fd: int,
+        lifeline_fd: int,
+        client_pid: int,
+        comm: str,
+        at_birth: Callable[[], object],
+        handlers: dict[int, Any],
+    ) -> None:
+        self.sock = _socket.socket(fileno=socket_fd)
+        self.sock.settimeout(None)
+        self.lifeline_fd = lifeline_fd
+        self.client_pid = client_pid
+        self.client_pidfd = open_pidfd(client_pid)
+        self._at_birth = at_birth
+        self._handlers = handlers
+        self.comm = _read_name()
+        _rename(comm)
+        self.reported: dict[int, tuple[int, int]] = {}  # pidfd -> (pid, status pipe)
+
+    def serve(self) -> dict[str, Any]:
+        """Answer requests; return in a child, with its job. In the template it ends the process, with its client."""
+        while True:
+            if self.reported and not self._wait_for_request():
+                continue
+            try:
+                count, fds = protocol.receive(self.sock)
+            except (EOFError, ConnectionError):
+                os._exit(0)
+            if len(fds) < count:
+                close_quietly(*fds)
+                self._refuse(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
+                continue
+            job = self._answer(fds)
+            if job is not None:
+                return job
+
+    def _answer(self, fds: list[int]) -> dict[str, Any] | None:
+        status_fds: tuple[int, int] = (-1, -1)
+        try:
+            if native.core is not None and native.core.clone_ready() == 0:
+                pid, pidfd = native.core.clone_sibling()
+            else:
+                status_fds = os.pipe()
+                pid = os.fork()
+                pidfd = -1 if pid == 0 else open_pidfd(pid)
+        except OSError as error:
+            close_quietly(*fds, *status_fds)
+            self._refuse(error)
+            return None
+        if pid == 0:
+            return self._become_child(fds, status_fds)
+        self._report_start(pid, pidfd, status_fds)
+        close_quietly(*fds)
+        return None
+
+    def _refuse(self, error: OSError) -> None:
+        try:
+            protocol.send(self.sock, (-1, error.errno or errno.EAGAIN, error.strerror or str(error), 0), [])
+        except ConnectionError:
+            pass  # the client is gone: the next receive says so
+
+    def _report_start(self, pid: int, pidfd: int, status_fds: tuple[int, int]) -> None:
+        read_fd, write_fd = status_fds
+        try:
+            fds = [pidfd] if read_fd < 0 else [pidfd, read_fd]
+            protocol.send(self.sock, (pid, 0, "", len(fds)), fds)
+        except ConnectionError:
+            pass  # the client is gone: the next receive says so
+        if read_fd < 0:
+            os.close(pidfd)
+        else:
+            os.close(read_fd)
+            self.reported[pidfd] = (pid, write_fd)
+
+    def _wait_for_request(self) -> bool:
+        """Wait for a request or for the end of a child of our own; tell the client of the latter."""
+        poller = select.poll()
+        poller.register(self.sock, select.POLLIN)
+        for pidfd in self.reported:
+            poller.register(pidfd, select.POLLIN)
+        ready = [fd for fd, _ in poller.poll()]
+        for fd in ready:
+            if fd in self.reported:
+                pid, status_fd = self.reported.pop(fd)
+                _, status = os.waitpid(pid, 0)
+                code = os.waitstatus_to_exitcode(status)
+                try:
+                    os.write(status_fd, code.to_bytes(8, "little", signed=True))
+                except BrokenPipeError:
+                    pass  # nobody waits for it any more
+                close_quietly(status_fd, fd)
+        return self.sock.fileno() in ready
+
+    def _become_child(self, fds: list[int], status_fds: tuple[int, int]) -> dict[str, Any]:
+        """Let go of what is the template's; wait for the job."""
+        self.sock.close()
+        close_quietly(*status_fds)
+        for pidfd, (_, status_fd) in self.reported.items():
+            close_quietly(pidfd, status_fd)
+        after_fork()
+        self._at_birth()
+        channel = _socket.socket(fileno=fds[0])
+        channel.settimeout(None)
+        try:
+            job, (box_fd, *received.fds) = protocol.receive_job(channel)
+        except (EOFError, ConnectionError):
+            os._exit(0)  # the client was killed, or has no more use for this child: it was never a process of anybody
+        channel.close()
+        for number, handler in self._handlers.items():
+            _signal.signal(number, handler)  # until now a Ctrl-C was not for it
+        _rename(self.comm)
+        if "environ" in job:
+            os.environb.clear()
+            os.environb.update(job.pop("environ"))
+        job["box"] = box_fd
+        if job["hang_on"]:
+            job["lifeline"] = self.lifeline_fd
+        else:
+            os.close(self.lifeline_fd)
+        if os.getppid() != self.client_pid:
+            job["parent_sentinel"] = self.client_pidfd
+        else:
+            close_quietly(self.client_pidfd)
+        return job
+
+
+def _read_name() -> str:
+    try:
+        with open("/proc/self/comm") as file:
+            return file.read().rstrip("\n")
+    except OSError:  # no /proc
+        return "python"
+
+
+def _rename(name: str) -> None:
+    """Set this process's name, as ps shows it. A template's child bears its template's name until it has a job: see
+    _launch/template.py.
+    """
+    if native.core is not None:
+        native.core.set_name(name)
+        return
+    try:
+        with open("/proc/self/comm", "w") as file:
+            file.write(name)
+    except OSError:  # no /proc: nobody reads it there, either
+        pass
