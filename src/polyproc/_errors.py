@@ -46,7 +46,8 @@ class ProcessDied(ProcessError):
         pid: the process.
         exitcode: as `Process.exitcode`; negative for a signal.
         signal: the signal that ended it, or None.
-        reason: "exit" or "signal".
+        reason: "exit", "signal", or "oom": SIGKILL, not by us, and the kernel counts one more process of its control
+            group (cgroups(7); without such, of the system) as killed for lack of memory. It does not say which.
         output: the last lines that it wrote to its standard streams, as far as they were kept.
         stack: the Python stack at a fatal signal (from `faulthandler`), or None.
         task: what it was doing, where that is known.
@@ -73,8 +74,15 @@ class ProcessDied(ProcessError):
         self.task = task
         super().__init__(self._sentence())
 
+    def set_reason(self, reason: str) -> None:
+        """Give it a reason that its signal does not tell."""
+        self.reason = reason
+        self.args = (self._sentence(),)
+
     def _sentence(self) -> str:
         how = f"was killed by {self.signal.name}" if self.signal is not None else f"exited with code {self.exitcode}"
+        if self.reason == "oom":
+            how += " (the kernel counts a kill for lack of memory)"
         text = f"{self.name} (pid {self.pid}) {how} without a result"
         if self.task:
             text += f" while it ran {self.task}"

@@ -17,6 +17,7 @@ import sys
 from polyproc._errors import ProcessDied, RemoteError, RemoteTraceback
 from polyproc._lazy import load
 from polyproc._platform.handles import open_pidfd, ready
+from polyproc._platform.oom import kills
 from polyproc._platform.posix import close_quietly
 from polyproc._process import box as box_module
 from polyproc._process.box import Box
@@ -52,10 +53,13 @@ class Popen:
     _left: tuple[int, bytes] | None = None
     _output = ""
     _stack: str | None = None
+    _was_told_to_die = False
+    _lacked_memory = False
 
     def __init__(self, process_obj: BaseProcess[Any]) -> None:
         self.name = process_obj._name
         self._lock = _thread.allocate_lock()
+        kills.begin()
         try:
             self._box = Box.create()
             # Room for the sentinel: without it a child could be there that cannot be watched.
@@ -184,6 +188,8 @@ class Popen:
             self._output = f"(its black box cannot be read: {error})"
         close_quietly(self._status_fd)
         self._status_fd = -1
+        if code == -_SIGKILL and not self._was_told_to_die:
+            self._lacked_memory = kills.explain_one()
         self.returncode = code
 
     # -- signals ---------------------------------------------------------------------------------------------------
@@ -193,6 +199,8 @@ class Popen:
         with self._lock:
             if self.returncode is not None:
                 return
+            if signum == _SIGKILL:
+                self._was_told_to_die = True
             try:
                 # By the pidfd it cannot reach another process that got the same number.
                 if self.sentinel >= 0 and self._status_fd >= 0:
@@ -263,7 +271,10 @@ class Popen:
                 by_signal = load("signal", "Signals")(-code)  # type: ignore[operator]
             except ValueError:  # a real-time signal has no name
                 pass
-        return ProcessDied(self.pid, code, name=self.name, signal=by_signal, output=self._output, stack=self._stack)
+        died = ProcessDied(self.pid, code, name=self.name, signal=by_signal, output=self._output, stack=self._stack)
+        if self._lacked_memory:
+            died.set_reason("oom")
+        return died
 
     def close(self) -> None:
         """Give back the sentinel."""
