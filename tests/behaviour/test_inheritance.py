@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -86,6 +87,27 @@ def test_environment_directory_path_and_arguments_are_those_of_now(ctx, tmp_path
 
 def _surroundings():
     return os.environ.get("POLYPROC_TEST"), os.environ.get("HOME"), os.getcwd(), sys.argv, sys.path[0]
+
+
+class Word(str):
+    """A string that is not a str, as enumerations have them."""
+
+
+def test_what_is_no_plain_string_travels_too(ctx, monkeypatch):
+    """Programs put paths into sys.path and parsed values into sys.argv."""
+    path, argv = [*sys.path, Path("/no/such/folder")], ["program", Path("a"), 5, Word("word")]
+    monkeypatch.setattr(sys, "path", path)
+    monkeypatch.setattr(sys, "argv", argv)
+    for options in ({"name": Word("a name")}, {"daemon": 1}, {"args": (Word("x"),)}):
+        process = ctx.Process(target=_lists, **options)
+        process.start()
+        assert process.result(30) == (options.get("name", process.name), path[-1], argv)
+    with ctx.Pool(1) as pool:
+        assert pool.apply(_lists)[1:] == (path[-1], argv)
+
+
+def _lists(*args):
+    return polyproc.current_process().name, sys.path[-1], sys.argv
 
 
 def test_large_arguments(ctx):

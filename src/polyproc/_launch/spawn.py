@@ -24,7 +24,7 @@ from polyproc._pickling.spawning import preparing
 from polyproc._platform.interpreter import command_line, spawn
 from polyproc._platform.posix import file_with
 from polyproc._platform.site_plan import site_plan
-from polyproc._process.capture import capture, capture_extras, capture_main, tracker_fds
+from polyproc._process.capture import capture, capture_extras, capture_main, pack_objects, tracker_fds
 from polyproc._process.lifeline import lifeline
 from polyproc._process.main_code import main_code
 from polyproc._process.payload import try_marshal
@@ -62,7 +62,7 @@ def start_program(told: dict[str, Any], entry: str, pass_fds: list[int]) -> int:
     if getattr(sys, "frozen", False):
         return start_frozen(told, pass_fds)
     bundle.open()
-    data = marshal.dumps(told)
+    data = marshal.dumps(pack_objects(told))
     fd = file_with("polyproc-job", data)
     try:
         program = PROGRAM.format(bundle=bundle.fd, bundle_size=bundle.size, job=fd, size=len(data))

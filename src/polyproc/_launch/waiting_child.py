@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from polyproc._launch.popen import Popen as ChildHandle
 from polyproc._launch.spawn import pack
 from polyproc._pickling.inherited import SentFd
-from polyproc._process.capture import capture, capture_extras, tracker_fds
+from polyproc._process.capture import capture, capture_extras, pack_objects, tracker_fds
 
 if TYPE_CHECKING:
     from polyproc._process.process import BaseProcess
@@ -40,7 +40,7 @@ class WaitingChild(ChildHandle):
 
     def _describe(self, name: str) -> dict[str, Any]:
         """Return what the child is told about this process."""
-        told = capture_extras(capture(name))
+        told = pack_objects(capture_extras(capture(name)))
         told["start_method"] = self.method
         return told
 

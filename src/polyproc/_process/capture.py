@@ -29,7 +29,7 @@ def capture(name: str) -> Preparation:
     if "" in path and family.original_dir is not None:
         path[path.index("")] = family.original_dir
     told: Preparation = {
-        "name": name,
+        "name": str.__str__(name),  # and no subclass
         "authkey": bytes(family.current.authkey),
         "sys_path": path,
         "sys_argv": sys.argv,
@@ -49,6 +49,21 @@ def capture(name: str) -> Preparation:
     if getattr(sys, "frozen", False):
         told["frozen"] = True
     return told
+
+
+def pack_objects(told: Preparation) -> Preparation:
+    """Pickle what cannot be marshalled: a program may put anything into sys.path and sys.argv."""
+    objects = {}
+    for name in _LISTS:
+        if any(type(item) is not str for item in told.get(name, ())):
+            objects[name] = [str.__str__(item) if isinstance(item, str) else item for item in told[name]]
+            told[name] = [item for item in objects[name] if isinstance(item, str)]  # what imports look at
+    if objects:
+        told["objects"] = load("polyproc._pickling.pickler", "dumps")(objects)  # type: ignore[operator]
+    return told
+
+
+_LISTS = ("sys_path", "sys_argv")
 
 
 def capture_extras(told: Preparation) -> Preparation:

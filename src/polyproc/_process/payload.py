@@ -44,7 +44,10 @@ def try_marshal(process: BaseProcess[Any], module: SentModule | None = None) -> 
         return None
     config = state["_config"] = state["_config"].copy()
     config["authkey"] = bytes(config["authkey"])
-    return marshal.dumps((cls.__name__, named, state, module))
+    try:
+        return marshal.dumps((cls.__name__, named, state, module))
+    except ValueError:  # a subclass of str as its name, or the like
+        return None
 
 
 def _name_of(target: object) -> tuple[str, str] | None:

@@ -23,6 +23,8 @@ def apply(told: Preparation) -> None:
     _join_family(told)
     if "logging" in told:
         load("polyproc._logger", "logging_state").apply(told["logging"])  # type: ignore[attr-defined]
+    if "objects" in told:
+        told.update(load("_pickle", "loads")(told["objects"]))  # type: ignore[operator]
     if "sys_path" in told:
         sys.path[:] = told["sys_path"]
     if "sys_argv" in told:
