@@ -207,3 +207,12 @@ def threads_of_blas():
 
 def loaded_modules():
     return set(sys.modules)
+
+
+def threads_of_a_product():
+    """Return how many threads this process has when it has multiplied two matrices."""
+    import numpy
+
+    matrix = numpy.ones((600, 600))
+    assert (matrix @ matrix)[0, 0] == 600
+    return len(os.listdir("/proc/self/task"))

@@ -240,6 +240,8 @@ def test_libraries_that_are_loaded_get_it_too(ctx, monkeypatch):
             monkeypatch.delenv(name)
     with ctx.Pool(2 * usable_processors()) as pool:
         assert set(pool.apply(pool_work.threads_of_blas)) == {1}
+        if ctx.get_start_method() == "fork":
+            assert pool.apply(pool_work.threads_of_a_product) == 1
 
 
 def test_a_worker_loads_little(ctx):

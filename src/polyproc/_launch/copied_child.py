@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 from polyproc._launch.waiting_child import WaitingChild
@@ -25,7 +24,7 @@ class Popen(WaitingChild):
         super().__init__(process_obj)
 
     def _describe(self, name: str) -> dict[str, Any]:
-        told: dict[str, Any] = {"name": name, "ancestors": family.ancestors, "sys_path": sys.path, "hang_on": False}
+        told: dict[str, Any] = {"name": name, "ancestors": family.ancestors, "hang_on": False}
         try:
             told["dir"] = os.getcwd()
         except OSError:  # the directory was removed: the child stays where it is

@@ -76,9 +76,13 @@ class ForkTemplate:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             theirs.close()
-        log.debug("template forked, pid %d", pid)
         self._template: Template | None = Template(ours, pid, comm, _LIMIT)
-        self._pidfd = open_pidfd(pid)
+        try:
+            self._pidfd = open_pidfd(pid)
+        except OSError:  # no descriptor left
+            self.end()
+            raise
+        log.debug("template forked, pid %d", pid)
 
     def order(self, children: int) -> None:
         """Have children made that will be started at once; more than a few are made as they are."""
@@ -119,17 +123,21 @@ class ForkTemplate:
 
     def kill(self) -> None:
         """Send it SIGKILL: it holds nothing."""
-        if self._pidfd >= 0:
-            try:
+        if self._template is None:
+            return
+        try:
+            if self._pidfd >= 0:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            except ProcessLookupError:  # it has ended
-                pass
+            else:
+                os.kill(self._template.pid, signal.SIGKILL)
+        except ProcessLookupError:  # it has ended
+            pass
 
     def end(self) -> None:
         """End it and wait for it; those that it has made live on."""
+        self.kill()
         template, self._template = self._template, None
         if template is not None:
-            self.kill()
             template.end()
             close_quietly(self._pidfd)
             self._pidfd = -1

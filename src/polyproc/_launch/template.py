@@ -50,7 +50,10 @@ class Forked(NamedTuple):
         """End it: without a job it leaves by itself."""
         self.channel.close()
         if self.status_fd < 0:
-            os.waitpid(self.pid, 0)
+            try:
+                os.waitpid(self.pid, 0)
+            except ChildProcessError:  # reaped by somebody else
+                pass
         close_quietly(self.pidfd, self.status_fd)
 
 

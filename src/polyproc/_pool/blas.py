@@ -1,8 +1,12 @@
 """How many threads the numerical libraries of a worker use: its share of the processors, unless the user said.
 
 OpenBLAS, MKL and OpenMP take one thread for each processor, in each process: workers would get into each other's way.
-They read an environment variable when they are loaded. A worker that has them loaded already, as it was forked from a
-process that has, is told by threadpoolctl, if that is installed.
+They read an environment variable when they are loaded. Those that are loaded already are told by threadpoolctl, if that
+is installed: the parent looks for them before it forks, the worker tells them.
+
+OpenBLAS stops its threads at a fork, and starts them again when it is told a number; they then spin for a while, on the
+processors of those that work. So its number is written where it keeps it, and where it is read at each call:
+`blas_cpu_number` (driver/others/blas_server.c of OpenBLAS).
 """
 
 from __future__ import annotations
@@ -32,24 +36,68 @@ def share_of(processors: int, workers: int) -> int | None:
     return max(processors // workers, 1)
 
 
+class Libraries:
+    """The numerical libraries that this process has loaded. One instance, `libraries`; a forked child has it, too."""
+
+    def __init__(self) -> None:
+        self._found: list[Any] | None = None
+        self._modules = 0  # how many were loaded when they were looked for
+
+    def find(self) -> None:
+        """Look for them, unless that was done and nothing has been loaded since."""
+        if self._modules == len(sys.modules) or not any(name in sys.modules for name in _USERS):
+            return
+        try:
+            controller: Any = load("threadpoolctl", "ThreadpoolController")
+            self._found = [_Library(found) for found in controller().lib_controllers]
+        except (ImportError, AttributeError):  # it is not installed, or too old
+            pass
+        self._modules = len(sys.modules)
+
+    def limit(self, threads: int) -> None:
+        """Have them use so many threads."""
+        if self._found is None and loaded("threadpoolctl") is not None:
+            self.find()
+        for library in self._found or ():
+            library.limit(threads)
+
+
+libraries = Libraries()
+
+
+class _Library:
+    """One of them."""
+
+    def __init__(self, found: Any) -> None:
+        self._found = found
+        self._number: Any = None
+        if found.internal_api == "openblas":
+            try:
+                number = load("ctypes", "c_int").in_dll(found.dynlib, "blas_cpu_number")  # type: ignore[attr-defined]
+            except (AttributeError, ValueError):  # another OpenBLAS than we know
+                return
+            if number.value == found.num_threads:
+                self._number = number
+
+    def limit(self, threads: int) -> None:
+        """Have it use so many threads."""
+        if self._number is not None:
+            self._number.value = threads
+        else:
+            self._found.set_num_threads(threads)
+
+
 def environment_of_worker(threads: int | None) -> added_environment:
     """Have processes that are started meanwhile, by this thread, find the variables when they begin."""
     if threads is None:
         return added_environment({})
-    if any(name in sys.modules for name in _USERS):
-        try:
-            load("threadpoolctl", "threadpool_limits")  # a forked worker has it, then
-        except ImportError:
-            pass
-    return added_environment({name: str(threads) for name in VARIABLES})
+    libraries.find()  # a forked worker has them, then
+    return added_environment(dict.fromkeys(VARIABLES, str(threads)))
 
 
 def limit_threads(threads: int | None) -> None:
     """In a worker: set the variables, for what it loads and starts, and limit what it has loaded."""
-    if threads is None:
-        return
-    for name in VARIABLES:
-        os.environ.setdefault(name, str(threads))
-    module: Any = loaded("threadpoolctl")
-    if module is not None:
-        module.threadpool_limits(threads)
+    if threads is not None:
+        for name in VARIABLES:
+            os.environ.setdefault(name, str(threads))
+        libraries.limit(threads)

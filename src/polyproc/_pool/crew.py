@@ -67,8 +67,6 @@ class Crew(Desk):
             raise
 
     def _start_threads(self) -> None:
-        """Workers that come later come from a template: there are threads then."""
-        self.staff.keep_template()
         self.staff.watcher.start()
         self.thread.start()
 
@@ -148,7 +146,7 @@ class Crew(Desk):
             for task in block:
                 self.jobs.fail(task, self.error)
             return
-        if self.dispatch.open(block):
+        if self.dispatch.open(block) or not self.is_started:
             self._hire()
         if not self.is_started:  # an executor's first call: forked workers see the program as it is now
             self._start_threads()
@@ -185,7 +183,7 @@ class Crew(Desk):
     def withdraw_unassigned(self) -> None:
         """Drop the tasks that nobody has begun, and that no worker is being started for; they count as cancelled."""
         with self.lock:
-            for task in self.dispatch.withdraw_waiting(None, self.staff.starting()):
+            for task in self.dispatch.withdraw_unassigned():
                 self.jobs.cancel(task)
         self.have_told()
 

@@ -5,7 +5,6 @@ Every caller has the pool's lock, but of `next_at` and `ring`, which the watcher
 
 from __future__ import annotations
 
-import itertools
 import time
 from threading import RLock
 
@@ -166,15 +165,27 @@ class Dispatch:
         else:  # it waits, or it is done and its caller has not heard of it yet
             self.ledger.waiting.withdraw(task)
 
-    def withdraw_waiting(self, job: int | None, spared: int = 0) -> list[Task]:
-        """Drop the tasks that nobody has begun, of one job or of all, but for the next `spared` ones; return them."""
-        for number, account in self.ledger.accounts.items():
-            self._take_back(number, len(account.handed))
-        waiting = self.ledger.waiting
-        kept = {task.id for task in itertools.islice(waiting, spared)}
-        dropped = waiting.withdraw_all(lambda task: (job is None or task.id[0] == job) and task.id not in kept)
+    def withdraw_waiting(self, job: int | None) -> list[Task]:
+        """Drop the tasks that nobody has begun, of one job or of all; return them."""
+        self._take_all_back()
+        dropped = self.ledger.waiting.withdraw_all(lambda task: job is None or task.id[0] == job)
         self.fill_idle(time.monotonic())
         return dropped
+
+    def withdraw_unassigned(self) -> list[Task]:
+        """Drop the tasks that no worker runs, as far as callers could see, nor is being started for; return them."""
+        run = {head[1].id for number in self.ledger.accounts if (head := self.ledger.head(number)) is not None}
+        self._take_all_back()
+        waiting = self.ledger.waiting
+        dropped = [task for task in waiting if task.id not in run][self.staff.starting() :]
+        for task in dropped:
+            waiting.withdraw(task)
+        self.fill_idle(time.monotonic())
+        return dropped
+
+    def _take_all_back(self) -> None:
+        for number, account in self.ledger.accounts.items():
+            self._take_back(number, len(account.handed))
 
     def _interrupt(self, number: int, place: int, why: int, grace: float) -> None:
         member = self.staff.members.get(number)

@@ -76,20 +76,7 @@ class Staff:
         self._told = Kept(WorkerPlan(plan.initializer, plan.initargs, plan.most_memory, plan.is_executors))
         self._process: type[Any] = plan.process
         self._template: ForkTemplate | None = None
-
-    def keep_template(self) -> None:
-        """Before there are threads: fork the template that later workers come from, if they are forked."""
-        if self._template is None and self.plan.forks and native:
-            try:
-                with environment_of_worker(self._threads_each()):
-                    self._template = ForkTemplate(self._told)
-            except OSError as error:  # no room for one process more: that is no reason not to work
-                log.info("no template for later workers: %s", error)
-            else:
-                self._process = launched_by(self._template, self.plan.process)
-
-    def _threads_each(self) -> int | None:
-        return share_of(usable_processors(), self.size)
+        self._has_begun = False
 
     def staying(self) -> list[Member]:
         """Return those that do not leave."""
@@ -104,23 +91,31 @@ class Staff:
         return len(self.staying()) < self.wanted
 
     def fill_up(self) -> None:
-        """Start as many as are missing. Raises what starting a process raises."""
-        while (missing := self.wanted - len(self.staying())) > 0:
-            if self._template is not None:
-                self._template.order(missing)
-            self._start_one()
+        """Start as many as are missing; the first time, before there are threads, fork the template for those to come.
 
-    def _start_one(self) -> None:
+        Raises what starting a process raises.
+        """
+        if self._has_begun and not self.is_short():
+            return
+        threads = share_of(usable_processors(), self.size)
+        with environment_of_worker(threads):
+            begins, self._has_begun = not self._has_begun, True
+            while (missing := self.wanted - len(self.staying())) > 0:
+                if self._template is not None:
+                    self._template.order(missing)
+                self._start_one(threads)
+            if begins and self.plan.forks and native:
+                self._keep_template()
+
+    def _start_one(self, threads: int | None) -> None:
         number = next(number for number in self._numbers if number not in self.members)
         line = self.lines.open(number)
         try:
             cell = Cell()
-            threads = self._threads_each()
             process = self._process(target=worker, args=(line.end, cell.block, threads, self._told))
             process.name = process.name.replace("Process", "PoolWorker")
             process.daemon = True
-            with environment_of_worker(threads):
-                process.start()
+            process.start()
         except BaseException:
             self.lines.drop(number)
             line.close()
@@ -130,6 +125,14 @@ class Staff:
         self.started += 1
         self.members[number] = Member(number, process, line, cell)  # tasks come when it says that it is ready
         self.watcher.wake()
+
+    def _keep_template(self) -> None:
+        try:
+            self._template = ForkTemplate(self._told)
+        except OSError as error:  # no room for one process more: that is no reason not to work
+            log.info("no template for later workers: %s", error)
+        else:
+            self._process = launched_by(self._template, self.plan.process)
 
     def is_ready(self, member: Member) -> None:
         """Note that a worker can work."""
