@@ -220,7 +220,7 @@ def _no_delay(sock: socket.socket, family: str) -> None:
 
 
 def _is_abstract(address: Address) -> bool:
-    return isinstance(address, str | bytes) and address[:1] in ("\0", b"\0")
+    return isinstance(address, str | bytes) and address[:1] == ("\0" if isinstance(address, str) else b"\0")
 
 
 def _remove(path: str, own_directory: bool) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import _signal
 import os
 import sys
 from collections.abc import Sequence
 from contextvars import ContextVar
+from typing import Any
+
+from polyproc._lazy import load
 
 
 class Interpreter:
@@ -102,15 +106,29 @@ def spawn(line: list[bytes], pass_fds: Sequence[int], blocked: Sequence[int] = (
         OSError: what posix_spawn says (EAGAIN, ENOMEM, ENOENT with the executable's name). Nothing was started.
     """
     passed = set(pass_fds)
-    actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
-        (os.POSIX_SPAWN_CLOSE, fd) for fd in inheritable_fds() if fd not in passed
-    ]
+    closed = [fd for fd in inheritable_fds() if fd not in passed]
+    if max(closed, default=0) >= os.sysconf("SC_OPEN_MAX"):
+        return _spawn_by_fork(line, pass_fds, blocked)
+    actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [(os.POSIX_SPAWN_CLOSE, fd) for fd in closed]
     if 0 not in passed:
         actions.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0))
     actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in sorted(passed)]
     if blocked:
         return os.posix_spawn(line[0], line, environ(), file_actions=actions, setsigmask=blocked)
     return os.posix_spawn(line[0], line, environ(), file_actions=actions)
+
+
+def _spawn_by_fork(line: list[bytes], pass_fds: Sequence[int], blocked: Sequence[int]) -> int:
+    """The same, by subprocess: posix_spawn closes no descriptor above the limit, where one may have been left open."""
+    make: Any = load("subprocess", "Popen")
+    devnull: Any = load("subprocess", "DEVNULL")
+    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, blocked)
+    try:
+        process = make(line, stdin=None if 0 in pass_fds else devnull, pass_fds=pass_fds, env=environ())
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
+    process.returncode = 0  # it is waited for by who has its pid
+    return int(process.pid)
 
 
 def usable_processors() -> int:

@@ -1,0 +1,31 @@
+"""Programs run as their users run them: with odd flags, streams, limits and directories."""
+
+import subprocess
+import sys
+
+import pytest
+
+from conftest import PROGRAMS
+
+RUN = f"{sys.executable} $flags {PROGRAMS / 'a_bit_of_all.py'} $out"
+WAYS = {
+    "bytes and warnings are errors": f"flags='-bb -W error'; {RUN}",
+    "development mode": f"flags='-X dev'; {RUN}",
+    "optimized, isolated": f"flags='-OO -I'; {RUN}",
+    "without streams": f"{RUN} <&- >&- 2>&-",
+    "few descriptors, and one above the limit": f"exec 251>/dev/null; ulimit -n 60; {RUN}",
+    "no directory": f"mkdir gone; cd gone; rmdir ../gone; {RUN}",
+    "no environment": f"unset HOME TMPDIR LANG; PATH= {RUN}",
+    "nothing may be written": f"umask 777; TMPDIR=/proc {RUN}",
+    "children are reaped by the kernel": f"trap '' CHLD; {RUN}",
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_program_in_odd_surroundings(way, tmp_path):
+    out = tmp_path / "out"
+    command = ["bash", "-c", f"out={out}; touch $out; {WAYS[way]}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    lines = [f"{method} 0 [0, 2, 4] heard" for method in ("fork", "spawn", "forkserver")]
+    assert out.read_text().splitlines() == [*lines, "a_bit_of_all.py"], done
+    assert (done.returncode, done.stderr) == (0, "")
