@@ -72,6 +72,26 @@ def test_errors_are_their_calls_alone(ctx):
         assert pool.apply(square, (4,)) == 16
 
 
+def raise_stop_iteration(*args):
+    raise StopIteration
+
+
+@pytest.mark.parametrize("make", [lambda: polyproc.get_context("fork").Pool(1), lambda: polyproc.pool.ThreadPool(1)])
+def test_a_mapped_function_that_raises_stop_iteration_ends_no_results(make):
+    with make() as pool:
+        for call in (
+            lambda: pool.map(raise_stop_iteration, range(4)),
+            lambda: pool.starmap(raise_stop_iteration, [(1, 2)] * 3),
+            lambda: list(pool.imap(raise_stop_iteration, range(3))),
+            lambda: list(pool.imap_unordered(raise_stop_iteration, range(30), chunksize=7)),
+        ):
+            with pytest.raises(RuntimeError, match="raised StopIteration"):
+                call()
+        with pytest.raises(StopIteration):
+            pool.apply(raise_stop_iteration)
+        assert pool.map(square, range(3)) == [0, 1, 4]
+
+
 def test_workers_that_never_start_break_the_pool_with_their_error(ctx, capfd):
     with ctx.Pool(1, initializer=fail_to_start) as pool, pytest.raises(RuntimeError, match="no worker can be"):
         pool.apply_async(square, (1,)).get(30)

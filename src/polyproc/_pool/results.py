@@ -156,6 +156,8 @@ class IMapIterator(Job):
             return value
         if isinstance(value, Withdrawn):  # by `close`
             raise StopIteration
+        if isinstance(value, StopIteration):
+            raise RuntimeError("a mapped function raised StopIteration") from value
         raise value
 
     __next__ = next

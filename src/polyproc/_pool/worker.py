@@ -229,13 +229,17 @@ def _run(packed: bytes, kind: int, payload: Any, functions: dict[bytes, Callable
 
 
 def call(function: Callable[..., Any], kind: int, payload: Any) -> Any:
-    """Do what a task is."""
-    if kind == MAP:
-        return list(map(function, payload))
-    if kind == STARMAP:
-        return [function(*args) for args in payload]
-    args, kwargs = payload
-    return function(*args, **kwargs)
+    """Do what a task is. A mapped function's StopIteration would end the results early: it is an error (PEP 479)."""
+    if kind == CALL:
+        args, kwargs = payload
+        return function(*args, **kwargs)
+    try:
+        values = list(map(function, payload)) if kind == MAP else [function(*args) for args in payload]
+    except StopIteration as error:
+        raise RuntimeError("a mapped function raised StopIteration") from error
+    if len(values) < len(payload):
+        raise RuntimeError("a mapped function raised StopIteration")
+    return values
 
 
 def _pack_error(error: BaseException) -> bytes:
