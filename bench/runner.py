@@ -116,8 +116,8 @@ def show(case: str, times: dict[str, list[float]]) -> bool:
 def measure_start(case: str, method: str, libraries: dict[str, str], rounds: int, mebibytes: int = 0) -> bool:
     """Measure starts; each contender is a process that holds `mebibytes`, but for the floor.
 
-    A fork server does not hold what its client does: its floor is the fork of a small process. That of a large one would
-    push everybody else's memory out of the processor's caches, too.
+    A fork server does not hold what its client does: its floor is the fork of a small process. That of a large one
+    would push everybody else's memory out of the processor's caches, too.
     """
     served = {
         name: Served(library, method, 0 if library == "floor" else mebibytes) for name, library in libraries.items()
