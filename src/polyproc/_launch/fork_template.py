@@ -1,8 +1,8 @@
 """A copy of this process, made while it has no threads of ours, that forks for it from then on.
 
-A pool forks its template before it starts its threads, and has all its workers from there, also those that come later:
-a fork copies the locks that other threads hold, and nobody could unlock them in the child. So every worker sees the
-program as it was when the pool was made.
+A pool forks its first workers and its template before it starts its threads, and has those that come later from the
+template: a fork copies the locks that other threads hold, and nobody could unlock them in the child. So every worker
+sees the program as it was when the pool was made.
 
     client                       template                         worker
     fork ----------------------> waits for orders
@@ -62,27 +62,30 @@ class ForkTemplate:
         kept_error.prepare()
         flush_streams()
         self._environ = environ().copy()
+        self._template: Template | None = None
+        self._pidfd = -1
+        try:
+            self._fork(main, kept)
+        except BaseException:  # no process or descriptor left, or a Ctrl-C
+            self.end()
+            raise
+
+    def _fork(self, main: Any, kept: Kept[Any]) -> None:
         client, comm = os.getpid(), new_comm()
         ours, theirs = socketpair()
-        self._pidfd = -1
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _OTHERS_SIGNALS)  # until the template has its handlers
         try:
             pid = os.fork() if _thread._count() == 0 else load("polyproc._launch.thread_warning", "warn_and_fork")()  # type: ignore[operator]
             if pid == 0:
                 _be_template(main, kept, ours.fileno(), theirs.detach(), client, comm, mask)
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            theirs.close()
-        self._template: Template | None = Template(ours, pid, comm, _LIMIT)
-        try:
+            self._template = Template(ours, pid, comm, _LIMIT)
             self._pidfd = open_pidfd(pid)
-        except OSError:  # no descriptor left
-            self.end()
-            raise
-        log.debug("template forked, pid %d", pid)
+            log.debug("template forked, pid %d", pid)
+        finally:
+            if self._template is None:
+                ours.close()
+            theirs.close()
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def order(self, children: int) -> None:
         """Have children made that will be started at once; more than a few are made as they are."""
