@@ -153,8 +153,7 @@ def __getattr__(name: str) -> object:
         value = getattr(sys.modules[module], attribute)
     elif name in _OF_DEFAULT_CONTEXT:
         module = "polyproc._context.default"
-        if module not in sys.modules:
-            __import__(module)
+        __import__(module)
         value = getattr(sys.modules[module].default_context, name)
     elif name in _DOORS:
         __import__(f"polyproc.{name}")

@@ -11,11 +11,17 @@ import sys
 
 def load(module: str, attribute: str) -> object:
     """Return `attribute` of `module`, imported if it was not."""
-    if module not in sys.modules:
-        __import__(module)  # and not importlib, which a bare child has not loaded
+    if module not in sys.modules or _is_begun(sys.modules[module]):
+        __import__(module)  # and not importlib, which a bare child has not loaded; waits for who imports it
     return getattr(sys.modules[module], attribute)
 
 
 def loaded(module: str) -> object | None:
     """Return the module if somebody has imported it, else None; import nothing."""
-    return sys.modules.get(module)
+    found = sys.modules.get(module)
+    return None if found is None or _is_begun(found) else found
+
+
+def _is_begun(module: object) -> bool:
+    """Say whether a thread imports it now: it is among sys.modules from the beginning, with what it has by then."""
+    return getattr(getattr(module, "__spec__", None), "_initializing", False)

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from conftest import PROGRAMS
+from conftest import PROGRAMS, run_program
 
 RUN = f"{sys.executable} $flags {PROGRAMS / 'a_bit_of_all.py'} $out"
 WAYS = {
@@ -29,3 +29,9 @@ def test_a_program_in_odd_surroundings(way, tmp_path):
     lines = [f"{method} 0 [0, 2, 4] heard" for method in ("fork", "spawn", "forkserver")]
     assert out.read_text().splitlines() == [*lines, "a_bit_of_all.py"], done
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_many_threads_use_it_first():
+    for _ in range(5):
+        done = run_program("first_use_in_threads.py")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
