@@ -77,11 +77,11 @@ def loop_in_c():
 
 
 def stubborn(path):
-    """Catch what is raised here and go on."""
-    with open(path, "a") as file:
-        file.write(f"{os.getpid()}\n")
+    """Catch what is raised here and go on; from when the path is there, since the caller may end it then."""
     while True:
         try:
+            with open(path, "a") as file:
+                file.write(f"{os.getpid()}\n")
             time.sleep(100)
         except Exception:
             pass
