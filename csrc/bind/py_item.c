@@ -106,12 +106,12 @@ int py_item_set(char *place, char code, PyObject *item)
         *place = (char)(truth > 0);
         return truth < 0 ? -1 : 0;
     }
-    if (!PyLong_Check(item)) {
-        PyErr_SetString(PyExc_TypeError, "int expected");
+    /* As ctypes does: what has an __index__ is a number, and what is too large is cut. All systems that we know store the
+     * low bytes first or of full width. */
+    unsigned long long bits = PyLong_AsUnsignedLongLongMask(item);
+    if (bits == (unsigned long long)-1 && PyErr_Occurred()) {
         return -1;
     }
-    /* As ctypes does: what is too large is cut. All systems that we know store the low bytes first or of full width. */
-    unsigned long long bits = PyLong_AsUnsignedLongLongMask(item);
     unsigned char b = (unsigned char)bits;
     unsigned short h = (unsigned short)bits;
     unsigned int i = (unsigned int)bits;

@@ -126,7 +126,7 @@ static PyObject *memory_new(PyTypeObject *type, PyObject *args, PyObject *names)
         return NULL;
     }
     if (length < 0) {
-        PyErr_SetString(PyExc_ValueError, "Array size must be non-negative");
+        PyErr_Format(PyExc_ValueError, "Array length must be >= 0, not %zd", length);
         return NULL;
     }
     if ((size_t)length > ((size_t)1 << 45) / py_item_width(code)) {

@@ -92,6 +92,18 @@ def test_a_mapped_function_that_raises_stop_iteration_ends_no_results(make):
         assert pool.map(square, range(3)) == [0, 1, 4]
 
 
+def test_chunk_sizes_are_checked(ctx):
+    with ctx.Pool(1) as pool:
+        for call in (pool.map, pool.starmap_async, pool.imap, pool.imap_unordered):
+            for size in (0, -1):
+                with pytest.raises(ValueError, match=rf"Chunksize must be 1\+, not {size}"):
+                    call(square, range(4), chunksize=size)
+            for size in ("2", 1.5):
+                with pytest.raises(TypeError):
+                    call(square, range(4), chunksize=size)
+        assert pool.map(square, range(4), chunksize=True) == [0, 1, 4, 9]
+
+
 def test_workers_that_never_start_break_the_pool_with_their_error(ctx, capfd):
     with ctx.Pool(1, initializer=fail_to_start) as pool, pytest.raises(RuntimeError, match="no worker can be"):
         pool.apply_async(square, (1,)).get(30)

@@ -80,6 +80,31 @@ def test_array_is_a_sequence():
     assert polyproc.Array("c", b"bytes").raw == b"bytes"
 
 
+class Index:
+    """A number that is no int, as numpy's are."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __index__(self):
+        return self.number
+
+
+@pytest.mark.parametrize("lock", [True, False])
+def test_what_has_an_index_is_a_number(lock):
+    value, array = polyproc.Value("i", Index(3), lock=lock), polyproc.Array("h", [Index(1), 2, Index(-1)], lock=lock)
+    assert (value.value, array[:]) == (3, [1, 2, -1])
+    value.value = Index(-7)
+    array[Index(1)] = Index(5)
+    array[:1] = [Index(6)]
+    assert (value.value, array[:]) == (-7, [6, 5, -1])
+    for wrong in ("x", 1.5, None):
+        with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
+            value.value = wrong
+    with pytest.raises(ValueError, match="must be >= 0|non-negative"):
+        polyproc.Array("i", -1, lock=lock)
+
+
 def test_value_shares_its_lock():
     lock = polyproc.Lock()
     value = polyproc.Value("i", 1, lock=lock)

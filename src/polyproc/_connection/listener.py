@@ -46,7 +46,8 @@ def address_type(address: Address) -> str:
         return "AF_UNIX"
     if _is_abstract(address):
         return "AF_UNIX"  # bytes, as the kernel names it
-    raise ValueError(f"address type of {address!r} unrecognized")
+    kind = ValueError if isinstance(address, bytes) else TypeError
+    raise kind(f"address type of {address!r} unrecognized")
 
 
 def _validate_family(family: str) -> None:

@@ -69,7 +69,14 @@ def _look(obj: Any) -> Callable[[], bool] | None:
 
 
 def _fileno(obj: Any) -> int:
-    fd = obj if isinstance(obj, int) else obj.fileno() if hasattr(obj, "fileno") else obj.sentinel
+    if isinstance(obj, int):
+        fd = obj
+    elif hasattr(obj, "fileno"):
+        fd = obj.fileno()
+    elif hasattr(obj, "sentinel"):
+        fd = obj.sentinel
+    else:
+        raise ValueError(f"Invalid file object: {obj!r}")
     if not isinstance(fd, int) or fd < 0:
         raise ValueError(f"Invalid file descriptor: {fd}")
     return fd

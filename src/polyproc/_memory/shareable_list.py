@@ -160,7 +160,7 @@ class ShareableList:
         for position, item in enumerate(self):
             if value == item:
                 return position
-        raise ValueError("ShareableList.index(x): x not in list")
+        raise ValueError(f"{value!r} not in this container")
 
     __class_getitem__: Any = classmethod(GenericAlias)
 

@@ -6,6 +6,7 @@ import itertools
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Sized
+from operator import index
 from types import TracebackType
 from typing import Any, Self
 
@@ -189,7 +190,9 @@ class Pool(Calls):
     ) -> MapResult:
         self._check_running()
         items = list(iterable)
-        if chunksize is None:
+        if chunksize is not None:
+            _check_chunksize(chunksize)
+        else:
             chunksize = 1 if self._terms.are_for_one else -(-len(items) // (self._crew.size * 4))
         result = MapResult(chunksize, len(items), callback, error_callback)
         if not items:
@@ -237,8 +240,7 @@ class Pool(Calls):
         buffersize: int | None,
     ) -> Any:
         self._check_running()
-        if chunksize < 1:
-            raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
+        _check_chunksize(chunksize)
         if buffersize is None:
             buffer = _BUFFER + _BUFFER_EACH * self._crew.size
         elif buffersize < 1:
@@ -306,6 +308,12 @@ class ThreadPool(Pool):
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         self._begin(ThreadCrew(size, (initializer, tuple(initargs))))
+
+
+def _check_chunksize(chunksize: int) -> None:
+    if chunksize < 1:
+        raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
+    index(chunksize)  # raises TypeError
 
 
 def checked_size(processes: int | None) -> int:

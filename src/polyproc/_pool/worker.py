@@ -11,6 +11,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from itertools import starmap
 from types import BuiltinFunctionType, FunctionType, GeneratorType
 from typing import Any, NamedTuple
 
@@ -233,10 +234,7 @@ def call(function: Callable[..., Any], kind: int, payload: Any) -> Any:
     if kind == CALL:
         args, kwargs = payload
         return function(*args, **kwargs)
-    try:
-        values = list(map(function, payload)) if kind == MAP else [function(*args) for args in payload]
-    except StopIteration as error:
-        raise RuntimeError("a mapped function raised StopIteration") from error
+    values = list(map(function, payload) if kind == MAP else starmap(function, payload))
     if len(values) < len(payload):
         raise RuntimeError("a mapped function raised StopIteration")
     return values

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import polyproc._core as core
 from polyproc._memory.chunk import Chunk, where
 from polyproc._process.process import current_process
-
-SEM_VALUE_MAX = 2**31 - 1
+from polyproc._synchronize.semaphore_value import checked_value
 
 T = TypeVar("T")
 
@@ -100,7 +99,7 @@ class Semaphore(core.Semaphore, _Travels):
     """
 
     def __new__(cls, value: int = 1, *, ctx: object = None) -> Semaphore:
-        return super().__new__(cls, _checked(value), False)
+        return super().__new__(cls, checked_value(value), False)
 
     def __init__(self, value: int = 1, *, ctx: object = None) -> None:
         pass
@@ -119,7 +118,7 @@ class BoundedSemaphore(Semaphore):
     """
 
     def __new__(cls, value: int = 1, *, ctx: object = None) -> BoundedSemaphore:
-        made: BoundedSemaphore = core.Semaphore.__new__(cls, _checked(value), True)
+        made: BoundedSemaphore = core.Semaphore.__new__(cls, checked_value(value), True)
         made._maxvalue = value
         return made
 
@@ -136,9 +135,3 @@ def _adopt_bounded(cls: type[BoundedSemaphore], chunk: Chunk, offset: int, maxva
     made = adopt(cls, chunk, offset)
     made._maxvalue = maxvalue
     return made
-
-
-def _checked(value: int) -> int:
-    if not 0 <= value <= SEM_VALUE_MAX:
-        raise ValueError(f"semaphore value must be from 0 to {SEM_VALUE_MAX}, got {value!r}")
-    return value

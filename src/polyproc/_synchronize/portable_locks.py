@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import Any
 
 from polyproc._process.process import current_process
-from polyproc._synchronize.token import SEM_VALUE_MAX, TokenCounter
+from polyproc._synchronize.semaphore_value import SEM_VALUE_MAX, checked_value
+from polyproc._synchronize.token import TokenCounter
 
 RECURSIVE_MUTEX, SEMAPHORE = 0, 1
 
@@ -17,11 +18,9 @@ class TokenLock:
     """What the four have in common: a counter, and who of this process holds it how often."""
 
     def __init__(self, kind: int, value: int, maxvalue: int, *, ctx: Any = None) -> None:
-        if not 0 <= value <= SEM_VALUE_MAX:
-            raise ValueError(f"semaphore value must be from 0 to {SEM_VALUE_MAX}, got {value!r}")
         self._kind = kind
         self._maxvalue = maxvalue
-        self._tokens = TokenCounter(value)
+        self._tokens = TokenCounter(checked_value(value))
         self._forget_holds()
 
     def _forget_holds(self) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from polyproc._native import native
+from polyproc._synchronize.semaphore_value import SEM_VALUE_MAX as SEM_VALUE_MAX
 
 if TYPE_CHECKING or native:
-    from polyproc._synchronize.core_locks import SEM_VALUE_MAX as SEM_VALUE_MAX
     from polyproc._synchronize.core_locks import BoundedSemaphore as BoundedSemaphore
     from polyproc._synchronize.core_locks import Lock as Lock
     from polyproc._synchronize.core_locks import RLock as RLock
@@ -23,6 +23,5 @@ else:
     from polyproc._synchronize.portable_locks import Lock as Lock
     from polyproc._synchronize.portable_locks import RLock as RLock
     from polyproc._synchronize.portable_locks import Semaphore as Semaphore
-    from polyproc._synchronize.token import SEM_VALUE_MAX as SEM_VALUE_MAX
 
 RECURSIVE_MUTEX, SEMAPHORE = 0, 1

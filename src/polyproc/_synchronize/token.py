@@ -21,7 +21,6 @@ from polyproc._pickling.live_fd import live_fd
 from polyproc._platform.handles import ready
 from polyproc._platform.posix import close_quietly
 
-SEM_VALUE_MAX = 2**31 - 1
 _MOST_IN_A_PIPE = 4096  # PIPE_BUF: what every pipe takes at once
 
 
