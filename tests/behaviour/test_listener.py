@@ -366,7 +366,7 @@ def test_arguments():
         Listener(authkey="text")
     with pytest.raises(TypeError, match="byte string"):
         Client("x", authkey="text")
-    with pytest.raises(ValueError, match="address type"):
+    with pytest.raises(TypeError, match="address type"):
         Client(5)
     with pytest.raises(ValueError, match="not recognized"):
         Listener(family="AF_PIPE")
