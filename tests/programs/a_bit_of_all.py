@@ -23,6 +23,8 @@ def use(context):
     queue.put("heard")
     heard = ours.recv()
     process.join()
+    queue.close()
+    queue.join_thread()  # of a queue over a pipe: a fork would warn of it
     with context.Pool(2) as pool:
         doubled = pool.map(double, range(3))
     with context.Manager() as manager:

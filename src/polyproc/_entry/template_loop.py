@@ -56,6 +56,10 @@ class Loop:
         self.client_pidfd = open_pidfd(client_pid)
         self._at_birth = at_birth
         self._handlers = handlers
+        on_end = _signal.getsignal(_signal.SIGCHLD)
+        if on_end is not None and on_end != _signal.SIG_DFL:  # else somebody reaps the children that it reports
+            self._handlers = {**handlers, int(_signal.SIGCHLD): on_end}
+            _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
         self.comm = _read_name()
         _rename(comm)
         self.reported: dict[int, tuple[int, int]] = {}  # pidfd -> (pid, status pipe)
