@@ -23,6 +23,14 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_program_in_odd_surroundings(way, tmp_path):
+    if way == "no directory":
+        found = subprocess.run(
+            ["bash", "-c", f"mkdir none; cd none; rmdir ../none; {sys.executable} -c 'import socket'"],
+            stderr=subprocess.DEVNULL,
+            cwd=tmp_path,
+        )
+        if found.returncode:  # CPython 3.13.0: SystemError
+            pytest.skip("this interpreter cannot import the socket module there")
     out = tmp_path / "out"
     command = ["bash", "-c", f"out={out}; touch $out; {WAYS[way]}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path)
