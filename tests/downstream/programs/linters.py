@@ -17,7 +17,7 @@ def main():
     for n, name in enumerate(names):
         (folder / name).write_text(f'"""Module {n}."""\nimport os\n\nX = {{  "a":{n} }}\n')
     run(folder, "flake8", "-j", "2", ".")
-    run(folder, "pylint", "-j", "2", "--disable=all", "--enable=unused-import", *names)
+    run(folder, "pylint", "-j", "2", "--persistent=n", "--disable=all", "--enable=unused-import", *names)
     docs = folder / "docs"
     docs.mkdir()
     (docs / "conf.py").write_text("project = 'p'\n")
