@@ -63,21 +63,17 @@ class ProcessDied(ProcessError):
         output: str = "",
         stack: str | None = None,
         task: str | None = None,
+        reason: str | None = None,
     ) -> None:
         self.pid = pid
         self.exitcode = exitcode
         self.name = name
         self.signal = signal
-        self.reason = "exit" if signal is None else "signal"
+        self.reason = reason or ("exit" if signal is None else "signal")
         self.output = output
         self.stack = stack
         self.task = task
         super().__init__(self._sentence())
-
-    def set_reason(self, reason: str) -> None:
-        """Give it a reason that its signal does not tell."""
-        self.reason = reason
-        self.args = (self._sentence(),)
 
     def _sentence(self) -> str:
         how = f"was killed by {self.signal.name}" if self.signal is not None else f"exited with code {self.exitcode}"

@@ -17,7 +17,7 @@ from _frozen_importlib_external import PathFinder
 from polyproc._entry.child_main import live
 from polyproc._entry.rehearsal import rehearse
 from polyproc._entry.template_loop import Loop
-from polyproc._launch import forkserver_protocol as protocol
+from polyproc._launch import template_protocol as protocol
 from polyproc._native import native
 from polyproc._process.bootstrap import flush_streams
 from polyproc._process.last_acts import format_exception

@@ -8,7 +8,7 @@ import os
 
 from polyproc._entry.child_main import live
 from polyproc._entry.rehearsal import rehearse
-from polyproc._launch import forkserver_protocol as protocol
+from polyproc._launch import template_protocol as protocol
 from polyproc._pickling.inherited import received
 from polyproc._process.main_module import import_main
 from polyproc._process.output import keep

@@ -15,7 +15,7 @@ import errno
 import os
 import select
 
-from polyproc._launch import forkserver_protocol as protocol
+from polyproc._launch import template_protocol as protocol
 from polyproc._native import native
 from polyproc._pickling.inherited import received
 from polyproc._platform.handles import open_pidfd

@@ -271,10 +271,15 @@ class Popen:
                 by_signal = load("signal", "Signals")(-code)  # type: ignore[operator]
             except ValueError:  # a real-time signal has no name
                 pass
-        died = ProcessDied(self.pid, code, name=self.name, signal=by_signal, output=self._output, stack=self._stack)
-        if self._lacked_memory:
-            died.set_reason("oom")
-        return died
+        return ProcessDied(
+            self.pid,
+            code,
+            name=self.name,
+            signal=by_signal,
+            output=self._output,
+            stack=self._stack,
+            reason="oom" if self._lacked_memory else None,
+        )
 
     def close(self) -> None:
         """Give back the sentinel."""

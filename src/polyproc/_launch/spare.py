@@ -15,7 +15,7 @@ import resource
 import threading
 from typing import TYPE_CHECKING, Any
 
-from polyproc._launch import forkserver_protocol as protocol
+from polyproc._launch import template_protocol as protocol
 from polyproc._launch.spawn import start_program
 from polyproc._launch.template import socketpair
 from polyproc._launch.waiting_child import WaitingChild

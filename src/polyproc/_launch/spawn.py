@@ -55,6 +55,7 @@ def pack(process_obj: BaseProcess[Any], child: Spawning) -> tuple[bool, bytes]:
 
 def start_program(told: dict[str, Any], entry: str, pass_fds: list[int]) -> int:
     """Start the program `_entry/<entry>.py` with its job and descriptors; return the pid."""
+    told = pack_objects(told)
     told["entry"] = f"polyproc._entry.{entry}"
     plan = site_plan.describe()
     if plan is not None:
@@ -62,7 +63,7 @@ def start_program(told: dict[str, Any], entry: str, pass_fds: list[int]) -> int:
     if getattr(sys, "frozen", False):
         return start_frozen(told, pass_fds)
     bundle.open()
-    data = marshal.dumps(pack_objects(told))
+    data = marshal.dumps(told)
     fd = file_with("polyproc-job", data)
     try:
         program = PROGRAM.format(bundle=bundle.fd, bundle_size=bundle.size, job=fd, size=len(data))

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from typing import Any, NamedTuple
 
-from polyproc._launch import forkserver_protocol as protocol
+from polyproc._launch import template_protocol as protocol
 from polyproc._launch.stopping import children_of
 from polyproc._platform.handles import ready
 from polyproc._platform.posix import close_quietly

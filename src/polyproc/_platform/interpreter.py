@@ -108,7 +108,7 @@ def spawn(line: list[bytes], pass_fds: Sequence[int], blocked: Sequence[int] = (
     passed = set(pass_fds)
     closed = [fd for fd in inheritable_fds() if fd not in passed]
     if max(closed, default=0) >= os.sysconf("SC_OPEN_MAX"):
-        return _spawn_by_fork(line, pass_fds, blocked)
+        return _spawn_by_subprocess(line, pass_fds, blocked)
     actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [(os.POSIX_SPAWN_CLOSE, fd) for fd in closed]
     if 0 not in passed:
         actions.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0))
@@ -118,8 +118,8 @@ def spawn(line: list[bytes], pass_fds: Sequence[int], blocked: Sequence[int] = (
     return os.posix_spawn(line[0], line, environ(), file_actions=actions)
 
 
-def _spawn_by_fork(line: list[bytes], pass_fds: Sequence[int], blocked: Sequence[int]) -> int:
-    """The same, by subprocess: posix_spawn closes no descriptor above the limit, where one may have been left open."""
+def _spawn_by_subprocess(line: list[bytes], pass_fds: Sequence[int], blocked: Sequence[int]) -> int:
+    """The same, dearer: posix_spawn closes no descriptor above the limit, where one may have been left open."""
     make: Any = load("subprocess", "Popen")
     devnull: Any = load("subprocess", "DEVNULL")
     before = _signal.pthread_sigmask(_signal.SIG_BLOCK, blocked)

@@ -6,8 +6,6 @@ memory.oom_control (version 1) and /proc/vmstat. It counts before it kills.
 
 from __future__ import annotations
 
-import os
-
 
 class Kills:
     """The count, as far as deaths were explained by it. One instance, `kills`."""
@@ -53,13 +51,9 @@ def _paths() -> list[str]:
 
 def _read(path: str) -> int | None:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            text = os.read(fd, 65536)
-        finally:
-            os.close(fd)
-        words = text.split()
-        return int(words[words.index(b"oom_kill") + 1])
+        with open(path) as file:
+            words = file.read().split()
+        return int(words[words.index("oom_kill") + 1])
     except (OSError, ValueError, IndexError):  # not there, or not in it
         return None
 

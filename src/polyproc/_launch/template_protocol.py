@@ -1,6 +1,7 @@
 """What a client and its template say to each other, over a SOCK_SEQPACKET socketpair that has no name.
 
-    template -> client   once, when it is ready: (names and tracebacks of preloads that failed, main was imported)
+    template -> client   the fork server alone, once, when it is ready: (names and tracebacks of preloads that
+                         failed, main was imported)
     client -> template   an order: one descriptor, the child's end of a channel of its own
     template -> client   (pid, 0, "", count) with that many descriptors: the child's pidfd and, if the template is
                          its parent, a status pipe; or (-1, errno, text, 0)
