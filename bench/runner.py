@@ -31,6 +31,7 @@ GOALS = {
     "import": 0.15,
 }
 BASE = "standard library"
+RESTS = {"spawn, spare": 0.1, "forkserver": 0.02, "forkserver, 1 GiB": 0.02}
 
 
 class Served:
@@ -131,8 +132,8 @@ def measure_start(case: str, method: str, libraries: dict[str, str], rounds: int
     if case == "spawn":
         contenders["floor: python -I -c pass"] = program("-I", "-c", "pass")
         contenders["floor: python -I -S -c pass"] = program("-I", "-S", "-c", "pass")
-    # A spare is for starts that are not back to back: all have the same rest.
-    times = take_turns(contenders, rounds, rest=0.1 if case == "spawn, spare" else 0.0)
+    # What a contender makes ready for its next start must not fall into another's turn: all have the same rest.
+    times = take_turns(contenders, rounds, RESTS.get(case, 0.0))
     for contender in served.values():
         contender.close()
     return show(case, times)

@@ -1,7 +1,9 @@
 """The warm spare of a spawn context: a fresh interpreter, started ahead."""
 
+import importlib
 import os
 import signal
+import sys
 
 import pytest
 
@@ -64,6 +66,27 @@ def test_connections_and_closures_pass(ctx):
             process.join()
         number = 40
         assert result_of(ctx, lambda x: x + number, 2)[0] == 42  # noqa: B023
+
+
+def test_a_preloaded_modules_exit_functions_wait_for_the_end(tmp_path, monkeypatch):
+    """A spare goes once through a life while it waits, and must not end anything by it."""
+    (tmp_path / "registers_at_exit.py").write_text(
+        "import atexit, os, polyproc.util\n"
+        "said = []\n"
+        "atexit.register(said.append, 'exit')\n"
+        "polyproc.util.Finalize(None, said.append, ('finalizer',), exitpriority=1)\n"
+        "def what_was_said():\n    return said\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    made = polyproc.get_context("spawn", preload=["registers_at_exit"])
+    try:
+        for _ in range(2):
+            process = made.Process(target=importlib.import_module("registers_at_exit").what_was_said)
+            process.start()
+            assert process.result(30) == []
+    finally:
+        made.Process._launcher.stop()
+        sys.modules.pop("registers_at_exit")
 
 
 def test_spare_of_other_circumstances_is_thrown_away(ctx, monkeypatch):

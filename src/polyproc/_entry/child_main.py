@@ -16,22 +16,31 @@ from polyproc._process.preparation import apply
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
     from polyproc._process.process import BaseProcess
 
 
 def main(job: dict[str, Any]) -> None:
     """Do the job; never returns."""
-    gc.freeze()  # what is there by now holds no file of the user's: bootstrap.leave need not look through it
+    gc.freeze()  # what is there by now holds no file of the user's: bootstrap.live need not look through it
     keep("stdout")
     keep("stderr")
     os.set_inheritable(job["box"], False)
     live(job, None)
 
 
-def live(job: dict[str, Any], parent_sentinel: int | None) -> None:
+def live(job: dict[str, Any], parent_sentinel: int | None) -> NoReturn:
     """Become what the job says, run it and exit. The standard streams are kept."""
+    code = 1
+    try:
+        code = perform(job, parent_sentinel)
+    finally:
+        os._exit(code)
+
+
+def perform(job: dict[str, Any], parent_sentinel: int | None) -> int:
+    """Become what the job says and run it; return the exit code."""
     if "lifeline" in job:
         load("polyproc._process.lifeline", "hang_on")(job["lifeline"])  # type: ignore[operator]
     box = Box(job["box"])
@@ -44,8 +53,8 @@ def live(job: dict[str, Any], parent_sentinel: int | None) -> None:
         sys.stderr.write(text)
         bootstrap.flush_streams()
         box.note_exit(1)
-        os._exit(1)
-    bootstrap.leave(process, parent_sentinel, box)
+        return 1
+    return bootstrap.live(process, parent_sentinel, box)
 
 
 def _make_process(job: dict[str, Any]) -> BaseProcess[Any]:

@@ -16,7 +16,7 @@ from _frozen_importlib_external import PathFinder
 
 from polyproc._entry.child_main import live
 from polyproc._entry.rehearsal import rehearse
-from polyproc._entry.template_loop import Loop
+from polyproc._entry.template_loop import Loop, receive_job
 from polyproc._launch import template_protocol as protocol
 from polyproc._native import native
 from polyproc._process.bootstrap import flush_streams
@@ -35,7 +35,13 @@ def main(job: dict[str, Any]) -> None:
     """Serve; in a child, live its life. Never returns."""
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
     handlers = {int(_signal.SIGINT): _signal.default_int_handler}
-    loop = Loop(job["socket"], job["lifeline"], job["client"], job["comm"], rehearse, handlers)
+    comm = job["comm"]
+
+    def at_birth() -> None:  # until it has a real job a Ctrl-C is not for it, and it bears its template's name
+        ignored = {int(_signal.SIGINT): _signal.SIG_IGN}
+        rehearse(lambda channel: receive_job(channel, os.dup(channel.fileno()), comm, ignored))
+
+    loop = Loop(job["socket"], job["lifeline"], job["client"], comm, at_birth, handlers)
     for fd in (job["socket"], job["lifeline"]):
         os.set_inheritable(fd, False)
     hang_on(os.dup(loop.lifeline_fd))

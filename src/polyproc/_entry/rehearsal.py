@@ -1,45 +1,112 @@
-"""What a child does while it waits for its job."""
+"""What a child does while it waits for its job: it does one that does nothing.
+
+A forked child spends its time in page faults, the first write to each page that it shares with its template; a fresh
+interpreter in running everything for the first time. So a child that waits goes through all that a job makes it do,
+by the same functions, from the packet that brings the job to the last line before its exit.
+"""
 
 from __future__ import annotations
 
+import atexit
+import faulthandler
 import marshal
+import os
 import sys
 
 from polyproc._cleanup.exit_sequence import exit_sequence
+from polyproc._entry.child_main import perform
+from polyproc._launch import template_protocol as protocol
 from polyproc._log import log
+from polyproc._pickling.inherited import received
+from polyproc._process.box import Box
 from polyproc._process.family import family
-from polyproc._process.last_acts import flush_files
-from polyproc._process.payload import unmarshal
-from polyproc._process.preparation import apply
+from polyproc._process.output import kept
+
+TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+_MODULE = __name__ + "ed"
 
 
-def rehearse() -> None:
+def rehearse(receive: Callable[[protocol.Socket], dict[str, Any]]) -> None:
     """Go once through a life that does nothing.
 
-    A forked child spends its time in page faults, the first write to each page that it shares with its template; a
-    fresh interpreter in running everything for the first time. A child that waits does so before it has a job.
+    Args:
+        receive: how this child receives its job, by a channel; it does not act on it.
     """
-    before = (family.current, family.parent_facts, family.counter, family.start_method, log.sink)
-    ancestors = family.ancestors
+    if _somebody_waits_for_the_end():
+        return
+    had_faulthandler = faulthandler.is_enabled()
+    before = (family.current, family.parent_facts, family.counter, family.start_method, family.ancestors, log.sink)
     log.sink = None
-    process = unmarshal(_REHEARSED)
-    apply({})
-    process._bootstrap()
-    flush_files()
-    del sys.modules[__name__ + "ed"]
-    family.current, family.parent_facts, family.counter, family.start_method, log.sink = before
-    family.ancestors = ancestors
+    try:
+        perform(_receive_from_ourselves(receive), None)
+    except (OSError, ValueError):  # no descriptor or no directory left, or sys.path has what cannot be marshalled
+        pass
+    if kept.box is not None:
+        kept.box.close()
+        kept.box = None
+    if not had_faulthandler:
+        faulthandler.disable()
+    sys.modules.pop(_MODULE, None)
+    received.fds = []
+    family.current, family.parent_facts, family.counter, family.start_method, family.ancestors, log.sink = before
     exit_sequence.started = exit_sequence.exiting = False
 
 
-# As _process/payload.py packs it: a process whose target is a function of a module that comes along.
+def _receive_from_ourselves(receive: Callable[[protocol.Socket], dict[str, Any]]) -> dict[str, Any]:
+    box = Box.create()
+    ours, theirs = protocol.socketpair()
+    try:
+        protocol.send_job(ours, _job(), [box.fd])
+        return receive(theirs)
+    finally:
+        box.close()
+        ours.close()
+        theirs.close()
+
+
+def _somebody_waits_for_the_end() -> bool:
+    """Say whether what was imported has registered something for the end, which is not to run now.
+
+    In a fresh interpreter: a forked child has forgotten what its template registered.
+    """
+    finalizers: Any = sys.modules.get("polyproc._cleanup.finalizers")
+    threading: Any = sys.modules.get("threading")
+    return bool(
+        atexit._ncallbacks()
+        or (finalizers is not None and finalizers._finalizer_registry)
+        or (threading is not None and threading._threading_atexits)
+    )
+
+
+def _job() -> dict[str, Any]:
+    """Return a job as a client tells it: see `capture` and `try_marshal`. It changes nothing here."""
+    return {
+        "name": "",
+        "authkey": b"",
+        "sys_path": sys.path.copy(),
+        "sys_argv": sys.argv,
+        "orig_dir": family.original_dir,
+        "ancestors": (),
+        "dir": os.getcwd(),
+        "start_method": family.start_method,
+        "pickled": False,
+        "payload": _PROCESS,
+        "hang_on": False,
+    }
+
+
+# A process whose target is a function of a module that comes along.
 _STATE = {"_args": (), "_kwargs": {}, "_config": {"authkey": b""}, "_name": "", "_popen": None}
 _CODE = marshal.dumps(compile("def nothing(): pass", __file__, "exec"))
-_REHEARSED = marshal.dumps(
+_PROCESS = marshal.dumps(
     (
         "ForkServerProcess",
-        (__name__ + "ed", "nothing"),
+        (_MODULE, "nothing"),
         {**_STATE, "_parent_name": "", "_parent_pid": None},
-        (__name__ + "ed", __file__, None, _CODE, None),
+        (_MODULE, __file__, None, _CODE, None),
     )
 )

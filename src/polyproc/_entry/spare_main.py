@@ -30,20 +30,25 @@ def main(job: dict[str, Any]) -> None:
     main_description = job.pop("preload_main", None)
     apply(job)
     has_main = _preload(job["preload"], main_description)
-    rehearse()
-    try:
-        child, fds = protocol.receive_job(channel)
-    except (EOFError, ConnectionError):
-        os._exit(0)  # its owner is gone, or has no more use for it
-    channel.close()
+    rehearse(_receive_job)
+    child = _receive_job(channel)
     _signal.signal(_signal.SIGINT, _signal.default_int_handler)
-    child["box"] = fds.pop(0)
-    if "lifeline" in child:
-        child["lifeline"] = fds.pop(0)
-    received.fds = fds
     if main_description is not None and not has_main:
         child["main"] = main_description  # it fails again, where the error is seen
     live(child, None)
+
+
+def _receive_job(channel: protocol.Socket) -> dict[str, Any]:
+    try:
+        job, fds = protocol.receive_job(channel)
+    except (EOFError, ConnectionError):
+        os._exit(0)  # its owner is gone, or has no more use for it
+    channel.close()
+    job["box"] = fds.pop(0)
+    if "lifeline" in job:
+        job["lifeline"] = fds.pop(0)
+    received.fds = fds
+    return job
 
 
 def _preload(names: list[str], main_description: Any) -> bool:

@@ -18,7 +18,7 @@ import select
 from polyproc._launch import template_protocol as protocol
 from polyproc._native import native
 from polyproc._pickling.inherited import received
-from polyproc._platform.handles import open_pidfd
+from polyproc._platform.handles import open_pidfd, ready
 from polyproc._platform.posix import close_quietly
 from polyproc._process.bootstrap import after_fork
 
@@ -26,6 +26,9 @@ TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checke
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+
+_PATIENCE = 0.005  # seconds that a child is left alone before the next is made
 
 
 class Loop:
@@ -70,13 +73,16 @@ class Loop:
             if self.reported and not self._wait_for_request():
                 continue
             try:
-                count, fds = protocol.receive(self.sock)
+                when, fds = protocol.receive(self.sock)
             except (EOFError, ConnectionError):
                 os._exit(0)
-            if len(fds) < count:
-                close_quietly(*fds)
+            if when == protocol.HURRY:
+                continue
+            if not fds:
                 self._refuse(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
                 continue
+            if when == protocol.LATER:
+                ready([self.sock.fileno()], _PATIENCE)
             job = self._answer(fds)
             if job is not None:
                 return job
@@ -145,30 +151,44 @@ class Loop:
         for pidfd, (_, status_fd) in self.reported.items():
             close_quietly(pidfd, status_fd)
         after_fork()
+        is_clients = os.getppid() == self.client_pid
+        if is_clients:
+            close_quietly(self.client_pidfd)
         self._at_birth()
         channel = _socket.socket(fileno=fds[0])
         channel.settimeout(None)
-        try:
-            job, (box_fd, *received.fds) = protocol.receive_job(channel)
-        except (EOFError, ConnectionError):
-            os._exit(0)  # the client was killed, or has no more use for this child: it was never a process of anybody
-        channel.close()
-        for number, handler in self._handlers.items():
-            _signal.signal(number, handler)  # until now a Ctrl-C was not for it
-        _rename(self.comm)
-        if "environ" in job:
-            os.environb.clear()
-            os.environb.update(job.pop("environ"))
-        job["box"] = box_fd
-        if job["hang_on"]:
-            job["lifeline"] = self.lifeline_fd
-        else:
-            os.close(self.lifeline_fd)
-        if os.getppid() != self.client_pid:
+        job = receive_job(channel, self.lifeline_fd, self.comm, self._handlers)
+        if not is_clients:
             job["parent_sentinel"] = self.client_pidfd
-        else:
-            close_quietly(self.client_pidfd)
         return job
+
+
+def receive_job(channel: protocol.Socket, lifeline_fd: int, name: str, handlers: dict[int, Any]) -> dict[str, Any]:
+    """Receive, in a child, its job, and be from then on the process that it describes.
+
+    Args:
+        channel: where it comes.
+        lifeline_fd: the client's lifeline.
+        name: what ps shows it as.
+        handlers: its handlers of signals: until then a Ctrl-C is not for it.
+    """
+    try:
+        job, (box_fd, *received.fds) = protocol.receive_job(channel)
+    except (EOFError, ConnectionError):
+        os._exit(0)  # the client was killed, or has no more use for this child: it was never a process of anybody
+    channel.close()
+    for number, handler in handlers.items():
+        _signal.signal(number, handler)
+    _rename(name)
+    if "environ" in job:
+        os.environb.clear()
+        os.environb.update(job.pop("environ"))
+    job["box"] = box_fd
+    if job["hang_on"]:
+        job["lifeline"] = lifeline_fd
+    else:
+        os.close(lifeline_fd)
+    return job
 
 
 def _read_name() -> str:

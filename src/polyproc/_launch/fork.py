@@ -13,7 +13,7 @@ import sys
 
 from polyproc._launch.popen import Popen as ChildHandle
 from polyproc._lazy import load
-from polyproc._process.bootstrap import after_fork, has_more_to_reset, leave
+from polyproc._process.bootstrap import after_fork, has_more_to_reset, live
 from polyproc._process.lifeline import lifeline
 from polyproc._process.output import KeptStream
 
@@ -67,6 +67,7 @@ class Popen(ChildHandle):
         pid = os.fork() if _thread._count() == 0 else load("polyproc._launch.thread_warning", "warn_and_fork")()  # type: ignore[operator]
         if pid == 0:
             # In this frame, and not in a function of its own, which would cost two or three page faults.
+            code = 1
             try:
                 if has_more_to_do:
                     lifeline.hang_on_to_parent(process_obj.daemon)
@@ -80,5 +81,8 @@ class Popen(ChildHandle):
                 if kept_error.replacement is not None:
                     sys.stderr = sys.__stderr__ = kept_error.replacement  # type: ignore[misc]
             finally:
-                leave(process_obj, None, self._box)
+                try:
+                    code = live(process_obj, None, self._box)
+                finally:
+                    os._exit(code)
         self._started(pid)

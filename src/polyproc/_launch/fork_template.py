@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from polyproc._launch.fork import Popen as ForkedChild
 from polyproc._launch.fork import kept_error, null_input
-from polyproc._launch.template import Template, new_comm, socketpair
+from polyproc._launch.template import Template, new_comm
+from polyproc._launch.template_protocol import socketpair
 from polyproc._lazy import load
 from polyproc._log import log
 from polyproc._pickling.kept import Kept, held

@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import os
 import threading
+import time
 import warnings
 from typing import Any
 
 from polyproc._cleanup.finalizers import run_finalizers
 from polyproc._launch.spawn import start_program
-from polyproc._launch.template import Forked, Template, new_comm, socketpair
+from polyproc._launch.template import Forked, Template, new_comm
+from polyproc._launch.template_protocol import AT_ONCE, LATER, socketpair
 from polyproc._launch.waiting_child import WaitingChild
 from polyproc._log import log
 from polyproc._platform.interpreter import environ
@@ -19,6 +21,7 @@ from polyproc._process.lifeline import lifeline
 from polyproc._process.main_code import describe_main
 
 _TRIES = 3
+_IN_A_ROW = 0.01  # seconds
 _ON_ERROR = ("ignore", "warn", "fail")
 
 
@@ -32,7 +35,7 @@ class ForkServer:
         self._on_error = "warn"
         self._environ: dict[bytes, bytes] = {}
         self._report: tuple[list[tuple[str, str]], bool] | None = None
-        self._starts = 0
+        self._last_start: float | None = None
 
     # -- what programs call ----------------------------------------------------------------------------------------
 
@@ -102,7 +105,7 @@ class ForkServer:
         if self._template is not None:
             self._template.abandon()
             self._template = None
-        self._starts = 0
+        self._last_start = None
 
     # -- a start ---------------------------------------------------------------------------------------------------
 
@@ -121,7 +124,6 @@ class ForkServer:
                     self._drop()
                     continue
                 if forked.give(self._complete(told), fds):
-                    self._starts += 1
                     self._order_next()
                     return forked
         raise OSError(f"the fork server's template died {_TRIES} times in a row before it could fork")
@@ -136,15 +138,18 @@ class ForkServer:
         return template.collect()
 
     def _order_next(self) -> None:
-        """Have one child more made, to wait for the next start, while the one that was started gets going.
+        """Have one child more made, to wait for the next start.
 
-        A program that starts only one has no use for it.
+        While the one that was started runs, if starts follow closely upon each other; else later, so that it has the
+        processors for itself. A program that starts only one has no use for it.
         """
-        if self._starts > 1 and self._template is not None:
-            try:
-                self._template.order()
-            except OSError:  # no descriptor left, or the template is gone: the next start will see
-                pass
+        last, self._last_start = self._last_start, time.monotonic()
+        if last is None or self._template is None:
+            return
+        try:
+            self._template.order(AT_ONCE if self._last_start - last < _IN_A_ROW else LATER)
+        except OSError:  # no descriptor left, or the template is gone: the next start will see
+            pass
 
     def _complete(self, told: dict[str, Any]) -> dict[str, Any]:
         """Add to a job what this template's children do not have: our main module, our environment of now."""

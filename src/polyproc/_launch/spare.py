@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from polyproc._launch import template_protocol as protocol
 from polyproc._launch.spawn import start_program
-from polyproc._launch.template import socketpair
+from polyproc._launch.template_protocol import socketpair
 from polyproc._launch.waiting_child import WaitingChild
 from polyproc._platform.interpreter import command_line, environ
 from polyproc._process.capture import capture

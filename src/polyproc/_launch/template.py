@@ -7,7 +7,6 @@ it has threads, or without the C core, it forks children of its own and reports 
 
 from __future__ import annotations
 
-import _socket
 import errno
 import itertools
 import os
@@ -74,6 +73,7 @@ class Template:
         self._limit = limit
         self._has_unborn = False  # whether it may have made a child that we were not told of
         self._ordered: deque[protocol.Socket] = deque()  # our ends of the channels of children that were ordered
+        self._dawdles = False  # whether it may wait before it makes them
 
     def __len__(self) -> int:
         """Return how many children are ordered."""
@@ -92,22 +92,26 @@ class Template:
             raise EOFError("the template does not answer")
         return protocol.receive(self._sock)
 
-    def order(self) -> None:
+    def order(self, when: int = protocol.AT_ONCE) -> None:
         """Order a child. Raises OSError without a descriptor, ConnectionError when the template is gone."""
-        ours, theirs = socketpair()
+        ours, theirs = protocol.socketpair()
         try:
-            protocol.send(self._sock, 1, [theirs.fileno()])
+            protocol.send(self._sock, when, [theirs.fileno()])
         except BaseException:
             ours.close()
             raise
         finally:
             theirs.close()
         self._ordered.append(ours)
+        self._dawdles = when == protocol.LATER
 
     def collect(self) -> Forked:
         """Receive the child that was ordered first. Raises what fork raised in the template."""
         ordered = self._ordered.popleft()
         try:
+            if self._dawdles and not ready([self._sock.fileno()], 0):
+                protocol.send(self._sock, protocol.HURRY, [])
+            self._dawdles = False
             (pid, number, text, sent), received = self.receive()
         except BaseException:
             self._has_unborn = True  # perhaps
@@ -151,14 +155,6 @@ class Template:
 def new_comm() -> str:
     """Return a name for a template, by which its children that got no job are found."""
     return f"pp-template-{next(_numbers) % 1000}"
-
-
-def socketpair() -> tuple[protocol.Socket, protocol.Socket]:
-    """Return two connected sockets that carry whole messages."""
-    pair = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-    for sock in pair:
-        sock.settimeout(None)  # whatever socket.setdefaulttimeout says
-    return pair
 
 
 def _kill_unheard(pid: int) -> None:

@@ -2,13 +2,15 @@
 
     template -> client   the fork server alone, once, when it is ready: (names and tracebacks of preloads that
                          failed, main was imported)
-    client -> template   an order: one descriptor, the child's end of a channel of its own
+    client -> template   AT_ONCE or LATER, an order: one descriptor, the child's end of a channel of its own;
+                         or HURRY, no order: what was to be made later is waited for now
     template -> client   (pid, 0, "", count) with that many descriptors: the child's pidfd and, if the template is
                          its parent, a status pipe; or (-1, errno, text, 0)
     client -> child      over the child's channel: the job, with the black box and the descriptors that are passed
 
 The job is not in the order, so that a start happens exactly once whoever is killed; and so a client can order a
-child before it has a job for it: when one has ended the next is ordered, and a start then costs no fork.
+child before it has a job for it, and a start then costs no fork. Such a child is made LATER: when the one before it
+has ended or has run for a while, so that its making takes no processor from that one.
 
 | SIGKILL at                                  | left behind                | repair                                   |
 |---------------------------------------------|----------------------------|------------------------------------------|
@@ -35,12 +37,22 @@ TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checke
 if TYPE_CHECKING:
     from typing import Any
 
+AT_ONCE, LATER, HURRY = range(3)
+
 # _socket, and not socket: a template and all its children would carry selectors and enum with them.
 Socket = _socket.socket
 
 _FDS_IN_A_PACKET = 200  # the kernel's limit is 253 (SCM_MAX_FD)
 _PACKET_SIZE = 1 << 16
 _INLINE = 1 << 15  # a packet must fit into the socket's buffer
+
+
+def socketpair() -> tuple[Socket, Socket]:
+    """Return two connected sockets that carry whole messages."""
+    pair = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    for sock in pair:
+        sock.settimeout(None)  # whatever socket.setdefaulttimeout says
+    return pair
 
 
 def send_job(sock: Socket, told: dict[str, Any], fds: list[int]) -> None:

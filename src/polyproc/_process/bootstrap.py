@@ -26,7 +26,7 @@ from polyproc._process.output import kept
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import Any
 
     from polyproc._process.process import BaseProcess
 
@@ -37,7 +37,7 @@ class MainReached(BaseException):
 
 def after_fork() -> None:
     """Reset, in a forked child, what the fork copied and what is the parent's alone."""
-    gc.freeze()  # what the parent made is not ours to flush, nor to traverse: see `leave`
+    gc.freeze()  # what the parent made is not ours to flush, nor to traverse: see `live`
     atexit._clear()
     if exit_sequence.started:
         exit_sequence.reborn()
@@ -60,8 +60,8 @@ _FINALIZERS = "polyproc._cleanup.finalizers"
 _AFTER_FORK = "polyproc._cleanup.after_fork"
 
 
-def leave(process: BaseProcess[Any], parent_sentinel: int | None, box: Box) -> NoReturn:
-    """Live as `process` and exit.
+def live(process: BaseProcess[Any], parent_sentinel: int | None, box: Box) -> int:
+    """Live as `process` to the end; return the exit code, which is left to be given to os._exit.
 
     os._exit and not the interpreter's own end: a forked child must not run the exit of its parent, and a spawned
     one saves the time of taking everything apart. So what such an end would do for the user is done here: exit
@@ -90,7 +90,7 @@ def leave(process: BaseProcess[Any], parent_sentinel: int | None, box: Box) -> N
                 box.note_exit(code)
         except OSError:  # somebody closed our descriptors: the kernel still tells the code
             pass
-        os._exit(code & 0xFF)
+    return code & 0xFF
 
 
 def run_newborn(process: BaseProcess[Any], parent_sentinel: int | None = None) -> int:
