@@ -241,7 +241,7 @@ def main() -> int:
         "forkserver, 1 GiB": lambda: measure_start("forkserver, 1 GiB", "forkserver", {**ours, **floor}, n, 1024),
     }
     missed = [name for name, run in cases.items() if options.only in name and not run()]
-    missed += measure_sharing(options.only, max(n // 3, 3))
+    missed += measure_sharing(options.only, n)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the standard library's queues have threads when the next partner is forked
         peers_of_queues = found(messages.Library, "polyproc", "multiprocessing", "multiprocess", "faster_fifo")

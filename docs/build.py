@@ -70,13 +70,19 @@ def bases_of(kind):
                 break
 
 
+def _same(one, other):
+    """Say whether two methods of C are one function: `core.direct` gives it to each class anew."""
+    return inspect.ismethoddescriptor(one) and one.__doc__ == other.__doc__
+
+
 def members_of(kind, bases):
     """Yield (name, what it is) for the public members of a class that say something, and are not those of `bases`."""
     for name in sorted(dir(kind)):
         value = inspect.getattr_static(kind, name)
         if name.startswith("_") or not (inspect.isroutine(getattr(kind, name)) or isinstance(value, property)):
             continue
-        if any(inspect.getattr_static(base, name, None) is value for base in bases):
+        inherited = [inspect.getattr_static(base, name, None) for base in bases]
+        if any(theirs is value or (inspect.ismethoddescriptor(value) and _same(theirs, value)) for theirs in inherited):
             continue
         found = value.fget if isinstance(value, property) else getattr(kind, name)
         if found.__doc__ and getattr(found, "__module__", "") not in ("typing", "builtins", "ctypes"):

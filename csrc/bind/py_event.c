@@ -58,7 +58,7 @@ static PyObject *event_wait(PyObject *object, PyObject *const *args, Py_ssize_t 
         Py_RETURN_TRUE;
     }
     struct pp_wait wait;
-    pp_wait_start(&wait, deadline, NULL);
+    pp_wait_start(&wait, deadline, &self->spins);
     wait.seen = pp_event_look(self->cell);
     enum pp_answer answer = py_wait(event_step, self, &wait, 0);
     return answer == PP_FAILED ? NULL : PyBool_FromLong(answer == PP_DONE);
@@ -140,15 +140,21 @@ static enum pp_answer lock_step(PyCell *lock, struct pp_wait *wait, int extra)
     return pp_lock_wait(lock->chunk, lock->cell, wait);
 }
 
-/* Take the lock again, as deep as it was; keeps an exception that is set already. 0, or -1 with an exception. */
-static int take_again(PyCell *lock, uint64_t thread, uint32_t depth)
+/* Take the lock again, as deep as it was; keeps an exception that is set already. 0, or -1 with an exception.
+ *
+ * Who has slept may have been moved to the lock's word with others: it takes it marked, as one who was woken.
+ */
+static int take_again(PyCell *lock, uint64_t thread, uint32_t depth, int slept)
 {
     PyObject *type, *value, *traceback;
     struct pp_wait wait;
     PyErr_Fetch(&type, &value, &traceback);
-    pp_wait_start(&wait, PP_FOREVER, NULL);
-    wait.slept = 1; /* we may have been moved to the lock's word with others: take it marked, as one who was woken */
-    enum pp_answer answer = py_wait(lock_step, lock, &wait, 0);
+    pp_wait_start(&wait, PP_FOREVER, &lock->spins);
+    wait.slept = slept;
+    enum pp_answer answer = slept ? PP_AGAIN : pp_lock_try(lock->chunk, lock->cell);
+    if (answer == PP_AGAIN || answer == PP_FAILED) {
+        answer = py_wait(lock_step, lock, &wait, 0);
+    }
     if (answer == PP_FAILED) {
         Py_XDECREF(type);
         Py_XDECREF(value);
@@ -178,7 +184,7 @@ static PyObject *condition_wait(PyObject *object, PyObject *const *args, Py_ssiz
         return NULL;
     }
     struct pp_wait wait;
-    pp_wait_start(&wait, deadline, NULL);
+    pp_wait_start(&wait, deadline, &self->spins);
     wait.seen = pp_condition_enter(self->cell);
     uint32_t depth = pp_load(&lock->cell->count);
     pp_publish64(&lock->cell->tid, 0);
@@ -187,7 +193,7 @@ static PyObject *condition_wait(PyObject *object, PyObject *const *args, Py_ssiz
     if (answer != PP_DONE && pp_condition_exit(self->cell, &wait) && answer == PP_TIMED_OUT) {
         answer = PP_DONE;
     }
-    if (take_again(lock, thread, depth) < 0 || answer == PP_FAILED) {
+    if (take_again(lock, thread, depth, wait.slept) < 0 || answer == PP_FAILED) {
         return NULL;
     }
     return PyBool_FromLong(answer == PP_DONE);
@@ -253,7 +259,7 @@ static PyObject *condition_exit(PyObject *object, PyObject *const *args, Py_ssiz
 {
     (void)args;
     (void)count;
-    return PyObject_CallMethod(((PyCell *)object)->lock, "release", NULL);
+    return py_lock_release(((PyCell *)object)->lock);
 }
 
 static PyMethodDef condition_methods[] = {

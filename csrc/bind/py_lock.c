@@ -41,23 +41,13 @@ static enum pp_answer step(PyCell *self, struct pp_wait *wait, int extra)
     return pp_lock_wait(self->chunk, self->cell, wait);
 }
 
-/* Take the lock; the deadline is -1 not to wait. 1 taken, 0 not, -1 an exception. */
-int py_lock_acquire(PyCell *self, int64_t deadline)
+static __attribute__((noinline)) int acquire_held(PyCell *self, int64_t deadline)
 {
-    uint32_t me = pp_tag(self->chunk->registry);
-    if (me == 0) {
-        return py_failed();
-    }
-    enum pp_answer answer = PP_DONE;
-    if (pp_lock_take(self->cell, me)) {
-        pp_lock_note_taken(self->chunk, self->cell);
-    } else {
-        answer = pp_lock_try(self->chunk, self->cell);
-        if (answer == PP_AGAIN && deadline > 0) {
-            struct pp_wait wait;
-            pp_wait_start(&wait, deadline, &self->spins);
-            answer = py_wait(step, self, &wait, 0);
-        }
+    enum pp_answer answer = pp_lock_try(self->chunk, self->cell);
+    if (answer == PP_AGAIN && deadline > 0) {
+        struct pp_wait wait;
+        pp_wait_start(&wait, deadline, &self->spins);
+        answer = py_wait(step, self, &wait, 0);
     }
     self->recovered = 0;
     if (answer == PP_DONE || answer == PP_RECOVERED) {
@@ -71,14 +61,36 @@ int py_lock_acquire(PyCell *self, int64_t deadline)
     return answer == PP_FAILED ? -1 : 0;
 }
 
+/* Take the lock; the deadline is -1 not to wait. 1 taken, 0 not, -1 an exception. */
+static inline int acquire(PyCell *self, int64_t deadline)
+{
+    uint32_t me = pp_tag(self->chunk->registry);
+    if (me == 0) {
+        return py_failed();
+    }
+    if (!pp_lock_take(self->cell, me)) {
+        return acquire_held(self, deadline);
+    }
+    pp_lock_note_taken(self->chunk, self->cell);
+    self->recovered = 0;
+    pp_lock_own(self->cell, py_thread(), 1);
+    return 1;
+}
+
+int py_lock_acquire(PyCell *self, int64_t deadline) { return acquire(self, deadline); }
+
+static inline PyObject *truth(int taken)
+{
+    return taken < 0 ? NULL : Py_NewRef(taken ? Py_True : Py_False); /* PyBool_FromLong is a call */
+}
+
 static PyObject *lock_acquire(PyObject *object, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
-    int64_t deadline = PP_FOREVER;
-    if ((count != 0 || names != NULL) && !py_acquire_arguments(args, count, names, &deadline)) {
-        return NULL;
+    if (count == 0 && names == NULL) {
+        return truth(acquire((PyCell *)object, PP_FOREVER));
     }
-    int taken = py_lock_acquire((PyCell *)object, deadline);
-    return taken < 0 ? NULL : PyBool_FromLong(taken);
+    int64_t deadline = PP_FOREVER;
+    return py_acquire_arguments(args, count, names, &deadline) ? truth(py_lock_acquire((PyCell *)object, deadline)) : NULL;
 }
 
 static int give_lock(PyCell *self)
@@ -102,10 +114,7 @@ static PyObject *lock_release(PyObject *object, PyObject *ignored)
 static PyObject *lock_enter(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    if (py_lock_acquire((PyCell *)object, PP_FOREVER) < 0) {
-        return NULL;
-    }
-    Py_RETURN_TRUE;
+    return truth(acquire((PyCell *)object, PP_FOREVER));
 }
 
 static PyObject *lock_exit(PyObject *object, PyObject *const *args, Py_ssize_t count)
@@ -115,7 +124,7 @@ static PyObject *lock_exit(PyObject *object, PyObject *const *args, Py_ssize_t c
     return lock_release(object, NULL);
 }
 
-int py_rlock_acquire(PyCell *self, int64_t deadline)
+static inline int acquire_again(PyCell *self, int64_t deadline)
 {
     if (pp_lock_is_mine(self->chunk, self->cell, py_thread())) {
         uint32_t depth = pp_load_own(&self->cell->count);
@@ -126,17 +135,18 @@ int py_rlock_acquire(PyCell *self, int64_t deadline)
         pp_publish(&self->cell->count, depth + 1);
         return 1;
     }
-    return py_lock_acquire(self, deadline);
+    return acquire(self, deadline);
 }
+
+int py_rlock_acquire(PyCell *self, int64_t deadline) { return acquire_again(self, deadline); }
 
 static PyObject *rlock_acquire(PyObject *object, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
-    int64_t deadline = PP_FOREVER;
-    if ((count != 0 || names != NULL) && !py_acquire_arguments(args, count, names, &deadline)) {
-        return NULL;
+    if (count == 0 && names == NULL) {
+        return truth(acquire_again((PyCell *)object, PP_FOREVER));
     }
-    int taken = py_rlock_acquire((PyCell *)object, deadline);
-    return taken < 0 ? NULL : PyBool_FromLong(taken);
+    int64_t deadline = PP_FOREVER;
+    return py_acquire_arguments(args, count, names, &deadline) ? truth(py_rlock_acquire((PyCell *)object, deadline)) : NULL;
 }
 
 static PyObject *rlock_release(PyObject *object, PyObject *ignored)
@@ -150,13 +160,16 @@ static PyObject *rlock_release(PyObject *object, PyObject *ignored)
     Py_RETURN_NONE;
 }
 
+PyObject *py_lock_release(PyObject *lock)
+{
+    int is_rlock = pp_load_own(&((PyCell *)lock)->cell->kind) == PP_RLOCK;
+    return is_rlock ? rlock_release(lock, NULL) : lock_release(lock, NULL);
+}
+
 static PyObject *rlock_enter(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    if (py_rlock_acquire((PyCell *)object, PP_FOREVER) < 0) {
-        return NULL;
-    }
-    Py_RETURN_TRUE;
+    return truth(acquire_again((PyCell *)object, PP_FOREVER));
 }
 
 static PyObject *rlock_exit(PyObject *object, PyObject *const *args, Py_ssize_t count)

@@ -45,7 +45,7 @@ static PyObject *acquire(PyCell *self, int64_t deadline, int bracket)
     enum pp_answer answer = pp_semaphore_try(self->chunk, self->cell, bracket);
     if (answer == PP_AGAIN && deadline > 0) {
         struct pp_wait wait;
-        pp_wait_start(&wait, deadline, NULL);
+        pp_wait_start(&wait, deadline, &self->spins);
         answer = py_wait(step, self, &wait, bracket);
         if (answer == PP_FAILED) {
             return NULL;

@@ -11,6 +11,9 @@ extern PyType_Spec py_scalar_spec, py_array_spec, py_memory_spec;
 int py_lock_acquire(PyCell *self, int64_t deadline);
 int py_rlock_acquire(PyCell *self, int64_t deadline);
 
+/* What the release() of a Lock or RLock does. */
+PyObject *py_lock_release(PyObject *lock);
+
 /* Whether an object is a Lock or an RLock of this module. */
 int py_is_lock(PyObject *object);
 

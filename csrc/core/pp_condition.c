@@ -2,6 +2,7 @@
 
 #include "core/pp_crash.h"
 #include "core/pp_futex.h"
+#include "core/pp_spin.h"
 
 static void leave(struct pp_cell *cell)
 {
@@ -38,10 +39,15 @@ enum pp_answer pp_condition_wait(struct pp_cell *cell, struct pp_wait *wait)
     if (take_permit(cell, wait->seen)) {
         return PP_DONE;
     }
+    if (!wait->slept && wait->spins != NULL && pp_spin_while(&cell->value, now, wait->spins, PP_MOST_SPINS) &&
+        take_permit(cell, wait->seen)) {
+        return PP_DONE;
+    }
     if (wait->deadline <= pp_now()) {
         return PP_TIMED_OUT;
     }
     PP_CRASH_POINT("condition.released");
+    wait->slept = 1;
     pp_futex_wait(&cell->value, now, pp_wait_until(wait));
     return take_permit(cell, wait->seen) ? PP_DONE : PP_AGAIN;
 }

@@ -2,6 +2,7 @@
 
 #include "core/pp_crash.h"
 #include "core/pp_futex.h"
+#include "core/pp_spin.h"
 
 #define SET 1u
 #define ASLEEP 2u
@@ -41,6 +42,13 @@ enum pp_answer pp_event_wait(struct pp_cell *cell, struct pp_wait *wait)
         }
         if (wait->deadline <= pp_now()) {
             return PP_TIMED_OUT;
+        }
+        if (wait->spins != NULL) {
+            pp_word *spins = wait->spins;
+            wait->spins = NULL; /* once */
+            if (pp_spin_while(&cell->value, now, spins, PP_MOST_SPINS)) {
+                continue;
+            }
         }
         if ((now & ASLEEP) == 0 && !pp_cas(&cell->value, now, now | ASLEEP)) {
             continue;

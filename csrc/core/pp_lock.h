@@ -26,6 +26,7 @@
 
 #include "core/pp_chunk.h"
 #include "core/pp_crash.h"
+#include "core/pp_futex.h"
 
 /* Answers of the functions that wait. The caller handles signals between two calls, and calls again. */
 enum pp_answer { PP_AGAIN = 0, PP_DONE, PP_RECOVERED, PP_TIMED_OUT, PP_FAILED, PP_ENDED };
@@ -57,9 +58,6 @@ enum pp_answer pp_lock_try(struct pp_chunk *chunk, struct pp_cell *cell);
 
 /* Wait for it, one sleep at the most. */
 enum pp_answer pp_lock_wait(struct pp_chunk *chunk, struct pp_cell *cell, struct pp_wait *wait);
-
-/* Give it back, whoever holds it. 0, or -1 if it is free. */
-int pp_lock_release(struct pp_chunk *chunk, struct pp_cell *cell);
 
 /* How many plain locks this process holds, for pp_registry_leave. The caller has the GIL, or it is off by one at times:
  * then a lock that is held at an orderly end is taken for a dead owner's. */
@@ -95,9 +93,44 @@ static inline int pp_lock_is_mine(struct pp_chunk *chunk, struct pp_cell *cell, 
     return me != 0 && (pp_load(&cell->word) & PP_TAG_MASK) == me && pp_load64(&cell->tid) == tid;
 }
 
-void pp_lock_own(struct pp_cell *cell, uint64_t tid, uint32_t depth);
+static inline void pp_lock_own(struct pp_cell *cell, uint64_t tid, uint32_t depth)
+{
+    PP_CRASH_POINT("lock.counted");
+    pp_publish64(&cell->tid, tid);
+    pp_publish(&cell->count, depth);
+}
+
+/* Give it back, whoever holds it. 0, or -1 if it is free. */
+static inline int pp_lock_release(struct pp_chunk *chunk, struct pp_cell *cell)
+{
+    uint32_t before = pp_exchange(&cell->word, 0);
+    if ((before & PP_TAG_MASK) == 0) {
+        return -1;
+    }
+    PP_CRASH_POINT("lock.released");
+    if ((before & PP_TAG_WAITERS) != 0) {
+        pp_futex_wake(&cell->word, 1);
+    }
+    if ((before & PP_TAG_MASK) == pp_load_own(&chunk->registry->me)) {
+        pp_lock_note_given(chunk, cell);
+    }
+    return 0;
+}
 
 /* RLock: give back one level; 0, or -1 if the thread does not hold it. */
-int pp_rlock_release(struct pp_chunk *chunk, struct pp_cell *cell, uint64_t tid);
+static inline int pp_rlock_release(struct pp_chunk *chunk, struct pp_cell *cell, uint64_t tid)
+{
+    if (!pp_lock_is_mine(chunk, cell, tid)) {
+        return -1;
+    }
+    uint32_t depth = pp_load_own(&cell->count);
+    if (depth > 1) {
+        pp_publish(&cell->count, depth - 1);
+        return 0;
+    }
+    /* The thread goes first: who sees our tag with an old thread would take a stranger for the owner. */
+    pp_publish64(&cell->tid, 0);
+    return pp_lock_release(chunk, cell);
+}
 
 #endif

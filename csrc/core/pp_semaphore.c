@@ -5,6 +5,7 @@
 
 #include "core/pp_crash.h"
 #include "core/pp_futex.h"
+#include "core/pp_spin.h"
 
 #define BRACKET 0x80000000u
 
@@ -94,14 +95,37 @@ static void pass_on(struct pp_cell *cell)
     }
 }
 
+/* Whether there is a token while we look. */
+static int spin(struct pp_cell *cell, pp_word *spins)
+{
+    uint32_t limit = pp_spin_limit(spins, PP_MOST_SPINS);
+    for (uint32_t i = 0; i < limit; i++) {
+        if (pp_semaphore_value(cell) != 0) {
+            pp_spin_learn(spins, i, PP_MOST_SPINS, 1);
+            return 1;
+        }
+        pp_pause();
+    }
+    pp_spin_learn(spins, limit, PP_MOST_SPINS, 0);
+    return 0;
+}
+
 enum pp_answer pp_semaphore_wait(struct pp_chunk *chunk, struct pp_cell *cell, int bracket, struct pp_wait *wait)
 {
     uint32_t me = pp_tag(chunk->registry);
     if (me == 0) {
         return PP_FAILED;
     }
-    pp_registry_rearm(chunk->registry);
     uint32_t tag = bracket ? me | BRACKET : me;
+    if (wait->spins != NULL) {
+        pp_word *spins = wait->spins;
+        wait->spins = NULL; /* once */
+        enum pp_answer answer = spin(cell, spins) ? try_to_take(chunk, cell, tag) : PP_AGAIN;
+        if (answer != PP_AGAIN) {
+            return answer;
+        }
+    }
+    pp_registry_rearm(chunk->registry);
     uint32_t seen = pp_load(&cell->value);
     pp_store(&cell->wflag, 1);
     enum pp_answer answer = try_to_take(chunk, cell, tag);

@@ -43,4 +43,19 @@ static inline void pp_spin_learn(pp_word *spins, uint32_t looked, uint32_t most,
     }
 }
 
+/* Look while the word is as it was. Whether it has changed. */
+static inline int pp_spin_while(pp_word *word, uint32_t before, pp_word *spins, uint32_t most)
+{
+    uint32_t limit = pp_spin_limit(spins, most);
+    for (uint32_t i = 0; i < limit; i++) {
+        if (pp_load(word) != before) {
+            pp_spin_learn(spins, i, most, 1);
+            return 1;
+        }
+        pp_pause();
+    }
+    pp_spin_learn(spins, limit, most, 0);
+    return 0;
+}
+
 #endif

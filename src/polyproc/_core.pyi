@@ -1,6 +1,8 @@
 """The C core as Python sees it: its one reference page."""
 
-from typing import Any, Self
+from typing import Any, Self, TypeVar
+
+_T = TypeVar("_T")
 
 CRASHPOINTS: int
 """1 when the crash points of csrc/core/pp_crash.h are compiled in, which is for tests alone."""
@@ -47,6 +49,12 @@ def hold(id: bytes, /) -> tuple[int, int]:
 
 def detach(id: bytes, /) -> None:
     """Undo one `attach` or `hold`; a chunk without handles is unmapped. KeyError if it is not here."""
+
+def direct(cls: type[_T], /) -> type[_T]:
+    """Give a class the methods of the class here that it extends as its own, where it defines none: cheaper to call.
+
+    Those are what the interpreter calls without a detour; __enter__ and __exit__ are bound without an allocation.
+    """
 
 def leave() -> None:
     """Say that this process comes to an orderly end: plain locks that it still holds stay held."""

@@ -144,6 +144,7 @@ if TYPE_CHECKING or native:
         def __reduce__(self) -> tuple[Any, ...]:
             return _adopt_fast, (type(self), *where(self), self._code, self.get_lock())
 
+    @core.direct
     class FastValue(core.Scalar, _Fast, Synchronized):
         """A number or character with a lock."""
 
@@ -152,6 +153,7 @@ if TYPE_CHECKING or native:
 
         __reduce__ = _Fast.__reduce__
 
+    @core.direct
     class FastArray(core.Array, _Fast, SynchronizedArray):
         """An array of numbers or characters with a lock."""
 
@@ -160,6 +162,7 @@ if TYPE_CHECKING or native:
 
         __reduce__ = _Fast.__reduce__
 
+    @core.direct
     class FastString(core.Array, _Fast, SynchronizedString):
         """An array of bytes with a lock."""
 

@@ -62,6 +62,7 @@ class _Travels:
         return adopt, (type(self), *where(self))
 
 
+@core.direct
 class Lock(core.Lock, _Travels):
     """A lock. Any process or thread may release it.
 
@@ -74,6 +75,7 @@ class Lock(core.Lock, _Travels):
         return f"<{type(self).__name__}(owner={_holder(self)})>"
 
 
+@core.direct
 class RLock(core.RLock, _Travels):
     """A lock that its holder may take again; it must release it as often, and nobody else may.
 
@@ -88,6 +90,7 @@ class RLock(core.RLock, _Travels):
         return f"<{type(self).__name__}({holder}, {depth})>"
 
 
+@core.direct
 class Semaphore(core.Semaphore, _Travels):
     """A counter that `acquire` lowers, waiting while it is zero, and `release` raises.
 
@@ -111,6 +114,7 @@ class Semaphore(core.Semaphore, _Travels):
         return f"<{type(self).__name__}(value={self.get_value()})>"
 
 
+@core.direct
 class BoundedSemaphore(Semaphore):
     """A semaphore whose counter never gets above its first value: `release` then raises ValueError.
 

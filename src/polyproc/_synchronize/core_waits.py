@@ -26,6 +26,7 @@ class _Count:
         return self._value
 
 
+@core.direct
 class Condition(core.Condition, WaitsForPredicate):
     """Wait for something that another process notifies of. As in the standard library."""
 
@@ -55,6 +56,7 @@ def _adopt_condition(cls: type[Condition], chunk: Chunk, offset: int, lock: Lock
     return made
 
 
+@core.direct
 class Event(core.Event):
     """A flag that processes wait for."""
 
@@ -68,6 +70,7 @@ class Event(core.Event):
         return f"<{type(self).__name__} at {id(self):#x} {'set' if self.is_set() else 'unset'}>"
 
 
+@core.direct
 class Barrier(core.Barrier):
     """A place where a number of processes wait for each other.
 
