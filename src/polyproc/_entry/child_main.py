@@ -32,11 +32,7 @@ def main(job: dict[str, Any]) -> None:
 
 def live(job: dict[str, Any], parent_sentinel: int | None) -> NoReturn:
     """Become what the job says, run it and exit. The standard streams are kept."""
-    code = 1
-    try:
-        code = perform(job, parent_sentinel)
-    finally:
-        os._exit(code)
+    os._exit(perform(job, parent_sentinel))
 
 
 def perform(job: dict[str, Any], parent_sentinel: int | None) -> int:

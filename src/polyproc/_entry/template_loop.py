@@ -81,7 +81,7 @@ class Loop:
             if not fds:
                 self._refuse(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
                 continue
-            if when == protocol.LATER:
+            if when == protocol.LATER and not self.reported:  # else the end of one of those would be told late
                 ready([self.sock.fileno()], _PATIENCE)
             job = self._answer(fds)
             if job is not None:

@@ -67,7 +67,6 @@ class Popen(ChildHandle):
         pid = os.fork() if _thread._count() == 0 else load("polyproc._launch.thread_warning", "warn_and_fork")()  # type: ignore[operator]
         if pid == 0:
             # In this frame, and not in a function of its own, which would cost two or three page faults.
-            code = 1
             try:
                 if has_more_to_do:
                     lifeline.hang_on_to_parent(process_obj.daemon)
@@ -81,8 +80,5 @@ class Popen(ChildHandle):
                 if kept_error.replacement is not None:
                     sys.stderr = sys.__stderr__ = kept_error.replacement  # type: ignore[misc]
             finally:
-                try:
-                    code = live(process_obj, None, self._box)
-                finally:
-                    os._exit(code)
+                os._exit(live(process_obj, None, self._box))
         self._started(pid)

@@ -9,8 +9,8 @@
     client -> child      over the child's channel: the job, with the black box and the descriptors that are passed
 
 The job is not in the order, so that a start happens exactly once whoever is killed; and so a client can order a
-child before it has a job for it, and a start then costs no fork. Such a child is made LATER: when the one before it
-has ended or has run for a while, so that its making takes no processor from that one.
+child before it has a job for it, and a start then costs no fork. Such a child is made LATER, in some milliseconds, so
+that its making takes no processor from the one before it, nor from the client.
 
 | SIGKILL at                                  | left behind                | repair                                   |
 |---------------------------------------------|----------------------------|------------------------------------------|

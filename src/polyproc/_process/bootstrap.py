@@ -61,7 +61,7 @@ _AFTER_FORK = "polyproc._cleanup.after_fork"
 
 
 def live(process: BaseProcess[Any], parent_sentinel: int | None, box: Box) -> int:
-    """Live as `process` to the end; return the exit code, which is left to be given to os._exit.
+    """Live as `process` to the end; return the exit code, which is left to be given to os._exit. Raises nothing.
 
     os._exit and not the interpreter's own end: a forked child must not run the exit of its parent, and a spawned
     one saves the time of taking everything apart. So what such an end would do for the user is done here: exit
@@ -82,14 +82,15 @@ def live(process: BaseProcess[Any], parent_sentinel: int | None, box: Box) -> in
             for found in gc.get_objects():
                 if type(found) in WRITERS:
                     flush_file(found)
-    finally:
-        try:
-            if code == 0 and box.kind == box_module.NONE:
-                os.pwrite(box.fd, box_module.RETURNED_NONE, 0)
-            else:
-                box.note_exit(code)
-        except OSError:  # somebody closed our descriptors: the kernel still tells the code
-            pass
+    except BaseException:  # noqa: BLE001  (of the end itself, as a Ctrl-C in the midst of it: the code says how it went)
+        pass
+    try:
+        if code == 0 and box.kind == box_module.NONE:
+            os.pwrite(box.fd, box_module.RETURNED_NONE, 0)
+        else:
+            box.note_exit(code)
+    except OSError:  # somebody closed our descriptors: the kernel still tells the code
+        pass
     return code & 0xFF
 
 
