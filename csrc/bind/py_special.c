@@ -83,7 +83,7 @@ static PyObject *special_call(PyObject *callable, PyObject *const *args, size_t 
     return is_owned(special, args[0]) ? run(special->method, args[0], args + 1, COUNT(count) - 1, names) : NULL;
 }
 
-/* What tp_call of both does, for callers that have a tuple. */
+/* What tp_call of both does, for callers that have a tuple. In both `call` comes first. */
 static PyObject *call_tuple(PyObject *callable, PyObject *args, PyObject *named)
 {
     size_t count = (size_t)PyTuple_Size(args);
@@ -260,7 +260,7 @@ PyObject *py_direct(PyObject *module, PyObject *cls)
     }
     PyTypeObject *base = (PyTypeObject *)cls;
     PyMethodDef *method = NULL;
-    while (base != NULL && (method = (PyMethodDef *)PyType_GetSlot(base, Py_tp_methods)) == NULL) {
+    while (base != &PyBaseObject_Type && (method = (PyMethodDef *)PyType_GetSlot(base, Py_tp_methods)) == NULL) {
         base = (PyTypeObject *)PyType_GetSlot(base, Py_tp_base);
     }
     PyObject *own = PyObject_GetAttrString(cls, "__dict__");

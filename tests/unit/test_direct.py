@@ -146,4 +146,7 @@ def test_no_class_of_theirs(lock):
 
     with pytest.raises(TypeError):
         core.direct(lock)
-    assert core.direct(type("Plain", (), {})).__name__ == "Plain"  # it has no methods of C
+    plain = type("Plain", (), {})
+    before = set(vars(plain))
+    assert core.direct(plain) is plain
+    assert set(vars(plain)) == before  # it extends no class of C
