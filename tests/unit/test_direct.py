@@ -61,8 +61,11 @@ def test_nothing_is_left_of_them(lock):
     assert (sys.getrefcount(lock), sys.getrefcount(descriptor), sys.getrefcount(type(lock))) == before
 
 
-@pytest.mark.parametrize("wrong", [5, None, polyproc.Lock, polyproc.RLock()], ids=["int", "None", "class", "other"])
-def test_others_are_refused(lock, wrong):
+@pytest.mark.parametrize(
+    "make", [int, lambda: None, lambda: polyproc.Lock, polyproc.RLock], ids=["int", "None", "function", "RLock"]
+)
+def test_others_are_refused(lock, make):
+    wrong = make()
     enter = special(lock, "__enter__")
     with pytest.raises(TypeError):
         enter(wrong)
