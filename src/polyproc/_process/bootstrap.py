@@ -78,7 +78,8 @@ def live(process: BaseProcess[Any], parent_sentinel: int | None, box: Box) -> in
             atexit._run_exitfuncs()
             if "polyproc._core" in sys.modules:
                 sys.modules["polyproc._core"].leave()
-            # Here and not by flush_files: see above what a function costs. The same in run_newborn, with flush_streams.
+            # Files that this process has made: what a forked child inherited is frozen, and its parent may not have
+            # written it yet. In this frame, as the streams in run_newborn: see above what a function costs.
             for found in gc.get_objects():
                 if type(found) in WRITERS:
                     flush_file(found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import marshal
 from io import BufferedRandom, BufferedWriter, TextIOWrapper
 
@@ -46,17 +45,6 @@ def commit_exception(box: Box, error: BaseException, text: str) -> None:
 def format_exception(error: BaseException) -> str:
     """Return the traceback as the interpreter prints it."""
     return "".join(load("traceback", "format_exception")(error))  # type: ignore[operator]
-
-
-def flush_files() -> None:
-    """Flush the open files which this process has made.
-
-    A forked child froze what it inherited (gc.freeze), so that its parent's files, which may hold unwritten data of
-    the parent, are not among the objects found here.
-    """
-    for found in gc.get_objects():
-        if type(found) in WRITERS:
-            flush_file(found)
 
 
 def flush_file(file: Any) -> None:

@@ -27,7 +27,6 @@ from polyproc._synchronize.primitives import SEM_VALUE_MAX
 T = TypeVar("T")
 
 
-@core.direct
 class SharedQueue(core.Queue, Batches[T]):
     """What the three have in common: how they are made and pickled, and their two ends."""
 
