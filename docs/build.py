@@ -75,16 +75,21 @@ def _same(one, other):
     return inspect.ismethoddescriptor(one) and one.__doc__ == other.__doc__
 
 
+def _is_attribute(value):
+    """Say whether a member is read and not called: a property, or what C has in place of one."""
+    return isinstance(value, property) or inspect.isgetsetdescriptor(value) or inspect.ismemberdescriptor(value)
+
+
 def members_of(kind, bases):
     """Yield (name, what it is) for the public members of a class that say something, and are not those of `bases`."""
     for name in sorted(dir(kind)):
         value = inspect.getattr_static(kind, name)
-        if name.startswith("_") or not (inspect.isroutine(getattr(kind, name)) or isinstance(value, property)):
+        if name.startswith("_") or not (inspect.isroutine(getattr(kind, name)) or _is_attribute(value)):
             continue
         inherited = [inspect.getattr_static(base, name, None) for base in bases]
         if any(theirs is value or (inspect.ismethoddescriptor(value) and _same(theirs, value)) for theirs in inherited):
             continue
-        found = value.fget if isinstance(value, property) else getattr(kind, name)
+        found = getattr(value, "fget", value) if _is_attribute(value) else getattr(kind, name)
         if found.__doc__ and getattr(found, "__module__", "") not in ("typing", "builtins", "ctypes"):
             yield name, value, found
 
@@ -103,7 +108,7 @@ def lines_of(name, value):
     if rows := list(members_of(value, bases)):
         yield "| member | |\n|---|---|"
         for member, raw, found in rows:
-            shown = member if isinstance(raw, property) else signature_of(found, member)
+            shown = member if _is_attribute(raw) else signature_of(found, member)
             yield f"| `{shown.replace('|', chr(92) + '|')}` | {sentence_of(found)} |"
         yield ""
 

@@ -4,6 +4,7 @@
 #include "bind/py_pickle.h"
 #include "bind/py_process.h"
 #include "bind/py_queue.h"
+#include "bind/py_shared_memory.h"
 #include "bind/py_special.h"
 #include "bind/py_types.h"
 
@@ -17,6 +18,7 @@ static PyMethodDef methods[] = {
     {"hold", py_hold, METH_O, "hold(id) -> (fd, registry_fd)"},
     {"detach", py_detach, METH_O, "detach(id): let go of what attach or hold has counted"},
     {"direct", py_direct, METH_O, "direct(cls) -> cls: give a class the methods of its C class as its own"},
+    {"segment_name", py_segment_name, METH_NOARGS, "segment_name() -> str: a name that is hardly taken"},
     {"leave", py_leave, METH_NOARGS, "leave(): this process comes to an orderly end"},
 #ifdef PP_CRASHPOINTS
     {"crash_at", py_crash_at, METH_O, "crash_at(name): end this process by SIGKILL when it comes to that point"},
@@ -27,7 +29,7 @@ static PyMethodDef methods[] = {
 static PyType_Spec *const types[] = {
     &py_lock_spec, &py_rlock_spec, &py_semaphore_spec, &py_event_spec, &py_condition_spec, &py_barrier_spec,
     &py_memory_spec, &py_scalar_spec, &py_array_spec, &py_queue_spec, &py_mapping_spec, &py_connection_spec,
-    &py_special_spec, &py_bound_spec,
+    &py_special_spec, &py_bound_spec, &py_lines_spec, &py_segment_spec, &py_shared_memory_spec,
 };
 
 static int module_exec(PyObject *module)

@@ -163,9 +163,9 @@ static PyMethodDef methods[] = {
 };
 
 static PyGetSetDef attributes[] = {
-    {"broken", barrier_broken, NULL, "whether it is broken", NULL},
-    {"n_waiting", barrier_waiting, NULL, "how many wait", NULL},
-    {"parties", barrier_parties, NULL, "how many it waits for", NULL},
+    {"broken", barrier_broken, NULL, "Whether it is broken.", NULL},
+    {"n_waiting", barrier_waiting, NULL, "How many wait.", NULL},
+    {"parties", barrier_parties, NULL, "How many it waits for.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

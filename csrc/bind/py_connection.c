@@ -315,9 +315,9 @@ static PyMethodDef methods[] = {
 };
 
 static PyGetSetDef attributes[] = {
-    {"closed", get_closed, NULL, "whether it is closed", NULL},
-    {"readable", get_readable, NULL, "whether one can receive", NULL},
-    {"writable", get_writable, NULL, "whether one can send", NULL},
+    {"closed", get_closed, NULL, "Whether it is closed.", NULL},
+    {"readable", get_readable, NULL, "Whether one can receive.", NULL},
+    {"writable", get_writable, NULL, "Whether one can send.", NULL},
     {"_handle", get_handle, set_handle, "the descriptor, or None", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -213,8 +213,8 @@ static PyObject *rlock_adopt(PyObject *type, PyObject *const *args, Py_ssize_t c
 }
 
 static PyGetSetDef attributes[] = {
-    {"recovered", py_cell_recovered, NULL, "whether the current hold came from an owner that died", NULL},
-    {"owner", py_cell_owner, NULL, "pid of the process that holds it, or None", NULL},
+    {"recovered", py_cell_recovered, NULL, "Whether the current hold came from an owner that died.", NULL},
+    {"owner", py_cell_owner, NULL, "The pid of the process that holds it, or None.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

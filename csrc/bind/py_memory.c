@@ -463,13 +463,13 @@ static PyMethodDef scalar_methods[] = {
 static PyMethodDef array_methods[] = {COMMON, {NULL, NULL, 0, NULL}};
 
 static PyGetSetDef memory_attributes[] = {
-    {"_code", code, NULL, "the type code", NULL},
+    {"_code", code, NULL, "The type code.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyGetSetDef scalar_attributes[] = {
-    {"value", scalar_get, scalar_set, "the value; read and written under the lock", NULL},
-    {"_code", code, NULL, "the type code", NULL},
+    {"value", scalar_get, scalar_set, "The value; read and written under the lock.", NULL},
+    {"_code", code, NULL, "The type code.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

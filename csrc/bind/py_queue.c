@@ -469,7 +469,7 @@ static PyMethodDef queue_methods[] = {
 };
 
 static PyGetSetDef queue_attributes[] = {
-    {"_closed", py_queue_get_closed, NULL, "whether this process has closed it", NULL},
+    {"_closed", py_queue_get_closed, NULL, "Whether this process has closed it.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

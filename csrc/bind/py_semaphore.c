@@ -135,7 +135,7 @@ static PyMethodDef methods[] = {
 };
 
 static PyGetSetDef attributes[] = {
-    {"recovered", py_cell_recovered, NULL, "whether the last token came from a process that died", NULL},
+    {"recovered", py_cell_recovered, NULL, "Whether the last token came from a process that died.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -56,6 +56,9 @@ def direct(cls: type[_T], /) -> type[_T]:
     Those are what the interpreter calls without a detour; __enter__ and __exit__ are bound without an allocation.
     """
 
+def segment_name() -> str:
+    """Return a name for a segment, "/psm_" and 8 digits of the time: one that is hardly taken."""
+
 def leave() -> None:
     """Say that this process comes to an orderly end: plain locks that it still holds stay held."""
 
@@ -255,6 +258,47 @@ class Mapping:
 
     def __new__(cls, queue: Queue, slot: int, size: int, /) -> Self: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
+
+class Lines:
+    """This process's end of the tracker's pipe. A line that cannot be put at once goes to `_send(line)`."""
+
+    _fd: int | None
+    def register(self, name: str, rtype: str, place: tuple[int, int] = (0, 0)) -> None:
+        """Have a segment removed when its family has ended; `place` is its device and inode, zeros for any."""
+    def unregister(self, name: str, rtype: str) -> None:
+        """Say that a segment was removed; nothing happens if nobody had it watched."""
+
+class Segment:
+    """The mapping of a SharedMemory, as a buffer. It is unmapped by `close`, or with the last view of it."""
+
+    def close(self) -> None:
+        """Unmap it. Raises BufferError while there are views."""
+    def __len__(self) -> int: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+class SharedMemory:
+    """What our SharedMemory extends by `_tracker` and `_new_name`: csrc/bind/py_shared_memory.c."""
+
+    _name: str | None
+    _fd: int
+    _size: int
+    _track: bool
+    _buf: memoryview | None
+    _mmap: Segment | None
+    def __init__(self, name: str | None = None, create: bool = False, size: int = 0, *, track: bool = True) -> None: ...
+    @property
+    def name(self) -> str:
+        """The name, by which other processes attach."""
+    @property
+    def size(self) -> int:
+        """The size in bytes."""
+    @property
+    def buf(self) -> memoryview:
+        """The bytes; None after `close`."""
+    def close(self) -> None:
+        """Unmap it here; other processes are not concerned. Raises BufferError while views of it are in use."""
+    def unlink(self) -> None:
+        """Remove the name; the memory is freed when the last process has closed it. To be called once."""
 
 class Connection:
     """Framed messages over a descriptor: csrc/core/pp_frame.h."""

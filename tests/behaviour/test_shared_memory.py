@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -120,15 +121,122 @@ def test_wrong_use_raises_the_standard_librarys_errors():
     segment.unlink()
 
 
-def test_full_file_system_is_an_error_and_leaves_nothing(monkeypatch, names):
-    def full(fd, offset, length):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+def test_full_file_system_is_an_error_and_leaves_nothing(names):
+    room = os.statvfs(FOLDER)
+    more = room.f_frsize * (room.f_blocks + 1)
+    for name in (None, "pptest_too_large"):
+        with pytest.raises(OSError, match="No space left on device") as caught:
+            SharedMemory(name, create=True, size=more)
+        assert f"no room for {more} bytes" in caught.value.__notes__[0]
+        assert not any(exists(name) for name in [*names, "pptest_too_large"])
+    assert len(names) == 1
 
-    monkeypatch.setattr(segment_module.os, "posix_fallocate", full)
-    with pytest.raises(OSError, match="No space left on device") as caught:
-        SharedMemory(create=True, size=1000)
-    assert "no room for 1000 bytes" in caught.value.__notes__[0]
-    assert len(names) == 1 and not exists(names[0])
+
+def test_size_that_is_no_size_is_an_error_and_leaves_nothing(names):
+    for size, error in ((1.5, TypeError), ("1", TypeError), (1 << 80, (OverflowError, OSError)), (1 << 62, OSError)):
+        with pytest.raises(error):
+            SharedMemory(create=True, size=size)
+    assert not any(exists(name) for name in names)
+
+
+def test_segment_is_made_while_a_timer_goes_off():
+    before = signal.signal(signal.SIGALRM, lambda *args: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    try:
+        segment = SharedMemory(create=True, size=256 << 20)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert (segment.size, segment.buf[-1]) == (256 << 20, 0)
+    segment.close()
+    segment.unlink()
+
+
+@pytest.mark.parametrize("name", [None, "pptest_taken"])
+def test_name_that_is_taken(names, monkeypatch, name):
+    first = SharedMemory("pptest_taken", create=True, size=10)
+    first.buf[0] = 7
+    if name is None:
+        given = iter(["/pptest_taken", "/pptest_free"])
+        monkeypatch.setattr(segment_module, "_make_filename", lambda: next(given))
+        second = SharedMemory(create=True, size=10)
+        assert second.name == "pptest_free"
+        second.close()
+        second.unlink()
+    else:
+        with pytest.raises(FileExistsError):
+            SharedMemory(name, create=True, size=20)
+    again = SharedMemory("pptest_taken")
+    assert (again.buf[0], again.size) == (7, 10)
+    again.close()
+    first.close()
+    first.unlink()
+
+
+def test_segment_that_is_dropped_is_closed_and_one_in_use_stays_mapped():
+    segment = SharedMemory(create=True, size=1 << 20)
+    name, fd = segment.name, segment._fd
+    view = segment.buf[:5]
+    view[:] = b"still"
+    del segment
+    with pytest.raises(OSError):
+        os.fstat(fd)
+    assert bytes(view) == b"still"
+    view.release()
+    assert name not in Path("/proc/self/maps").read_text()
+    again = SharedMemory(name)
+    whole = again.buf
+    again.unlink()
+    del again
+    with pytest.raises(ValueError, match="released"):
+        whole[0]
+
+
+def test_close_can_be_told_to_leave_a_view_alone():
+    segment = SharedMemory(create=True, size=10)
+    view = segment.buf[:5]
+    with pytest.raises(BufferError):
+        segment.close()
+    segment._buf = None
+    segment._mmap = None
+    segment.close()
+    view[:] = b"still"
+    assert (bytes(view), segment.buf) == (b"still", None)
+    segment.unlink()
+
+
+def test_second_init_closes_what_was_open():
+    segment = SharedMemory(create=True, size=10)
+    first = segment.name
+    segment.unlink()
+    segment.__init__(create=True, size=20)
+    assert (segment.name == first, segment.size) == (False, 20)
+    assert first not in Path("/proc/self/maps").read_text()
+    segment.close()
+    segment.unlink()
+
+
+def test_subclass_that_makes_its_own_segment():
+    class Counted(SharedMemory):
+        closed = 0
+
+        def __init__(self, size):
+            super().__init__(create=True, size=size)
+            self.more = "attributes"
+
+        def close(self):
+            type(self).closed += 1
+            super().close()
+
+    segment = Counted(10)
+    assert (segment.more, repr(segment)) == ("attributes", f"Counted({segment.name!r}, size=10)")
+    segment.unlink()
+    del segment
+    assert Counted.closed == 1
+    empty = Counted.__new__(Counted)  # __init__ never ran
+    assert (empty.name, empty.buf) == ("", None)
+    empty.close()
+    empty.unlink()
 
 
 def test_tracker_that_cannot_be_started_is_an_error_and_leaves_nothing(monkeypatch, names):

@@ -18,9 +18,11 @@ import signal
 import sys
 import threading
 import warnings
+from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from polyproc._native import native
 from polyproc._platform.handles import open_pidfd, ready
 from polyproc._platform.interpreter import command_line, spawn
 from polyproc._platform.posix import close_quietly
@@ -29,13 +31,39 @@ from polyproc._process.family import family
 _PROGRAM = "polyproc._entry.tracker_main"
 
 
-class ResourceTracker:
+class PortableLines:
+    """What puts lines; csrc/bind/py_lines.c is the same, with a way that takes no lock."""
+
+    _fd: int | None = None
+    _send: Callable[[str], None]
+
+    def register(self, name: str, rtype: str, place: tuple[int, int] = (0, 0)) -> None:
+        """Have a segment removed when its family has ended; `place` is its device and inode, zeros for any.
+
+        Raises:
+            OSError: no tracker can be started.
+        """
+        self._send(f"REGISTER {rtype} {place[0]} {place[1]} {name}\n")
+
+    def unregister(self, name: str, rtype: str) -> None:
+        """Say that a segment was removed; nothing happens if nobody had it watched."""
+        if self._fd is not None:
+            self._send(f"UNREGISTER {rtype} 0 0 {name}\n")
+
+
+if TYPE_CHECKING or not native:
+    Lines = PortableLines
+else:
+    from polyproc._core import Lines
+
+
+class ResourceTracker(Lines):
     """The client's side of the tracker. One instance, `tracker`."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         fds = family.tracker_fds
-        self._fd: int | None = None if fds is None else fds[0]
+        self._fd = None if fds is None else fds[0]
         self._poke_fd: int | None = None if fds is None else fds[1]
         self._pid: int | None = None
 
@@ -63,8 +91,9 @@ class ResourceTracker:
         self._forget()
 
     def _forget(self) -> None:
-        close_quietly(*(fd for fd in (self._fd, self._poke_fd) if fd is not None))
-        self._fd = self._poke_fd = None
+        fds = [fd for fd in (self._fd, self._poke_fd) if fd is not None]
+        self._fd = self._poke_fd = None  # before they are closed: the core looks without the lock
+        close_quietly(*fds)
         if self._pid is not None:
             try:
                 os.waitpid(self._pid, 0)
@@ -77,9 +106,10 @@ class ResourceTracker:
             return  # a frozen executable runs no program but its own: there a segment lasts until it is unlinked
         spec: Any = find_spec(_PROGRAM)
         read_fd, write_fd = os.pipe()
-        poked_fd, poke_fd = os.pipe()
+        poked_fd = poke_fd = -1
         watched: list[int] = []
         try:
+            poked_fd, poke_fd = os.pipe()
             watched = [fd for pid in family.ancestors if (fd := open_pidfd(pid)) >= 0]
             source = spec.loader.get_source(_PROGRAM)
             program = f"{source}\nmain({read_fd}, {poked_fd}, {watched})"
@@ -95,21 +125,8 @@ class ResourceTracker:
         finally:
             close_quietly(read_fd, poked_fd, *watched)
 
-    def register(self, name: str, rtype: str, place: tuple[int, int] = (0, 0)) -> None:
-        """Have a segment removed when its family has ended; `place` is its device and inode, zeros for any.
-
-        Raises:
-            OSError: no tracker can be started.
-        """
-        self._send(f"REGISTER {rtype} {place[0]} {place[1]} {name}")
-
-    def unregister(self, name: str, rtype: str) -> None:
-        """Say that a segment was removed; nothing happens if nobody had it watched."""
-        if self._fd is not None:
-            self._send(f"UNREGISTER {rtype} 0 0 {name}")
-
     def _send(self, line: str) -> None:
-        data = line.encode() + b"\n"
+        data = line.encode()
         if len(data) > 512:  # PIPE_BUF of POSIX: a longer line could be torn
             raise ValueError("name too long")
         with self._lock:

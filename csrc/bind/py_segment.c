@@ -1,0 +1,109 @@
+/* Segment: a mapping as a buffer. It is unmapped by close(), or with the last view of it. And a name for one. */
+#include <sys/mman.h>
+#include <time.h>
+
+#include "bind/py_shared_memory.h"
+
+typedef struct {
+    PyObject_HEAD
+    char *bytes;
+    size_t size;
+    Py_ssize_t views;
+} PySegment;
+
+void py_unmap(char *bytes, size_t size)
+{
+    if (bytes != NULL && size <= PY_LONG_TIME) {
+        munmap(bytes, size);
+    } else if (bytes != NULL) {
+        Py_BEGIN_ALLOW_THREADS
+        munmap(bytes, size);
+        Py_END_ALLOW_THREADS
+    }
+}
+
+PyObject *py_segment_make(PyTypeObject *type, char *bytes, size_t size)
+{
+    PySegment *self = PyObject_New(PySegment, type);
+    if (self != NULL) {
+        self->bytes = bytes;
+        self->size = size;
+        self->views = 0;
+    }
+    return (PyObject *)self;
+}
+
+PyObject *py_segment_close(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    PySegment *self = (PySegment *)object;
+    if (self->views > 0) {
+        PyErr_SetString(PyExc_BufferError, "cannot close exported pointers exist");
+        return NULL;
+    }
+    char *bytes = self->bytes;
+    self->bytes = NULL;
+    py_unmap(bytes, self->size);
+    Py_RETURN_NONE;
+}
+
+static int get_buffer(PyObject *object, Py_buffer *buffer, int flags)
+{
+    PySegment *self = (PySegment *)object;
+    if (self->bytes == NULL) {
+        PyErr_SetString(PyExc_ValueError, "the segment is closed");
+        return -1;
+    }
+    if (PyBuffer_FillInfo(buffer, object, self->bytes, (Py_ssize_t)self->size, 0, flags) < 0) {
+        return -1;
+    }
+    self->views++;
+    return 0;
+}
+
+static void release_buffer(PyObject *object, Py_buffer *buffer)
+{
+    (void)buffer;
+    ((PySegment *)object)->views--;
+}
+
+static Py_ssize_t length(PyObject *self) { return (Py_ssize_t)((PySegment *)self)->size; }
+
+static void dealloc(PyObject *object)
+{
+    PySegment *self = (PySegment *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    py_unmap(self->bytes, self->size);
+    release(object);
+    Py_DECREF(type);
+}
+
+static PyMethodDef methods[] = {
+    {"close", py_segment_close, METH_NOARGS, "close(): unmap it; BufferError while there are views"},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot slots[] = {
+    {Py_tp_dealloc, dealloc}, {Py_tp_methods, methods}, {Py_mp_length, length},
+    {Py_bf_getbuffer, get_buffer}, {Py_bf_releasebuffer, release_buffer}, {0, NULL},
+};
+
+PyType_Spec py_segment_spec = {
+    "polyproc._core.Segment", sizeof(PySegment), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots,
+};
+
+/* "/psm_" and 8 digits of the time: who finds it taken asks again, at another time. */
+PyObject *py_segment_name(PyObject *module, PyObject *ignored)
+{
+    (void)module;
+    (void)ignored;
+    char name[] = "/psm_01234567";
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    uint64_t mixed = ((uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec) * 0x9e3779b97f4a7c15u;
+    for (int i = 0; i < 8; i++) {
+        name[5 + i] = "0123456789abcdef"[mixed >> (60 - 4 * i) & 15];
+    }
+    return PyUnicode_FromStringAndSize(name, sizeof name - 1);
+}
