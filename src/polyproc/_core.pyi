@@ -259,6 +259,16 @@ class Mapping:
     def __new__(cls, queue: Queue, slot: int, size: int, /) -> Self: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
+class Latch:
+    """A flag that threads of this process wait for; once it is set it stays. `threading.Event` without `clear`."""
+
+    def set(self) -> None:
+        """Wake all who wait, and all who will."""
+    def is_set(self) -> bool:
+        """Say whether it is set."""
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set, up to `timeout` seconds; say whether it is. What a signal handler raises ends it."""
+
 class Lines:
     """This process's end of the tracker's pipe. A line that cannot be put at once goes to `_send(line)`."""
 

@@ -270,6 +270,24 @@ def test_callbacks_do_not_run_in_who_submits(ctx):
     assert not any(told)
 
 
+def test_who_has_waited_sees_what_the_callback_did(ctx):
+    told = []
+
+    def tell(value):
+        time.sleep(0.05)
+        told.append(value)
+
+    with ctx.Pool(1) as pool:
+        assert pool.apply_async(square, (3,), callback=tell).get(30) == 9
+        assert told == [9]
+        assert pool.map_async(square, [1, 2], callback=tell).get(30) == [1, 4]
+        assert told == [9, [1, 4]]
+        with pytest.raises(ZeroDivisionError):
+            pool.apply_async(divmod, (1, 0), error_callback=tell).get(30)
+        assert len(told) == 3
+        assert pool.apply_async(square, (3,), callback=lambda value: 1 // 0).get(30) == 9  # is reported, and no more
+
+
 @pytest.mark.parametrize("how", ["close", "terminate"])
 def test_a_pool_ends_while_a_later_one_lives(ctx, how):
     """Workers that are forked inherit what the earlier pool has open."""

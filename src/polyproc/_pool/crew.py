@@ -110,11 +110,11 @@ class Crew(Desk):
                 index += 1
                 if total >= _BLOCK_BYTES:  # workers can begin
                     break
+            if index == before:
+                return index - first
             with self.lock:
                 self._open(block)
             self.have_told()
-            if index == before:
-                return index - first
 
     def add_chunks(
         self, number: int, function: bytes, kind: int, chunks: Sequence[Any], name: str, terms: Terms = PLAIN
@@ -263,8 +263,7 @@ class Crew(Desk):
             elif kind == LEAVING:
                 self.dispatch.leave(member)
             self.dispatch.fill(number, now)
-            if not self.ledger.waiting:
-                self.dispatch.fill_idle(now)
+            self.dispatch.fill_idle(now)
         if member.leaving:
             self._hire()
 

@@ -58,9 +58,13 @@ class Dispatch:
         return staff.is_short()
 
     def fill_idle(self, now: float) -> None:
-        """Hand tasks to those that have none."""
-        for number in self.ledger.idle():
-            self.fill(number, now)
+        """Hand tasks to those that have none, as long as there are some to be had."""
+        ledger = self.ledger
+        if ledger.has_more():
+            for number in ledger.idle():
+                self.fill(number, now)
+                if not ledger.has_more():
+                    break
 
     def fill(self, number: int, now: float) -> None:
         """Hand a worker as much as it may have; one that has nothing gets what others have not begun."""
@@ -70,6 +74,8 @@ class Dispatch:
         ledger = self.ledger
         account = ledger.accounts.get(number)
         if account is not None and not account.handed:
+            if not ledger.has_more():
+                return
             if not ledger.waiting:
                 self._take_from_the_rich()
             elif now >= self._look_at:

@@ -145,7 +145,7 @@ class Ledger:
         account = self.accounts.get(worker)
         if account is None or not self.waiting or account.leaving:
             return None
-        held = sum(task.count for _, task in account.handed)
+        held = sum(task.count for _, task in account.handed) if account.handed else 0
         if held and (held >= self._depth() or self._is_for_idle()):
             return None
         if self.maxtasks is not None and account.done + held >= self.maxtasks:
@@ -202,6 +202,15 @@ class Ledger:
             for worker, account in self.accounts.items()
             if not account.handed and not account.leaving and (self.maxtasks is None or account.done < self.maxtasks)
         ]
+
+    def has_more(self) -> bool:
+        """Say whether there is something for a worker that has nothing."""
+        if self.waiting:
+            return True
+        for account in self.accounts.values():  # noqa: SIM110  (called several times for each task)
+            if len(account.handed) > 1:
+                return True
+        return False
 
     def rich(self) -> list[Any]:
         """Return the workers that have tasks behind the one that they run, as it seems; those with most first."""

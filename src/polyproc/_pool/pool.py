@@ -135,8 +135,10 @@ class Pool(Calls):
         result = ApplyResult(callback, error_callback)
         number = self._crew.add_job(result, self._whole or self)
         if (packed := self._pack(number, func, 1)) is not None:
-            message = (packed, CALL, (tuple(args), dict(kwds)))
-            self._crew.add_tasks(number, 0, iter([message]), name_of(func), self._terms)
+            try:
+                self._crew.add_call(number, (packed, CALL, (tuple(args), dict(kwds))), name_of(func), self._terms)
+            except Exception as error:  # noqa: BLE001  (what pickling raised: told where the result is waited for)
+                self._crew.fail_all(number, 1, error)
         return result
 
     def _pack(self, number: int, func: Any, tasks: int) -> Any:

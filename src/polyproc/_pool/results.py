@@ -10,9 +10,15 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from polyproc._errors import TimeoutError as PolyprocTimeoutError
+from polyproc._native import native
 
 if TYPE_CHECKING:
     from polyproc._pool.progress import Progress
+
+if TYPE_CHECKING or not native:
+    Latch = threading.Event
+else:
+    from polyproc._core import Latch
 
 Callback = Callable[[Any], object]
 
@@ -41,7 +47,7 @@ class ApplyResult(Job):
     """The result of apply_async, map_async and starmap_async."""
 
     def __init__(self, callback: Callback | None, error_callback: Callback | None) -> None:
-        self._event = threading.Event()
+        self._event = Latch()
         self._callback = callback
         self._error_callback = error_callback
         self._success = True
@@ -77,13 +83,19 @@ class ApplyResult(Job):
 
     def _finish(self, success: bool, value: Any) -> None:
         self._success, self._value = success, value
-        self._event.set()
         callback = self._callback if success else self._error_callback
-        if callback is not None:
-            try:
-                callback(value)
-            except Exception:  # noqa: BLE001  (a user's callback: reported, the pool goes on)
-                sys.stderr.write("a pool's callback raised:\n" + traceback.format_exc())
+        try:
+            if callback is not None:
+                _call_back(callback, value)
+        finally:
+            self._event.set()  # after the callback, as in the standard library: who has waited sees what it did
+
+
+def _call_back(callback: Callback, value: Any) -> None:
+    try:
+        callback(value)
+    except Exception:  # noqa: BLE001  (the user's: reported, the pool goes on)
+        sys.stderr.write("a pool's callback raised:\n" + traceback.format_exc())
 
 
 AsyncResult = ApplyResult
