@@ -26,8 +26,12 @@ CHUNK, MOST_CHUNKS = "/memfd:polyproc-chunk (deleted)", 4
 METHODS = ("fork", "spawn", "forkserver")
 
 
+TOLD = pytest.StashKey[int]()
+
+
 def pytest_configure(config):
     config.addinivalue_line("markers", "chaos: kills processes at random for a while")
+    config.stash[TOLD] = os.dup(2)  # nothing is captured yet: what is said as the run is ended has to be seen
 
 
 @pytest.fixture(params=METHODS)
@@ -78,9 +82,9 @@ def run_program(name, *args, timeout=60, **options):
 
 
 @pytest.fixture(autouse=True)
-def time_limit():
+def time_limit(request):
     """End the whole run, with every thread's stack, when a test hangs."""
-    faulthandler.dump_traceback_later(LIMIT, exit=True)
+    faulthandler.dump_traceback_later(LIMIT, exit=True, file=request.config.stash[TOLD])
     yield
     faulthandler.cancel_dump_traceback_later()
 

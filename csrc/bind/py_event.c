@@ -190,7 +190,7 @@ static PyObject *condition_wait(PyObject *object, PyObject *const *args, Py_ssiz
     pp_publish64(&lock->cell->tid, 0);
     pp_lock_release(lock->chunk, lock->cell);
     enum pp_answer answer = py_wait(condition_step, self, &wait, 0);
-    if (answer != PP_DONE && pp_condition_exit(self->cell, &wait) && answer == PP_TIMED_OUT) {
+    if (answer != PP_DONE && pp_condition_exit(self->cell, &wait, answer == PP_TIMED_OUT)) {
         answer = PP_DONE;
     }
     if (take_again(lock, thread, depth, wait.slept) < 0 || answer == PP_FAILED) {
@@ -235,7 +235,7 @@ static PyObject *condition_notify_all(PyObject *self, PyObject *ignored)
 static PyObject *condition_waiting(PyObject *self, PyObject *ignored)
 {
     (void)ignored;
-    return PyLong_FromUnsignedLong(pp_load(&((PyCell *)self)->cell->count));
+    return PyLong_FromUnsignedLong(pp_condition_waiting(((PyCell *)self)->cell));
 }
 
 static PyObject *condition_lock(PyObject *self, void *ignored)

@@ -4,33 +4,48 @@
 #include "core/pp_futex.h"
 #include "core/pp_spin.h"
 
-static void leave(struct pp_cell *cell)
+#define MOST 0xffffu
+
+static uint32_t issued_of(uint64_t state) { return (uint32_t)(state >> 32); }
+static uint32_t coming_of(uint64_t state) { return (uint32_t)(state >> 16) & MOST; }
+static uint32_t waiting_of(uint64_t state) { return (uint32_t)state & MOST; }
+
+static uint64_t state_of(uint32_t issued, uint32_t coming, uint32_t waiting)
 {
-    uint32_t count = pp_load(&cell->count);
-    while (count != 0 && !pp_cas(&cell->count, count, count - 1)) {
-        count = pp_load(&cell->count);
-    }
+    return (uint64_t)issued << 32 | (coming < MOST ? coming : MOST) << 16 | (waiting < MOST ? waiting : MOST);
+}
+
+/* Whether there is a permit for who came when `base` had been issued. */
+static int has_permit(uint64_t state, uint32_t base)
+{
+    return coming_of(state) > 0 && (int32_t)(issued_of(state) - base) > 0;
+}
+
+static uint64_t without_permit(uint64_t state)
+{
+    return state_of(issued_of(state), coming_of(state) - 1, waiting_of(state));
 }
 
 static int take_permit(struct pp_cell *cell, uint32_t base)
 {
-    for (;;) {
-        uint32_t issued = pp_load(&cell->died);
-        uint32_t taken = pp_load(&cell->max);
-        if ((int32_t)(issued - base) <= 0 || (int32_t)(issued - taken) <= 0) {
+    uint64_t state;
+    do {
+        state = pp_load64(&cell->tid);
+        if (!has_permit(state, base)) {
             return 0;
         }
-        if (pp_cas(&cell->max, taken, taken + 1)) {
-            leave(cell);
-            return 1;
-        }
-    }
+    } while (!pp_cas64(&cell->tid, state, without_permit(state)));
+    return 1;
 }
 
 uint32_t pp_condition_enter(struct pp_cell *cell)
 {
-    pp_add(&cell->count, 1);
-    return pp_load(&cell->died);
+    uint64_t state, after;
+    do {
+        state = pp_load64(&cell->tid);
+        after = state_of(issued_of(state), coming_of(state), waiting_of(state) + 1);
+    } while (!pp_cas64(&cell->tid, state, after));
+    return issued_of(state);
 }
 
 enum pp_answer pp_condition_wait(struct pp_cell *cell, struct pp_wait *wait)
@@ -52,27 +67,37 @@ enum pp_answer pp_condition_wait(struct pp_cell *cell, struct pp_wait *wait)
     return take_permit(cell, wait->seen) ? PP_DONE : PP_AGAIN;
 }
 
-int pp_condition_exit(struct pp_cell *cell, struct pp_wait *wait)
+int pp_condition_exit(struct pp_cell *cell, struct pp_wait *wait, int takes)
 {
-    if (take_permit(cell, wait->seen)) {
-        return 1;
-    }
-    leave(cell);
-    return 0;
+    uint64_t state, after;
+    int taken;
+    do {
+        state = pp_load64(&cell->tid);
+        uint32_t waiting = waiting_of(state);
+        taken = takes && has_permit(state, wait->seen);
+        after = taken ? without_permit(state) : state_of(issued_of(state), coming_of(state), waiting > 0 ? waiting - 1 : 0);
+    } while (!pp_cas64(&cell->tid, state, after));
+    return taken;
+}
+
+uint32_t pp_condition_waiting(struct pp_cell *cell)
+{
+    uint64_t state = pp_load64(&cell->tid);
+    return coming_of(state) + waiting_of(state);
 }
 
 void pp_condition_notify(struct pp_cell *cell, struct pp_cell *lock, uint32_t count)
 {
-    uint32_t waiting = pp_load(&cell->count);
-    int32_t coming = (int32_t)(pp_load(&cell->died) - pp_load(&cell->max));
-    uint32_t free = coming > 0 ? (waiting > (uint32_t)coming ? waiting - (uint32_t)coming : 0) : waiting;
-    if (count > free) {
-        count = free;
-    }
+    uint64_t state, after;
+    do {
+        state = pp_load64(&cell->tid);
+        uint32_t waiting = waiting_of(state);
+        count = count < waiting ? count : waiting;
+        after = state_of(issued_of(state) + count, coming_of(state) + count, waiting - count);
+    } while (count != 0 && !pp_cas64(&cell->tid, state, after));
     if (count == 0) {
         return;
     }
-    pp_add(&cell->died, count);
     uint32_t value = pp_add(&cell->value, 1) + 1;
     PP_CRASH_POINT("condition.issued");
     /* Who is moved is woken by a release, and only a marked word wakes on release. */

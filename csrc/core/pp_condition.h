@@ -1,10 +1,15 @@
 /* Condition: to notify is to issue permits and to move sleepers over to the lock; to wait is to sleep until one has a permit.
  *
- *   cell: value = sequence, slept on; count = who waits; died = permits issued; max = permits taken
+ *   cell: value = sequence, slept on
+ *         tid = permits issued, ever << 32 | permits that nobody has taken yet << 16 | who waits and has none coming
  *
- *   wait:    base = issued; count + 1; release the lock; sleep until issued > base and taken < issued: taken + 1; lock
- *   notify:  issued + min(n, those who wait and have none coming); value + 1;
+ *   wait:    base = issued, waiting + 1; release the lock; sleep until issued > base and there is a permit: take it; lock
+ *   notify:  n = min(n, waiting): issued + n, permits + n, waiting - n; value + 1;
  *            FUTEX_CMP_REQUEUE that many sleepers from `value` to the lock's word, which is marked
+ *   time-out: take a permit, if there is one, else waiting - 1
+ *
+ * Each of these is one CAS: else who gives up between a look for a permit and its leaving would be notified, and its
+ * permit, which nobody takes, would count as coming to who comes next.
  *
  * Waking them at once instead of moving them would have them all run into the lock that the notifier still holds. `base`
  * keeps a newcomer from a permit that was issued before it came. The kernel takes a killed sleeper out of its queue, so
@@ -28,8 +33,12 @@ uint32_t pp_condition_enter(struct pp_cell *cell);
 /* Without it. PP_DONE: notified; PP_TIMED_OUT; PP_AGAIN. */
 enum pp_answer pp_condition_wait(struct pp_cell *cell, struct pp_wait *wait);
 
-/* A wait that ends without being notified. Returns whether it was, at the last moment. */
-int pp_condition_exit(struct pp_cell *cell, struct pp_wait *wait);
+/* A wait that ends without being notified. Returns whether it was, at the last moment, if it `takes` that: a wait that
+ * ends by an exception leaves a permit to others. */
+int pp_condition_exit(struct pp_cell *cell, struct pp_wait *wait, int takes);
+
+/* How many wait. */
+uint32_t pp_condition_waiting(struct pp_cell *cell);
 
 /* Notify up to `count`; `lock` is held by the caller. */
 void pp_condition_notify(struct pp_cell *cell, struct pp_cell *lock, uint32_t count);

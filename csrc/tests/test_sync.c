@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@
 
 #define SECOND 1000000000LL
 #define ROUNDS 20000
+#define NOTIFICATIONS 100000
 
 static struct pp_cell *cell_of(struct pp_chunk *chunk, uint32_t offset)
 {
@@ -186,7 +188,8 @@ static void test_hostile_memory(void)
         pp_wait_start(&wait, pp_now() + 1000000, NULL);
         wait.seen = pp_condition_enter(cell);
         (void)pp_condition_wait(cell, &wait);
-        (void)pp_condition_exit(cell, &wait);
+        (void)pp_condition_exit(cell, &wait, round % 2);
+        (void)pp_condition_waiting(cell);
         pp_condition_notify(cell, cell, 3);
         uint32_t index;
         if (pp_barrier_guard(chunk, cell, &wait) == PP_DONE && pp_barrier_arrive(chunk, cell, &index, &wait) == PP_ARRIVED) {
@@ -227,10 +230,94 @@ static void test_threads(void)
     CHECK(count == 4L * ROUNDS);
 }
 
+/* Who gives up at the moment of a notification takes it, or leaves it to others: it is never lost. */
+
+struct crowd {
+    struct pp_chunk *chunk;
+    struct pp_cell *lock, *condition;
+    pp_word turn, over;
+};
+
+/* With the lock. */
+static enum pp_answer wait_in(struct crowd *crowd, int64_t limit)
+{
+    struct pp_wait wait;
+    pp_wait_start(&wait, pp_now() + limit, NULL);
+    wait.seen = pp_condition_enter(crowd->condition);
+    CHECK(pp_lock_release(crowd->chunk, crowd->lock) == 0);
+    enum pp_answer answer;
+    do {
+        answer = pp_condition_wait(crowd->condition, &wait);
+    } while (answer == PP_AGAIN);
+    if (answer == PP_TIMED_OUT && pp_condition_exit(crowd->condition, &wait, 1)) {
+        answer = PP_DONE;
+    }
+    struct pp_wait again;
+    pp_wait_start(&again, PP_FOREVER, NULL);
+    again.slept = wait.slept; /* it may have been moved to the lock's word with others */
+    while (pp_lock_wait(crowd->chunk, crowd->lock, &again) != PP_DONE) {
+    }
+    return answer;
+}
+
+static void *be_impatient(void *argument)
+{
+    struct crowd *crowd = argument;
+    unsigned seed = 1;
+    while (!pp_load(&crowd->over)) {
+        CHECK(acquire(crowd->chunk, crowd->lock, 60 * SECOND) == PP_DONE);
+        (void)wait_in(crowd, rand_r(&seed) % 30000);
+        CHECK(pp_lock_release(crowd->chunk, crowd->lock) == 0);
+    }
+    return NULL;
+}
+
+static void *be_patient(void *argument)
+{
+    struct crowd *crowd = argument;
+    for (uint32_t round = 0; round < NOTIFICATIONS; round++) {
+        CHECK(acquire(crowd->chunk, crowd->lock, 60 * SECOND) == PP_DONE);
+        while (pp_load(&crowd->turn) != 2 * round + 1) {
+            CHECK(wait_in(crowd, 20 * SECOND) == PP_DONE);
+        }
+        pp_store(&crowd->turn, 2 * round + 2);
+        CHECK(pp_lock_release(crowd->chunk, crowd->lock) == 0);
+    }
+    return NULL;
+}
+
+static void test_notifications(void)
+{
+    struct crowd crowd = {NULL, NULL, NULL, 0, 0};
+    pthread_t patient, impatient[3];
+    crowd.condition = make(PP_CONDITION, sizeof(struct pp_cell), &crowd.chunk);
+    crowd.lock = make(PP_LOCK, sizeof(struct pp_cell), &crowd.chunk);
+    CHECK(pthread_create(&patient, NULL, be_patient, &crowd) == 0);
+    for (int i = 0; i < 3; i++) {
+        CHECK(pthread_create(&impatient[i], NULL, be_impatient, &crowd) == 0);
+    }
+    for (uint32_t round = 0; round < NOTIFICATIONS; round++) {
+        CHECK(acquire(crowd.chunk, crowd.lock, 60 * SECOND) == PP_DONE);
+        pp_store(&crowd.turn, 2 * round + 1);
+        pp_condition_notify(crowd.condition, crowd.lock, 0x7fffffff);
+        CHECK(pp_lock_release(crowd.chunk, crowd.lock) == 0);
+        while (pp_load(&crowd.turn) != 2 * round + 2) {
+            sched_yield();
+        }
+    }
+    pthread_join(patient, NULL);
+    pp_store(&crowd.over, 1);
+    for (int i = 0; i < 3; i++) {
+        pthread_join(impatient[i], NULL);
+    }
+    CHECK(pp_condition_waiting(crowd.condition) == 0);
+}
+
 int main(int count, char **words)
 {
     (void)words;
     test_threads();
+    test_notifications();
     if (count == 1) { /* with a word: the threads alone, for ThreadSanitizer, which does not like fork */
         test_processes();
         test_deaths();
