@@ -1,15 +1,24 @@
 /* Lines: the end of the tracker's pipe that this process writes to. What extends it has `_send(line)`, for a line that
- * cannot be put at once: the pipe is full, nobody reads it, or there is none. */
+ * cannot be put at once: the pipe is full, nobody reads it, or there is none; and `ensure_running()`.
+ *
+ * Of segments with names at random the tracker needs no line: their names begin with its mark. But it has to live. A line
+ * that nobody reads tells that it does not; where there are no lines, it is looked at, not oftener than each LOOK. */
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "bind/py_shared_memory.h"
 
 #define LONGEST_LINE 512 /* PIPE_BUF of POSIX: a longer one could be torn */
 
+#define LOOK 10000000 /* ns */
+
 typedef struct {
     PyObject_HEAD
     int fd;
+    int replaced;   /* a program has put something in place of a method (docs/adr/0010): it is asked for each segment */
+    int64_t looked; /* when the tracker was last seen to live */
+    char mark[PY_MARK + 1];
 } PyLines;
 
 static PyObject *lines_new(PyTypeObject *type, PyObject *args, PyObject *names)
@@ -29,6 +38,56 @@ static void lines_dealloc(PyObject *object)
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     release(object);
     Py_DECREF(type);
+}
+
+static PyLines *lines_of(PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    while (type != NULL && PyType_GetSlot(type, Py_tp_dealloc) != (void *)lines_dealloc) {
+        type = (PyTypeObject *)PyType_GetSlot(type, Py_tp_base);
+    }
+    return type == NULL || ((PyLines *)object)->replaced ? NULL : (PyLines *)object;
+}
+
+int py_lines_mark(PyObject *object, int64_t now, char *mark)
+{
+    PyLines *self = lines_of(object);
+    if (self == NULL) {
+        return 0;
+    }
+    if (self->fd < 0 || now - self->looked > LOOK) {
+        PyObject *done = PyObject_CallMethod(object, "ensure_running", NULL);
+        Py_XDECREF(done);
+        if (done == NULL) {
+            return -1;
+        }
+        self->looked = now;
+    }
+    memcpy(mark, self->mark, sizeof self->mark);
+    return self->fd >= 0 && mark[0] != '\0';
+}
+
+int py_lines_cover(PyObject *object, const char *name)
+{
+    PyLines *self = lines_of(object);
+    size_t length = strlen(PY_PREFIX);
+    return self != NULL && self->mark[0] != '\0' && strncmp(name, PY_PREFIX, length) == 0 &&
+           strncmp(name + length, self->mark, PY_MARK) == 0;
+}
+
+static int set_attribute(PyObject *object, PyObject *name, PyObject *value)
+{
+    if (PyObject_GenericSetAttr(object, name, value) < 0) {
+        return -1;
+    }
+    PyObject *own = PyObject_GenericGetDict(object, NULL);
+    if (own == NULL) {
+        return -1;
+    }
+    ((PyLines *)object)->replaced =
+        PyDict_GetItemString(own, "register") != NULL || PyDict_GetItemString(own, "unregister") != NULL;
+    Py_DECREF(own);
+    return 0;
 }
 
 /* The pipe does not block, and the GIL is kept: nobody can close the descriptor meanwhile. */
@@ -89,8 +148,28 @@ static int set_fd(PyObject *self, PyObject *value, void *ignored)
     return 0;
 }
 
+static PyObject *get_mark(PyObject *self, void *ignored)
+{
+    (void)ignored;
+    return PyUnicode_FromString(((PyLines *)self)->mark);
+}
+
+static int set_mark(PyObject *self, PyObject *value, void *ignored)
+{
+    (void)ignored;
+    Py_ssize_t length = 0;
+    const char *text = value == NULL ? NULL : PyUnicode_AsUTF8AndSize(value, &length);
+    if (text == NULL || (length != 0 && (size_t)length != PY_MARK)) {
+        PyErr_SetString(PyExc_ValueError, "a mark has 12 digits, or none");
+        return -1;
+    }
+    memcpy(((PyLines *)self)->mark, text, (size_t)length + 1);
+    return 0;
+}
+
 static PyGetSetDef attributes[] = {
     {"_fd", get_fd, set_fd, NULL, NULL},
+    {"_mark", get_mark, set_mark, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -108,8 +187,8 @@ static PyMethodDef methods[] = {
 };
 
 static PyType_Slot slots[] = {
-    {Py_tp_new, lines_new}, {Py_tp_dealloc, lines_dealloc}, {Py_tp_methods, methods}, {Py_tp_getset, attributes},
-    {0, NULL},
+    {Py_tp_new, lines_new}, {Py_tp_dealloc, lines_dealloc}, {Py_tp_setattro, set_attribute}, {Py_tp_methods, methods},
+    {Py_tp_getset, attributes}, {0, NULL},
 };
 
 PyType_Spec py_lines_spec = {

@@ -1,8 +1,9 @@
 /* Segment: a mapping as a buffer. It is unmapped by close(), or with the last view of it. And a name for one. */
+#include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include "bind/py_shared_memory.h"
+#include "core/pp_futex.h"
 
 typedef struct {
     PyObject_HEAD
@@ -93,17 +94,22 @@ PyType_Spec py_segment_spec = {
     "polyproc._core.Segment", sizeof(PySegment), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots,
 };
 
-/* "/psm_" and 8 digits of the time: who finds it taken asks again, at another time. */
+/* 8 digits of the time: who finds the name taken asks again, at another time. */
+PyObject *py_marked_name(const char *mark, int64_t now)
+{
+    char name[sizeof PY_PREFIX + PY_MARK + 8] = PY_PREFIX;
+    uint64_t mixed = (uint64_t)now * 0x9e3779b97f4a7c15u;
+    size_t length = sizeof PY_PREFIX - 1 + strlen(mark);
+    memcpy(name + sizeof PY_PREFIX - 1, mark, strlen(mark));
+    for (int i = 0; i < 8; i++) {
+        name[length++] = "0123456789abcdef"[mixed >> (60 - 4 * i) & 15];
+    }
+    return PyUnicode_FromStringAndSize(name, (Py_ssize_t)length);
+}
+
 PyObject *py_segment_name(PyObject *module, PyObject *ignored)
 {
     (void)module;
     (void)ignored;
-    char name[] = "/psm_01234567";
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    uint64_t mixed = ((uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec) * 0x9e3779b97f4a7c15u;
-    for (int i = 0; i < 8; i++) {
-        name[5 + i] = "0123456789abcdef"[mixed >> (60 - 4 * i) & 15];
-    }
-    return PyUnicode_FromStringAndSize(name, sizeof name - 1);
+    return py_marked_name("", pp_now());
 }

@@ -1,239 +1,17 @@
-/* SharedMemory: what is done for each segment, in C because all of it is four system calls of a microsecond each.
+/* SharedMemory: what is done for each segment, in C because all of it is three system calls of a microsecond each.
  * The class that programs see, polyproc._memory.segment.SharedMemory, extends it by
  *
- *     _new_name() -> a name for a segment that was given none
+ *     _make_filename() -> a name for a segment that was given none, if that is not segment_name (docs/adr/0010)
  *     _tracker, its register(name, "shared_memory", (device, inode)) and unregister(name, "shared_memory")
- *
- * The steps of making one, and why they come in this order, are those of core/pp_named.h.
  *
  * The object has the mapping until somebody asks for `buf`. Then a Segment gets it: views refer to that, and not to the
  * SharedMemory, which so is closed with its last reference.
  */
 #include "bind/py_shared_memory.h"
 
-#include <errno.h>
 #include <stddef.h>
-#include <string.h>
 #include <structmember.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-#include "core/pp_named.h"
-
-#define MOST_TRIES 100
-
-typedef struct {
-    PyObject_HEAD
-    PyObject *name;    /* with its slash, or None */
-    char *bytes;       /* until there is a segment */
-    PyObject *segment; /* has the bytes, then */
-    PyObject *view;
-    Py_ssize_t size;
-    int fd;
-    char track;
-} PySharedMemory;
-
-/* -- making and opening: all return 0, or -1 with an exception set -- */
-
-static int failed(PySharedMemory *self)
-{
-    PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, self->name);
-    return -1;
-}
-
-/* By way of the tracker's methods, which programs replace (docs/adr/0010). */
-static int tell_tracker(PySharedMemory *self, const char *method, const struct stat *info)
-{
-    const char *rtype = "shared_memory";
-    PyObject *tracker = PyObject_GetAttrString((PyObject *)self, "_tracker"), *done = NULL;
-    if (tracker != NULL) {
-        done = info == NULL ? PyObject_CallMethod(tracker, method, "Os", self->name, rtype)
-                            : PyObject_CallMethod(tracker, method, "Os(KK)", self->name, rtype,
-                                                  (unsigned long long)info->st_dev, (unsigned long long)info->st_ino);
-        Py_DECREF(tracker);
-    }
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
-}
-
-static int path_of(PySharedMemory *self, struct pp_named *named)
-{
-    Py_ssize_t length;
-    const char *text = PyUnicode_AsUTF8AndSize(self->name, &length);
-    if (text == NULL) {
-        return -1;
-    }
-    if (strlen(text) != (size_t)length) {
-        PyErr_SetString(PyExc_ValueError, "embedded null character");
-        return -1;
-    }
-    return pp_named_path(named, text) < 0 ? failed(self) : 0;
-}
-
-static int no_room(PySharedMemory *self)
-{
-    PyObject *type, *value, *traceback;
-    failed(self);
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-    PyObject *note =
-        PyUnicode_FromFormat("there is no room for %zd bytes in the file system of shared memory", self->size);
-    PyObject *done = note == NULL ? NULL : PyObject_CallMethod(value, "add_note", "O", note);
-    Py_XDECREF(note);
-    Py_XDECREF(done);
-    PyErr_Clear();
-    PyErr_Restore(type, value, traceback);
-    return -1;
-}
-
-/* A kernel before 6.16 undoes what it has reserved when a signal comes: in a program with a fast timer only small steps end. */
-static int reserve(PySharedMemory *self, struct pp_named *named)
-{
-    uint64_t size = (uint64_t)self->size, start = 0, step = size;
-    if (size <= PY_LONG_TIME && pp_named_reserve(named, &start, size) == 0) {
-        return 0;
-    }
-    while (start < size) {
-        int done;
-        Py_BEGIN_ALLOW_THREADS
-        done = pp_named_reserve(named, &start, step < size - start ? step : size - start);
-        Py_END_ALLOW_THREADS
-        if (done < 0 && errno != EINTR) {
-            return no_room(self);
-        }
-        if (done < 0 && PyErr_CheckSignals() < 0) {
-            return -1;
-        }
-        step = done < 0 && step > PY_LONG_TIME ? step / 2 : step;
-    }
-    return 0;
-}
-
-static int map(PySharedMemory *self)
-{
-    if (self->size == 0) {
-        PyErr_SetString(PyExc_ValueError, "cannot mmap an empty file");
-        return -1;
-    }
-    void *bytes = mmap(NULL, (size_t)self->size, PROT_READ | PROT_WRITE, MAP_SHARED, self->fd, 0);
-    if (bytes == MAP_FAILED) {
-        PyErr_SetFromErrno(PyExc_OSError);
-        return -1;
-    }
-    self->bytes = bytes;
-    return 0;
-}
-
-static void let_go(PySharedMemory *self)
-{
-    char *bytes = self->bytes;
-    int fd = self->fd;
-    self->bytes = NULL;
-    self->fd = -1;
-    if (fd >= 0) {
-        close(fd);
-    }
-    py_unmap(bytes, (size_t)self->size);
-}
-
-/* What has failed leaves nothing. */
-static int undo(PySharedMemory *self, struct pp_named *named, int told)
-{
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    if (named->has_name && self->fd >= 0) {
-        unlink(named->path);
-    }
-    if (told && tell_tracker(self, "unregister", NULL) < 0) {
-        PyErr_Clear(); /* it will find nothing */
-    }
-    let_go(self);
-    PyErr_Restore(type, value, traceback);
-    return -1;
-}
-
-static int make(PySharedMemory *self, struct pp_named *named, int with_name)
-{
-    if (pp_named_make(named, with_name) < 0) {
-        return failed(self);
-    }
-    self->fd = named->fd;
-    return reserve(self, named) < 0 || map(self) < 0 ? -1 : 0;
-}
-
-static int create_random(PySharedMemory *self)
-{
-    struct pp_named named;
-    if (path_of(self, &named) < 0 || (self->track && tell_tracker(self, "register", NULL) < 0)) {
-        return -1;
-    }
-    return make(self, &named, 1) < 0 ? undo(self, &named, self->track) : 0;
-}
-
-static int create(PySharedMemory *self)
-{
-    struct pp_named named;
-    struct stat info;
-    if (path_of(self, &named) < 0) {
-        return -1;
-    }
-    if (make(self, &named, 0) < 0 || (self->track && fstat(self->fd, &info) < 0 && failed(self) < 0) ||
-        (self->track && tell_tracker(self, "register", &info) < 0)) {
-        return undo(self, &named, 0);
-    }
-    if (pp_named_link(&named) < 0) {
-        failed(self);
-        return undo(self, &named, self->track);
-    }
-    return 0;
-}
-
-static int attach(PySharedMemory *self)
-{
-    struct pp_named named;
-    struct stat info;
-    if (path_of(self, &named) < 0) {
-        return -1;
-    }
-    if (pp_named_open(&named) < 0) {
-        return failed(self);
-    }
-    self->fd = named.fd;
-    if (fstat(self->fd, &info) < 0) {
-        return failed(self);
-    }
-    self->size = (Py_ssize_t)info.st_size;
-    return map(self);
-}
-
-static int take_name(PySharedMemory *self, PyObject *name)
-{
-    PyObject *before = self->name;
-    if (name != NULL) {
-        self->name = name;
-        Py_DECREF(before);
-    }
-    return name == NULL ? -1 : 0;
-}
-
-static int create_somewhere(PySharedMemory *self)
-{
-    for (int i = 0; i < MOST_TRIES; i++) {
-        if (take_name(self, PyObject_CallMethod((PyObject *)self, "_new_name", NULL)) < 0) {
-            return -1;
-        }
-        if (create_random(self) == 0) {
-            return 0;
-        }
-        if (!PyErr_ExceptionMatches(PyExc_FileExistsError)) {
-            return -1;
-        }
-        PyErr_Clear();
-    }
-    PyErr_SetString(PyExc_FileExistsError, "no free name was found for a shared memory segment");
-    return -1;
-}
 
 /* -- life -- */
 
@@ -269,19 +47,47 @@ static PyObject *memory_close(PyObject *object, PyObject *ignored)
         Py_DECREF(done);
         Py_CLEAR(self->segment);
     }
-    let_go(self);
+    py_named_let_go(self);
     Py_RETURN_NONE;
 }
 
-/* SharedMemory(name=None, create=False, size=0, *, track=True) */
-static int memory_init(PyObject *object, PyObject *args, PyObject *names)
+/* The arguments name=None, create=False, size=0, *, track=True; NULL for those that are not given. The parser of the
+ * interpreter, which takes longer than the rest of this file, is asked for its error alone. */
+static int arguments(PyObject *args, PyObject *names, PyObject **values)
 {
     static char *keywords[] = {"name", "create", "size", "track", NULL};
+    PyObject *key, *value;
+    Py_ssize_t place = 0, count = PyTuple_Size(args);
+    int fits = count <= 3;
+    for (Py_ssize_t i = 0; fits && i < count; i++) {
+        values[i] = PyTuple_GetItem(args, i);
+    }
+    while (fits && names != NULL && PyDict_Next(names, &place, &key, &value)) {
+        int i = 0;
+        while (i < 4 && PyUnicode_CompareWithASCIIString(key, keywords[i]) != 0) {
+            i++;
+        }
+        fits = i < 4 && values[i] == NULL;
+        if (fits) {
+            values[i] = value;
+        }
+    }
+    return fits || PyArg_ParseTupleAndKeywords(args, names, "|OOO$O:SharedMemory", keywords, &values[0], &values[1],
+                                               &values[2], &values[3]);
+}
+
+static int memory_init(PyObject *object, PyObject *args, PyObject *names)
+{
     PySharedMemory *self = (PySharedMemory *)object;
-    PyObject *name = Py_None;
-    Py_ssize_t size = 0;
-    int making = 0, track = 1;
-    if (!PyArg_ParseTupleAndKeywords(args, names, "|Opn$p:SharedMemory", keywords, &name, &making, &size, &track)) {
+    PyObject *values[4] = {NULL, NULL, NULL, NULL};
+    if (!arguments(args, names, values)) {
+        return -1;
+    }
+    PyObject *name = values[0] == NULL ? Py_None : values[0];
+    int making = values[1] == NULL ? 0 : PyObject_IsTrue(values[1]);
+    Py_ssize_t size = values[2] == NULL ? 0 : PyNumber_AsSsize_t(values[2], PyExc_OverflowError);
+    int track = values[3] == NULL ? 1 : PyObject_IsTrue(values[3]);
+    if (PyErr_Occurred()) {
         return -1;
     }
     const char *wrong = size < 0 ? "'size' must be a positive integer"
@@ -301,33 +107,18 @@ static int memory_init(PyObject *object, PyObject *args, PyObject *names)
     self->track = (char)track;
     self->size = size;
     if (name == Py_None) {
-        return create_somewhere(self);
+        return py_named_create_somewhere(self);
     }
-    if (take_name(self, PyUnicode_FromFormat("/%U", name)) < 0) {
+    if (py_named_take(self, PyUnicode_FromFormat("/%U", name)) < 0) {
         return -1;
     }
-    return making ? create(self) : attach(self);
+    return making ? py_named_create(self) : py_named_attach(self);
 }
 
 static PyObject *memory_unlink(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    PySharedMemory *self = (PySharedMemory *)object;
-    struct pp_named named;
-    if (self->name == Py_None) {
-        Py_RETURN_NONE;
-    }
-    if (path_of(self, &named) < 0) {
-        return NULL;
-    }
-    if (unlink(named.path) < 0) {
-        failed(self);
-        return NULL;
-    }
-    if (self->track && tell_tracker(self, "unregister", NULL) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return py_named_unlink((PySharedMemory *)object) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 static void memory_finalize(PyObject *object)
@@ -349,7 +140,7 @@ static void memory_dealloc(PyObject *object)
     PySharedMemory *self = (PySharedMemory *)object;
     PyTypeObject *type = Py_TYPE(object);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
-    let_go(self);
+    py_named_let_go(self);
     Py_XDECREF(self->view);
     Py_XDECREF(self->segment);
     Py_DECREF(self->name);
@@ -447,7 +238,7 @@ static PyObject *get_full_name(PyObject *object, void *ignored)
 static int set_full_name(PyObject *object, PyObject *value, void *ignored)
 {
     (void)ignored;
-    return take_name((PySharedMemory *)object, Py_NewRef(value == NULL ? Py_None : value));
+    return py_named_take((PySharedMemory *)object, Py_NewRef(value == NULL ? Py_None : value));
 }
 
 static PyGetSetDef memory_attributes[] = {

@@ -8,7 +8,36 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "core/pp_named.h"
+
 extern PyType_Spec py_lines_spec, py_segment_spec, py_shared_memory_spec;
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *name;    /* with its slash, or None */
+    char *bytes;       /* until there is a segment */
+    PyObject *segment; /* has the bytes, then */
+    PyObject *view;
+    Py_ssize_t size;
+    int fd;
+    char track;
+} PySharedMemory;
+
+/* py_named.c: making and opening one. All return 0, or -1 with an exception set. */
+
+/* Under a name at random; under its name, which is to be free; open the one of its name. */
+int py_named_create_somewhere(PySharedMemory *self);
+int py_named_create(PySharedMemory *self);
+int py_named_attach(PySharedMemory *self);
+
+/* Remove its name. */
+int py_named_unlink(PySharedMemory *self);
+
+/* Give it another name, a new reference; NULL is an exception that is set. */
+int py_named_take(PySharedMemory *self, PyObject *name);
+
+/* Close and unmap what is not a Segment's. */
+void py_named_let_go(PySharedMemory *self);
 
 /* Make a Segment of a mapping, which is its own from now on. */
 PyObject *py_segment_make(PyTypeObject *type, char *bytes, size_t size);
@@ -24,5 +53,19 @@ void py_unmap(char *bytes, size_t size);
 
 /* segment_name() -> str: a name that is hardly taken. */
 PyObject *py_segment_name(PyObject *module, PyObject *ignored);
+
+/* A name at random is the prefix, the mark of the tracker that removes the segment, and some digits. */
+#define PY_PREFIX "/psm_"
+#define PY_MARK 12u
+
+/* The same, with a mark; "" for none; its digits are made of a time of pp_now. */
+PyObject *py_marked_name(const char *mark, int64_t now);
+
+/* What the names of segments begin with that a tracker removes unasked; PY_MARK + 1 bytes. 1, or 0 if it has to be told of
+ * each, or -1 with an exception: it cannot be started. */
+int py_lines_mark(PyObject *tracker, int64_t now, char *mark);
+
+/* Whether it removes that one unasked. */
+int py_lines_cover(PyObject *tracker, const char *name);
 
 #endif

@@ -1,13 +1,13 @@
 /* Named shared memory: a file of /dev/shm, which unrelated processes find by its name (shm_overview(7)).
  *
- * The tracker removes what is left when everybody is gone, so it hears of a segment before that has its name: who dies
+ * The tracker removes what is left when everybody is gone, so it knows of a segment before that has its name: who dies
  * in between leaves nothing.
  *
- *     a name at random:  the tracker's line -> pp_named_make(named, 1) -> pp_named_reserve
+ *     a name at random:  pp_named_make(named, 1) -> pp_named_reserve
  *     a given name:      pp_named_make(named, 0) -> pp_named_reserve -> the tracker's line -> pp_named_link
  *
- * A name at random is nobody else's, so the line need not say which file is meant. A given one can be: the line says the
- * inode, and the file gets its name last. Nobody so ever finds one that is not whole, either.
+ * A name at random begins with the tracker's mark: it says by itself whose it is. A given one may be somebody else's: the
+ * line says the inode, and the file gets its name last. Nobody so ever finds one that is not whole, either.
  */
 #ifndef PP_NAMED_H
 #define PP_NAMED_H

@@ -270,9 +270,11 @@ class Latch:
         """Wait until it is set, up to `timeout` seconds; say whether it is. What a signal handler raises ends it."""
 
 class Lines:
-    """This process's end of the tracker's pipe. A line that cannot be put at once goes to `_send(line)`."""
+    """This process's end of the tracker's pipe. What extends it has `ensure_running`, and `_send(line)` for a line that
+    cannot be put at once. `_mark` is what names at random begin with, which the tracker need not be told of."""
 
     _fd: int | None
+    _mark: str
     def register(self, name: str, rtype: str, place: tuple[int, int] = (0, 0)) -> None:
         """Have a segment removed when its family has ended; `place` is its device and inode, zeros for any."""
     def unregister(self, name: str, rtype: str) -> None:
@@ -287,7 +289,7 @@ class Segment:
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
 class SharedMemory:
-    """What our SharedMemory extends by `_tracker` and `_new_name`: csrc/bind/py_shared_memory.c."""
+    """What our SharedMemory extends by `_tracker` and `_make_filename`: csrc/bind/py_shared_memory.c."""
 
     _name: str | None
     _fd: int

@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,6 @@ import pytest
 import polyproc
 from behaviour import sharing
 from conftest import eventually, run_program
-from polyproc._memory import segment as segment_module
 from polyproc._memory.tracker import tracker
 from polyproc.shared_memory import ShareableList, SharedMemory
 
@@ -34,13 +34,13 @@ def exists(name):
 def names(monkeypatch):
     """The names that are given to segments: others on this machine make segments, too."""
     given = []
-    make = segment_module._make_filename
+    make = SharedMemory._make_filename
 
     def note():
         given.append(make())
         return given[-1]
 
-    monkeypatch.setattr(segment_module, "_make_filename", note)
+    monkeypatch.setattr(SharedMemory, "_make_filename", note)
     return given
 
 
@@ -85,6 +85,36 @@ def test_nothing_is_left_when_a_family_has_ended(method, end):
     names = done.stdout.split()
     assert len(names) == 2
     eventually(lambda: not any(exists(name) for name in names))
+
+
+@pytest.mark.parametrize("names", [[], ["pptest_kept"]], ids=["random", "given"])
+@pytest.mark.parametrize(
+    ("how", "stays"),
+    [
+        ("left", False),
+        ("unregistered", True),
+        ("unregistered, registered", False),
+        ("untracked", True),
+        ("replaced", True),
+    ],
+)
+def test_a_program_can_have_its_segment_outlive_it(how, stays, names):
+    done = run_program("keeps_segment.py", how, *names)  # until its tracker has ended, too, which has its output
+    *told, name = done.stdout.split("\n")[:-1]
+    try:
+        assert (exists(name), told) == (stays, ["asked shared_memory"] if how == "replaced" else []), done.stderr
+        assert ("leaked shared_memory" in done.stderr) == (not stays)
+    finally:
+        if exists(name):
+            SharedMemory(name).unlink()
+
+
+def test_no_other_family_removes_a_segment():
+    ours = SharedMemory(create=True, size=10)
+    assert run_program("keeps_segment.py", "left").stderr.count("/psm_") == 1
+    assert exists(ours.name)
+    ours.close()
+    ours.unlink()
 
 
 def test_segment_that_was_made_anew_under_the_name_is_not_the_trackers():
@@ -158,7 +188,7 @@ def test_name_that_is_taken(names, monkeypatch, name):
     first.buf[0] = 7
     if name is None:
         given = iter(["/pptest_taken", "/pptest_free"])
-        monkeypatch.setattr(segment_module, "_make_filename", lambda: next(given))
+        monkeypatch.setattr(SharedMemory, "_make_filename", lambda: next(given))
         second = SharedMemory(create=True, size=10)
         assert second.name == "pptest_free"
         second.close()
@@ -273,6 +303,19 @@ def test_killed_tracker_is_replaced():
         tracker.ensure_running()
     segment.close()
     segment.unlink()
+
+
+def test_killed_tracker_is_noticed_by_who_makes_segments():
+    segments = [SharedMemory(create=True, size=10)]
+    os.kill(tracker._pid, signal.SIGKILL)
+    eventually(lambda: not tracker._check_alive())
+    time.sleep(0.02)  # it is looked at each 10 ms at the most
+    with pytest.warns(UserWarning, match="process died unexpectedly, relaunching"):
+        segments.append(SharedMemory(create=True, size=10))
+    assert tracker._check_alive()
+    for segment in segments:
+        segment.close()
+        segment.unlink()
 
 
 def test_full_pipe_of_the_tracker_does_not_stop_who_makes_segments():

@@ -3,7 +3,6 @@
 import sys
 
 import polyproc._core as core
-from polyproc._memory import segment
 from polyproc.shared_memory import SharedMemory
 
 if __name__ == "__main__":
@@ -12,5 +11,4 @@ if __name__ == "__main__":
     first.close()
     first.unlink()
     core.crash_at(point)
-    segment._make_filename = lambda: "/pptest_dies"
     SharedMemory(*names, create=True, size=10)

@@ -7,10 +7,15 @@ import posix
 import select
 import sys
 
+FOLDER = "/dev/shm"
 
-def main(read_fd: int, poked_fd: int, ancestors: list[int]) -> None:
-    """Sleep until everybody is gone, and remove what was registered; when poked, take in what the pipe holds."""
-    known: dict[tuple[str, str], tuple[int, int]] = {}
+Known = dict[tuple[str, str], "tuple[int, int] | None"]  # device and inode; None: it is to stay
+
+
+def main(read_fd: int, poked_fd: int, ancestors: list[int], mark: str) -> None:
+    """Sleep until everybody is gone, and remove what is left; when poked, take in what the pipe holds."""
+    known: Known = {}
+    marked = f"/psm_{mark or '?'}"
     rest = b""
     poller = select.poll()
     poller.register(read_fd, 0)  # its end alone: POLLHUP is told unasked
@@ -26,15 +31,19 @@ def main(read_fd: int, poked_fd: int, ancestors: list[int]) -> None:
                 is_open = bool(data)
                 *lines, rest = (rest + data).split(b"\n")
                 for line in lines:
-                    note(known, line)
+                    note(known, line, marked)
         except BlockingIOError:
             pass  # it is empty, and there are writers
     for fd in ancestors:
         select.select([fd], [], [])
+    if mark:
+        for name in posix.listdir(FOLDER):
+            if f"/{name}".startswith(marked):
+                known.setdefault(("shared_memory", f"/{name}"), (0, 0))
     clean(known)
 
 
-def note(known: dict[tuple[str, str], tuple[int, int]], line: bytes) -> None:
+def note(known: Known, line: bytes, marked: str) -> None:
     """Follow one line."""
     word, *fields = line.decode(errors="surrogateescape").split(" ", 4)
     if len(fields) != 4:
@@ -42,17 +51,19 @@ def note(known: dict[tuple[str, str], tuple[int, int]], line: bytes) -> None:
     rtype, device, inode, name = fields
     if word == "REGISTER":
         known[rtype, name] = (int(device), int(inode))
+    elif word == "UNREGISTER" and name.startswith(marked):
+        known[rtype, name] = None
     elif word == "UNREGISTER":
         known.pop((rtype, name), None)
 
 
-def clean(known: dict[tuple[str, str], tuple[int, int]]) -> None:
+def clean(known: Known) -> None:
     """Remove what is left, and say so."""
     import _posixshmem
 
     removed = []
     for (rtype, name), place in known.items():
-        if rtype != "shared_memory":
+        if rtype != "shared_memory" or place is None:
             continue
         try:
             fd = _posixshmem.shm_open(name, posix.O_RDONLY, mode=0o600)

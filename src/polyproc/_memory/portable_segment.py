@@ -28,7 +28,8 @@ class PortableSegment:
     _size = 0
     _track = True
     _tracker: Any
-    _new_name: Any
+    _make_filename: Any
+    _own_names: Any
 
     def __init__(self, name: str | None = None, create: bool = False, size: int = 0, *, track: bool = True) -> None:
         if not size >= 0:
@@ -48,24 +49,27 @@ class PortableSegment:
             self._create_random(size)
         else:
             self._open("/" + name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-            with self._undone():
+            with self._undone(told=False):
                 self._fill(size)
                 info = os.fstat(self._fd)
-                self._tell("register", (info.st_dev, info.st_ino))
+                self._tell("register", True, (info.st_dev, info.st_ino))
 
     def _create_random(self, size: int) -> None:
-        """Tell the tracker first: nobody else has a name at random, and who dies in between leaves nothing."""
+        """The tracker knows it by its name, or is told before it is there: who dies in between leaves nothing."""
         for _ in range(_TRIES):
-            self._name = self._new_name()
-            self._tell("register")
+            make = type(self)._make_filename
+            mark = self._tracker.marked() if self._track and make is self._own_names else ""
+            self._name = f"/psm_{mark}{os.urandom(4).hex()}" if mark else make()
+            told = not mark
+            self._tell("register", told)
             try:
                 self._open(self._name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
             except BaseException as error:
-                self._tell("unregister")
+                self._tell("unregister", told)
                 if isinstance(error, FileExistsError):
                     continue
                 raise
-            with self._undone(told=True):
+            with self._undone(told):
                 self._fill(size)
             return
         raise FileExistsError(errno.EEXIST, "no free name was found for a shared memory segment")
@@ -83,20 +87,19 @@ class PortableSegment:
         self._mmap = mmap.mmap(self._fd, self._size)
         self._buf = memoryview(self._mmap)
 
-    def _tell(self, what: str, *place: tuple[int, int]) -> None:
-        if self._track:
+    def _tell(self, what: str, needed: bool, *place: tuple[int, int]) -> None:
+        if self._track and needed:
             getattr(self._tracker, what)(self._name, "shared_memory", *place)
 
     @contextlib.contextmanager
-    def _undone(self, told: bool = False) -> Iterator[None]:
+    def _undone(self, told: bool) -> Iterator[None]:
         """Leave nothing if the block fails."""
         try:
             yield
         except BaseException:
             self.close()
             _posixshmem.shm_unlink(self._name)
-            if told:
-                self._tell("unregister")
+            self._tell("unregister", told)
             raise
 
     def __del__(self) -> None:
@@ -140,7 +143,7 @@ class PortableSegment:
         """Remove the name; the memory is freed when the last process has closed it. To be called once."""
         if self._name is not None:
             _posixshmem.shm_unlink(self._name)
-            self._tell("unregister")
+            self._tell("unregister", not self._tracker.covers(self._name))
 
 
 def _reserve(fd: int, size: int) -> None:

@@ -17,20 +17,16 @@ from polyproc._native import native
 _USE_POSIX = True
 _SHM_NAME_PREFIX = "/psm_"
 
-if TYPE_CHECKING:
+if TYPE_CHECKING or not native:
     Segment = PortableSegment
 
-    def _make_filename() -> str: ...
-
-elif native:
-    from polyproc._core import SharedMemory as Segment
-    from polyproc._core import segment_name as _make_filename
-else:
-    Segment = PortableSegment
-
-    def _make_filename():
+    def segment_name() -> str:
         """Return a random name for a segment."""
         return _SHM_NAME_PREFIX + os.urandom(4).hex()
+
+else:
+    from polyproc._core import SharedMemory as Segment
+    from polyproc._core import segment_name
 
 
 class SharedMemory(Segment):
@@ -48,16 +44,13 @@ class SharedMemory(Segment):
     """
 
     _tracker = tracker
+    _make_filename = _own_names = staticmethod(segment_name)  # the former is replaced by programs
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _attach, (type(self), self.name, self.size)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, size={self.size})"
-
-    @staticmethod
-    def _new_name() -> str:
-        return _make_filename()
 
 
 def _attach(cls: type[SharedMemory], name: str, size: int) -> SharedMemory:

@@ -4,7 +4,8 @@ Only names need it; everything else of ours is anonymous. It is started by the f
 segment, and the others write to the same pipe. It waits until the last writer has ended, and every process that its
 starter descends from, so that a segment outlives the child that made it; then it removes what is still there.
 
-What it removes it knows by device and inode: another's segment of the same name stays.
+A segment with a name at random needs no line: its name begins with the tracker's mark, which no other has. One with a
+given name is registered, with its device and inode: another's segment of the same name stays.
 
 It sleeps until the last writer is gone, and does not wake for each line: to wake it would cost more than to make a
 segment. Lines wait in the pipe; who finds it full pokes the tracker by a second pipe.
@@ -29,12 +30,14 @@ from polyproc._platform.posix import close_quietly
 from polyproc._process.family import family
 
 _PROGRAM = "polyproc._entry.tracker_main"
+_FOLDER = "/dev/shm"  # where the names can be listed
 
 
 class PortableLines:
     """What puts lines; csrc/bind/py_lines.c is the same, with a way that takes no lock."""
 
     _fd: int | None = None
+    _mark = ""
     _send: Callable[[str], None]
 
     def register(self, name: str, rtype: str, place: tuple[int, int] = (0, 0)) -> None:
@@ -64,6 +67,7 @@ class ResourceTracker(Lines):
         self._lock = threading.RLock()
         fds = family.tracker_fds
         self._fd = None if fds is None else fds[0]
+        self._mark = family.tracker_mark
         self._poke_fd: int | None = None if fds is None else fds[1]
         self._pid: int | None = None
 
@@ -72,9 +76,28 @@ class ResourceTracker(Lines):
         self.ensure_running()
         return self._fd
 
-    def running_fds(self) -> tuple[int, int] | None:
-        """Return the descriptors to write to and to poke, or None if no tracker was started."""
-        return None if self._fd is None or self._poke_fd is None else (self._fd, self._poke_fd)
+    def running(self) -> tuple[tuple[int, int], str] | None:
+        """Return the descriptors to write to and to poke, and the mark; None if no tracker was started."""
+        return None if self._fd is None or self._poke_fd is None else ((self._fd, self._poke_fd), self._mark)
+
+    def marked(self) -> str:
+        """Return the mark for a new segment; "" if the tracker has to be told of it, since a program looks at that.
+
+        Raises:
+            OSError: no tracker can be started.
+        """
+        if self._is_looked_at():
+            return ""
+        self.ensure_running()
+        return self._mark
+
+    def covers(self, name: str) -> bool:
+        """Say whether it knows of a segment by its name."""
+        return bool(self._mark) and not self._is_looked_at() and name.startswith(f"/psm_{self._mark}")
+
+    def _is_looked_at(self) -> bool:
+        """Say whether a program has replaced a method (docs/adr/0010): then it is called for each segment."""
+        return not {"register", "unregister"}.isdisjoint(vars(self))
 
     def ensure_running(self) -> None:
         """Start the tracker unless one runs, ours or our family's."""
@@ -112,13 +135,14 @@ class ResourceTracker(Lines):
             poked_fd, poke_fd = os.pipe()
             watched = [fd for pid in family.ancestors if (fd := open_pidfd(pid)) >= 0]
             source = spec.loader.get_source(_PROGRAM)
-            program = f"{source}\nmain({read_fd}, {poked_fd}, {watched})"
+            mark = os.urandom(6).hex() if os.path.isdir(_FOLDER) else ""
+            program = f"{source}\nmain({read_fd}, {poked_fd}, {watched}, {mark!r})"
             os.set_blocking(write_fd, False)
             os.set_blocking(read_fd, False)
             # It ends last: what would end it is blocked from its first instruction on.
             blocked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
             self._pid = spawn(command_line(program, without_site=True), [read_fd, poked_fd, *watched], blocked)
-            self._fd, self._poke_fd = write_fd, poke_fd
+            self._fd, self._poke_fd, self._mark = write_fd, poke_fd, mark
         except BaseException:
             close_quietly(write_fd, poke_fd)
             raise

@@ -16,11 +16,12 @@ from polyproc._process.main_code import describe_main
 Preparation = dict[str, Any]
 
 
-def tracker_fds() -> tuple[int, int] | None:
-    """Return the descriptors of the family's tracker, None if there is none."""
+def running_tracker() -> tuple[tuple[int, int], str] | None:
+    """Return the descriptors of the family's tracker, and its mark; None if there is none."""
     module: Any = loaded("polyproc._memory.tracker")
-    fds: tuple[int, int] | None = family.tracker_fds if module is None else module.tracker.running_fds()
-    return fds
+    if module is not None:
+        return module.tracker.running()  # type: ignore[no-any-return]
+    return None if family.tracker_fds is None else (family.tracker_fds, family.tracker_mark)
 
 
 def capture(name: str) -> Preparation:

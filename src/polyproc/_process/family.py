@@ -27,6 +27,7 @@ class Family:
         drop_in: whether `multiprocessing` means this library here, and so in our children.
         ancestors: the pids of the processes that this one descends from, the oldest first.
         tracker_fds: the descriptors of the family's tracker (_memory/tracker.py) that this process got, None for none.
+        tracker_mark: its mark.
         original_dir: the working directory at import, to find a relative `__main__.__file__`.
     """
 
@@ -42,6 +43,7 @@ class Family:
         self.drop_in = False
         self.ancestors: tuple[int, ...] = ()
         self.tracker_fds: tuple[int, int] | None = None
+        self.tracker_mark = ""
         self.original_dir: str | None
         try:
             self.original_dir = os.getcwd()

@@ -58,4 +58,4 @@ def _join_family(told: Preparation) -> None:
         fds = [received.fds[place] for place in fds]  # type: ignore[attr-defined]
     for fd in fds:
         os.set_inheritable(fd, False)
-    family.tracker_fds = tuple(fds)
+    family.tracker_fds, family.tracker_mark = tuple(fds), told["tracker_mark"]
