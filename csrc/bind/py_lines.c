@@ -49,6 +49,8 @@ static PyLines *lines_of(PyObject *object)
     return type == NULL || ((PyLines *)object)->replaced ? NULL : (PyLines *)object;
 }
 
+int py_lines_are_replaced(PyObject *object) { return lines_of(object) == NULL; }
+
 int py_lines_mark(PyObject *object, int64_t now, char *mark)
 {
     PyLines *self = lines_of(object);
@@ -119,15 +121,16 @@ static PyObject *lines_register(PyObject *object, PyObject *args, PyObject *name
 
 static PyObject *lines_unregister(PyObject *object, PyObject *args, PyObject *names)
 {
-    static char *keywords[] = {"name", "rtype", NULL};
+    static char *keywords[] = {"name", "rtype", "place", NULL};
     const char *name, *rtype;
-    if (!PyArg_ParseTupleAndKeywords(args, names, "ss:unregister", keywords, &name, &rtype)) {
+    unsigned long long device = 0, inode = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, names, "ss|(KK):unregister", keywords, &name, &rtype, &device, &inode)) {
         return NULL;
     }
     if (((PyLines *)object)->fd < 0) {
         Py_RETURN_NONE;
     }
-    return put((PyLines *)object, "UNREGISTER %s %llu %llu %s\n", rtype, 0, 0, name);
+    return put((PyLines *)object, "UNREGISTER %s %llu %llu %s\n", rtype, device, inode, name);
 }
 
 static PyObject *get_fd(PyObject *self, void *ignored)
@@ -181,8 +184,8 @@ static PyMethodDef methods[] = {
      "Have a segment removed when its family has ended; `place` is its device and inode, zeros for any.\n\n"
      "Raises:\n    OSError: no tracker can be started."},
     {"unregister", WITH_NAMES(lines_unregister),
-     "unregister($self, name, rtype)\n--\n\n"
-     "Say that a segment was removed; nothing happens if nobody had it watched."},
+     "unregister($self, name, rtype, place=(0, 0))\n--\n\n"
+     "Say that a segment was removed, or is to stay; nothing happens if nobody had it watched."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -19,15 +19,16 @@ static int failed(PySharedMemory *self)
 
 static PyObject *tracker_of(PySharedMemory *self) { return PyObject_GetAttrString((PyObject *)self, "_tracker"); }
 
-/* By way of the tracker's methods, which programs replace (docs/adr/0010). */
+/* By way of the tracker's methods, which programs replace (docs/adr/0010): by such as take a name and a kind, too. */
 static int tell_tracker(PySharedMemory *self, const char *method, const struct stat *info)
 {
     const char *rtype = "shared_memory";
     PyObject *tracker = tracker_of(self), *done = NULL;
     if (tracker != NULL) {
-        done = info == NULL ? PyObject_CallMethod(tracker, method, "Os", self->name, rtype)
-                            : PyObject_CallMethod(tracker, method, "Os(KK)", self->name, rtype,
-                                                  (unsigned long long)info->st_dev, (unsigned long long)info->st_ino);
+        done = info == NULL || py_lines_are_replaced(tracker)
+                   ? PyObject_CallMethod(tracker, method, "Os", self->name, rtype)
+                   : PyObject_CallMethod(tracker, method, "Os(KK)", self->name, rtype, (unsigned long long)info->st_dev,
+                                         (unsigned long long)info->st_ino);
         Py_DECREF(tracker);
     }
     Py_XDECREF(done);
@@ -114,15 +115,15 @@ void py_named_let_go(PySharedMemory *self)
     py_unmap(bytes, (size_t)self->size);
 }
 
-/* What has failed leaves nothing. */
-static int undo(PySharedMemory *self, struct pp_named *named, int told)
+/* What has failed leaves nothing; `told` is the file that the tracker was told of. */
+static int undo(PySharedMemory *self, struct pp_named *named, const struct stat *told)
 {
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
     if (named->has_name && self->fd >= 0) {
         unlink(named->path);
     }
-    if (told && tell_tracker(self, "unregister", NULL) < 0) {
+    if (told != NULL && tell_tracker(self, "unregister", told) < 0) {
         PyErr_Clear(); /* it will find nothing */
     }
     py_named_let_go(self);
@@ -139,13 +140,14 @@ static int make(PySharedMemory *self, struct pp_named *named, int with_name)
     return reserve(self, named) < 0 || map(self) < 0 ? -1 : 0;
 }
 
-static int create_random(PySharedMemory *self, int tells)
+/* The tracker knows of it by its name, or is not to. */
+static int create_known(PySharedMemory *self)
 {
     struct pp_named named;
-    if (path_of(self, &named) < 0 || (tells && tell_tracker(self, "register", NULL) < 0)) {
+    if (path_of(self, &named) < 0) {
         return -1;
     }
-    return make(self, &named, 1) < 0 ? undo(self, &named, tells) : 0;
+    return make(self, &named, 1) < 0 ? undo(self, &named, NULL) : 0;
 }
 
 int py_named_create(PySharedMemory *self)
@@ -157,11 +159,11 @@ int py_named_create(PySharedMemory *self)
     }
     if (make(self, &named, 0) < 0 || (self->track && fstat(self->fd, &info) < 0 && failed(self) < 0) ||
         (self->track && tell_tracker(self, "register", &info) < 0)) {
-        return undo(self, &named, 0);
+        return undo(self, &named, NULL);
     }
     if (pp_named_link(&named) < 0) {
         failed(self);
-        return undo(self, &named, self->track);
+        return undo(self, &named, self->track ? &info : NULL);
     }
     return 0;
 }
@@ -194,12 +196,11 @@ int py_named_take(PySharedMemory *self, PyObject *name)
     return name == NULL ? -1 : 0;
 }
 
-/* A name for a segment that was given none, and whether the tracker is to be told of it. */
+/* A name for a segment that was given none, and whether the tracker has to be told of it. */
 static PyObject *new_name(PySharedMemory *self, int *tells)
 {
     char mark[PY_MARK + 1] = "";
     int64_t now = pp_now();
-    int marked = 0;
     PyObject *make = PyObject_GetAttrString((PyObject *)Py_TYPE((PyObject *)self), "_make_filename"), *name = NULL;
     if (make == NULL) {
         return NULL;
@@ -209,7 +210,7 @@ static PyObject *new_name(PySharedMemory *self, int *tells)
         name = PyObject_CallNoArgs(make);
     } else {
         PyObject *tracker = self->track ? tracker_of(self) : NULL;
-        marked = tracker == NULL ? 0 : py_lines_mark(tracker, now, mark);
+        int marked = tracker == NULL ? 0 : py_lines_mark(tracker, now, mark);
         Py_XDECREF(tracker);
         *tells = self->track && !marked;
         name = PyErr_Occurred() ? NULL : py_marked_name(marked ? mark : "", now);
@@ -225,7 +226,7 @@ int py_named_create_somewhere(PySharedMemory *self)
         if (py_named_take(self, new_name(self, &tells)) < 0) {
             return -1;
         }
-        if (create_random(self, tells) == 0) {
+        if ((tells ? py_named_create(self) : create_known(self)) == 0) {
             return 0;
         }
         if (!PyErr_ExceptionMatches(PyExc_FileExistsError)) {

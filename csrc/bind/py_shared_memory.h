@@ -65,6 +65,9 @@ PyObject *py_marked_name(const char *mark, int64_t now);
  * each, or -1 with an exception: it cannot be started. */
 int py_lines_mark(PyObject *tracker, int64_t now, char *mark);
 
+/* Whether a program has put something in place of a method of it. */
+int py_lines_are_replaced(PyObject *tracker);
+
 /* Whether it removes that one unasked. */
 int py_lines_cover(PyObject *tracker, const char *name);
 

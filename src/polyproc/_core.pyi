@@ -277,8 +277,8 @@ class Lines:
     _mark: str
     def register(self, name: str, rtype: str, place: tuple[int, int] = (0, 0)) -> None:
         """Have a segment removed when its family has ended; `place` is its device and inode, zeros for any."""
-    def unregister(self, name: str, rtype: str) -> None:
-        """Say that a segment was removed; nothing happens if nobody had it watched."""
+    def unregister(self, name: str, rtype: str, place: tuple[int, int] = (0, 0)) -> None:
+        """Say that a segment was removed, or is to stay; nothing happens if nobody had it watched."""
 
 class Segment:
     """The mapping of a SharedMemory, as a buffer. It is unmapped by `close`, or with the last view of it."""

@@ -8,6 +8,7 @@ from polyproc._memory.tracker import register as register
 from polyproc._memory.tracker import unregister as unregister
 
 # Kept for programs that reach inside multiprocessing.
+from polyproc._memory.tracker import _CLEANUP_FUNCS as _CLEANUP_FUNCS
 from polyproc._memory.tracker import tracker as _resource_tracker
 
 __all__ = ["ensure_running", "register", "unregister"]

@@ -109,6 +109,15 @@ def test_a_program_can_have_its_segment_outlive_it(how, stays, names):
             SharedMemory(name).unlink()
 
 
+def test_a_name_that_is_taken_stays_known_to_the_tracker():
+    first = SharedMemory("pptest_known", create=True, size=10)
+    with pytest.raises(FileExistsError):
+        SharedMemory("pptest_known", create=True, size=10)
+    first.close()
+    tracker._stop()
+    assert not exists("pptest_known")
+
+
 def test_no_other_family_removes_a_segment():
     ours = SharedMemory(create=True, size=10)
     assert run_program("keeps_segment.py", "left").stderr.count("/psm_") == 1

@@ -7,8 +7,11 @@ from polyproc.shared_memory import SharedMemory
 
 if __name__ == "__main__":
     how, *names = sys.argv[1:]
-    if how == "replaced":
-        resource_tracker.register = lambda *args: print("asked", args[1])
+    if how == "replaced":  # as programs do that know the standard library's tracker
+        resource_tracker.register = lambda name, rtype: print("asked", rtype)
+        resource_tracker.unregister = lambda name, rtype: None
+        if "shared_memory" in resource_tracker._CLEANUP_FUNCS:
+            del resource_tracker._CLEANUP_FUNCS["shared_memory"]
     segment = SharedMemory(*names, create=True, size=10, track=how != "untracked")
     print(segment.name)
     if how.startswith("unregistered"):

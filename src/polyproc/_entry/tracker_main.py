@@ -9,7 +9,10 @@ import sys
 
 FOLDER = "/dev/shm"
 
-Known = dict[tuple[str, str], "tuple[int, int] | None"]  # device and inode; None: it is to stay
+Place = tuple[int, int]  # device and inode
+Known = dict[tuple[str, str], "set[Place] | None"]  # None: it is to stay
+
+ANY = (0, 0)
 
 
 def main(read_fd: int, poked_fd: int, ancestors: list[int], mark: str) -> None:
@@ -39,21 +42,25 @@ def main(read_fd: int, poked_fd: int, ancestors: list[int], mark: str) -> None:
     if mark:
         for name in posix.listdir(FOLDER):
             if f"/{name}".startswith(marked):
-                known.setdefault(("shared_memory", f"/{name}"), (0, 0))
+                known.setdefault(("shared_memory", f"/{name}"), {ANY})
     clean(known)
 
 
 def note(known: Known, line: bytes, marked: str) -> None:
     """Follow one line."""
     word, *fields = line.decode(errors="surrogateescape").split(" ", 4)
-    if len(fields) != 4:
+    if word not in ("REGISTER", "UNREGISTER") or len(fields) != 4:
         return
     rtype, device, inode, name = fields
+    place = int(device), int(inode)
+    places = known.get((rtype, name)) or set()
     if word == "REGISTER":
-        known[rtype, name] = (int(device), int(inode))
-    elif word == "UNREGISTER" and name.startswith(marked):
+        known[rtype, name] = places | {place}
+    elif name.startswith(marked):
         known[rtype, name] = None
-    elif word == "UNREGISTER":
+    elif place != ANY and places - {place}:  # another of that name is still there
+        known[rtype, name] = places - {place}
+    else:
         known.pop((rtype, name), None)
 
 
@@ -62,14 +69,14 @@ def clean(known: Known) -> None:
     import _posixshmem
 
     removed = []
-    for (rtype, name), place in known.items():
-        if rtype != "shared_memory" or place is None:
+    for (rtype, name), places in known.items():
+        if rtype != "shared_memory" or places is None:
             continue
         try:
             fd = _posixshmem.shm_open(name, posix.O_RDONLY, mode=0o600)
             info = posix.fstat(fd)
             posix.close(fd)
-            if place == (0, 0) or place == (info.st_dev, info.st_ino):
+            if not places.isdisjoint({ANY, (info.st_dev, info.st_ino)}):
                 _posixshmem.shm_unlink(name)
                 removed.append(name)
         except OSError:

@@ -46,30 +46,29 @@ class PortableSegment:
             self._open("/" + name, os.O_RDWR)  # type: ignore[operator]
             self._map()
         elif name is None:
-            self._create_random(size)
+            self._create_somewhere(size)
         else:
-            self._open("/" + name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-            with self._undone(told=False):
-                self._fill(size)
-                info = os.fstat(self._fd)
-                self._tell("register", True, (info.st_dev, info.st_ino))
+            self._create("/" + name, size)
 
-    def _create_random(self, size: int) -> None:
-        """The tracker knows it by its name, or is told before it is there: who dies in between leaves nothing."""
+    def _create(self, name: str, size: int) -> None:
+        self._open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        with self._undone():
+            self._fill(size)
+            info = os.fstat(self._fd)
+            self._tell("register", (info.st_dev, info.st_ino))
+
+    def _create_somewhere(self, size: int) -> None:
         for _ in range(_TRIES):
             make = type(self)._make_filename
             mark = self._tracker.marked() if self._track and make is self._own_names else ""
-            self._name = f"/psm_{mark}{os.urandom(4).hex()}" if mark else make()
-            told = not mark
-            self._tell("register", told)
             try:
-                self._open(self._name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-            except BaseException as error:
-                self._tell("unregister", told)
-                if isinstance(error, FileExistsError):
-                    continue
-                raise
-            with self._undone(told):
+                if not mark:
+                    self._create(make(), size)
+                    return
+                self._open(f"/psm_{mark}{os.urandom(4).hex()}", os.O_RDWR | os.O_CREAT | os.O_EXCL)
+            except FileExistsError:
+                continue
+            with self._undone():  # the tracker knows of it by its name
                 self._fill(size)
             return
         raise FileExistsError(errno.EEXIST, "no free name was found for a shared memory segment")
@@ -87,19 +86,18 @@ class PortableSegment:
         self._mmap = mmap.mmap(self._fd, self._size)
         self._buf = memoryview(self._mmap)
 
-    def _tell(self, what: str, needed: bool, *place: tuple[int, int]) -> None:
-        if self._track and needed:
-            getattr(self._tracker, what)(self._name, "shared_memory", *place)
+    def _tell(self, what: str, *place: tuple[int, int]) -> None:
+        if self._track:  # what programs put in place of these takes a name and a kind
+            getattr(self._tracker, what)(self._name, "shared_memory", *(() if self._tracker.is_replaced() else place))
 
     @contextlib.contextmanager
-    def _undone(self, told: bool) -> Iterator[None]:
+    def _undone(self) -> Iterator[None]:
         """Leave nothing if the block fails."""
         try:
             yield
         except BaseException:
             self.close()
             _posixshmem.shm_unlink(self._name)
-            self._tell("unregister", told)
             raise
 
     def __del__(self) -> None:
@@ -143,7 +141,8 @@ class PortableSegment:
         """Remove the name; the memory is freed when the last process has closed it. To be called once."""
         if self._name is not None:
             _posixshmem.shm_unlink(self._name)
-            self._tell("unregister", not self._tracker.covers(self._name))
+            if not self._tracker.covers(self._name):
+                self._tell("unregister")
 
 
 def _reserve(fd: int, size: int) -> None:

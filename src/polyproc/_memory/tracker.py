@@ -13,6 +13,7 @@ segment. Lines wait in the pipe; who finds it full pokes the tracker by a second
 
 from __future__ import annotations
 
+import _posixshmem
 import os
 import select
 import signal
@@ -48,10 +49,10 @@ class PortableLines:
         """
         self._send(f"REGISTER {rtype} {place[0]} {place[1]} {name}\n")
 
-    def unregister(self, name: str, rtype: str) -> None:
-        """Say that a segment was removed; nothing happens if nobody had it watched."""
+    def unregister(self, name: str, rtype: str, place: tuple[int, int] = (0, 0)) -> None:
+        """Say that a segment was removed, or is to stay; nothing happens if nobody had it watched."""
         if self._fd is not None:
-            self._send(f"UNREGISTER {rtype} 0 0 {name}\n")
+            self._send(f"UNREGISTER {rtype} {place[0]} {place[1]} {name}\n")
 
 
 if TYPE_CHECKING or not native:
@@ -86,17 +87,17 @@ class ResourceTracker(Lines):
         Raises:
             OSError: no tracker can be started.
         """
-        if self._is_looked_at():
+        if self.is_replaced():
             return ""
         self.ensure_running()
         return self._mark
 
     def covers(self, name: str) -> bool:
         """Say whether it knows of a segment by its name."""
-        return bool(self._mark) and not self._is_looked_at() and name.startswith(f"/psm_{self._mark}")
+        return bool(self._mark) and not self.is_replaced() and name.startswith(f"/psm_{self._mark}")
 
-    def _is_looked_at(self) -> bool:
-        """Say whether a program has replaced a method (docs/adr/0010): then it is called for each segment."""
+    def is_replaced(self) -> bool:
+        """Say whether a program has replaced a method (docs/adr/0010): then that is called for each segment."""
         return not {"register", "unregister"}.isdisjoint(vars(self))
 
     def ensure_running(self) -> None:
@@ -190,6 +191,8 @@ class ResourceTracker(Lines):
 
 
 tracker = ResourceTracker()
+# Programs take a kind out of it. The tracker is another process, as in the standard library: that changes nothing.
+_CLEANUP_FUNCS: dict[str, Callable[..., object]] = {"noop": lambda: None, "shared_memory": _posixshmem.shm_unlink}
 os.register_at_fork(after_in_child=tracker.reborn)
 ensure_running = tracker.ensure_running
 register = tracker.register
