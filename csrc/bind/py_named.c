@@ -65,7 +65,7 @@ static int no_room(PySharedMemory *self)
     return -1;
 }
 
-/* A kernel before 6.16 undoes what it has reserved when a signal comes: in a program with a fast timer only small steps end. */
+/* Older kernels (not 6.18) undo what was reserved when a signal comes: in a program with a fast timer only small steps end. */
 static int reserve(PySharedMemory *self, struct pp_named *named)
 {
     uint64_t size = (uint64_t)self->size, start = 0, step = size;

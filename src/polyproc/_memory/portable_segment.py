@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 _TRIES = 100
-_STEP = 1 << 20  # bytes; before Linux 6.16 a step in which a signal comes is undone: with a timer only small ones end
+_STEP = 1 << 20  # bytes; older kernels (not 6.18) undo a step in which a signal comes: with a timer only small ones end
 
 
 class PortableSegment:
