@@ -1,7 +1,6 @@
 /* polyproc._core: method table and slots, nothing else. Documented in src/polyproc/_core.pyi. */
 #include "bind/py_clone.h"
 #include "bind/py_connection.h"
-#include "bind/py_latch.h"
 #include "bind/py_pickle.h"
 #include "bind/py_process.h"
 #include "bind/py_queue.h"
@@ -30,8 +29,7 @@ static PyMethodDef methods[] = {
 static PyType_Spec *const types[] = {
     &py_lock_spec, &py_rlock_spec, &py_semaphore_spec, &py_event_spec, &py_condition_spec, &py_barrier_spec,
     &py_memory_spec, &py_scalar_spec, &py_array_spec, &py_queue_spec, &py_mapping_spec, &py_connection_spec,
-    &py_latch_spec,
-    &py_special_spec, &py_bound_spec, &py_lines_spec, &py_segment_spec, &py_shared_memory_spec,
+    &py_special_spec, &py_bound_spec, &py_latch_spec, &py_lines_spec, &py_segment_spec, &py_shared_memory_spec,
 };
 
 static int module_exec(PyObject *module)

@@ -22,6 +22,16 @@ typedef struct {
     PyObject *lock; /* Condition: its lock */
 } PyCell;
 
+/* The class of this module that an object is of, which its own class may extend: the one with that dealloc. NULL for none. */
+static inline PyTypeObject *py_class_with(PyObject *object, destructor dealloc)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    while (type != NULL && PyType_GetSlot(type, Py_tp_dealloc) != (void *)dealloc) {
+        type = (PyTypeObject *)PyType_GetSlot(type, Py_tp_base);
+    }
+    return type;
+}
+
 /* Which thread of this process: pthread_self, where the compiler can do it without a call. */
 static inline uint64_t py_thread(void)
 {

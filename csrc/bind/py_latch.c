@@ -1,8 +1,7 @@
 /* Latch: what threading.Event is, at a tenth of its cost, for what happens once. */
-#include "bind/py_latch.h"
-
 #include <limits.h>
 
+#include "bind/py_types.h"
 #include "core/pp_futex.h"
 
 enum { OPEN, AWAITED, SET }; /* the word; it is AWAITED from the first waiter on */
@@ -11,21 +10,6 @@ typedef struct {
     PyObject_HEAD
     pp_word word;
 } PyLatch;
-
-static PyObject *latch_new(PyTypeObject *type, PyObject *args, PyObject *names)
-{
-    (void)args;
-    (void)names;
-    return ((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
-}
-
-static void latch_dealloc(PyObject *object)
-{
-    PyTypeObject *type = Py_TYPE(object);
-    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
-    release(object);
-    Py_DECREF(type);
-}
 
 static PyObject *latch_set(PyObject *self, PyObject *ignored)
 {
@@ -75,8 +59,6 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static PyType_Slot slots[] = {
-    {Py_tp_new, latch_new}, {Py_tp_dealloc, latch_dealloc}, {Py_tp_methods, methods}, {0, NULL},
-};
+static PyType_Slot slots[] = {{Py_tp_methods, methods}, {0, NULL}};
 
 PyType_Spec py_latch_spec = {"polyproc._core.Latch", sizeof(PyLatch), 0, Py_TPFLAGS_DEFAULT, slots};

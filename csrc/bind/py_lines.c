@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bind/py_cell.h"
 #include "bind/py_shared_memory.h"
 
 #define LONGEST_LINE 512 /* PIPE_BUF of POSIX: a longer one could be torn */
@@ -40,13 +41,10 @@ static void lines_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
+/* NULL for what is no Lines, or one that a program has put something into. */
 static PyLines *lines_of(PyObject *object)
 {
-    PyTypeObject *type = Py_TYPE(object);
-    while (type != NULL && PyType_GetSlot(type, Py_tp_dealloc) != (void *)lines_dealloc) {
-        type = (PyTypeObject *)PyType_GetSlot(type, Py_tp_base);
-    }
-    return type == NULL || ((PyLines *)object)->replaced ? NULL : (PyLines *)object;
+    return py_class_with(object, lines_dealloc) == NULL || ((PyLines *)object)->replaced ? NULL : (PyLines *)object;
 }
 
 int py_lines_are_replaced(PyObject *object) { return lines_of(object) == NULL; }
@@ -69,12 +67,13 @@ int py_lines_mark(PyObject *object, int64_t now, char *mark)
     return self->fd >= 0 && mark[0] != '\0';
 }
 
-int py_lines_cover(PyObject *object, const char *name)
+int py_lines_cover(PyObject *object, PyObject *name)
 {
     PyLines *self = lines_of(object);
+    const char *text = PyUnicode_AsUTF8AndSize(name, NULL);
     size_t length = strlen(PY_PREFIX);
-    return self != NULL && self->mark[0] != '\0' && strncmp(name, PY_PREFIX, length) == 0 &&
-           strncmp(name + length, self->mark, PY_MARK) == 0;
+    return self != NULL && text != NULL && self->mark[0] != '\0' && strncmp(text, PY_PREFIX, length) == 0 &&
+           strncmp(text + length, self->mark, PY_MARK) == 0;
 }
 
 static int set_attribute(PyObject *object, PyObject *name, PyObject *value)
@@ -108,29 +107,29 @@ static PyObject *put(PyLines *self, const char *format, const char *rtype, unsig
     return done;
 }
 
-static PyObject *lines_register(PyObject *object, PyObject *args, PyObject *names)
+/* name, rtype, place=(0, 0) */
+static PyObject *put_arguments(PyObject *self, PyObject *args, PyObject *names, const char *format)
 {
     static char *keywords[] = {"name", "rtype", "place", NULL};
     const char *name, *rtype;
     unsigned long long device = 0, inode = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, names, "ss|(KK):register", keywords, &name, &rtype, &device, &inode)) {
+    if (!PyArg_ParseTupleAndKeywords(args, names, "ss|(KK)", keywords, &name, &rtype, &device, &inode)) {
         return NULL;
     }
-    return put((PyLines *)object, "REGISTER %s %llu %llu %s\n", rtype, device, inode, name);
+    return put((PyLines *)self, format, rtype, device, inode, name);
 }
 
-static PyObject *lines_unregister(PyObject *object, PyObject *args, PyObject *names)
+static PyObject *lines_register(PyObject *self, PyObject *args, PyObject *names)
 {
-    static char *keywords[] = {"name", "rtype", "place", NULL};
-    const char *name, *rtype;
-    unsigned long long device = 0, inode = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, names, "ss|(KK):unregister", keywords, &name, &rtype, &device, &inode)) {
-        return NULL;
-    }
-    if (((PyLines *)object)->fd < 0) {
+    return put_arguments(self, args, names, "REGISTER %s %llu %llu %s\n");
+}
+
+static PyObject *lines_unregister(PyObject *self, PyObject *args, PyObject *names)
+{
+    if (((PyLines *)self)->fd < 0) {
         Py_RETURN_NONE;
     }
-    return put((PyLines *)object, "UNREGISTER %s %llu %llu %s\n", rtype, device, inode, name);
+    return put_arguments(self, args, names, "UNREGISTER %s %llu %llu %s\n");
 }
 
 static PyObject *get_fd(PyObject *self, void *ignored)

@@ -8,11 +8,7 @@
 int py_is_lock(PyObject *object)
 {
     /* Every type of this module that a Lock or RLock can be has our dealloc and a cell of the kind. */
-    PyTypeObject *type = Py_TYPE(object);
-    while (type != NULL && PyType_GetSlot(type, Py_tp_dealloc) != (void *)py_cell_dealloc) {
-        type = (PyTypeObject *)PyType_GetSlot(type, Py_tp_base);
-    }
-    if (type == NULL) {
+    if (py_class_with(object, py_cell_dealloc) == NULL) {
         return 0;
     }
     uint32_t kind = pp_load(&((PyCell *)object)->cell->kind);

@@ -251,7 +251,7 @@ int py_named_unlink(PySharedMemory *self)
         return failed(self);
     }
     PyObject *tracker = tracker_of(self);
-    int tells = tracker != NULL && self->track && !py_lines_cover(tracker, named.path + sizeof "/dev/shm" - 1);
+    int tells = tracker != NULL && self->track && !py_lines_cover(tracker, self->name);
     Py_XDECREF(tracker);
     return tracker == NULL || (tells && tell_tracker(self, "unregister", NULL) < 0) ? -1 : 0;
 }

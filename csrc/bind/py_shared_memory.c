@@ -7,6 +7,7 @@
  * The object has the mapping until somebody asks for `buf`. Then a Segment gets it: views refer to that, and not to the
  * SharedMemory, which so is closed with its last reference.
  */
+#include "bind/py_cell.h"
 #include "bind/py_shared_memory.h"
 
 #include <stddef.h>
@@ -156,12 +157,7 @@ static PyObject *segment_of(PySharedMemory *self)
     if (self->segment != NULL || self->bytes == NULL) {
         return self->segment;
     }
-    PyTypeObject *type = NULL, *base = Py_TYPE((PyObject *)self);
-    while (base != NULL && PyType_GetSlot(base, Py_tp_new) == (void *)memory_new) {
-        type = base; /* the last is the one of this module */
-        base = (PyTypeObject *)PyType_GetSlot(base, Py_tp_base);
-    }
-    PyObject *module = type == NULL ? NULL : PyType_GetModule(type);
+    PyObject *module = PyType_GetModule(py_class_with((PyObject *)self, memory_dealloc));
     PyObject *segment_type = module == NULL ? NULL : PyObject_GetAttrString(module, "Segment");
     if (segment_type != NULL) {
         self->segment = py_segment_make((PyTypeObject *)segment_type, self->bytes, (size_t)self->size);

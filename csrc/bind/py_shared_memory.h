@@ -69,6 +69,6 @@ int py_lines_mark(PyObject *tracker, int64_t now, char *mark);
 int py_lines_are_replaced(PyObject *tracker);
 
 /* Whether it removes that one unasked. */
-int py_lines_cover(PyObject *tracker, const char *name);
+int py_lines_cover(PyObject *tracker, PyObject *name);
 
 #endif

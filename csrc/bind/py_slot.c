@@ -126,11 +126,7 @@ static PyObject *mapping_new(PyTypeObject *type, PyObject *args, PyObject *names
     if (!PyArg_ParseTuple(args, "OLn", &queue, &slot, &size)) {
         return NULL;
     }
-    PyTypeObject *base = Py_TYPE(queue);
-    while (base != NULL && PyType_GetSlot(base, Py_tp_dealloc) != (void *)py_queue_dealloc) {
-        base = (PyTypeObject *)PyType_GetSlot(base, Py_tp_base);
-    }
-    if (base == NULL || slot_argument((PyQueue *)queue, slot) < 0) {
+    if (py_class_with(queue, py_queue_dealloc) == NULL || slot_argument((PyQueue *)queue, slot) < 0) {
         PyErr_SetString(PyExc_TypeError, "Mapping() takes a queue, a slot of it and a size");
         return NULL;
     }

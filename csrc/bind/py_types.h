@@ -5,7 +5,7 @@
 #include "bind/py_cell.h"
 
 extern PyType_Spec py_lock_spec, py_rlock_spec, py_semaphore_spec, py_event_spec, py_condition_spec, py_barrier_spec;
-extern PyType_Spec py_scalar_spec, py_array_spec, py_memory_spec;
+extern PyType_Spec py_scalar_spec, py_array_spec, py_memory_spec, py_latch_spec;
 
 /* 1 taken, 0 not, -1 an exception; a deadline of -1 does not wait. */
 int py_lock_acquire(PyCell *self, int64_t deadline);

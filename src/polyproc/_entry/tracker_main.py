@@ -15,10 +15,12 @@ Known = dict[tuple[str, str], "set[Place] | None"]  # None: it is to stay
 ANY = (0, 0)
 
 
-def main(read_fd: int, poked_fd: int, ancestors: list[int], mark: str) -> None:
-    """Sleep until everybody is gone, and remove what is left; when poked, take in what the pipe holds."""
+def main(read_fd: int, poked_fd: int, ancestors: list[int], marked: str) -> None:
+    """Sleep until everybody is gone, and remove what is left; when poked, take in what the pipe holds.
+
+    What is left: what was registered, and what has a name that begins with `marked`, unless that is empty.
+    """
     known: Known = {}
-    marked = f"/psm_{mark or '?'}"
     rest = b""
     poller = select.poll()
     poller.register(read_fd, 0)  # its end alone: POLLHUP is told unasked
@@ -39,7 +41,7 @@ def main(read_fd: int, poked_fd: int, ancestors: list[int], mark: str) -> None:
             pass  # it is empty, and there are writers
     for fd in ancestors:
         select.select([fd], [], [])
-    if mark:
+    if marked:
         for name in posix.listdir(FOLDER):
             if f"/{name}".startswith(marked):
                 known.setdefault(("shared_memory", f"/{name}"), {ANY})
@@ -56,7 +58,7 @@ def note(known: Known, line: bytes, marked: str) -> None:
     places = known.get((rtype, name)) or set()
     if word == "REGISTER":
         known[rtype, name] = places | {place}
-    elif name.startswith(marked):
+    elif marked and name.startswith(marked):
         known[rtype, name] = None
     elif place != ANY and places - {place}:  # another of that name is still there
         known[rtype, name] = places - {place}

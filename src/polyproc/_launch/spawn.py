@@ -24,7 +24,7 @@ from polyproc._pickling.spawning import preparing
 from polyproc._platform.interpreter import command_line, spawn
 from polyproc._platform.posix import file_with
 from polyproc._platform.site_plan import site_plan
-from polyproc._process.capture import capture, capture_extras, capture_main, pack_objects, running_tracker
+from polyproc._process.capture import capture, capture_extras, capture_main, capture_tracker, pack_objects
 from polyproc._process.lifeline import lifeline
 from polyproc._process.main_code import main_code
 from polyproc._process.payload import try_marshal
@@ -94,9 +94,7 @@ class Popen(ChildHandle):
         pickled, payload = pack(process_obj, self)
         told = capture_main(capture_extras(capture(process_obj.name)))
         told.update(start_method="spawn", pickled=pickled, payload=payload, box=self._box.fd)
-        if (running := running_tracker()) is not None:
-            fds, mark = running
-            told.update(tracker=[self.duplicate_for_child(fd) for fd in fds], tracker_is_sent=False, tracker_mark=mark)
+        capture_tracker(told, self.duplicate_for_child, is_sent=False)
         pass_fds = [*self._fds, self._box.fd]
         if process_obj.daemon:
             told["lifeline"] = lifeline.open()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from polyproc._launch.popen import Popen as ChildHandle
 from polyproc._launch.spawn import pack
 from polyproc._pickling.inherited import SentFd
-from polyproc._process.capture import capture, capture_extras, pack_objects, running_tracker
+from polyproc._process.capture import capture, capture_extras, capture_tracker, pack_objects
 
 if TYPE_CHECKING:
     from polyproc._process.process import BaseProcess
@@ -33,9 +33,7 @@ class WaitingChild(ChildHandle):
         pickled, payload = pack(process_obj, self)
         told = self._describe(process_obj.name)
         told.update(pickled=pickled, payload=payload)
-        if (running := running_tracker()) is not None:
-            fds, mark = running
-            told.update(tracker=[self.duplicate_for_child(fd) for fd in fds], tracker_is_sent=True, tracker_mark=mark)
+        capture_tracker(told, self.duplicate_for_child, is_sent=True)
         self._send(told, process_obj.daemon)
         self._fds.clear()
 

@@ -14,8 +14,15 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from polyproc._memory.tracker import PREFIX
+
 _TRIES = 100
 _STEP = 1 << 20  # bytes; older kernels (not 6.18) undo a step in which a signal comes: with a timer only small ones end
+
+
+def segment_name(mark: str = "") -> str:
+    """Return a random name for a segment."""
+    return PREFIX + mark + os.urandom(4).hex()
 
 
 class PortableSegment:
@@ -29,7 +36,6 @@ class PortableSegment:
     _track = True
     _tracker: Any
     _make_filename: Any
-    _own_names: Any
 
     def __init__(self, name: str | None = None, create: bool = False, size: int = 0, *, track: bool = True) -> None:
         if not size >= 0:
@@ -60,12 +66,12 @@ class PortableSegment:
     def _create_somewhere(self, size: int) -> None:
         for _ in range(_TRIES):
             make = type(self)._make_filename
-            mark = self._tracker.marked() if self._track and make is self._own_names else ""
+            mark = self._tracker.marked() if self._track and make is segment_name else ""
             try:
                 if not mark:
                     self._create(make(), size)
                     return
-                self._open(f"/psm_{mark}{os.urandom(4).hex()}", os.O_RDWR | os.O_CREAT | os.O_EXCL)
+                self._open(segment_name(mark), os.O_RDWR | os.O_CREAT | os.O_EXCL)
             except FileExistsError:
                 continue
             with self._undone():  # the tracker knows of it by its name

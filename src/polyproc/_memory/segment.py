@@ -7,26 +7,20 @@ library it does.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
-from polyproc._memory.portable_segment import PortableSegment
-from polyproc._memory.tracker import tracker
+from polyproc._memory.tracker import PREFIX, tracker
 from polyproc._native import native
 
-_USE_POSIX = True
-_SHM_NAME_PREFIX = "/psm_"
-
 if TYPE_CHECKING or not native:
-    Segment = PortableSegment
-
-    def segment_name() -> str:
-        """Return a random name for a segment."""
-        return _SHM_NAME_PREFIX + os.urandom(4).hex()
-
+    from polyproc._memory.portable_segment import PortableSegment as Segment
+    from polyproc._memory.portable_segment import segment_name
 else:
     from polyproc._core import SharedMemory as Segment
     from polyproc._core import segment_name
+
+_USE_POSIX = True
+_SHM_NAME_PREFIX = PREFIX
 
 
 class SharedMemory(Segment):
@@ -44,7 +38,7 @@ class SharedMemory(Segment):
     """
 
     _tracker = tracker
-    _make_filename = _own_names = staticmethod(segment_name)  # the former is replaced by programs
+    _make_filename = staticmethod(segment_name)  # is replaced by programs
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _attach, (type(self), self.name, self.size)

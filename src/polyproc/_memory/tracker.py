@@ -31,6 +31,7 @@ from polyproc._platform.posix import close_quietly
 from polyproc._process.family import family
 
 _PROGRAM = "polyproc._entry.tracker_main"
+PREFIX = "/psm_"  # of names at random; then comes the mark
 _FOLDER = "/dev/shm"  # where the names can be listed
 
 
@@ -40,6 +41,7 @@ class PortableLines:
     _fd: int | None = None
     _mark = ""
     _send: Callable[[str], None]
+    ensure_running: Callable[[], None]
 
     def register(self, name: str, rtype: str, place: tuple[int, int] = (0, 0)) -> None:
         """Have a segment removed when its family has ended; `place` is its device and inode, zeros for any.
@@ -53,6 +55,25 @@ class PortableLines:
         """Say that a segment was removed, or is to stay; nothing happens if nobody had it watched."""
         if self._fd is not None:
             self._send(f"UNREGISTER {rtype} {place[0]} {place[1]} {name}\n")
+
+    def marked(self) -> str:
+        """Return the mark for a new segment; "" if the tracker has to be told of it, since a program looks at that.
+
+        Raises:
+            OSError: no tracker can be started.
+        """
+        if self.is_replaced():
+            return ""
+        self.ensure_running()
+        return self._mark
+
+    def covers(self, name: str) -> bool:
+        """Say whether it knows of a segment by its name."""
+        return bool(self._mark) and not self.is_replaced() and name.startswith(PREFIX + self._mark)
+
+    def is_replaced(self) -> bool:
+        """Say whether a program has replaced a method (docs/adr/0010): then that is called for each segment."""
+        return not {"register", "unregister"}.isdisjoint(vars(self))
 
 
 if TYPE_CHECKING or not native:
@@ -77,28 +98,9 @@ class ResourceTracker(Lines):
         self.ensure_running()
         return self._fd
 
-    def running(self) -> tuple[tuple[int, int], str] | None:
-        """Return the descriptors to write to and to poke, and the mark; None if no tracker was started."""
-        return None if self._fd is None or self._poke_fd is None else ((self._fd, self._poke_fd), self._mark)
-
-    def marked(self) -> str:
-        """Return the mark for a new segment; "" if the tracker has to be told of it, since a program looks at that.
-
-        Raises:
-            OSError: no tracker can be started.
-        """
-        if self.is_replaced():
-            return ""
-        self.ensure_running()
-        return self._mark
-
-    def covers(self, name: str) -> bool:
-        """Say whether it knows of a segment by its name."""
-        return bool(self._mark) and not self.is_replaced() and name.startswith(f"/psm_{self._mark}")
-
-    def is_replaced(self) -> bool:
-        """Say whether a program has replaced a method (docs/adr/0010): then that is called for each segment."""
-        return not {"register", "unregister"}.isdisjoint(vars(self))
+    def running(self) -> tuple[tuple[int, int] | None, str]:
+        """Return the descriptors to write to and to poke, None if no tracker was started, and the mark."""
+        return None if self._fd is None or self._poke_fd is None else (self._fd, self._poke_fd), self._mark
 
     def ensure_running(self) -> None:
         """Start the tracker unless one runs, ours or our family's."""
@@ -137,7 +139,7 @@ class ResourceTracker(Lines):
             watched = [fd for pid in family.ancestors if (fd := open_pidfd(pid)) >= 0]
             source = spec.loader.get_source(_PROGRAM)
             mark = os.urandom(6).hex() if os.path.isdir(_FOLDER) else ""
-            program = f"{source}\nmain({read_fd}, {poked_fd}, {watched}, {mark!r})"
+            program = f"{source}\nmain({read_fd}, {poked_fd}, {watched}, {mark and PREFIX + mark!r})"
             os.set_blocking(write_fd, False)
             os.set_blocking(read_fd, False)
             # It ends last: what would end it is blocked from its first instruction on.

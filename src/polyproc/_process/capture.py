@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from polyproc._lazy import load, loaded
@@ -16,12 +17,18 @@ from polyproc._process.main_code import describe_main
 Preparation = dict[str, Any]
 
 
-def running_tracker() -> tuple[tuple[int, int], str] | None:
-    """Return the descriptors of the family's tracker, and its mark; None if there is none."""
+def capture_tracker(told: Preparation, passed: Callable[[int], int], is_sent: bool) -> None:
+    """Tell of the family's tracker, if there is one.
+
+    Args:
+        told: what the child is told.
+        passed: has a descriptor passed to the child; returns its number there or, if they are sent, its place.
+        is_sent: whether they are.
+    """
     module: Any = loaded("polyproc._memory.tracker")
-    if module is not None:
-        return module.tracker.running()  # type: ignore[no-any-return]
-    return None if family.tracker_fds is None else (family.tracker_fds, family.tracker_mark)
+    fds, mark = (family.tracker_fds, family.tracker_mark) if module is None else module.tracker.running()
+    if fds is not None:
+        told.update(tracker=[passed(fd) for fd in fds], tracker_is_sent=is_sent, tracker_mark=mark)
 
 
 def capture(name: str) -> Preparation:
