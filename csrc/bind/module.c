@@ -8,17 +8,22 @@
 #include "bind/py_special.h"
 #include "bind/py_types.h"
 
+#define FAST(function) (PyCFunction)(void (*)(void))function
+
 static PyMethodDef methods[] = {
     {"clone_ready", py_clone_ready, METH_NOARGS, "clone_ready() -> int: 0, or why clone_sibling cannot be used"},
     {"clone_sibling", py_clone_sibling, METH_NOARGS, "clone_sibling() -> (pid, pidfd): fork a child of our parent"},
-    {"set_flag", (PyCFunction)(void (*)(void))py_set_flag, METH_FASTCALL, "set_flag(index, value): change sys.flags"},
+    {"set_flag", FAST(py_set_flag), METH_FASTCALL, "set_flag(index, value): change sys.flags"},
     {"set_name", py_set_name, METH_O, "set_name(name): set this process's name, as ps shows it"},
     {"dumps_plain", py_dumps_if_plain, METH_O, "dumps_plain(obj) -> bytes, or None if it is not plain"},
-    {"attach", (PyCFunction)(void (*)(void))py_attach, METH_FASTCALL, "attach(fd, registry_fd) -> id: map memory"},
+    {"attach", FAST(py_attach), METH_FASTCALL, "attach(fd, registry_fd) -> id: map memory"},
     {"hold", py_hold, METH_O, "hold(id) -> (fd, registry_fd)"},
     {"detach", py_detach, METH_O, "detach(id): let go of what attach or hold has counted"},
     {"direct", py_direct, METH_O, "direct(cls) -> cls: give a class the methods of its C class as its own"},
     {"segment_name", py_segment_name, METH_NOARGS, "segment_name() -> str: a name that is hardly taken"},
+    {"turn_begin", FAST(py_turn_begin), METH_FASTCALL, "turn_begin(buffer, place): come to a batch"},
+    {"turn_take", py_turn_take, METH_O, "turn_take(buffer) -> bool: take the next chunk, unless that is over"},
+    {"turn_close", FAST(py_turn_close), METH_FASTCALL, "turn_close(buffer, place) -> int: chunks begun, -1 elsewhere"},
     {"leave", py_leave, METH_NOARGS, "leave(): this process comes to an orderly end"},
 #ifdef PP_CRASHPOINTS
     {"crash_at", py_crash_at, METH_O, "crash_at(name): end this process by SIGKILL when it comes to that point"},

@@ -19,6 +19,7 @@
 #include "core/pp_futex.h"
 #include "core/pp_memory.h"
 #include "core/pp_semaphore.h"
+#include "core/pp_turn.h"
 
 #define SECOND 1000000000LL
 #define ROUNDS 20000
@@ -313,11 +314,64 @@ static void test_notifications(void)
     CHECK(pp_condition_waiting(crowd.condition) == 0);
 }
 
+/* -- a batch that is taken back while it runs -- */
+
+#define BATCHES 20000
+#define CHUNKS 8
+
+static struct {
+    pp_word turn, running; /* the batch that the worker is about to begin, or has begun */
+    pp_word begun[BATCHES + 1];
+} batches;
+
+static void *work_through(void *ignored)
+{
+    for (uint16_t place = 1; place <= BATCHES; place++) {
+        pp_store(&batches.running, place);
+        pp_turn_begin(&batches.turn, place);
+        int begun = 0;
+        while (begun < CHUNKS && pp_turn_take(&batches.turn)) {
+            begun++;
+        }
+        pp_store(&batches.begun[place], 1 + (uint32_t)begun);
+    }
+    return ignored;
+}
+
+static void test_turns(void)
+{
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, work_through, NULL) == 0);
+    uint32_t last = 0;
+    int closed = 0;
+    while (last < BATCHES) {
+        uint32_t place = pp_load(&batches.running);
+        if (place == last) {
+            pp_pause();
+            continue;
+        }
+        last = place;
+        int begun = place == 0 ? -1 : pp_turn_close(&batches.turn, (uint16_t)place);
+        if (begun < 0) {
+            continue;
+        }
+        uint32_t told;
+        while ((told = pp_load(&batches.begun[place])) == 0) {
+            pp_pause();
+        }
+        CHECK((int)told - 1 == begun); /* what it says was begun was, and nothing else */
+        closed++;
+    }
+    CHECK(pthread_join(thread, NULL) == 0);
+    CHECK(closed > 0);
+}
+
 int main(int count, char **words)
 {
     (void)words;
     test_threads();
     test_notifications();
+    test_turns();
     if (count == 1) { /* with a word: the threads alone, for ThreadSanitizer, which does not like fork */
         test_processes();
         test_deaths();
