@@ -17,6 +17,13 @@ def slowly(number, seconds):
     return number, number * 2
 
 
+def waits_for_the_next(number):
+    """Call 0 waits for call 1; `kept` is an event. Return whether it came."""
+    if number == 1:
+        kept.set()
+    return number != 0 or kept.wait(20)
+
+
 def mark(path, number):
     with open(path, "a") as file:
         file.write(f"{number}\n")

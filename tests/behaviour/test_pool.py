@@ -306,3 +306,43 @@ def test_an_executor_ends_while_a_later_one_lives(ctx):
             assert first.submit(abs, -1).result(60) == 1
             assert later.submit(abs, -2).result(60) == 2
         assert later.submit(abs, -3).result(60) == 3
+
+
+def test_a_call_may_wait_for_one_that_came_after_it(ctx):
+    """Calls that were seen to be short go together, or wait behind each other; one that turns out to be long must not
+    keep another from a worker that has nothing to do."""
+    event = ctx.Event()
+    with ctx.Pool(2, pool_work.remember, (event,)) as pool:
+
+        def make_it_seem_short():
+            event.set()
+            for _ in range(3):
+                assert all(pool.map(pool_work.waits_for_the_next, range(2, 3000), 1))
+            event.clear()
+
+        make_it_seem_short()
+        waiting, coming = (pool.apply_async(pool_work.waits_for_the_next, (number,)) for number in (0, 1))
+        assert waiting.get(60)
+        assert coming.get(60)
+        make_it_seem_short()
+        assert pool.map_async(pool_work.waits_for_the_next, range(2000), 1).get(60)[0]
+        make_it_seem_short()
+        assert next(iter(pool.imap(pool_work.waits_for_the_next, range(2000))))
+        make_it_seem_short()
+        assert next(iter(pool.imap(pool_work.waits_for_the_next, iter(range(2000)))))
+
+
+def test_an_item_that_comes_late_keeps_none_that_came_before_it(ctx):
+    """Short calls are gathered while there is enough to do, and not for longer than that."""
+    with ctx.Pool(2) as pool:
+        go_on = threading.Event()
+
+        def items():
+            yield from range(1000)
+            assert go_on.wait(60)
+            yield 1000
+
+        results = pool.imap_unordered(pool_work.double, items())
+        assert sorted(results.next(60) for _ in range(1000)) == list(range(0, 2000, 2))
+        go_on.set()
+        assert list(results) == [2000]

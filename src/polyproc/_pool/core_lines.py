@@ -115,6 +115,10 @@ class Lines:
         """Have `take` return (number, what) after all that this worker has sent; number 0 just wakes it."""
         self._results._put_tagged(number, what)
 
+    def has_more(self) -> bool:
+        """Say whether `take` would not wait."""
+        return self._results.qsize() > 0
+
     def take(self) -> tuple[int, bool, Any]:
         """Wait for the next message of any worker: its number, whether it could be opened, it or the error."""
         return _opened(self._results)

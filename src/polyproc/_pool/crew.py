@@ -13,13 +13,14 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from polyproc._errors import ProcessError
 from polyproc._pickling.pickler import dumps
-from polyproc._pool.dispatch import Dispatch
+from polyproc._pool.dispatch import Dispatch, batch_task
 from polyproc._pool.jobs import CLOSE, RUN, TERMINATE, Desk
-from polyproc._pool.ledger import Batch, Task, TaskId
+from polyproc._pool.ledger import Batch, Task
 from polyproc._pool.lines import pack
 from polyproc._pool.options import PLAIN, Plan, Terms
 from polyproc._pool.staff import Member
@@ -29,6 +30,7 @@ from polyproc._pool.worker import BATCH, DONE, FAILED, FAILED_START, LEAVING, OV
 # Tasks of one job that are packed before they are handed out, and bytes.
 _BLOCK = 64
 _BLOCK_BYTES = 16384
+_ENOUGH = 4  # short tasks at hand, while which a feeder may gather more
 
 
 class Crew(Desk):
@@ -123,7 +125,7 @@ class Crew(Desk):
         start = 0
         while start < len(chunks):
             left = len(chunks) - start
-            size = 1 if terms.are_for_one else self.ledger.batch_size(left)
+            size = 1 if terms.are_for_one else self.ledger.batch_size(left, name)
             if size > 1:
                 stop = start + size
                 try:
@@ -131,7 +133,7 @@ class Crew(Desk):
                 except Exception:  # noqa: BLE001  (one of them: they are sent one by one)
                     size = 1
                 else:
-                    task = _batch_task((number, start), batch, name, terms)
+                    task = batch_task((number, start), batch, name, terms)
                     with self.lock:
                         self._open([task])
             if size == 1:
@@ -140,6 +142,10 @@ class Crew(Desk):
                 self.add_tasks(number, start, messages, name, terms)
             start = stop
         self.have_told()
+
+    def has_enough(self, name: str) -> bool:
+        """Say whether one more call of a function could wait a little: they are short, and there is enough at hand."""
+        return self.ledger.is_short(name) and self.ledger.backlog() >= _ENOUGH
 
     def _open(self, block: list[Task]) -> None:
         if self.error is not None:
@@ -211,6 +217,8 @@ class Crew(Desk):
                 else:
                     self._heard(number, opened, message)
                     message = None  # a result is its receiver's alone
+                    if self.feeders and not self.lines.has_more():
+                        self.flush_feeders()
                 self.tell()
         except BaseException as error:  # noqa: BLE001  (the last resort: nobody waits for ever, and it is told loudly)
             sys.stderr.write("a pool's thread ended by an error:\n" + traceback.format_exc())
@@ -239,7 +247,7 @@ class Crew(Desk):
 
     def _heard(self, number: int, opened: bool, message: Any) -> None:
         """Deal with what a worker has sent: a value, an error, or that it is ready."""
-        kind, value = message if opened else (None, message)
+        kind, value, took = message if opened else (None, message, None)
         if kind in (FAILED, FAILED_START):
             value = _error_of(value)
         with self.lock:
@@ -248,9 +256,9 @@ class Crew(Desk):
                 return
             now = time.monotonic()
             if kind in (DONE, FAILED, None):
-                self._settle(member, now, kind == DONE, value)
+                self._settle(member, now, kind == DONE, value, took)
             elif kind == PARTS:
-                self._settle_batch(number, now, value)
+                self._settle_batch(number, now, value, took)
             elif kind == READY:
                 self.staff.is_ready(member)
                 self.dispatch.join(number, now)
@@ -263,12 +271,13 @@ class Crew(Desk):
             elif kind == LEAVING:
                 self.dispatch.leave(member)
             self.dispatch.fill(number, now)
-            self.dispatch.fill_idle(now)
+            if not self.lines.has_more():  # else it is not known yet who has what
+                self.dispatch.fill_idle(now)
         if member.leaving:
             self._hire()
 
-    def _settle(self, member: Member, now: float, success: bool, value: Any) -> None:
-        task, leaves = self.dispatch.settle(member.number, now)
+    def _settle(self, member: Member, now: float, success: bool, value: Any, took: float | None) -> None:
+        task, leaves = self.dispatch.settle(member.number, now, took)
         if success:
             self.jobs.settle(*task.id, True, value)
         else:
@@ -286,8 +295,8 @@ class Crew(Desk):
             error.add_note(f"attempt {task.attempt} of {task.terms.retries + 1}")
         self.jobs.fail(task, error)
 
-    def _settle_batch(self, number: int, now: float, outcomes: list[tuple[bool, Any]]) -> None:
-        task, _ = self.dispatch.settle(number, now, len(outcomes))
+    def _settle_batch(self, number: int, now: float, outcomes: list[tuple[bool, Any]], took: float | None) -> None:
+        task, _ = self.dispatch.settle(number, now, took, len(outcomes))
         job, index = task.id
         for success, value in outcomes:
             self.jobs.settle(job, index, success, value if success else _error_of(value))
@@ -295,13 +304,9 @@ class Crew(Desk):
             index += 1
         batch = task.batch
         assert batch is not None  # it was answered as one
-        start = batch.start + len(outcomes)
-        if start == batch.stop:
-            return
-        # It took too long for a batch: the rest goes in as many parts as there are workers, before all others.
-        for rest in reversed(batch.parts(start, len(self.ledger.accounts))):
-            self.ledger.waiting.appendleft(_batch_task((job, index + rest.start - start), rest, task.name, task.terms))
-        self.dispatch.fill_idle(now)
+        if batch.start + len(outcomes) < batch.stop:  # it took too long for a batch
+            self.dispatch.open_parts(task, replace(batch, start=batch.start + len(outcomes)))
+            self.dispatch.fill_idle(now)
 
     def _reap(self, number: int) -> None:
         """Deal with the end of a worker: fail what it ran, hand the rest on."""
@@ -329,10 +334,7 @@ class Crew(Desk):
         """Say what a task's caller gets whose worker has ended: that it was killed for it, or how it died."""
         if member.verdict is not None and head is not None and member.verdict[0] == head[0]:
             return member.verdict[1]
-        died = member.process._popen.died()
-        died.task = name or None
-        died.args = (died._sentence(),)
-        return self._translated(died)
+        return self._translated(member.death(name))
 
     def _break(self, error: BaseException) -> None:
         """Fail everything that is owed, and all that will be asked for."""
@@ -346,11 +348,6 @@ class Crew(Desk):
             members = list(self.staff.members.values())
             self.staff.members.clear()
         self.staff.end(members, lambda: self.state == TERMINATE)
-
-
-def _batch_task(id: TaskId, batch: Batch, name: str, terms: Terms) -> Task:
-    packed, _ = pack(batch.message())
-    return Task(id, packed, name, batch, terms)
 
 
 def _error_of(packed: bytes) -> Any:

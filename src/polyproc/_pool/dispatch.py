@@ -10,15 +10,17 @@ from threading import RLock
 
 from polyproc._pool.interruption import CANCELLED, TIMED_OUT, out_of_time
 from polyproc._pool.jobs import Jobs
-from polyproc._pool.ledger import Ledger, Task
-from polyproc._pool.lines import MOST_BEHIND
-from polyproc._pool.options import Plan
+from polyproc._pool.ledger import Batch, Ledger, Task, TaskId
+from polyproc._pool.lines import MOST_BEHIND, pack
+from polyproc._pool.options import Plan, Terms
 from polyproc._pool.overtime import Overtime
 from polyproc._pool.staff import Member, Staff
 from polyproc._pool.stats import PoolStats
 from polyproc._pool.worker import OVERDUE
 
 _LONG = 0.02  # seconds that a task runs before it is not worth to wait behind it
+_UNEVEN = 0.004  # seconds after which it is looked whether somebody has nothing while a task waits behind another
+_NEVER = float("inf")
 
 
 class Dispatch:
@@ -30,18 +32,26 @@ class Dispatch:
         self.ledger = Ledger(plan.maxtasks, MOST_BEHIND)
         self.overtime = Overtime()
         self._look_at = 0.0
+        self._even_at = _NEVER
+        self._last: int | None = None  # who was handed something last
         self.staff = Staff(plan, self)
 
     # -- out -------------------------------------------------------------------------------------------------------
 
     def open(self, tasks: list[Task]) -> bool:
         """Add tasks and hand out what can be; return whether more workers are needed."""
+        ledger = self.ledger
+        all_have_enough = bool(ledger.waiting) and not ledger.has_idle
         for task in tasks:
-            self.ledger.open(task)
+            ledger.open(task)
+        if all_have_enough:
+            return self.ask_for_more()
         now = time.monotonic()
+        if self._last is not None and ledger.is_short(tasks[0].name) and ledger.head(self._last) is not None:
+            self.fill(self._last, now)  # it is awake, and the tasks are short
         self.fill_idle(now)
         for number in self.staff.members:
-            if not self.ledger.waiting:
+            if not ledger.waiting:
                 break
             self.fill(number, now)
         return self.ask_for_more()
@@ -58,38 +68,39 @@ class Dispatch:
         return staff.is_short()
 
     def fill_idle(self, now: float) -> None:
-        """Hand tasks to those that have none, as long as there are some to be had."""
+        """Hand tasks to those that have none, also what others have not begun, as long as there are some to be had."""
         ledger = self.ledger
-        if ledger.has_more():
-            for number in ledger.idle():
-                self.fill(number, now)
-                if not ledger.has_more():
-                    break
+        if not ledger.has_idle or not ledger.has_more():
+            return
+        if ledger.waiting and now >= self._look_at:
+            self._take_from_the_slow(now)
+        for number in ledger.idle():
+            if not ledger.waiting and not self._take_from_the_rich():
+                break
+            self.fill(number, now)
+            if not ledger.has_more():
+                break
 
     def fill(self, number: int, now: float) -> None:
-        """Hand a worker as much as it may have; one that has nothing gets what others have not begun."""
+        """Hand a worker as much of what waits as it may have."""
         member = self.staff.members.get(number)
         if member is None or member.leaving or member.noted:
             return
         ledger = self.ledger
-        account = ledger.accounts.get(number)
-        if account is not None and not account.handed:
-            if not ledger.has_more():
-                return
-            if not ledger.waiting:
-                self._take_from_the_rich()
-            elif now >= self._look_at:
-                self._take_from_the_slow(now)
         while (handed := ledger.next_for(number, now)) is not None:
+            self._last = number
             place, task = handed
             try:
                 member.line.send(place, task.payload)
             except OSError as error:  # no memory: that task cannot be sent now
-                ledger.accounts[number].handed.pop()
+                ledger.not_sent(number)
                 self._jobs.fail(task, error)
             else:
                 if task.terms.timeout is not None:
                     self.time(number, now)
+        if self._even_at == _NEVER and ledger.is_uneven():
+            self._even_at = now + _UNEVEN
+            self.staff.watcher.be_up_at(self._even_at)
 
     def time(self, number: int, now: float) -> None:
         """Begin the time of the task that a worker runs now, if it has any."""
@@ -108,17 +119,18 @@ class Dispatch:
 
     # -- back ------------------------------------------------------------------------------------------------------
 
-    def settle(self, number: int, now: float, chunks: int = 1) -> tuple[Task, bool]:
+    def settle(self, number: int, now: float, took: float | None, chunks: int = 1) -> tuple[Task, bool]:
         """Note that a worker has answered: see the ledger. Its time is not up, and that of its next task begins."""
-        head = self.ledger.head(number)
-        settled = self.ledger.settle(number, now, chunks)
-        limit = self.overtime.limits.get(number)
-        if limit is not None and head is not None and limit.place == head[0]:
+        limits = self.overtime.limits
+        head = self.ledger.head(number) if limits else None
+        settled = self.ledger.settle(number, now, chunks, took)
+        if head is not None and (limit := limits.get(number)) is not None and limit.place == head[0]:
             self.staff.members[number].cell.clear()
             self.overtime.end(number)
-        if self.ledger.head(number) is None:
+        head = self.ledger.head(number)
+        if head is None:
             self._watch_idle(now)
-        else:
+        elif head[1].terms.timeout is not None:
             self.time(number, now)
         return settled
 
@@ -132,17 +144,45 @@ class Dispatch:
         if idle_timeout is not None:
             self.staff.watcher.be_up_at(now + idle_timeout)
 
-    def _take_from_the_rich(self) -> None:
+    def _take_from_the_rich(self) -> bool:
         # The richest may have done all that it has, and its results are on their way: then it is the next one's turn.
-        for number in self.ledger.rich():
-            if self._take_back(number, -(-self.ledger.behind(number) // 2)):
-                return
+        return any(self._take_back(number, -(-self.ledger.behind(number) // 2)) for number in self.ledger.rich())
 
     def _take_from_the_slow(self, now: float) -> None:
         """Take back what stands behind a long task: it came before what waits."""
         self._look_at = now + _LONG / 2
         for number in self.ledger.slow(now - _LONG):
             self._take_back(number, self.ledger.behind(number))
+
+    def _even_out(self, now: float) -> None:
+        """Hand what stands behind a task that turns out to be long to those who have nothing."""
+        self._even_at = _NEVER
+        if self.ledger.is_uneven():
+            for number in self.ledger.slow(now - _UNEVEN / 2):
+                self._take_back(number, self.ledger.behind(number))
+                self._split(number)
+            self.fill_idle(now)
+            if self.ledger.is_uneven():
+                self._even_at = now + _UNEVEN
+
+    def _split(self, number: int) -> None:
+        """Take back what a worker has not begun of the batch that it runs: its chunk may wait for one of those."""
+        member, head = self.staff.members.get(number), self.ledger.head(number)
+        if member is None or head is None or head[1].batch is None:
+            return
+        begun = member.cell.close_batch(head[0])
+        found = self.ledger.split(number, begun) if begun is not None else None
+        if found is not None:
+            self.open_parts(*found)
+
+    def open_parts(self, task: Task, rest: Batch) -> None:
+        """Have the rest of a batch wait, before all others, in as many parts as there are workers."""
+        job, index = task.id
+        assert task.batch is not None  # it was one
+        index += rest.start - task.batch.start
+        for part in reversed(rest.parts(rest.start, len(self.ledger.accounts))):
+            id = job, index + part.start - rest.start
+            self.ledger.waiting.appendleft(batch_task(id, part, task.name, task.terms))
 
     def _take_back(self, number: int, most: int) -> list[int]:
         """Take back what a worker has not begun; return the numbers."""
@@ -168,6 +208,7 @@ class Dispatch:
                 task.withdrawn = True
                 self._interrupt(number, place, CANCELLED, task.terms.grace)
             self.fill(number, time.monotonic())
+            self.fill_idle(time.monotonic())
         else:  # it waits, or it is done and its caller has not heard of it yet
             self.ledger.waiting.withdraw(task)
 
@@ -262,7 +303,7 @@ class Dispatch:
     def next_at(self) -> float:
         """Return when the next task or idle worker has had its time."""
         with self._lock:
-            moment = self.overtime.next_at()
+            moment = min(self.overtime.next_at(), self._even_at)
             if self.staff.plan.idle_timeout is not None:
                 since = [self.ledger.accounts[number].since for number in self.ledger.idle()]
                 moment = min(moment, min(since, default=moment) + self.staff.plan.idle_timeout)
@@ -272,7 +313,9 @@ class Dispatch:
         """Note whose time is up, behind all that came before; send idle workers away."""
         with self._lock:
             for number, limit in self.overtime.due(now):
-                self.staff.lines.note(number, (OVERDUE, limit.place))
+                self.staff.lines.note(number, (OVERDUE, limit.place, 0.0))
+            if self._even_at <= now:
+                self._even_out(now)
             idle_timeout = self.staff.plan.idle_timeout
             if idle_timeout is None:
                 return
@@ -281,3 +324,9 @@ class Dispatch:
                 if self.ledger.accounts[number].since + idle_timeout <= now and member is not None:
                     self.staff.wanted = max(self.staff.wanted - 1, 0)
                     self.leave(member)
+
+
+def batch_task(id: TaskId, batch: Batch, name: str, terms: Terms) -> Task:
+    """Return the task of a batch; `id` is that of its first chunk."""
+    packed, _ = pack(batch.message())
+    return Task(id, packed, name, batch, terms)

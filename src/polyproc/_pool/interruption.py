@@ -12,6 +12,8 @@ has cleared the cell. So whoever is killed later for not having ended that task 
     at the note: no result of N came before it -> kill; else cell = 0
 
 If the worker looked before the cell was set, its result was sent before the note, and the pool sees it first.
+
+The cell also says how many chunks of a batch its worker has begun, for the pool to take back the others.
 """
 
 from __future__ import annotations
@@ -19,17 +21,21 @@ from __future__ import annotations
 import signal
 import time
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from polyproc._errors import TimeoutError as PolyprocTimeoutError
 from polyproc._lazy import load
 from polyproc._memory.block import allocate
+from polyproc._native import native
+
+if TYPE_CHECKING or native:
+    import polyproc._core as core
 
 # A real-time signal: programs use SIGUSR1 and SIGALRM for themselves.
 SIGNAL = signal.SIGRTMAX - 3 if hasattr(signal, "SIGRTMAX") else signal.SIGUSR2
 TIMED_OUT, CANCELLED = 1, 2
 _POLL = 0.0005
-_BYTES = 8  # two numbers of two bytes, and room
+_PLACE, _WHY = 2, 3  # numbers of two bytes; the first four bytes are the turn (csrc/core/pp_turn.h)
 
 
 def _numbers_of(block: Any) -> memoryview:
@@ -40,17 +46,24 @@ class Cell:
     """The pool's side. It is pickled to the worker."""
 
     def __init__(self) -> None:
-        self.block = allocate(_BYTES)
+        self.block = allocate(8)
         self._view = _numbers_of(self.block)
 
     def set(self, place: int, why: int) -> None:
         """Name a task; then the signal may be sent."""
-        self._view[1] = why
-        self._view[0] = place
+        self._view[_WHY] = why
+        self._view[_PLACE] = place
 
     def clear(self) -> None:
         """Name none."""
-        self._view[0] = 0
+        self._view[_PLACE] = 0
+
+    def close_batch(self, place: int) -> int | None:
+        """Have the worker begin no more of a batch; return how many chunks it has begun, None if it is elsewhere."""
+        if not native:
+            return None
+        begun = core.turn_close(self.block, place)
+        return None if begun < 0 else begun
 
 
 class Terminated(BaseException):
@@ -70,14 +83,23 @@ class Guard:
     def begin(self, place: int) -> None:
         """Run a task from now on. Raises if it shall end already."""
         self.running = place
-        if self._view[0] == place:
+        if self._view[_PLACE] == place:
             self._interrupt()
 
+    def begin_batch(self, place: int) -> None:
+        """Come to a batch."""
+        if native:
+            core.turn_begin(self._block, place)
+
+    def take_next(self) -> bool:
+        """Say whether the next chunk of the batch is this worker's: the pool may have taken back what is left."""
+        return not native or core.turn_take(self._block)
+
     def _interrupt(self, signum: int = 0, frame: FrameType | None = None) -> None:
-        if not self.running or self._view[0] != self.running:
+        if not self.running or self._view[_PLACE] != self.running:
             return
         self.running = 0  # it is raised once
-        raise out_of_time() if self._view[1] == TIMED_OUT else load("concurrent.futures", "CancelledError")()  # type: ignore[operator]
+        raise out_of_time() if self._view[_WHY] == TIMED_OUT else load("concurrent.futures", "CancelledError")()  # type: ignore[operator]
 
     def ends_by_sigterm(self) -> None:
         """Raise at SIGTERM, and remember it: a task may catch what is raised in it."""
@@ -90,7 +112,7 @@ class Guard:
 
     def done(self, place: int) -> None:
         """Come back when the pool has taken note of the end of a task that it had named."""
-        while place and self._view[0] == place:
+        while place and self._view[_PLACE] == place:
             time.sleep(_POLL)
 
 

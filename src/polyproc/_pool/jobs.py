@@ -8,10 +8,13 @@ from __future__ import annotations
 import collections
 import itertools
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from polyproc._pool.ledger import Task
 from polyproc._pool.results import Job, Withdrawn
+
+if TYPE_CHECKING:
+    from polyproc._pool.feeder import Feeder
 
 
 class Jobs:
@@ -96,6 +99,17 @@ class Desk:
         self.lock = threading.RLock()
         self.jobs = Jobs()
         self.error: BaseException | None = None  # of a pool that can do nothing more
+        self.feeders: list[Feeder] = []  # which bring the tasks of an imap
+
+    def has_enough(self, name: str) -> bool:
+        """Say whether one more call of a function could wait a little: they are short, and there is enough at hand."""
+        return False
+
+    def flush_feeders(self) -> None:
+        """Have added what feeders have gathered, where there is not enough at hand."""
+        for feeder in tuple(self.feeders):
+            if not self.has_enough(feeder.called):
+                feeder.flush()
 
     def wake(self) -> None:
         """Look at the state: it was changed, or a job is done."""

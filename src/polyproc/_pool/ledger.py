@@ -23,7 +23,9 @@ TaskId = tuple[int, int]
 
 FEWEST, MOST = 2, 64  # how many tasks a worker may have, the running one among them
 WORTH = 0.002  # seconds of work that a worker should have at hand
-_WEIGHT = 0.1  # of a new measurement
+WAKING = 0.0001  # seconds of work that are done sooner by who is awake than by who has to be woken
+_WEIGHT = 0.1  # of a new measurement, at least
+_MOST_NAMES = 1000
 _PLACES = 65535  # a worker's tasks are numbered from 1 to this, and again
 
 
@@ -54,7 +56,7 @@ class Task:
     """A task as it goes to a worker: who it is for, and the pickled function and arguments.
 
     `holder` is the worker that has it, with its number there; `withdrawn` says that nobody wants it any more, `waits`
-    that it is among those that no worker has.
+    that it is among those that no worker has; `load` is how many seconds it takes, as it seemed when it was handed out.
     """
 
     id: TaskId
@@ -66,6 +68,7 @@ class Task:
     holder: tuple[Any, int] | None = None
     withdrawn: bool = False
     waits: bool = False
+    load: float = 0.0
 
     @property
     def priority(self) -> int:
@@ -87,6 +90,8 @@ class Account:
     """One worker's tasks, in the order in which it got them, each with a number; the first is the one that runs."""
 
     handed: collections.deque[tuple[int, Task]] = field(default_factory=collections.deque)
+    chunks: int = 0  # of them all
+    load: float = 0.0  # of them all
     done: int = 0
     count: int = 0
     since: float = 0.0  # when it was last seen to begin a task, or to have none
@@ -111,6 +116,25 @@ class Tally:
             self.slowest = task.name, seconds
 
 
+class Costs:
+    """What a chunk takes, by its function's name: a guess from what the last ones took."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[float, int]] = {}
+
+    def of(self, name: str) -> float:
+        """Return it in seconds; of a name that is not known, that of a long one."""
+        known = self._known.get(name)
+        return WORTH if known is None else known[0]
+
+    def add(self, name: str, seconds: float) -> None:
+        """Take note of what one took."""
+        mean, count = self._known.get(name, (0.0, 0))
+        if not count and len(self._known) >= _MOST_NAMES:
+            self._known.clear()
+        self._known[name] = mean + max(1 / (count + 1), _WEIGHT) * (seconds - mean), count + 1
+
+
 class Ledger:
     """The tasks of a pool and the workers that have them.
 
@@ -125,7 +149,10 @@ class Ledger:
         self.maxtasks = maxtasks
         self.tally = Tally()
         self._most = most
-        self._cost = WORTH  # seconds that a chunk takes, as it seems
+        self._costs = Costs()
+        self._idle: dict[Any, None] = {}  # who has nothing and may have something; last, who had something last
+        self._behind = 0  # tasks behind those that run, of all workers
+        self._batches = 0  # that workers have
 
     def open(self, task: Task) -> None:
         """Add a task."""
@@ -134,51 +161,103 @@ class Ledger:
     def join(self, worker: Any, now: float) -> None:
         """Add a worker."""
         self.accounts[worker] = Account(since=now)
+        self._idle[worker] = None
 
     def leave(self, worker: Any) -> None:
         """Hand a worker no more."""
         if worker in self.accounts:
             self.accounts[worker].leaving = True
+            self._idle.pop(worker, None)
+
+    def _changed(self, worker: Any, account: Account, before: int) -> None:
+        """Keep the sums after a change of what a worker has; `before` is how many tasks it had."""
+        has = len(account.handed)
+        self._behind += (has or 1) - (before or 1)
+        if has or account.leaving or (self.maxtasks is not None and account.done >= self.maxtasks):
+            self._idle.pop(worker, None)
+        else:
+            self._idle[worker] = None
+            account.load = 0.0  # what is left of it is an error of rounding
+
+    def _count_off(self, account: Account, task: Task) -> None:
+        """Have a worker's sums be without a task."""
+        task.holder = None
+        account.chunks -= task.count
+        account.load -= task.load
+        self._batches -= task.batch is not None
 
     def next_for(self, worker: Any, now: float) -> tuple[int, Task] | None:
         """Hand the next task to a worker, if it may have one more; return its number there, too."""
         account = self.accounts.get(worker)
         if account is None or not self.waiting or account.leaving:
             return None
-        held = sum(task.count for _, task in account.handed) if account.handed else 0
-        if held and (held >= self._depth() or self._is_for_idle()):
-            return None
+        held = account.chunks
         if self.maxtasks is not None and account.done + held >= self.maxtasks:
             return None
-        if not held:
+        load = self._costs.of(self.waiting.first().name)
+        if held:
+            together = account.load + load
+            if held >= self._most or (held >= FEWEST and together > WORTH):
+                return None
+            if together > WAKING and self._is_for_idle():
+                return None
+        else:
             account.since = now
         account.count += 1
         number = (account.count - 1) % _PLACES + 1
         task = self.waiting.popleft()
         task.holder = worker, number
+        task.load = load * task.count
         account.handed.append((number, task))
+        account.chunks += task.count
+        account.load += task.load
+        self._batches += task.batch is not None
+        self._changed(worker, account, len(account.handed) - 1)
         return number, task
 
-    def _depth(self) -> int:
-        return min(max(int(WORTH / self._cost), FEWEST), self._most)
+    def not_sent(self, worker: Any) -> None:
+        """Take back what was handed to a worker last: it could not be sent."""
+        account = self.accounts[worker]
+        self._count_off(account, account.handed.pop()[1])
+        self._changed(worker, account, len(account.handed) + 1)
 
     def _is_for_idle(self) -> bool:
         """Say whether there is no more waiting than those who have nothing will get."""
-        return len(self.waiting) <= len(self.accounts) and len(self.waiting) <= len(self.idle())
+        return len(self.waiting) <= len(self._idle)
 
-    def batch_size(self, left: int) -> int:
+    def is_short(self, name: str) -> bool:
+        """Say whether a function's calls take less than it takes to wake a worker."""
+        return self._costs.of(name) < WAKING
+
+    def batch_size(self, left: int, name: str) -> int:
         """Return how many of a map's `left` chunks should go together: many short ones, and still enough for all."""
-        if self.maxtasks is not None:
+        if self.maxtasks is not None or self._most < FEWEST:  # where nothing can be taken back, nothing goes together
             return 1
-        return max(min(int(WORTH / 4 / self._cost), left // (8 * max(len(self.accounts), 1)), MOST), 1)
+        return max(min(int(WORTH / 4 / self._costs.of(name)), left // (8 * max(len(self.accounts), 1)), MOST), 1)
 
-    def settle(self, worker: Any, now: float, chunks: int = 1) -> tuple[Task, bool]:
+    def split(self, worker: Any, begun: int) -> tuple[Task, Batch] | None:
+        """Take back those chunks of the batch that a worker runs which it has not begun; return its task, and them."""
+        account = self.accounts[worker]
+        task = account.handed[0][1]
+        batch = task.batch
+        if batch is None or batch.start + begun >= batch.stop:
+            return None
+        each = task.load / task.count
+        rest = replace(batch, start=batch.start + begun)
+        task.batch = replace(batch, stop=rest.start)
+        account.chunks -= rest.stop - rest.start
+        account.load -= each * (rest.stop - rest.start)
+        task.load = each * begun
+        return task, rest
+
+    def settle(self, worker: Any, now: float, chunks: int = 1, took: float | None = None) -> tuple[Task, bool]:
         """Note the results of a task; return it, and whether its worker has had its number and will leave.
 
         Args:
             worker: who answered.
             now: the time, in seconds.
             chunks: how many of a batch were done.
+            took: how long that took, by the worker's own measure, if it has told.
 
         Raises:
             ValueError: it has no task.
@@ -187,41 +266,45 @@ class Ledger:
         if not account.handed:
             raise ValueError("a worker answered that was asked nothing")
         _, task = account.handed.popleft()
-        task.holder = None
+        self._count_off(account, task)
         account.done += 1
-        seconds = max(now - account.since, 1e-6)
-        self._cost += _WEIGHT * (seconds / chunks - self._cost)
+        seconds = max(now - account.since if took is None else took, 1e-6)
+        if chunks:
+            self._costs.add(task.name, seconds / chunks)
         account.since = now
+        self._changed(worker, account, len(account.handed) + 1)
         self.tally.add(task, seconds, chunks)
         return task, self.maxtasks is not None and account.done >= self.maxtasks
 
     def idle(self) -> list[Any]:
-        """Return the workers that have nothing and may have something."""
-        return [
-            worker
-            for worker, account in self.accounts.items()
-            if not account.handed and not account.leaving and (self.maxtasks is None or account.done < self.maxtasks)
-        ]
+        """Return the workers that have nothing and may have something; first, who had something last: it is warm."""
+        return list(reversed(self._idle))
+
+    @property
+    def has_idle(self) -> bool:
+        """Whether a worker has nothing and may have something."""
+        return bool(self._idle)
 
     def has_more(self) -> bool:
-        """Say whether there is something for a worker that has nothing."""
-        if self.waiting:
-            return True
-        for account in self.accounts.values():  # noqa: SIM110  (called several times for each task)
-            if len(account.handed) > 1:
-                return True
-        return False
+        """Say whether there may be something for a worker that has nothing."""
+        return bool(self.waiting) or self._behind > 0
 
     def rich(self) -> list[Any]:
-        """Return the workers that have tasks behind the one that they run, as it seems; those with most first."""
-        found = [(len(account.handed), worker) for worker, account in self.accounts.items() if len(account.handed) > 1]
+        """Return the workers that have so much behind what they run that it is worth to wake another; most first."""
+        found = [
+            (len(account.handed), worker)
+            for worker, account in self.accounts.items()
+            if len(account.handed) > 1 and account.load - account.handed[0][1].load >= WAKING
+        ]
         return [worker for _, worker in sorted(found, key=lambda item: -item[0])]
 
+    def is_uneven(self) -> bool:
+        """Say whether some have nothing while others have more than the chunk that they run."""
+        return bool(self._idle) and (self._behind > 0 or self._batches > 0)
+
     def slow(self, since: float) -> list[Any]:
-        """Return the workers that have tasks behind one that runs since a time, or longer."""
-        return [
-            worker for worker, account in self.accounts.items() if len(account.handed) > 1 and account.since <= since
-        ]
+        """Return the workers that have more than a chunk, which runs since a time, or longer."""
+        return [worker for worker, account in self.accounts.items() if account.chunks > 1 and account.since <= since]
 
     def behind(self, worker: Any) -> int:
         """Return how many tasks a worker has behind the one that it runs."""
@@ -229,16 +312,18 @@ class Ledger:
 
     def backlog(self) -> int:
         """Return how many tasks no worker runs."""
-        return len(self.waiting) + sum(self.behind(worker) for worker in self.accounts)
+        return len(self.waiting) + self._behind
 
     def take_back(self, worker: Any, numbers: list[int]) -> None:
         """Have tasks that a worker has not taken wait again, before all others."""
         account = self.accounts[worker]
+        before = len(account.handed)
         taken_back = [task for number, task in account.handed if number in numbers]
         account.handed = collections.deque(item for item in account.handed if item[0] not in numbers)
         for task in reversed(taken_back):
-            task.holder = None
+            self._count_off(account, task)
             self.waiting.appendleft(task)
+        self._changed(worker, account, before)
 
     def lost(self, worker: Any, numbers: list[int] | None) -> Task | None:
         """Remove a dead worker; return the task that it ran, if any; the others wait again.
@@ -253,12 +338,16 @@ class Ledger:
         if numbers is None:
             numbers = [number for number, _ in list(account.handed)[1:]]
         self.take_back(worker, numbers)
+        before = len(account.handed)
+        for _, task in account.handed:
+            self._count_off(account, task)
+        account.leaving = True
+        running = account.handed[0][1] if account.handed else None
+        account.handed.clear()
+        self._changed(worker, account, before)
         del self.accounts[worker]
-        if not account.handed:
-            return None
-        account.handed[0][1].holder = None
-        self.tally.lost += 1
-        return account.handed[0][1]
+        self.tally.lost += running is not None
+        return running
 
     def head(self, worker: Any) -> tuple[int, Task] | None:
         """Return the task that a worker runs, as far as its answers have told, and its number there."""
@@ -284,9 +373,11 @@ class Ledger:
         """Forget every task; return them."""
         dropped = list(self.waiting)
         self.waiting.clear()
-        for account in self.accounts.values():
-            dropped += [task for _, task in account.handed]
+        for worker, account in self.accounts.items():
+            before = len(account.handed)
+            for _, task in account.handed:
+                self._count_off(account, task)
+                dropped.append(task)
             account.handed.clear()
-        for task in dropped:
-            task.holder = None
+            self._changed(worker, account, before)
         return dropped

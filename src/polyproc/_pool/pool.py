@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import threading
 import warnings
 from collections.abc import Callable, Iterable, Sized
 from operator import index
@@ -15,7 +13,8 @@ from polyproc._lazy import load
 from polyproc._platform.interpreter import usable_processors
 from polyproc._pool.calls import Calls, name_of
 from polyproc._pool.crew import Crew
-from polyproc._pool.jobs import RUN, TERMINATE
+from polyproc._pool.feeder import Feeder
+from polyproc._pool.jobs import RUN
 from polyproc._pool.options import Memory, Plan, make_plan
 from polyproc._pool.progress import progress_of
 from polyproc._pool.results import (
@@ -252,7 +251,7 @@ class Pool(Calls):
         result = kind(buffer, chunked=chunksize > 1)
         result.progress = progress_of(self._terms, len(iterable) if isinstance(iterable, Sized) else None)
         number = self._crew.add_job(result, self._whole or self)
-        feeder = _Feeder(self, number, result, func, iter(iterable), chunksize)
+        feeder = Feeder(self, number, result, func, iterable, chunksize)
         result.on_close(feeder.close)
         feeder.start()
         return result if chunksize == 1 else ItemIterator(result)
@@ -331,44 +330,3 @@ def _terminate(crew: Crew | ThreadCrew) -> None:
     crew.terminate()
     if isinstance(crew, Crew):
         crew.join()
-
-
-class _Feeder(threading.Thread):
-    """Turns the items of an imap into tasks, in a thread: the iterable may be long, or slow."""
-
-    def __init__(self, pool: Pool, number: int, result: IMapIterator, func: Any, items: Any, chunksize: int) -> None:
-        super().__init__(name="polyproc-imap", daemon=True)
-        self._crew = pool._crew
-        self._terms = pool._terms
-        self._number = number
-        self._result = result
-        self._func = func
-        self._items = items
-        self._chunksize = chunksize
-        self._closed = False
-
-    def close(self) -> None:
-        """Take no more items, and drop what no worker has begun."""
-        self._closed = True
-        self._crew.withdraw_waiting(self._number)
-
-    def run(self) -> None:
-        """Feed until there is nothing left."""
-        crew, result, index = self._crew, self._result, 0
-        try:
-            packed = crew.pack_function(self._func)
-            while True:
-                result.await_room(index)
-                if crew.state == TERMINATE or self._closed:
-                    break
-                chunk = tuple(itertools.islice(self._items, self._chunksize))
-                if not chunk:
-                    break
-                message = (packed, CALL, (chunk, {})) if self._chunksize == 1 else (packed, MAP, chunk)
-                index += crew.add_tasks(self._number, index, iter([message]), name_of(self._func), self._terms)
-        except BaseException as error:  # noqa: BLE001  (the user's iterable raised: told to who reads the results)
-            result.settle(index, False, error)
-            index += 1
-        del self._items, self._func
-        if result.set_length(index):
-            crew.forget(self._number)

@@ -107,6 +107,10 @@ class Lines:
         self._notes.append((number, what))
         self._pipe.wake()
 
+    def has_more(self) -> bool:
+        """Say whether `take` would not wait, as far as that is known without a look at the pipes."""
+        return False
+
     def take(self) -> tuple[int, bool, Any]:
         """Wait for the next message of any worker: its number, whether it could be opened, it or the error."""
         while True:

@@ -147,6 +147,8 @@ class IMapIterator(Job):
         self._buffer = buffer
         self._behind = 1 if chunked else 0
         self._asked = 0
+        self._enough = max(buffer // 4, 1)  # the feeder is not woken for less room
+        self._sent, self._feeder_waits = 0, False
         self._lifted = False
         self._closed: Callable[[], object] | None = None
 
@@ -157,7 +159,7 @@ class IMapIterator(Job):
         """Return the next result, waiting up to `timeout` seconds. Raises TimeoutError, StopIteration."""
         with self._cond:
             self._made_room(self._behind)
-            if not self._cond.wait_for(lambda: self._items or self._index == self._length, timeout):
+            if not self._items and not self._cond.wait_for(lambda: self._items or self._index == self._length, timeout):
                 self._asked -= self._behind
                 raise PolyprocTimeoutError
             if not self._items:
@@ -175,8 +177,9 @@ class IMapIterator(Job):
     __next__ = next
 
     def _made_room(self, chunks: int) -> None:
-        if chunks:
-            self._asked += chunks
+        self._asked += chunks
+        if self._feeder_waits and self._has_room(self._sent, self._enough):
+            self._feeder_waits = False
             self._cond.notify_all()
 
     def close(self) -> None:
@@ -191,10 +194,20 @@ class IMapIterator(Job):
 
     # -- the feeder's side -----------------------------------------------------------------------------------------
 
-    def await_room(self, sent: int) -> None:
-        """Wait until one more than `sent` chunks may be sent."""
+    def await_room(self, sent: int) -> int:
+        """Wait until more than `sent` chunks may be sent; when there is no room, until there is some for several.
+
+        Returns how many, one at least.
+        """
         with self._cond:
-            self._cond.wait_for(lambda: self._lifted or sent - max(self._asked - self._behind, 0) < self._buffer)
+            if not self._has_room(sent, 1):
+                self._sent, self._feeder_waits = sent, True
+                self._cond.wait_for(lambda: self._has_room(sent, self._enough))
+                self._feeder_waits = False
+            return max(self._buffer + max(self._asked - self._behind, 0) - sent, 1)
+
+    def _has_room(self, sent: int, chunks: int) -> bool:
+        return self._lifted or sent - max(self._asked - self._behind, 0) <= self._buffer - chunks
 
     def lift(self) -> None:
         """Let all be sent, whether they are asked for or not."""

@@ -53,6 +53,13 @@ class Member:
         self.cell.set(place, why)
         self.process._popen.signal(SIGNAL)
 
+    def death(self, name: str) -> ProcessDied:
+        """Return how it died; `name` is the task that it ran."""
+        died: ProcessDied = self.process._popen.died()
+        died.task = name or None
+        died.args = (died._sentence(),)
+        return died
+
     def kill(self) -> None:
         """Kill it and what it has started."""
         with Tree(self.process.pid) as tree:

@@ -54,6 +54,16 @@ class Waiting(Iterable[T]):
             self._queue_of(task).appendleft(task)
             self._count += 1
 
+    def first(self) -> T:
+        """Return the next task; it stays. Raises IndexError."""
+        for priority in self._priorities:
+            queue = self._queues[priority]
+            while queue:
+                if not queue[0].withdrawn:
+                    return queue[0]
+                queue.popleft()
+        raise IndexError("nothing waits")
+
     def popleft(self) -> T:
         """Take the next task. Raises IndexError."""
         for priority in self._priorities:

@@ -24,8 +24,9 @@ from polyproc._pool.blas import limit_threads
 from polyproc._pool.interruption import Guard, Terminated
 from polyproc._process.process import current_process
 
-# What a worker says: it is ready, or why it cannot be; a task's value, or its pickled error; what came of a batch; that
-# it has grown too large. The pool says to itself, by the same way: a worker's time for a task is over.
+# What a worker says, each with the seconds that it took: it is ready, or why it cannot be; a task's value, or its
+# pickled error; what came of a batch; that it has grown too large. The pool says to itself, by the same way: a worker's
+# time for a task is over.
 READY, FAILED_START, DONE, FAILED, PARTS, LEAVING, OVERDUE = 0, 1, 2, 3, 4, 5, 6
 # What a task is: a call, a call for each item, a call for each item as arguments; and whether it is a batch of them.
 CALL, MAP, STARMAP, BATCH = 0, 1, 2, 4
@@ -104,12 +105,12 @@ def worker(end: Any, cell: Any, threads: int | None, kept: Kept[WorkerPlan]) -> 
     except Terminated:
         return
     except BaseException as error:
-        end.put((FAILED_START, _pack_error(error)))
+        end.put((FAILED_START, _pack_error(error), 0.0))
         if not plan.is_executors:
             raise
         load("concurrent.futures._base", "LOGGER").critical("Exception in initializer:", exc_info=True)  # type: ignore[attr-defined]
         return
-    end.put((READY, b""))
+    end.put((READY, b"", 0.0))
     try:
         _serve(end, guard, plan)
     finally:
@@ -135,15 +136,16 @@ def _serve(end: Any, guard: Guard, plan: WorkerPlan) -> None:
     try:
         while True:
             place, opened, task = end.get()
+            began = time.perf_counter()
             if not opened:  # arguments that cannot be opened: that task's error
-                end.put((FAILED, _pack_error(task)))
+                end.put((FAILED, _pack_error(task), 0.0))
             elif task is None:
                 return
             elif task[1] & BATCH:
-                _run_batch(end, task, functions, plan.is_executors)
+                _run_batch(end, guard, place, task, functions, plan.is_executors)
             else:
                 done, value = _run_one(guard, place, task, functions)
-                _answer(end, done, value, plan.is_executors)
+                _answer(end, done, value, time.perf_counter() - began, plan.is_executors)
                 del value
             del task
             guard.done(place)
@@ -151,7 +153,7 @@ def _serve(end: Any, guard: Guard, plan: WorkerPlan) -> None:
                 return
             if most_memory is not None and resident_bytes() > most_memory:
                 most_memory = None  # it is told once
-                end.put((LEAVING, None))
+                end.put((LEAVING, None, 0.0))
     except Terminated:
         return
 
@@ -163,15 +165,15 @@ def _run_one(guard: Guard, place: int, task: Any, functions: dict[bytes, Callabl
         return False, error
 
 
-def _answer(end: Any, done: bool, value: Any, is_executors: bool) -> None:
+def _answer(end: Any, done: bool, value: Any, seconds: float, is_executors: bool) -> None:
     """Send what came of a task."""
     if not done:
-        end.put((FAILED, _pack_error(value)))
+        end.put((FAILED, _pack_error(value), seconds))
         return
     try:
-        end.put((DONE, value))
+        end.put((DONE, value, seconds))
     except BaseException as error:  # noqa: BLE001  (the user's __reduce__ may raise anything)
-        end.put((FAILED, _pack_error(error if is_executors else MaybeEncodingError(error, value))))
+        end.put((FAILED, _pack_error(error if is_executors else MaybeEncodingError(error, value)), seconds))
 
 
 def _attempt(guard: Guard, place: int, task: Any, functions: dict[bytes, Callable[..., Any]]) -> tuple[bool, Any]:
@@ -186,27 +188,34 @@ def _attempt(guard: Guard, place: int, task: Any, functions: dict[bytes, Callabl
     return True, value
 
 
-def _run_batch(end: Any, task: tuple[Any, ...], functions: dict[bytes, Callable[..., Any]], is_executors: bool) -> None:
-    """Do chunks until the batch is done or has taken too long; send what came of each."""
+def _run_batch(
+    end: Any, guard: Guard, place: int, task: Any, functions: dict[bytes, Callable[..., Any]], is_executors: bool
+) -> None:
+    """Do chunks until the batch is done, has taken too long or is taken back; send what came of each."""
     packed, kind, start, stop, data = task
     outcomes: list[tuple[bool, Any]] = []
     try:
         chunks = pickle.loads(data)[start:stop]
     except BaseException as error:  # noqa: BLE001
-        end.put((PARTS, [(False, _pack_error(error))] * (stop - start)))
+        end.put((PARTS, [(False, _pack_error(error))] * (stop - start), 0.0))
         return
-    until = time.monotonic() + _SLICE
+    guard.begin_batch(place)
+    began = now = time.perf_counter()
+    until = began + _SLICE
     for chunk in chunks:
+        if not guard.take_next():
+            break
         try:
             outcomes.append((True, _run(packed, kind - BATCH, chunk, functions)))
         except BaseException as error:  # noqa: BLE001  (as in `_attempt`)
             outcomes.append((False, _pack_error(error)))
-        if time.monotonic() > until:
+        now = time.perf_counter()
+        if now > until:
             break
     try:
-        end.put((PARTS, outcomes))
+        end.put((PARTS, outcomes, now - began))
     except BaseException:  # noqa: BLE001  (one of them cannot be pickled: it is found, and the others travel)
-        end.put((PARTS, [_that_travels(*outcome, is_executors) for outcome in outcomes]))
+        end.put((PARTS, [_that_travels(*outcome, is_executors) for outcome in outcomes], now - began))
 
 
 def _that_travels(success: bool, value: Any, is_executors: bool) -> tuple[bool, Any]:
