@@ -10,7 +10,19 @@ from behaviour import targets
 
 
 @pytest.mark.parametrize(
-    "value", [None, 0, True, 2.5, "text", b"bytes", [1, {"a": (2, {3})}], range(3), 10**40, "x" * 10**6]
+    "value",
+    [
+        None,
+        0,
+        True,
+        2.5,
+        "text",
+        b"bytes",
+        [1, {"a": (2, {3})}],
+        range(3),
+        10**40,
+        pytest.param("x" * 10**6, id="long"),
+    ],
 )
 def test_result_is_what_the_target_returned(ctx, value):
     process = ctx.Process(target=targets.echo, args=(value,))

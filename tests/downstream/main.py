@@ -33,8 +33,14 @@ PROGRAMS = {
     "linters": (),
     "torch_loader": METHODS,
     "torch_processes": METHODS,
+    "torch_cuda": METHODS,  # where there is a device
 }
-SLOW = ("torch_loader", "torch_processes", "mixed_pools")  # under spawn, torch is imported again and again
+SLOW = (
+    "torch_loader",
+    "torch_processes",
+    "torch_cuda",
+    "mixed_pools",
+)  # under spawn, torch is imported again and again
 OWN_TESTS = ("joblib.test.test_parallel", "joblib.test.test_memmapping", "joblib.test.test_memory")
 
 
@@ -95,6 +101,9 @@ def chosen(arguments):
     wanted = [word for word in arguments if not word.startswith("-")]
     for program, methods in PROGRAMS.items():
         if wanted and not any(word in program for word in wanted):
+            continue
+        if program == "torch_cuda" and not Path("/dev/nvidiactl").exists():
+            print(f"{program}: there is no CUDA device here")
             continue
         if not methods:
             yield program, [f"{program}.py"]
