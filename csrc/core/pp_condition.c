@@ -86,6 +86,9 @@ uint32_t pp_condition_waiting(struct pp_cell *cell)
     return coming_of(state) + waiting_of(state);
 }
 
+/* How many are woken with the first: it takes a processor long to wake up, and several do it at the same time. */
+#define AT_ONCE 4
+
 void pp_condition_notify(struct pp_cell *cell, struct pp_cell *lock, uint32_t count)
 {
     uint64_t state, after;
@@ -102,7 +105,8 @@ void pp_condition_notify(struct pp_cell *cell, struct pp_cell *lock, uint32_t co
     PP_CRASH_POINT("condition.issued");
     /* Who is moved is woken by a release, and only a marked word wakes on release. */
     pp_or(&lock->word, PP_TAG_WAITERS);
-    if (pp_futex_requeue(&cell->value, value, &lock->word, (int)(count & 0x7fffffff)) < 0) {
+    int at_once = count - 1 < AT_ONCE ? (int)count - 1 : AT_ONCE;
+    if (pp_futex_requeue(&cell->value, value, &lock->word, at_once, (int)(count & 0x7fffffff)) < 0) {
         pp_futex_wake(&cell->value, (int)(count & 0x7fffffff)); /* another notifies at once: they use two locks */
     }
 }

@@ -11,7 +11,8 @@
  * Each of these is one CAS: else who gives up between a look for a permit and its leaving would be notified, and its
  * permit, which nobody takes, would count as coming to who comes next.
  *
- * Waking them at once instead of moving them would have them all run into the lock that the notifier still holds. `base`
+ * Waking one at once instead of moving it would have it run into the lock that the notifier still holds. Of many, some are
+ * woken all the same: moved, each is woken by the release of the one before it, and what a wake-up takes adds up. `base`
  * keeps a newcomer from a permit that was issued before it came. The kernel takes a killed sleeper out of its queue, so
  * that a live one is moved in its place; a permit that a dead one should have taken is left over, and lets somebody
  * wake up once for nothing, which conditions may.

@@ -96,8 +96,8 @@ int pp_futex_wake(pp_word *word, int count)
     return woken < 0 ? 0 : (int)woken;
 }
 
-int pp_futex_requeue(pp_word *word, uint32_t value, pp_word *target, int count)
+int pp_futex_requeue(pp_word *word, uint32_t value, pp_word *target, int wake, int count)
 {
-    long moved = syscall(SYS_futex, word, FUTEX_CMP_REQUEUE, 0, (uintptr_t)(unsigned)count, target, value);
+    long moved = syscall(SYS_futex, word, FUTEX_CMP_REQUEUE, wake, (uintptr_t)(unsigned)count, target, value);
     return moved < 0 ? -1 : (int)moved;
 }

@@ -30,8 +30,8 @@ int pp_futex_wait_two(pp_word *word, uint32_t value, pp_word *other, uint32_t ot
 /* Wake up to `count` sleepers; returns how many there were. */
 int pp_futex_wake(pp_word *word, int count);
 
-/* Move up to `count` sleepers of `word` to `target`, waking none, if *word is `value`. Returns how many, or -1 if the
- * word was another. */
-int pp_futex_requeue(pp_word *word, uint32_t value, pp_word *target, int count);
+/* Wake up to `wake` sleepers of `word`, and move up to `count` others to `target`, if *word is `value`. Returns how many
+ * that were, or -1 if the word was another. */
+int pp_futex_requeue(pp_word *word, uint32_t value, pp_word *target, int wake, int count);
 
 #endif
