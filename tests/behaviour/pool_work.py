@@ -223,3 +223,7 @@ def threads_of_a_product():
     matrix = numpy.ones((600, 600))
     assert (matrix @ matrix)[0, 0] == 600
     return len(os.listdir("/proc/self/task"))
+
+
+def fails_for_three(number):
+    return fails_for(3, number)

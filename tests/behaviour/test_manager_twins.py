@@ -1,18 +1,12 @@
 """Proxies' methods as coroutines, in asyncio and trio."""
 
-import asyncio
 import threading
 import time
 
 import pytest
 
 import polyproc
-from conftest import eventually
-
-try:
-    import trio
-except ImportError:  # not with each version of Python
-    trio = None
+from behaviour.loops import cut_short, sleep
 
 
 @pytest.fixture
@@ -20,39 +14,6 @@ def manager():
     with polyproc.get_context("fork").Manager() as made:
         yield made
     made.join()
-
-
-def run_asyncio(function, *args):
-    return asyncio.run(function(*args))
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def run(request):
-    """Runs a coroutine function in a loop of one of the two."""
-    if request.param == "trio" and trio is None:
-        pytest.skip("trio is not installed")
-    yield run_asyncio if request.param == "asyncio" else trio.run
-    eventually(lambda: not [t for t in threading.enumerate() if t.name == "polyproc-manager-call"])
-
-
-async def sleep(seconds):
-    if asyncio._get_running_loop() is not None:
-        await asyncio.sleep(seconds)
-    else:
-        await trio.sleep(seconds)
-
-
-async def cut_short(seconds, function):
-    """Await a call for so long, then cancel it; say whether it was cancelled."""
-    if asyncio._get_running_loop() is not None:
-        try:
-            await asyncio.wait_for(function(), seconds)
-        except TimeoutError:
-            return True
-        return False
-    with trio.move_on_after(seconds) as scope:
-        await function()
-    return scope.cancelled_caught
 
 
 def test_calls_and_errors(run, manager):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from polyproc._native import native
 from polyproc._pickling.live_fd import sent_fds
+from polyproc._twin import HasTwin
 
 if TYPE_CHECKING or native:
     from polyproc._core import Connection as Base
@@ -16,7 +17,7 @@ SendT = TypeVar("SendT")
 RecvT = TypeVar("RecvT")
 
 
-class Connection(Base, Generic[SendT, RecvT]):
+class Connection(Base, HasTwin, Generic[SendT, RecvT]):
     """Framed messages over a pipe or a stream socket, in the standard library's wire format: either end may be its.
 
     Sending blocks while the other end does not read and the kernel's buffer is full; receiving blocks until a message
@@ -26,6 +27,16 @@ class Connection(Base, Generic[SendT, RecvT]):
 
     It can be sent to another process: to a child with its start, and at any time through a connection or a queue.
     """
+
+    _twin = ("polyproc._connection.async_connection", "AsyncConnection")
+
+    @property
+    def aio(self) -> Any:
+        """The methods as coroutines, for asyncio and trio: `await connection.aio.recv()`; the same object each time."""
+        made = self.__dict__.get("_aio")
+        if made is None:
+            made = self.__dict__["_aio"] = super().aio
+        return made
 
     if TYPE_CHECKING:
 

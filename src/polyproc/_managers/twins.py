@@ -16,8 +16,9 @@ from functools import partial
 from os import dup
 from typing import Any
 
+from polyproc._aio.loops import current_task
 from polyproc._managers.links import Link
-from polyproc._pool.future import Future, running_library
+from polyproc._pool.future import Future
 
 
 class Lane:
@@ -93,8 +94,7 @@ class AsyncProxy:
 
 
 async def _call(proxy: Any, function: Callable[[], Any]) -> Any:
-    asyncio, trio = running_library()
-    task = asyncio.current_task() if trio is None else trio.lowlevel.current_task()
+    task = current_task()
     link = proxy._link
     if link is None:  # in the server itself, where there is no connection
         lane, run = Lane(), function

@@ -6,7 +6,6 @@ with for good (lines.py). The threads hold no reference to the pool that its use
 
 from __future__ import annotations
 
-import itertools
 import pickle
 import sys
 import threading
@@ -28,8 +27,8 @@ from polyproc._pool.stats import PoolStats
 from polyproc._pool.worker import BATCH, DONE, FAILED, FAILED_START, LEAVING, OVERDUE, PARTS, READY
 
 # Tasks of one job that are packed before they are handed out, and bytes.
-_BLOCK = 64
-_BLOCK_BYTES = 16384
+BLOCK = 64
+BLOCK_BYTES = 16384
 _ENOUGH = 4  # short tasks at hand, while which a feeder may gather more
 
 
@@ -90,33 +89,36 @@ class Crew(Desk):
         """Add the one task of a job. Raises what pickling raises."""
         packed, _ = pack(message)
         task = Task((number, 0), packed, name, None, terms)
-        with self.lock:
-            self._open([task])
-        self.have_told()
+        self.open_tasks([task])
         return task
 
-    def add_tasks(self, number: int, first: int, messages: Iterable[Any], name: str, terms: Terms = PLAIN) -> int:
-        """Add tasks of a job, from index `first` on; return how many. One that cannot be pickled fails."""
-        index = first
-        while True:
-            before, block, total = index, list[Task](), 0
-            for message in itertools.islice(messages, _BLOCK):
-                try:
-                    packed, size = pack(message)
-                except Exception as error:  # noqa: BLE001  (told where the result is waited for, as in the standard library)
-                    with self.lock:
-                        self.jobs.settle(number, index, False, error)
-                else:
-                    block.append(Task((number, index), packed, name, None, terms))
-                    total += size
-                index += 1
-                if total >= _BLOCK_BYTES:  # workers can begin
-                    break
-            if index == before:
-                return index - first
+    def make_task(self, number: int, index: int, message: Any, name: str, terms: Terms) -> tuple[list[Task], int]:
+        """Pickle a task of a job; return it, and its size. One that cannot be pickled fails: none is returned."""
+        try:
+            packed, size = pack(message)
+        except Exception as error:  # noqa: BLE001  (told where the result is waited for, as in the standard library)
             with self.lock:
-                self._open(block)
-            self.have_told()
+                self.jobs.settle(number, index, False, error)
+            return [], 0
+        return [Task((number, index), packed, name, None, terms)], size
+
+    def open_tasks(self, tasks: list[Task]) -> None:
+        """Have tasks run."""
+        with self.lock:
+            self._open(tasks)
+        self.have_told()
+
+    def add_tasks(self, number: int, first: int, messages: Iterable[Any], name: str, terms: Terms = PLAIN) -> None:
+        """Add tasks of a job, from index `first` on. One that cannot be pickled fails."""
+        tasks, total = list[Task](), 0
+        for index, message in enumerate(messages, first):
+            made, size = self.make_task(number, index, message, name, terms)
+            tasks += made
+            total += size
+            if len(tasks) >= BLOCK or total >= BLOCK_BYTES:  # workers can begin
+                self.open_tasks(tasks)
+                tasks, total = [], 0
+        self.open_tasks(tasks)
 
     def add_chunks(
         self, number: int, function: bytes, kind: int, chunks: Sequence[Any], name: str, terms: Terms = PLAIN
@@ -134,10 +136,9 @@ class Crew(Desk):
                     size = 1
                 else:
                     task = batch_task((number, start), batch, name, terms)
-                    with self.lock:
-                        self._open([task])
+                    self.open_tasks([task])
             if size == 1:
-                stop = min(start + _BLOCK, len(chunks))
+                stop = min(start + BLOCK, len(chunks))
                 messages = ((function, kind, chunk) for chunk in chunks[start:stop])
                 self.add_tasks(number, start, messages, name, terms)
             start = stop
@@ -148,6 +149,8 @@ class Crew(Desk):
         return self.ledger.is_short(name) and self.ledger.backlog() >= _ENOUGH
 
     def _open(self, block: list[Task]) -> None:
+        if not block:
+            return
         if self.error is not None:
             for task in block:
                 self.jobs.fail(task, self.error)

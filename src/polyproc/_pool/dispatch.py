@@ -316,6 +316,8 @@ class Dispatch:
                 self.staff.lines.note(number, (OVERDUE, limit.place, 0.0))
             if self._even_at <= now:
                 self._even_out(now)
+                if self._jobs.settled:  # what could not be sent
+                    self.staff.lines.note(0)
             idle_timeout = self.staff.plan.idle_timeout
             if idle_timeout is None:
                 return

@@ -237,10 +237,10 @@ class _Feed:
         """Send up to `most` chunks."""
         if self._is_all:
             return
-        messages = ((self._packed, STARMAP, chunk) for chunk in itertools.islice(self._chunks(), most))
-        sent = self._crew.add_tasks(self._number, self._sent, messages, self._name, self._terms)
-        self._sent += sent
-        if sent < most:
+        messages = [(self._packed, STARMAP, chunk) for chunk in itertools.islice(self._chunks(), most)]
+        self._crew.add_tasks(self._number, self._sent, messages, self._name, self._terms)
+        self._sent += len(messages)
+        if len(messages) < most:
             self._is_all = True
             if self._result.set_length(self._sent):
                 self._crew.forget(self._number)

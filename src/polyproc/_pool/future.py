@@ -6,7 +6,7 @@ import concurrent.futures
 from collections.abc import Generator
 from typing import Any, Protocol, TypeVar
 
-from polyproc._lazy import loaded
+from polyproc._aio.loops import running_library
 from polyproc._pool.results import Job, Withdrawn
 
 T = TypeVar("T")
@@ -87,17 +87,6 @@ class Future(concurrent.futures.Future[T], Job):
             return _await_in_trio(trio, self).__await__()
         result: Generator[Any, None, T] = asyncio.wrap_future(self).__await__()
         return result
-
-
-def running_library() -> tuple[Any, Any]:
-    """Return (asyncio, None) in a running loop of it, else (None, trio). Raises RuntimeError if neither is loaded."""
-    asyncio: Any = loaded("asyncio")
-    if asyncio is not None and asyncio._get_running_loop() is not None:
-        return asyncio, None
-    trio = loaded("trio")
-    if trio is None:
-        raise RuntimeError("a call can be awaited in a running loop of asyncio or trio")
-    return None, trio
 
 
 async def _await_in_trio(trio: Any, future: Future[T]) -> T:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import pickle
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -130,13 +130,12 @@ class QueueCrew(Crew):
         """Add the one task of a job. Raises what pickling raises."""
         return super().add_call(number, self._carried(message), name, terms)
 
-    def add_tasks(self, number: int, first: int, messages: Iterable[Any], name: str, terms: Terms = PLAIN) -> int:
-        """Add tasks of a job, from index `first` on; return how many. One that cannot be pickled fails."""
-        return super().add_tasks(number, first, map(self._carried, messages), name, terms)
+    def make_task(self, number: int, index: int, message: Any, name: str, terms: Terms) -> tuple[list[Task], int]:
+        """Pickle a task of a job; return it, and its size. One that cannot be pickled fails: none is returned."""
+        return super().make_task(number, index, self._carried(message), name, terms)
 
     def add_chunks(
         self, number: int, function: bytes, kind: int, chunks: Sequence[Any], name: str, terms: Terms = PLAIN
     ) -> None:
         """Add the chunks of a map."""
-        for index, chunk in enumerate(chunks):
-            self.add_tasks(number, index, [(function, kind, chunk)], name, terms)
+        self.add_tasks(number, 0, ((function, kind, chunk) for chunk in chunks), name, terms)

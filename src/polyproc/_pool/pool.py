@@ -27,12 +27,13 @@ from polyproc._pool.results import (
 )
 from polyproc._pool.thread_crew import ThreadCrew
 from polyproc._pool.worker import CALL, MAP, STARMAP
+from polyproc._twin import HasTwin
 
 # How many chunks of an imap are on their way, at most, where nothing else was asked for.
 _BUFFER, _BUFFER_EACH = 64, 4
 
 
-class Pool(Calls):
+class Pool(Calls, HasTwin):
     """A number of worker processes that run calls. As in the standard library, except:
 
     a worker that dies costs the call that it ran, which raises ProcessDied; the others go on and it is replaced.
@@ -52,6 +53,8 @@ class Pool(Calls):
         idle_timeout: after how many seconds without work a worker ends; others start when there is work. Unless it is
             given, all workers start at once and stay.
     """
+
+    _twin = ("polyproc._pool.async_pool", "AsyncPool")
 
     def __init__(  # noqa: PLR0913  (the documented signature)
         self,
@@ -200,7 +203,7 @@ class Pool(Calls):
             return result
         result.progress = progress_of(self._terms, len(items))
         chunks = [tuple(items[start : start + chunksize]) for start in range(0, len(items), chunksize)]
-        number = self._crew.add_job(result, self._whole or self)
+        number = result.number = self._crew.add_job(result, self._whole or self)
         if (packed := self._pack(number, func, len(chunks))) is not None:
             self._crew.add_chunks(number, packed, kind, chunks, name_of(func), self._terms)
         return result

@@ -6,13 +6,16 @@ import collections
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from polyproc._errors import TimeoutError as PolyprocTimeoutError
+from polyproc._lazy import load
 from polyproc._native import native
+from polyproc._twin import HasTwin
 
 if TYPE_CHECKING:
+    from polyproc._aio.loops import Bell
     from polyproc._pool.progress import Progress
 
 if TYPE_CHECKING or not native:
@@ -34,6 +37,19 @@ class Job:
     """
 
     progress: Progress | None = None
+    _bells: tuple[Bell, ...] = ()
+
+    def _tell(self, bell: Bell) -> None:
+        """Have a bell rung at each change from now on."""
+        self._bells = (*self._bells, bell)
+
+    def _tell_no_more(self, bell: Bell) -> None:
+        """Have it rung no more."""
+        self._bells = tuple(other for other in self._bells if other is not bell)
+
+    def _ring(self) -> None:
+        for bell in self._bells:
+            bell.ring()
 
     def settle(self, index: int, success: bool, value: Any) -> bool:
         """Take the result of a task; return whether it was the job's last."""
@@ -43,8 +59,10 @@ class Job:
         """Wait for no reader: the pool takes no more calls."""
 
 
-class ApplyResult(Job):
-    """The result of apply_async, map_async and starmap_async."""
+class ApplyResult(Job, HasTwin):
+    """The result of apply_async, map_async and starmap_async. It can be awaited, in asyncio and trio."""
+
+    _twin = ("polyproc._pool.async_pool", "AsyncResult")
 
     def __init__(self, callback: Callback | None, error_callback: Callback | None) -> None:
         self._event = Latch()
@@ -76,6 +94,10 @@ class ApplyResult(Job):
             return self._value
         raise self._value
 
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Wait for what `get` returns."""
+        return self.aio.get().__await__()  # type: ignore[no-any-return]
+
     def settle(self, index: int, success: bool, value: Any) -> bool:
         """Take the result."""
         self._finish(success, value)
@@ -89,6 +111,7 @@ class ApplyResult(Job):
                 _call_back(callback, value)
         finally:
             self._event.set()  # after the callback, as in the standard library: who has waited sees what it did
+            self._ring()
 
 
 def _call_back(callback: Callback, value: Any) -> None:
@@ -106,6 +129,7 @@ class MapResult(ApplyResult):
 
     def __init__(self, chunksize: int, length: int, callback: Callback | None, error: Callback | None) -> None:
         super().__init__(callback, error)
+        self.number = 0  # of the job
         self._chunksize = chunksize
         self._left = -(-length // chunksize) if chunksize else 0
         self._value = [None] * length
@@ -159,7 +183,7 @@ class IMapIterator(Job):
         """Return the next result, waiting up to `timeout` seconds. Raises TimeoutError, StopIteration."""
         with self._cond:
             self._made_room(self._behind)
-            if not self._items and not self._cond.wait_for(lambda: self._items or self._index == self._length, timeout):
+            if not self._items and not self._cond.wait_for(self.is_ready, timeout):
                 self._asked -= self._behind
                 raise PolyprocTimeoutError
             if not self._items:
@@ -175,6 +199,15 @@ class IMapIterator(Job):
         raise value
 
     __next__ = next
+
+    def is_ready(self) -> bool:
+        """Say whether `next` would not wait."""
+        return bool(self._items) or self._index == self._length
+
+    def __aiter__(self: IMapIterator | ItemIterator) -> AsyncIterator[Any]:
+        """Yield the results in asyncio and trio."""
+        made: AsyncIterator[Any] = load("polyproc._pool.async_pool", "AsyncResults")(self)  # type: ignore[operator]
+        return made
 
     def _made_room(self, chunks: int) -> None:
         self._asked += chunks
@@ -220,7 +253,9 @@ class IMapIterator(Job):
         with self._cond:
             self._length = length
             self._cond.notify_all()
-            return self._settled == length
+            is_complete = self._settled == length
+        self._ring()
+        return is_complete
 
     # -- the pool's side -------------------------------------------------------------------------------------------
 
@@ -231,6 +266,7 @@ class IMapIterator(Job):
             self._take(index, (success, value))
             self._cond.notify_all()
             last = self._settled == self._length
+        self._ring()
         if self.progress is not None:
             self.progress.advance(len(value) if self._behind and success else 1)
             if last:
@@ -257,19 +293,25 @@ class ItemIterator:
 
     def __init__(self, chunks: IMapIterator) -> None:
         self._chunks = chunks
-        self._items: Iterator[Any] = iter(())
+        self._items: collections.deque[Any] = collections.deque()
+        self._tell, self._tell_no_more = chunks._tell, chunks._tell_no_more
 
     def __iter__(self) -> ItemIterator:
         return self
 
     def next(self, timeout: float | None = None) -> Any:
         """Return the next result, waiting up to `timeout` seconds. Raises TimeoutError, StopIteration."""
-        for item in self._items:
-            return item
-        self._items = iter(self._chunks.next(timeout))
-        return next(self._items)
+        if not self._items:
+            self._items.extend(self._chunks.next(timeout))
+        return self._items.popleft()
 
     __next__ = next
+
+    def is_ready(self) -> bool:
+        """Say whether `next` would not wait."""
+        return bool(self._items) or self._chunks.is_ready()
+
+    __aiter__ = IMapIterator.__aiter__
 
     def close(self) -> None:
         """Take no more items and drop those that no worker has."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from types import GeneratorType
 from typing import Any
 
@@ -56,19 +56,23 @@ class ThreadCrew(Desk):
         self._open(task)
         return task
 
-    def add_tasks(self, number: int, first: int, messages: Iterable[Any], name: str, terms: Terms = PLAIN) -> int:
-        """Add tasks of a job, from index `first` on; return how many."""
-        index = first
-        for message in messages:
-            self._open(Task((number, index), message, name, None, terms))
-            index += 1
-        return index - first
+    @staticmethod
+    def make_task(number: int, index: int, message: Any, name: str, terms: Terms) -> tuple[list[Task], int]:
+        """Return a task of a job, and 0: nothing is pickled."""
+        return [Task((number, index), message, name, None, terms)], 0
+
+    def open_tasks(self, tasks: list[Task]) -> None:
+        """Have tasks run."""
+        for task in tasks:
+            self._open(task)
 
     def add_chunks(
         self, number: int, function: Any, kind: int, chunks: Sequence[Any], name: str, terms: Terms = PLAIN
     ) -> None:
         """Add the chunks of a map."""
-        self.add_tasks(number, 0, ((function, kind, chunk) for chunk in chunks), name, terms)
+        self.open_tasks(
+            [Task((number, i), (function, kind, chunk), name, None, terms) for i, chunk in enumerate(chunks)]
+        )
 
     def _open(self, task: Task) -> None:
         with self._change:

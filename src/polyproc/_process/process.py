@@ -16,7 +16,7 @@ from polyproc._process.family import family
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Generator, Iterable, Mapping
     from typing import Any, ClassVar, Generic, TypeVar
 
     from polyproc.abc import ChildHandle
@@ -219,6 +219,15 @@ class BaseProcess(_Generic[T]):
             text = f"{self._name} (pid {self._popen.pid}) still runs after {timeout!r} s"
             raise load("polyproc._errors", "TimeoutError")(text)  # type: ignore[operator]
         return self._popen.outcome()
+
+    @property
+    def aio(self) -> Any:
+        """The methods as coroutines, for asyncio and trio: `await process.aio.join()`."""
+        return load("polyproc._launch.async_process", "AsyncProcess")(self)  # type: ignore[operator]
+
+    def __await__(self) -> Generator[Any, None, T]:
+        """Wait, in asyncio or trio, for what `result` returns; who is cancelled waits no more, the process goes on."""
+        return self.aio.result().__await__()  # type: ignore[no-any-return]
 
     # -- attributes ------------------------------------------------------------------------------------------------
 

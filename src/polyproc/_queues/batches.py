@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from polyproc._queues.shut_down import Empty, ShutDown
+from polyproc._twin import HasTwin
 
 T = TypeVar("T")
 
 
-class Batches(Generic[T]):
+class Batches(HasTwin, Generic[T]):
     """Made of the queue's own `put` and `get`, so that a subclass that overrides them is heard."""
+
+    _twin = ("polyproc._queues.async_queue", "AsyncQueue")
 
     if TYPE_CHECKING:
 
@@ -58,3 +61,8 @@ class Batches(Generic[T]):
                 yield self.get()
             except ShutDown:
                 return
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        """The same in asyncio and trio."""
+        items: AsyncIterator[T] = self.aio.__aiter__()
+        return items

@@ -244,5 +244,8 @@ class JoinableQueue(Queue[T]):
             while not self._unfinished_tasks._is_zero():
                 self._cond.wait()
 
+    def _unfinished(self) -> int:
+        return int(not self._unfinished_tasks._is_zero())
+
     def _dropped(self) -> None:
         self.task_done()

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import pickle
+import queue
 from typing import Any, Generic, TypeVar
 
 from polyproc._connection.pipe import Pipe
 from polyproc._pickling.pickler import dumps
 from polyproc._pickling.spawning import assert_spawning
 from polyproc._synchronize.primitives import Lock
+from polyproc._twin import HasTwin
 
 T = TypeVar("T")
 
 
-class SimpleQueue(Generic[T]):
+class SimpleQueue(HasTwin, Generic[T]):
     """A queue without a thread: `put` blocks while the pipe is full. As in the standard library."""
+
+    _twin = ("polyproc._queues.async_queue", "AsyncQueue")
 
     def __init__(self, *, ctx: Any = None) -> None:
         self._reader, self._writer = Pipe(duplex=False)
@@ -34,6 +38,18 @@ class SimpleQueue(Generic[T]):
         """Remove and return an item; wait for one."""
         with self._rlock:
             data = self._reader.recv_bytes()
+        return pickle.loads(data)  # type: ignore[no-any-return]
+
+    def get_nowait(self) -> T:
+        """Remove and return an item or raise queue.Empty."""
+        if not self._rlock.acquire(False):
+            raise queue.Empty
+        try:
+            if not self._reader.poll():
+                raise queue.Empty
+            data = self._reader.recv_bytes()
+        finally:
+            self._rlock.release()
         return pickle.loads(data)  # type: ignore[no-any-return]
 
     def put(self, obj: T) -> None:

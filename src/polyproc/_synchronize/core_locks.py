@@ -16,6 +16,7 @@ import polyproc._core as core
 from polyproc._memory.chunk import Chunk, where
 from polyproc._process.process import current_process
 from polyproc._synchronize.semaphore_value import checked_value
+from polyproc._twin import HeldByTwin
 
 T = TypeVar("T")
 
@@ -39,8 +40,10 @@ def _holder(lock: Any) -> str:
     return "SomeOtherThread" if lock._count() > 0 else "SomeOtherProcess"
 
 
-class _Travels:
+class _Travels(HeldByTwin):
     """What Lock, RLock and Semaphore have in common: how they are pickled, and the old names of their state."""
+
+    _twin = ("polyproc._synchronize.async_locks", "AsyncLock")
 
     if TYPE_CHECKING:
         locked: Callable[[], bool]
@@ -83,6 +86,8 @@ class RLock(core.RLock, _Travels):
         recovered: whether the current hold came from an owner that died: what the lock guards may be half done.
         owner: the pid of the process that holds it, or None.
     """
+
+    _twin = ("polyproc._synchronize.async_locks", "AsyncRLock")
 
     def __repr__(self) -> str:
         holder = _holder(self)

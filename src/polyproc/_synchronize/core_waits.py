@@ -13,6 +13,7 @@ import polyproc._core as core
 from polyproc._memory.chunk import Chunk, where
 from polyproc._synchronize.core_locks import Lock, RLock, adopt
 from polyproc._synchronize.predicate import WaitsForPredicate
+from polyproc._twin import HasTwin
 
 
 class _Count:
@@ -57,8 +58,10 @@ def _adopt_condition(cls: type[Condition], chunk: Chunk, offset: int, lock: Lock
 
 
 @core.direct
-class Event(core.Event):
+class Event(core.Event, HasTwin):
     """A flag that processes wait for."""
+
+    _twin = ("polyproc._synchronize.async_locks", "AsyncEvent")
 
     def __init__(self, *, ctx: object = None) -> None:
         pass
@@ -71,12 +74,13 @@ class Event(core.Event):
 
 
 @core.direct
-class Barrier(core.Barrier):
+class Barrier(core.Barrier, HasTwin):
     """A place where a number of processes wait for each other.
 
     A process that is killed while it waits has arrived all the same; one that is killed in the action breaks it.
     """
 
+    _twin = ("polyproc._synchronize.async_locks", "AsyncBarrier")
     _action: Callable[[], object] | None
     _timeout: float | None
 

@@ -10,6 +10,7 @@ from typing import Any
 from polyproc._pickling.live_fd import live_fd
 from polyproc._platform.posix import anonymous_file, close_quietly
 from polyproc._synchronize.portable_condition import Condition
+from polyproc._twin import HasTwin
 
 
 class _SharedCounts:
@@ -39,8 +40,10 @@ def _rebuild_counts(fd: Any) -> _SharedCounts:
     return _SharedCounts(fd.detach())
 
 
-class Barrier(threading.Barrier):
+class Barrier(threading.Barrier, HasTwin):
     """A place where a number of processes wait for each other."""
+
+    _twin = ("polyproc._synchronize.async_locks", "AsyncBarrier")
 
     def __init__(
         self, parties: int, action: Callable[[], None] | None = None, timeout: float | None = None, *, ctx: Any = None

@@ -6,10 +6,13 @@ from typing import Any
 
 from polyproc._synchronize.portable_condition import Condition
 from polyproc._synchronize.portable_locks import Lock, Semaphore
+from polyproc._twin import HasTwin
 
 
-class Event:
+class Event(HasTwin):
     """A flag that processes wait for."""
+
+    _twin = ("polyproc._synchronize.async_locks", "AsyncEvent")
 
     def __init__(self, *, ctx: Any = None) -> None:
         self._cond = Condition(Lock(ctx=ctx), ctx=ctx)

@@ -10,12 +10,15 @@ from typing import Any
 from polyproc._process.process import current_process
 from polyproc._synchronize.semaphore_value import SEM_VALUE_MAX, checked_value
 from polyproc._synchronize.token import TokenCounter
+from polyproc._twin import HeldByTwin
 
 RECURSIVE_MUTEX, SEMAPHORE = 0, 1
 
 
-class TokenLock:
+class TokenLock(HeldByTwin):
     """What the four have in common: a counter, and who of this process holds it how often."""
+
+    _twin = ("polyproc._synchronize.async_locks", "AsyncLock")
 
     def __init__(self, kind: int, value: int, maxvalue: int, *, ctx: Any = None) -> None:
         self._kind = kind
@@ -131,6 +134,8 @@ class Lock(TokenLock):
 
 class RLock(TokenLock):
     """A lock that its holder may take again; it must release it as often, and nobody else may."""
+
+    _twin = ("polyproc._synchronize.async_locks", "AsyncRLock")
 
     def __init__(self, *, ctx: Any = None) -> None:
         super().__init__(RECURSIVE_MUTEX, 1, 1, ctx=ctx)

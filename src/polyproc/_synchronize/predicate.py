@@ -6,9 +6,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from polyproc._twin import HeldByTwin
 
-class WaitsForPredicate:
+
+class WaitsForPredicate(HeldByTwin):
     """What `wait` gives to a condition."""
+
+    _twin = ("polyproc._synchronize.async_locks", "AsyncCondition")
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait to be notified; each condition does it its own way."""

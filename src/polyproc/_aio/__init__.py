@@ -1,0 +1,1 @@
+"""Coroutine twins of everything that blocks, for asyncio and trio."""

@@ -1,0 +1,197 @@
+"""What the twins need of asyncio and trio: which of them runs, a bell that a thread rings, waiting for a descriptor."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from polyproc._lazy import loaded
+
+FIRST_TICK, LAST_TICK = 0.0005, 0.01  # seconds between two looks, where nothing can be waited for
+
+
+def running_library() -> tuple[Any, Any]:
+    """Return (asyncio, None) in a running loop of it, else (None, trio). Raises RuntimeError if neither is loaded."""
+    asyncio: Any = loaded("asyncio")
+    if asyncio is not None and asyncio._get_running_loop() is not None:
+        return asyncio, None
+    trio = loaded("trio")
+    if trio is None:
+        raise RuntimeError("a call can be awaited in a running loop of asyncio or trio")
+    return None, trio
+
+
+def current_task() -> Any:
+    """Return the task that runs."""
+    asyncio, trio = running_library()
+    return asyncio.current_task() if trio is None else trio.lowlevel.current_task()
+
+
+class Bell:
+    """Rung by any thread, once; waited for by tasks of the loop in which it was made."""
+
+    def __init__(self) -> None:
+        asyncio, trio = running_library()
+        self._soon: Callable[[Callable[[], object]], object]
+        if trio is None:
+            self._event = asyncio.Event()
+            self._soon = asyncio.get_running_loop().call_soon_threadsafe
+        else:
+            self._soon = trio.lowlevel.current_trio_token().run_sync_soon  # RuntimeError outside of a loop
+            self._event = trio.Event()
+
+    def ring(self) -> None:
+        """Wake who waits, now or later."""
+        try:
+            self._soon(self._event.set)
+        except RuntimeError:  # the loop has ended: nobody waits
+            pass
+
+    async def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it has been rung, up to `timeout` seconds; say whether it was."""
+        return await _in_time(self._event.wait, timeout)
+
+    async def wait_in_any_case(self) -> None:
+        """The same; who is cancelled meanwhile is cancelled after it."""
+        asyncio, trio = running_library()
+        if trio is not None:
+            with trio.CancelScope(shield=True):
+                await self._event.wait()
+            return
+        cancelled: BaseException | None = None
+        while not self._event.is_set():
+            try:
+                await self._event.wait()
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+
+
+async def _in_time(function: Callable[[], Any], timeout: float | None) -> bool:
+    """Await a call for up to `timeout` seconds; say whether it came to its end."""
+    if timeout is None:
+        await function()
+        return True
+    asyncio, trio = running_library()
+    if trio is not None:
+        with trio.move_on_after(timeout) as scope:
+            await function()
+        return not scope.cancelled_caught
+    try:
+        await asyncio.wait_for(function(), timeout)
+    except TimeoutError:
+        return False
+    return True
+
+
+async def sleep(seconds: float) -> None:
+    """Sleep, in either."""
+    asyncio, trio = running_library()
+    await (asyncio if trio is None else trio).sleep(seconds)
+
+
+async def readable(fd: int, timeout: float | None = None) -> bool:
+    """Wait until a descriptor is readable, up to `timeout` seconds; say whether it is. Many tasks may wait for one."""
+    asyncio, trio = running_library()
+    own = os.dup(fd)  # a loop takes one waiter for each descriptor
+    try:
+        if trio is not None:
+            return await _in_time(lambda: trio.lowlevel.wait_readable(own), timeout)
+        loop, event = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(own, event.set)
+        try:
+            return await _in_time(event.wait, timeout)
+        finally:
+            loop.remove_reader(own)
+    finally:
+        os.close(own)
+
+
+class Ticks:
+    """Looks that become rarer, until a deadline."""
+
+    def __init__(self, timeout: float | None) -> None:
+        self._until = None if timeout is None else time.monotonic() + timeout
+        self._tick = FIRST_TICK
+
+    def left(self) -> float | None:
+        """Return how many seconds are left, None for no limit; not less than 0."""
+        return None if self._until is None else max(self._until - time.monotonic(), 0.0)
+
+    def is_over(self) -> bool:
+        """Say whether there is no time left."""
+        return self.left() == 0.0
+
+    async def next(self) -> None:
+        """Sleep until the next look."""
+        left = self.left()
+        await sleep(self._tick if left is None else min(self._tick, left))
+        self._tick = min(2 * self._tick, LAST_TICK)
+
+
+class Told:
+    """What a function that runs in a thread has come to: told to one task."""
+
+    def __init__(self) -> None:
+        self._bell = Bell()
+        self._value: Any = None
+        self._error: BaseException | None = None
+
+    def run(self, function: Callable[[], Any]) -> None:
+        """Call the function, in the thread, and tell."""
+        try:
+            self._value = function()
+        except BaseException as error:  # noqa: BLE001  (it is raised where it is awaited)
+            self._error = error
+        self._bell.ring()
+
+    async def over(self) -> None:
+        """Wait for it, and leave what it has come to for `wait`."""
+        await self._bell.wait()
+
+    async def wait(self, in_any_case: bool = False) -> Any:
+        """Wait for it; return what the function returned, or raise what it raised."""
+        await (self._bell.wait_in_any_case() if in_any_case else self._bell.wait())
+        if self._error is not None:
+            try:
+                raise self._error
+            finally:
+                self._error = None  # no cycle with the traceback
+        return self._value
+
+
+async def in_thread(function: Callable[[], Any], give_up: Callable[[], object]) -> Any:
+    """Call a function in a thread of its own; `give_up` is called when the wait is cancelled, and should end it."""
+    told = Told()
+    threading.Thread(target=told.run, args=(function,), name="polyproc-aio", daemon=True).start()
+    try:
+        return await told.wait()
+    except BaseException:
+        give_up()
+        raise
+
+
+class Twin:
+    """The methods of an object as coroutines. Those that do not wait are just called."""
+
+    def __init__(self, of: Any) -> None:
+        self._of = of
+
+    def __getattr__(self, name: str) -> Any:
+        of = self._of
+        if name.startswith("_") or isinstance(getattr(type(of), name, None), property):
+            raise AttributeError(f"{name!r} of {type(of).__name__} is not a method: there is no coroutine of it")
+        method = getattr(of, name)
+
+        async def call(*args: Any, **kwds: Any) -> Any:
+            return method(*args, **kwds)
+
+        call.__name__ = call.__qualname__ = name
+        return call
+
+    def __repr__(self) -> str:
+        return f"<aio of {self._of!r}>"

@@ -1,0 +1,82 @@
+"""Twin of a connection. What is half received when its task is cancelled is for who receives next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from polyproc._aio.lane import Lane
+from polyproc._aio.loops import Ticks, Told, Twin, readable
+from polyproc._errors import BufferTooShort
+from polyproc._pickling.pickler import dumps, loads
+
+
+class AsyncConnection(Twin):
+    """A connection, for one task that receives and any number that send.
+
+    Messages are read and written in two threads, so that a slow peer stops nobody. Who is cancelled while it sends does
+    not stop what has begun.
+    """
+
+    def __init__(self, of: Any) -> None:
+        super().__init__(of)
+        self._lanes: tuple[Lane, Lane] | None = None
+        self._coming: Told | None = None  # a message that is being read
+        self._is_receiving = False
+
+    def _in_lane(self, number: int, function: Any) -> Told:
+        if self._lanes is None:
+            self._lanes = Lane(), Lane()
+        return self._lanes[number].do(function)
+
+    async def recv_bytes(self, maxlength: int | None = None) -> bytes:
+        """Receive a message as bytes. Raises EOFError, and OSError if it is longer than `maxlength`."""
+        if maxlength is not None and maxlength < 0:
+            raise ValueError("negative maxlength")
+        if self._is_receiving:
+            raise RuntimeError("another task is receiving from this connection")
+        connection, self._is_receiving = self._of, True
+        try:
+            if self._coming is None:
+                connection.poll(0)  # raises what is to be raised
+                await readable(connection.fileno())
+                self._coming = self._in_lane(0, connection.recv_bytes)
+            await self._coming.over()
+            coming, self._coming = self._coming, None
+        finally:
+            self._is_receiving = False
+        data: bytes = await coming.wait()
+        if maxlength is not None and len(data) > maxlength:
+            connection.close()
+            raise OSError("bad message length")
+        return data
+
+    async def recv(self) -> Any:
+        """Receive an object. Raises EOFError when nothing is left and the other end is closed."""
+        return loads(await self.recv_bytes())
+
+    async def recv_bytes_into(self, buf: Any, offset: int = 0) -> int:
+        """Receive a message into a writable buffer; return its length. BufferTooShort carries one that is too long."""
+        view = memoryview(buf).cast("B")
+        if offset < 0 or offset > len(view):
+            raise ValueError("negative offset" if offset < 0 else "offset too large")
+        data = await self.recv_bytes()
+        if len(view) - offset < len(data):
+            raise BufferTooShort(data)
+        view[offset : offset + len(data)] = data
+        return len(data)
+
+    async def send(self, obj: Any) -> None:
+        """Send an object that can be pickled."""
+        await self.send_bytes(dumps(obj))
+
+    async def send_bytes(self, buf: Any, offset: int = 0, size: int | None = None) -> None:
+        """Send the bytes of a bytes-like object as one message."""
+        await self._in_lane(1, lambda: self._of.send_bytes(buf, offset, size)).wait()
+
+    async def poll(self, timeout: float | None = 0.0) -> bool:
+        """Say whether something can be received, waiting up to `timeout` seconds; None waits without limit."""
+        if self._coming is not None:
+            return True
+        found: bool = self._of.poll(0)
+        ticks = Ticks(timeout)
+        return found or (not ticks.is_over() and await readable(self._of.fileno(), ticks.left()))

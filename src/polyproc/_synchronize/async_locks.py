@@ -1,0 +1,227 @@
+"""Twins of locks, semaphores, conditions, events and barriers.
+
+What cannot be had at once is waited for in a thread, by turns of a fraction of a second, so that who is cancelled soon
+waits no more. An RLock, and the lock of a condition, belong to a thread: each task that holds one has a thread of its
+own for as long (Lane), in which all that it does with it happens. So two tasks exclude each other as two threads do.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from polyproc._aio.lane import Lane
+from polyproc._aio.loops import Ticks, Twin, current_task, in_thread
+
+_TURN = 0.05  # seconds after which a thread looks whether its task still waits
+
+
+class _Attempt:
+    """To have something in a thread, unless nobody wants it any more; then `undo` is called there."""
+
+    def __init__(self, attempt: Callable[[float], bool], undo: Callable[[], object], timeout: float | None) -> None:
+        self._attempt = attempt
+        self._undo = undo
+        self._ticks = Ticks(timeout)
+        self._lock = threading.Lock()
+        self.is_given_up = self._is_had = False
+
+    def __call__(self) -> bool:
+        """Wait, in turns; return whether it was had in time."""
+        while not self.is_given_up:
+            left = self._ticks.left()
+            if self._attempt(_TURN if left is None else min(left, _TURN)):
+                with self._lock:
+                    self._is_had = not self.is_given_up
+                if not self._is_had:
+                    self._undo()
+                return self._is_had
+            if self._ticks.is_over():
+                return False
+        return False
+
+    def give_up(self) -> bool:
+        """Want it no more; return whether it was had already, and is to be given back by the caller."""
+        with self._lock:
+            self.is_given_up = True
+            return self._is_had
+
+
+class _Entered(Twin):
+    async def __aenter__(self) -> Any:
+        await self.acquire()
+        return True
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.release()
+
+
+class AsyncLock(_Entered):
+    """A Lock or a semaphore. `acquire` and `release` are coroutines; who is cancelled in `acquire` holds nothing."""
+
+    async def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        """Take it, waiting up to `timeout` seconds; return whether it was taken."""
+        lock = self._of
+        if lock.acquire(False):
+            return True
+        if not block or (timeout is not None and timeout <= 0):
+            return False
+        attempt = _Attempt(lambda seconds: lock.acquire(True, seconds), lock.release, timeout)
+        taken: bool = await in_thread(attempt, lambda: attempt.give_up() and lock.release())
+        return taken
+
+
+class Lanes:
+    """The lanes of all tasks, for as long as these live. One instance, `lanes`."""
+
+    def __init__(self) -> None:
+        self._of_task: weakref.WeakKeyDictionary[Any, dict[Any, Lane]] = weakref.WeakKeyDictionary()
+
+    def find(self, lock: Any) -> Lane | None:
+        """Return the lane in which the current task holds a lock, if it does."""
+        return self._of_task.get(current_task(), {}).get(_place(lock))
+
+    def keep(self, lock: Any, lane: Lane) -> None:
+        """Know a lane in which the current task holds a lock."""
+        self._of_task.setdefault(current_task(), {})[_place(lock)] = lane
+
+    def drop(self, lock: Any) -> None:
+        """Forget the current task's lane of a lock, and end it."""
+        self._of_task[current_task()].pop(_place(lock)).end()
+
+
+def _place(lock: Any) -> Any:
+    where = getattr(lock, "_where", None)
+    return id(lock) if where is None else where()  # all handles to a lock of the core are one lock
+
+
+lanes = Lanes()
+
+
+class AsyncRLock(_Entered):
+    """An RLock: it belongs to the task that has taken it, which may take it again and must release it as often.
+
+    `asyncio.wait_for` of Python 3.11 makes a task of its own for what it awaits; `asyncio.timeout` does not.
+    """
+
+    @property
+    def _lock(self) -> Any:
+        return self._of
+
+    async def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        """Take it, waiting up to `timeout` seconds; return whether it was taken."""
+        lock, lane = self._lock, lanes.find(self._lock)
+        is_new = lane is None
+        lane = lane or Lane()
+        attempt = _Attempt(lambda seconds: lock.acquire(True, seconds), lock.release, timeout if block else 0.0)
+        taken: bool = False
+        try:
+            taken = await lane.do(attempt).wait()
+        except BaseException:
+            if attempt.give_up():
+                lane.tell(lock.release)
+            raise
+        finally:
+            if not taken and is_new:
+                lane.end()
+        if taken:
+            lane.depth += 1
+            if is_new:
+                lanes.keep(lock, lane)
+        return taken
+
+    async def release(self) -> None:
+        """Give it back. Raises AssertionError if this task does not hold it."""
+        lock, lane = self._lock, lanes.find(self._lock)
+        if lane is None:
+            lock.release()  # which raises
+            return
+        try:
+            await lane.do(lock.release).wait(in_any_case=True)
+        finally:
+            lane.depth -= 1
+            if not lane.depth:
+                lanes.drop(lock)
+
+
+class AsyncCondition(AsyncRLock):
+    """A condition. Its lock belongs to the task that has taken it."""
+
+    @property
+    def _lock(self) -> Any:
+        return self._of._lock
+
+    async def _in_lane(self, function: Callable[[], Any]) -> Any:
+        lane = lanes.find(self._lock)
+        return function() if lane is None else await lane.do(function).wait(in_any_case=True)
+
+    async def wait(self, timeout: float | None = None) -> bool:
+        """Release the lock, wait to be notified, up to `timeout` seconds, and take the lock again.
+
+        Returns False if the time ran out. Who is cancelled has the lock again, too. AssertionError without the lock.
+        """
+        condition, lane = self._of, lanes.find(self._lock)
+        if lane is None:
+            condition.wait(0)  # which raises
+            return False
+        attempt = _Attempt(condition.wait, lambda: None, timeout)
+        told = lane.do(attempt)
+        try:
+            notified: bool = await told.wait()
+        except BaseException:
+            attempt.give_up()
+            await told.wait(in_any_case=True)
+            raise
+        return notified
+
+    async def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
+        """Wait until a predicate is true, up to `timeout` seconds; return what it returned last."""
+        until = None if timeout is None else time.monotonic() + timeout
+        while not (result := predicate()):
+            left = None if until is None else until - time.monotonic()
+            if left is not None and left <= 0:
+                break
+            await self.wait(left)
+        return result
+
+    async def notify(self, n: int = 1) -> None:
+        """Wake up to `n` waiters, tasks or others. AssertionError without the lock."""
+        await self._in_lane(lambda: self._of.notify(n))
+
+    async def notify_all(self) -> None:
+        """Wake all waiters."""
+        await self._in_lane(self._of.notify_all)
+
+
+class AsyncEvent(Twin):
+    """An event."""
+
+    async def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the flag is set, up to `timeout` seconds; return whether it was."""
+        event = self._of
+        if event.is_set():
+            return True
+        attempt = _Attempt(event.wait, lambda: None, timeout)
+        found: bool = await in_thread(attempt, attempt.give_up)
+        return found
+
+
+class AsyncBarrier(Twin):
+    """A barrier. Who is cancelled at it breaks it, as who waits too long does."""
+
+    async def wait(self, timeout: float | None = None) -> int:
+        """Wait until all have come, up to `timeout` seconds. Returns and raises what the barrier's `wait` does."""
+        barrier, done = self._of, threading.Event()
+
+        def wait() -> int:
+            try:
+                index: int = barrier.wait(timeout)
+            finally:
+                done.set()
+            return index
+
+        found: int = await in_thread(wait, lambda: done.is_set() or barrier.abort())
+        return found
