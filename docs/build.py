@@ -82,11 +82,12 @@ def _is_attribute(value):
 
 def members_of(kind, bases):
     """Yield (name, what it is) for the public members of a class that say something, and are not those of `bases`."""
+    named_tuple = (tuple,) if issubclass(kind, tuple) else ()
     for name in sorted(dir(kind)):
         value = inspect.getattr_static(kind, name)
         if name.startswith("_") or not (inspect.isroutine(getattr(kind, name)) or _is_attribute(value)):
             continue
-        inherited = [inspect.getattr_static(base, name, None) for base in bases]
+        inherited = [inspect.getattr_static(base, name, None) for base in (*bases, *named_tuple)]
         if any(theirs is value or (inspect.ismethoddescriptor(value) and _same(theirs, value)) for theirs in inherited):
             continue
         found = getattr(value, "fget", value) if _is_attribute(value) else getattr(kind, name)

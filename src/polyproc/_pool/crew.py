@@ -12,7 +12,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from polyproc._errors import ProcessError
@@ -308,7 +307,7 @@ class Crew(Desk):
         batch = task.batch
         assert batch is not None  # it was answered as one
         if batch.start + len(outcomes) < batch.stop:  # it took too long for a batch
-            self.dispatch.open_parts(task, replace(batch, start=batch.start + len(outcomes)))
+            self.dispatch.open_parts(task, batch._replace(start=batch.start + len(outcomes)))
             self.dispatch.fill_idle(now)
 
     def _reap(self, number: int) -> None:

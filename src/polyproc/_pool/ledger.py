@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import collections
 import itertools
-from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from polyproc._pool.options import PLAIN, Terms
 from polyproc._pool.waiting import Waiting
@@ -29,8 +28,7 @@ _MOST_NAMES = 1000
 _PLACES = 65535  # a worker's tasks are numbered from 1 to this, and again
 
 
-@dataclass
-class Batch:
+class Batch(NamedTuple):
     """Chunks of one map that go together, since each takes less than sending it: start to stop of `chunks`."""
 
     function: bytes
@@ -44,14 +42,13 @@ class Batch:
         left = self.stop - start
         most = min(left, most)
         bounds = [start + left * part // most for part in range(most + 1)]
-        return [replace(self, start=first, stop=last) for first, last in itertools.pairwise(bounds)]
+        return [self._replace(start=first, stop=last) for first, last in itertools.pairwise(bounds)]
 
     def message(self) -> tuple[Any, ...]:
         """Return what goes to a worker."""
         return self.function, self.kind, self.start, self.stop, self.chunks
 
 
-@dataclass
 class Task:
     """A task as it goes to a worker: who it is for, and the pickled function and arguments.
 
@@ -59,16 +56,20 @@ class Task:
     that it is among those that no worker has; `load` is how many seconds it takes, as it seemed when it was handed out.
     """
 
-    id: TaskId
-    payload: Any
-    name: str = ""
-    batch: Batch | None = None
-    terms: Terms = PLAIN
-    attempt: int = 1
-    holder: tuple[Any, int] | None = None
-    withdrawn: bool = False
-    waits: bool = False
-    load: float = 0.0
+    __slots__ = ("attempt", "batch", "holder", "id", "load", "name", "payload", "terms", "waits", "withdrawn")
+
+    def __init__(
+        self, id: TaskId, payload: Any, name: str = "", batch: Batch | None = None, terms: Terms = PLAIN
+    ) -> None:
+        self.id = id
+        self.payload = payload
+        self.name = name
+        self.batch = batch
+        self.terms = terms
+        self.attempt = 1
+        self.holder: tuple[Any, int] | None = None
+        self.withdrawn = self.waits = False
+        self.load = 0.0
 
     @property
     def priority(self) -> int:
@@ -85,28 +86,27 @@ class Task:
         return 1 if self.batch is None else self.batch.stop - self.batch.start
 
 
-@dataclass
 class Account:
     """One worker's tasks, in the order in which it got them, each with a number; the first is the one that runs."""
 
-    handed: collections.deque[tuple[int, Task]] = field(default_factory=collections.deque)
-    chunks: int = 0  # of them all
-    load: float = 0.0  # of them all
-    done: int = 0
-    count: int = 0
-    since: float = 0.0  # when it was last seen to begin a task, or to have none
-    leaving: bool = False  # it gets no more
+    __slots__ = ("chunks", "count", "done", "handed", "leaving", "load", "since")
+
+    def __init__(self, since: float) -> None:
+        self.handed: collections.deque[tuple[int, Task]] = collections.deque()
+        self.chunks = 0  # of them all
+        self.load = 0.0  # of them all
+        self.done = self.count = 0
+        self.since = since  # when it was last seen to begin a task, or to have none
+        self.leaving = False  # it gets no more
 
 
-@dataclass
 class Tally:
     """What was done."""
 
-    done: int = 0
-    retried: int = 0
-    lost: int = 0
-    seconds: float = 0.0
-    slowest: tuple[str, float] = ("", 0.0)
+    def __init__(self) -> None:
+        self.done = self.retried = self.lost = 0
+        self.seconds = 0.0
+        self.slowest = "", 0.0
 
     def add(self, task: Task, seconds: float, chunks: int = 1) -> None:
         """Count a task that was answered."""
@@ -160,7 +160,7 @@ class Ledger:
 
     def join(self, worker: Any, now: float) -> None:
         """Add a worker."""
-        self.accounts[worker] = Account(since=now)
+        self.accounts[worker] = Account(now)
         self._idle[worker] = None
 
     def leave(self, worker: Any) -> None:
@@ -243,8 +243,8 @@ class Ledger:
         if batch is None or batch.start + begun >= batch.stop:
             return None
         each = task.load / task.count
-        rest = replace(batch, start=batch.start + begun)
-        task.batch = replace(batch, stop=rest.start)
+        rest = batch._replace(start=batch.start + begun)
+        task.batch = batch._replace(stop=rest.start)
         account.chunks -= rest.stop - rest.start
         account.load -= each * (rest.stop - rest.start)
         task.load = each * begun
@@ -300,7 +300,9 @@ class Ledger:
 
     def is_uneven(self) -> bool:
         """Say whether some have nothing while others have more than the chunk that they run."""
-        return bool(self._idle) and (self._behind > 0 or self._batches > 0)
+        if not self._idle or not (self._behind or self._batches):
+            return False
+        return any(account.chunks > 1 for account in self.accounts.values())
 
     def slow(self, since: float) -> list[Any]:
         """Return the workers that have more than a chunk, which runs since a time, or longer."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 from polyproc._errors import ProcessDied
 from polyproc._lazy import load
@@ -18,7 +17,7 @@ Memory = int | str
 ProgressCallback = Callable[[int, int | None], object]
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-_MEMORY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", re.IGNORECASE)
+_MEMORY = r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*"  # compiled when somebody needs it: most pools do not
 
 
 class CallOptions(TypedDict, total=False):
@@ -41,8 +40,7 @@ class CallOptions(TypedDict, total=False):
     progress: bool | ProgressCallback
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(NamedTuple):
     """The same, checked and complete."""
 
     timeout: float | None = None
@@ -62,7 +60,7 @@ class Terms:
         unknown = set(options) - CallOptions.__annotations__.keys()
         if unknown:
             raise TypeError(f"options() got an unexpected keyword argument {min(unknown)!r}")
-        terms = replace(self, **options)
+        terms = self._replace(**options)
         if terms.timeout is not None and not terms.timeout > 0:
             raise ValueError("timeout must be a positive number of seconds or None")
         if not terms.grace >= 0:
@@ -83,8 +81,7 @@ class Terms:
 PLAIN = Terms()
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What a pool of processes is to be.
 
     Attributes:
@@ -156,7 +153,7 @@ def bytes_of(memory: Memory) -> int:
     if isinstance(memory, int):
         size = memory
     else:
-        found = _MEMORY.fullmatch(memory)
+        found = re.fullmatch(_MEMORY, memory, re.IGNORECASE)
         if found is None:
             raise ValueError(f"not an amount of memory: {memory!r}; say a number of bytes, or for example '500MB'")
         size = int(float(found[1]) * _UNITS[(found[2] or "").lower()])

@@ -8,10 +8,7 @@ A task has two limits. At the first it is interrupted, at the second its worker 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 
-
-@dataclass
 class Limit:
     """One worker's.
 
@@ -22,10 +19,13 @@ class Limit:
         told: whether `due` has named it.
     """
 
-    place: int
-    at: float
-    hard: bool
-    told: bool = False
+    __slots__ = ("at", "hard", "place", "told")
+
+    def __init__(self, place: int, at: float, hard: bool) -> None:
+        self.place = place
+        self.at = at
+        self.hard = hard
+        self.told = False
 
 
 class Overtime:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import pickle
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from polyproc._pickling.pickler import dumps
@@ -115,7 +114,7 @@ class QueueCrew(Crew):
     """A crew whose tasks and results are pickled by two queues."""
 
     def __init__(self, plan: Plan, inqueue: Any, outqueue: Any) -> None:
-        super().__init__(replace(plan, initializer=Beginning(QueuePickler(outqueue), plan.initializer)))
+        super().__init__(plan._replace(initializer=Beginning(QueuePickler(outqueue), plan.initializer)))
         self._pickler = QueuePickler(inqueue)
 
     def pack_function(self, function: Any) -> bytes:

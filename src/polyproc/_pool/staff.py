@@ -107,30 +107,36 @@ class Staff:
         threads = share_of(usable_processors(), self.size)
         with environment_of_worker(threads):
             begins, self._has_begun = not self._has_begun, True
-            while (missing := self.wanted - len(self.staying())) > 0:
+            missing = self.wanted - len(self.staying())
+            made = (self._make_one(threads) for _ in range(missing))
+            # What is written after a fork is copied first, page by page: as much as can be is made before.
+            for member in list(made) if native else made:
                 if self._template is not None:
-                    self._template.order(missing)
-                self._start_one(threads)
+                    self._template.order(self.wanted - len(self.staying()))
+                self._start_one(member)
             if begins and self.plan.forks and native:
                 self._keep_template()
 
-    def _start_one(self, threads: int | None) -> None:
+    def _make_one(self, threads: int | None) -> Member:
         number = next(number for number in self._numbers if number not in self.members)
         line = self.lines.open(number)
+        cell = Cell()
+        process = self._process(target=worker, args=(line.end, cell.block, threads, self._told))
+        process.name = process.name.replace("Process", "PoolWorker")
+        process.daemon = True
+        return Member(number, process, line, cell)
+
+    def _start_one(self, member: Member) -> None:
         try:
-            cell = Cell()
-            process = self._process(target=worker, args=(line.end, cell.block, threads, self._told))
-            process.name = process.name.replace("Process", "PoolWorker")
-            process.daemon = True
-            process.start()
+            member.process.start()
         except BaseException:
-            self.lines.drop(number)
-            line.close()
+            self.lines.drop(member.number)
+            member.line.close()
             raise
         finally:
-            line.release()
+            member.line.release()
         self.started += 1
-        self.members[number] = Member(number, process, line, cell)  # tasks come when it says that it is ready
+        self.members[member.number] = member  # tasks come when it says that it is ready
         self.watcher.wake()
 
     def _keep_template(self) -> None:
