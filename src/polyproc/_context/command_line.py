@@ -1,4 +1,4 @@
-"""The command line: `python -m polyproc run [-m] PROGRAM ARGS`."""
+"""The command line: `python -m polyproc run [-m] PROGRAM ARGS`, `python -m polyproc doctor`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from types import CodeType, ModuleType
 
 from polyproc._context.drop_in import install
+from polyproc._lazy import load
 
 _ABOUT = """Run a Python program in which `multiprocessing` means polyproc.
 
@@ -29,7 +30,10 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("-m", dest="is_module", action="store_true", help="PROGRAM is the name of a module or package")
     run.add_argument("program", metavar="PROGRAM", help="a file, or with -m a module")
     run.add_argument("args", metavar="ARGS", nargs=argparse.REMAINDER, help="the program's own arguments")
+    verbs.add_parser("doctor", help="say what works here, and what to do about what does not")
     chosen = parser.parse_args(arguments)
+    if chosen.verb == "doctor":
+        return load("polyproc._context.doctor", "main")()  # type: ignore[operator, no-any-return]
     install()  # before a package is looked at, which imports it
     try:
         code, module = _module(chosen.program) if chosen.is_module else _script(chosen.program)

@@ -1,0 +1,120 @@
+"""`python -m polyproc doctor`: what works here, tried and not guessed; what does not, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple
+
+from polyproc._context.context import BaseContext
+from polyproc._context.default import default_context
+from polyproc._errors import ProcessError
+from polyproc._memory.block import allocate
+from polyproc._memory.segment import SharedMemory
+from polyproc._native import native
+from polyproc._pickling.pickler import dumps
+from polyproc._platform.handles import open_pidfd
+from polyproc._platform.interpreter import usable_processors
+from polyproc._platform.posix import close_quietly
+
+_FEW_DESCRIPTORS = 1024
+_LITTLE_MEMORY = 256 << 20  # bytes
+
+
+class Finding(NamedTuple):
+    """What was found out about one thing; `advice` is there if it is not well."""
+
+    what: str
+    found: str
+    advice: str = ""
+
+
+def main() -> int:
+    """Print the findings; return 0 if all is well, 1 if something is missing or little."""
+    is_well = True
+    for finding in findings():
+        is_well = is_well and not finding.advice
+        print(f"{'!' if finding.advice else ' '} {finding.what:<22} {finding.found}", flush=True)  # noqa: T201
+        if finding.advice:
+            print(f"  {'':<22} {finding.advice}", flush=True)  # noqa: T201
+    print("all is well" if is_well else "what is marked with ! can be better")  # noqa: T201
+    return 0 if is_well else 1
+
+
+def findings() -> Iterator[Finding]:
+    """Yield all findings. Starts some processes; leaves nothing behind."""
+    system = os.uname()
+    yield Finding("Python", f"{sys.implementation.name} {sys.version.split()[0]}, {sys.executable}")
+    yield Finding("system", f"{system.sysname} {system.release}, {system.machine}")
+    usable, all_there = usable_processors(), os.cpu_count()
+    yield Finding("processors", f"{usable}" if usable == all_there else f"{usable} of {all_there} may be used")
+    if native:
+        yield Finding("C core", "on")
+    else:
+        advice = "locks and queues are slower, and a dead owner's lock stays locked: install it with a C compiler there"
+        yield Finding("C core", f"off: {native.reason}", advice)
+    yield _tried("process handles", "pidfd", _look_at_itself, "ends of processes are seen through a pipe instead")
+    yield _tried("shared memory", "has no name", lambda: allocate(4096), "queues, locks and values cannot be made")
+    yield _tried("named shared memory", _named_room(), _make_segment, "SharedMemory cannot be made: is /dev/shm there?")
+    yield _descriptors()
+    yield _tried(
+        "lambdas, closures",
+        "travel by value",
+        lambda: dumps(lambda: None),
+        "only what can be imported by name can be sent: install cloudpickle",
+    )
+    for method in default_context.get_all_start_methods():
+        attempt = partial(_start, default_context.get_context(method))
+        yield _tried(method, "starts", attempt, "this start method cannot be used here")
+
+
+def _tried(what: str, found: str, attempt: Callable[[], object], advice: str) -> Finding:
+    try:
+        attempt()
+    except (OSError, ProcessError, ImportError, TypeError, AttributeError) as error:
+        return Finding(what, f"{type(error).__name__}: {error}", advice)
+    if found.startswith("!"):
+        return Finding(what, found[1:], "large arrays and segments will not have room: give it more")
+    return Finding(what, found)
+
+
+def _look_at_itself() -> None:
+    close_quietly(open_pidfd(os.getpid()))
+
+
+def _named_room() -> str:
+    try:
+        free = shutil.disk_usage("/dev/shm").free
+    except OSError:
+        return "there"
+    return f"{'!' if free < _LITTLE_MEMORY else ''}{free >> 20} MiB free"
+
+
+def _make_segment() -> None:
+    segment = SharedMemory(create=True, size=4096)
+    segment.close()
+    segment.unlink()
+
+
+def _descriptors() -> Finding:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    found = "no limit" if soft == resource.RLIM_INFINITY else f"up to {soft}"
+    if soft == resource.RLIM_INFINITY or soft >= _FEW_DESCRIPTORS:
+        return Finding("open files", found)
+    more = "no limit" if hard == resource.RLIM_INFINITY else f"{hard}"
+    return Finding("open files", found, f"each process that is started takes some: `ulimit -n`, up to {more}")
+
+
+def _answer() -> str:
+    return "here"
+
+
+def _start(context: BaseContext) -> None:
+    process = context.Process(target=_answer)
+    process.start()
+    if process.result(30) != "here":
+        raise ProcessError("another answer than was asked for")
