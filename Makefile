@@ -30,7 +30,7 @@ test: $(VENV)/installed
 	POLYPROC_NATIVE=require $(BIN)/python -m pytest tests
 
 test-portable: $(VENV)/installed
-	POLYPROC_NATIVE=off $(BIN)/python -m pytest tests
+	POLYPROC_NATIVE=off $(BIN)/python -m pytest tests --ignore=tests/architecture -m "not chaos"
 
 test-each:
 	$(PYTHON) tests/each_python.py --others $(PYTHONS)

@@ -33,7 +33,8 @@ def run(python):
     subprocess.check_call(install, env=env)
     subprocess.check_call([*pip, "cloudpickle", "pytest", "hypothesis", "grimp", "psutil"])
     print(f"--- Python {version} ---", flush=True)
-    return subprocess.call([executable, "-m", "pytest", "tests", "--ignore=tests/architecture"], cwd=ROOT, env=env)
+    tests = ["tests", "--ignore=tests/architecture", "-m", "not chaos"]  # what kills at random is run once
+    return subprocess.call([executable, "-m", "pytest", *tests], cwd=ROOT, env=env)
 
 
 if __name__ == "__main__":
