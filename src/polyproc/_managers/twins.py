@@ -11,14 +11,12 @@ import socket
 import threading
 import weakref
 from collections.abc import Awaitable, Callable
-from concurrent.futures import InvalidStateError
 from functools import partial
 from os import dup
 from typing import Any
 
-from polyproc._aio.loops import current_task
+from polyproc._aio.loops import current_task, in_thread
 from polyproc._managers.links import Link
-from polyproc._pool.future import Future
 
 
 class Lane:
@@ -101,25 +99,4 @@ async def _call(proxy: Any, function: Callable[[], Any]) -> Any:
     else:
         lane = lanes.of(task, link)
         run = partial(link.over, lane, function)
-    answer: Future[tuple[bool, Any]] = Future()
-    threading.Thread(target=_run, args=(run, answer), name="polyproc-manager-call", daemon=True).start()
-    try:
-        succeeded, value = await answer
-    except BaseException:
-        lane.cut()
-        raise
-    if succeeded:
-        return value
-    raise value
-
-
-def _run(function: Callable[[], Any], answer: Future[tuple[bool, Any]]) -> None:
-    """Call a function, in a thread; tell whether it succeeded, and what it returned or raised."""
-    try:
-        told = True, function()
-    except BaseException as error:  # noqa: BLE001  (it is raised where the call is awaited)
-        told = False, error
-    try:
-        answer.set_result(told)
-    except InvalidStateError:  # nobody waits any more
-        pass
+    return await in_thread(run, lane.cut)

@@ -6,7 +6,7 @@ import concurrent.futures
 from collections.abc import Generator
 from typing import Any, Protocol, TypeVar
 
-from polyproc._aio.loops import running_library
+from polyproc._aio.loops import Bell, running_library
 from polyproc._pool.results import Job, Withdrawn
 
 T = TypeVar("T")
@@ -84,24 +84,16 @@ class Future(concurrent.futures.Future[T], Job):
     def __await__(self) -> Generator[Any, None, T]:
         asyncio, trio = running_library()
         if trio is not None:
-            return _await_in_trio(trio, self).__await__()
+            return _await_in_trio(self).__await__()
         result: Generator[Any, None, T] = asyncio.wrap_future(self).__await__()
         return result
 
 
-async def _await_in_trio(trio: Any, future: Future[T]) -> T:
-    token = trio.lowlevel.current_trio_token()  # RuntimeError outside of a loop
-    done = trio.Event()
-
-    def tell(_: object) -> None:
-        try:
-            token.run_sync_soon(done.set)
-        except trio.RunFinishedError:
-            pass
-
-    future.add_done_callback(tell)
+async def _await_in_trio(future: Future[T]) -> T:
+    bell = Bell()
+    future.add_done_callback(lambda _: bell.ring())
     try:
-        await done.wait()
+        await bell.wait()
     except BaseException:
         future.cancel()
         raise
