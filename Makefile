@@ -42,6 +42,7 @@ lint: $(VENV)/installed
 	$(BIN)/mypy bench
 	$(BIN)/mypy demo
 	$(BIN)/lint-imports
+	$(BIN)/python tests/architecture/stores.py
 	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md docs src csrc tests bench demo
 	POLYPROC_BUILD=strict $(BIN)/python setup.py --quiet build_ext --build-temp build/strict --build-lib build/strict
 
