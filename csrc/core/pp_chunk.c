@@ -13,6 +13,7 @@
 
 #include "core/pp_crash.h"
 #include "core/pp_memfd.h"
+#include "core/pp_page.h"
 
 #define MAGIC 0x70706368u
 #define LAYOUT 2
@@ -26,7 +27,7 @@ struct pp_chunk_page {
     unsigned char id[PP_ID_SIZE];
     unsigned char registry_id[PP_ID_SIZE];
     pp_word64 bump;   /* the first byte that is not given out */
-    uint64_t extent;  /* the bytes that every process maps; the file may be longer */
+    uint64_t extent;  /* the bytes that every process maps, whole pages; the file may be longer */
     unsigned char unused[8];
 };
 
@@ -61,6 +62,7 @@ static struct pp_chunk *make(size_t size, uint64_t behind)
     if (!handles_fork) {
         handles_fork = pthread_atfork(NULL, NULL, pp_chunk_reborn) == 0;
     }
+    size = pp_whole_pages(size); /* what lies behind is mapped by itself */
     struct pp_registry *registry = pp_registry_own();
     int fd = registry == NULL ? -1 : pp_memfd("polyproc-chunk", size + behind);
     if (fd < 0) {
@@ -201,7 +203,7 @@ struct pp_chunk *pp_chunk_attach(int fd, int registry_fd)
     uint64_t extent = *(volatile uint64_t *)&page->extent; /* read once: somebody may write to it */
     int ours = page->magic == MAGIC && page->layout == LAYOUT;
     munmap(page, sizeof *page);
-    if (!ours || extent < sizeof *page || extent > (uint64_t)info.st_size || extent > LARGEST) {
+    if (!ours || extent < sizeof *page || !pp_begins_page((size_t)extent) || extent > (uint64_t)info.st_size || extent > LARGEST) {
         errno = EINVAL;
         return NULL;
     }

@@ -8,6 +8,7 @@
 
 #include "core/pp_crash.h"
 #include "core/pp_futex.h"
+#include "core/pp_page.h"
 #include "core/pp_segment.h"
 #include "core/pp_sleep.h"
 #include "core/pp_slot.h"
@@ -61,7 +62,7 @@ int pp_queue_adopt(struct pp_queue *queue, struct pp_chunk *chunk, uint32_t offs
         return 0;
     }
     set_up(queue, chunk, (struct pp_queue_page *)(void *)cell);
-    if (queue->slots_there > PP_SLOTS_MOST || queue->slot_size > 1ull << 40 || queue->slot_size % 4096 != 0
+    if (queue->slots_there > PP_SLOTS_MOST || queue->slot_size > 1ull << 40 || !pp_begins_page(queue->slot_size)
         || queue->slots_at + queue->slots_there * queue->slot_size > (uint64_t)info.st_size) {
         return 0;
     }

@@ -88,12 +88,11 @@ struct pp_queue_page {
     pp_word slots_ever; /* those from here on were never used */
     uint32_t unused_5[6];
     struct pp_member members[PP_MEMBERS];
-    uint32_t unused_6[624];
     pp_word segments[PP_SEGMENTS]; /* used (bit 31) | steps of memory that it has (28..30) | next */
     struct pp_slot slots[PP_SLOTS_MOST];
 };
 
-_Static_assert(offsetof(struct pp_queue_page, segments) % 4096 == 4096 - PP_CELL_SIZE, "tables begin a page");
+_Static_assert(offsetof(struct pp_queue_page, segments) % PP_CELL_SIZE == 0, "the tables begin a line");
 
 /* A process's side. */
 struct pp_queue {

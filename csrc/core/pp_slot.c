@@ -8,11 +8,11 @@
 #include <unistd.h>
 
 #include "core/pp_crash.h"
+#include "core/pp_page.h"
 
 #define WARM_SLOTS 8u
 #define WARM_BYTES ((uint64_t)64 << 20)
 #define NEVER 0x7fffffffu /* a holder that does not die: what a failed copy at a fork left to its readers */
-#define PAGE ((size_t)4096)
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
@@ -82,7 +82,7 @@ int64_t pp_slot_take(struct pp_queue *queue, uint64_t size)
                 pp_store(&queue->page->slots_ever, slot + 1); /* two at once: the sweep misses one, until the next */
             }
             if (pp_load64(&place->size) < size) {
-                pp_store64(&place->size, (size + PAGE - 1) / PAGE * PAGE);
+                pp_store64(&place->size, pp_whole_pages(size));
             }
             return slot;
         }
@@ -157,7 +157,7 @@ static int own_pages(struct pp_view *view)
     if (errno != EINVAL) { /* ENOMEM */
         return 0;
     }
-    for (size_t at = 0; at < view->size; at += PAGE) { /* Linux before 5.14 */
+    for (size_t at = 0; at < view->size; at += pp_page_size()) { /* Linux before 5.14 */
         __atomic_fetch_or(view->bytes + at, 0, __ATOMIC_RELAXED);
     }
     return 1;
@@ -187,7 +187,7 @@ static void after_fork_in_child(void) { pthread_mutex_init(&guard, NULL); }
 int pp_view_map(struct pp_view *view, struct pp_queue *queue, int64_t slot, size_t size)
 {
     static int handles_fork; /* a fact about this process */
-    size = (size + PAGE - 1) / PAGE * PAGE;
+    size = pp_whole_pages(size);
     if (slot < 0 || slot >= queue->slots_there || size == 0 || size > queue->slot_size) {
         errno = PP_WRITTEN_OVER;
         return 0;

@@ -224,7 +224,7 @@ static void hostile_pages(void)
     struct pp_queue twin;
     queue.page->slot_size = 1ull << 50;
     CHECK(!pp_queue_adopt(&twin, queue.chunk, offset));
-    queue.page->slot_size = 4096;
+    queue.page->slot_size = 1ull << 24;
     queue.page->slots_there = UINT32_MAX;
     CHECK(!pp_queue_adopt(&twin, queue.chunk, offset));
     CHECK(!pp_queue_adopt(&twin, queue.chunk, offset + 64));

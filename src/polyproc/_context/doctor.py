@@ -58,7 +58,7 @@ def findings() -> Iterator[Finding]:
         advice = "locks and queues are slower, and a dead owner's lock stays locked: install it with a C compiler there"
         yield Finding("C core", f"off: {native.reason}", advice)
     yield _tried("process handles", "pidfd", _look_at_itself, "ends of processes are seen through a pipe instead")
-    yield _tried("shared memory", "has no name", lambda: allocate(4096), "queues, locks and values cannot be made")
+    yield _tried("shared memory", "has no name", lambda: allocate(1), "queues, locks and values cannot be made")
     yield _tried("named shared memory", _named_room(), _make_segment, "SharedMemory cannot be made: is /dev/shm there?")
     yield _descriptors()
     yield _tried(
@@ -95,7 +95,7 @@ def _named_room() -> str:
 
 
 def _make_segment() -> None:
-    segment = SharedMemory(create=True, size=4096)
+    segment = SharedMemory(create=True, size=1)
     segment.close()
     segment.unlink()
 
