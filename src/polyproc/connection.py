@@ -25,7 +25,7 @@ from polyproc._connection.auth import deliver_challenge as deliver_challenge
 from polyproc._errors import AuthenticationError as AuthenticationError
 from polyproc._errors import BufferTooShort as BufferTooShort
 from polyproc._connection.listener import address_type as address_type
-from polyproc._connection.listener import arbitrary_address as arbitrary_address
+from polyproc._connection.address import arbitrary_address as arbitrary_address
 from polyproc._connection.listener import default_family as default_family
 from polyproc._connection.listener import families as families
 

@@ -10,6 +10,7 @@ import stat
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -17,7 +18,8 @@ import pytest
 
 import polyproc
 from polyproc import AuthenticationError
-from polyproc.connection import Client, Listener, answer_challenge, deliver_challenge
+from polyproc._connection import address as address_module
+from polyproc.connection import Client, Listener, answer_challenge, arbitrary_address, deliver_challenge
 
 KEY = b"the key"
 
@@ -59,15 +61,64 @@ def test_meeting(family, key):
         assert serve_one(listener) == "ab"
         thread.join()
         assert told == ["abab"]
-        if family == "AF_UNIX":
-            assert stat.S_IMODE(os.stat(listener.address).st_mode) == 0o600
-            assert stat.S_IMODE(os.stat(os.path.dirname(listener.address)).st_mode) == 0o700
     for act in (listener.accept, lambda: Client(listener.address)):
         with pytest.raises(OSError):
             act()
-    if family == "AF_UNIX":
-        assert not os.path.exists(listener.address)
-        assert not os.path.exists(os.path.dirname(listener.address))
+
+
+@pytest.mark.parametrize("length", [0, 150])
+def test_a_path_is_the_owners_alone_and_goes_with_the_listener_however_long_it_is(tmp_path, length):
+    folder = tmp_path / ("d" * length)
+    folder.mkdir(exist_ok=True)
+    path = str(folder / "socket")
+    with Listener(path, authkey=KEY) as listener:
+        assert listener.address == path
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+        thread = in_thread(client_says, path, "ab")
+        assert serve_one(listener) == "ab"
+        thread.join()
+    assert not os.path.exists(path)
+
+
+def test_an_arbitrary_address_leaves_no_file_and_needs_no_temporary_directory(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("long" * 30)))
+    with Listener() as listener:
+        assert isinstance(listener.address, str)
+        assert not list(tmp_path.iterdir())
+
+
+def test_where_there_is_no_abstract_namespace_an_arbitrary_address_is_a_path(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(address_module, "have_abstract_sockets", False)
+    with Listener(authkey=KEY) as listener:
+        thread = in_thread(client_says, listener.address, "ab")
+        assert serve_one(listener) == "ab"
+        thread.join()
+        assert stat.S_IMODE(os.stat(os.path.dirname(listener.address)).st_mode) == 0o700
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_listener_of_another_user_that_took_an_arbitrary_address_is_not_talked_to():
+    if os.geteuid() != 0:
+        pytest.skip("it takes two users")
+    address = arbitrary_address("AF_UNIX")
+    program = """
+import os, socket, sys
+os.setuid(65534)
+taken = socket.socket(socket.AF_UNIX)
+taken.bind("\\0" + sys.argv[1])
+taken.listen()
+print(1, flush=True)
+while True: taken.accept()
+"""
+    other = subprocess.Popen([sys.executable, "-c", program, address[1:]], stdout=subprocess.PIPE)
+    try:
+        assert other.stdout.readline() == b"1\n"
+        with pytest.raises(AuthenticationError, match="another user"):
+            Client(address)
+    finally:
+        other.kill()
+        other.communicate()
 
 
 def test_from_child_to_parent(ctx, family):

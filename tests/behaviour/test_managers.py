@@ -301,17 +301,14 @@ def test_segments_are_removed(ctx):
 def test_nothing_is_left(ctx):
     before = children_of(os.getpid())
     manager = ctx.Manager()
-    directory = os.path.dirname(manager.address)
     numbers = manager.list()
     del manager
     gc.collect()
     numbers.append(1)  # a proxy keeps its manager
-    assert os.path.exists(directory)
     del numbers
     gc.collect()
     forkserver._stop()
     eventually(lambda: set(children_of(os.getpid())) <= set(before))
-    assert not os.path.exists(directory)
 
 
 def test_many_threads_meet_a_server_at_once(manager):

@@ -35,7 +35,7 @@ temp_dir = TempDir()
 get_temp_dir = temp_dir.get
 
 abstract_sockets_supported = have_abstract_sockets
-"""Polyproc never uses one that it was not told to: every user of a machine can connect to it (CVE-2022-42919)."""
+"""Every user of a machine can connect to one: who listens there looks at each peer's user (_connection/address.py)."""
 
 
 def is_abstract_socket_namespace(address: str | bytes | None) -> bool:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
-import tempfile
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from polyproc._cleanup.finalizers import Finalize
+from polyproc._connection.address import (
+    Address,
+    arbitrary_address,
+    bind,
+    connect,
+    is_abstract,
+    is_same_user,
+    own_path,
+)
 from polyproc._connection.admission import Admission
 from polyproc._connection.auth import answer_challenge, deliver_challenge
 from polyproc._connection.connection import Connection
@@ -18,22 +25,10 @@ from polyproc._lazy import load
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-Address = Any  # (host, port) or a path
-
 _BACKLOG = 128
 
 default_family = "AF_UNIX" if hasattr(socket, "AF_UNIX") else "AF_INET"
 families = ["AF_INET", *(["AF_UNIX"] if hasattr(socket, "AF_UNIX") else [])]
-
-
-def arbitrary_address(family: str) -> Address:
-    """Return an address that nobody uses."""
-    if family == "AF_INET":
-        return ("localhost", 0)
-    if family == "AF_UNIX":
-        directory = tempfile.mkdtemp(prefix="polyproc-")
-        return os.path.join(directory, "listener")
-    raise ValueError("unrecognized family")
 
 
 def address_type(address: Address) -> str:
@@ -44,7 +39,7 @@ def address_type(address: Address) -> str:
         return "AF_PIPE"
     if type(address) is str:
         return "AF_UNIX"
-    if _is_abstract(address):
+    if is_abstract(address):
         return "AF_UNIX"  # bytes, as the kernel names it
     kind = ValueError if isinstance(address, bytes) else TypeError
     raise kind(f"address type of {address!r} unrecognized")
@@ -61,14 +56,14 @@ class Listener:
     """A bound socket that accepts connections.
 
     Args:
-        address: (host, port) or a path; None for one that nobody uses, told by `address`.
+        address: (host, port) or a path; None for one that nobody uses and that leaves no file, told by `address`.
         family: "AF_INET" or "AF_UNIX"; by default what the address says.
         backlog: how many connections may wait to be accepted, at least; 128 may in any case.
         authkey: if given, each peer must prove that it knows it, and it is proved to the peer.
         ssl: a context of the module `ssl` for servers; connections are then encrypted.
 
     Peers that do not come to the point hinder nobody: see _connection/admission.py. A Unix socket can be used by its
-    owner alone, and a peer's user is looked at (SO_PEERCRED, unix(7)).
+    owner alone: a peer's user is looked at.
 
     Attributes:
         last_accepted: the address of the peer that was accepted last, None before.
@@ -89,25 +84,29 @@ class Listener:
         _validate_family(family)
         if authkey is not None and not isinstance(authkey, bytes):
             raise TypeError("authkey should be a byte string")
-        own_directory = address is None and family == "AF_UNIX"
-        address = address or arbitrary_address(family)
+        asked, address = address, address or arbitrary_address(family)
         self._family = family
         self._tls = ssl
         listening = socket.socket(getattr(socket, family))
         try:
             if family == "AF_INET":
                 listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            _bind(listening, address, family)
+            try:
+                self._address = bind(listening, address, family)
+            except PermissionError:
+                if asked is not None or not is_abstract(address):
+                    raise
+                address = own_path()  # a sandbox without the abstract namespace
+                self._address = bind(listening, address, family)
             listening.listen(max(backlog, _BACKLOG))
-            self._address = listening.getsockname()
         except OSError:
             listening.close()
             raise
-        admits = _is_same_user if family == "AF_UNIX" else _is_anybody
+        admits = is_same_user if family == "AF_UNIX" else _is_anybody
         self._admission: Admission | None = Admission(listening, authkey, ssl, admits)
         self._unlink = None
-        if family == "AF_UNIX" and not _is_abstract(address):
-            self._unlink = Finalize(self, _remove, args=(address, own_directory), exitpriority=0)
+        if family == "AF_UNIX" and not is_abstract(address):
+            self._unlink = Finalize(self, _remove, args=(address, asked is None), exitpriority=0)
 
     def accept(self, timeout: float | None = None) -> Connection[Any, Any]:
         """Wait for a connection, and for its proof of the key.
@@ -169,7 +168,7 @@ def Client(
     sock = socket.socket(getattr(socket, family))
     try:
         sock.setblocking(True)
-        sock.connect(address)
+        connect(sock, address, family, has_key=authkey is not None)
         if ssl is not None:
             sock = ssl.wrap_socket(sock, server_hostname=address[0] if family == "AF_INET" else None)
         connection = _connection_of(sock, family)
@@ -193,23 +192,6 @@ def _connection_of(sock: socket.socket, family: str) -> Connection[Any, Any]:
     return Connection(sock.detach())
 
 
-def _bind(listening: socket.socket, address: Address, family: str) -> None:
-    if family != "AF_UNIX" or _is_abstract(address):
-        listening.bind(address)
-        return
-    # The file must not be anybody else's for an instant; fchmod(2) of the socket before bind(2) says what it will be.
-    os.fchmod(listening.fileno(), 0o600)
-    listening.bind(address)
-    os.chmod(address, 0o600)
-
-
-def _is_same_user(sock: socket.socket) -> bool:
-    if not hasattr(socket, "SO_PEERCRED"):
-        return True
-    _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
-    return uid in (os.geteuid(), 0)
-
-
 def _is_anybody(sock: socket.socket) -> bool:
     return True
 
@@ -218,10 +200,6 @@ def _no_delay(sock: socket.socket, family: str) -> None:
     if family == "AF_INET":
         # A request is often two small writes: with Nagle's algorithm the second waits for a delayed acknowledgement.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _is_abstract(address: Address) -> bool:
-    return isinstance(address, str | bytes) and address[:1] == ("\0" if isinstance(address, str) else b"\0")
 
 
 def _remove(path: str, own_directory: bool) -> None:

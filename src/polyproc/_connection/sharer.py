@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from polyproc._cleanup.after_fork import register_after_fork
-from polyproc._connection.listener import Address, Client, Listener
+from polyproc._connection.address import Address
+from polyproc._connection.listener import Client, Listener
 from polyproc._log import log
 from polyproc._platform.posix import close_quietly
 from polyproc._process.process import current_process
