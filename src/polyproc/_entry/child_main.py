@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import gc
 import sys
 
@@ -55,10 +56,15 @@ def perform(job: dict[str, Any], parent_sentinel: int | None) -> int:
 
 def _make_process(job: dict[str, Any]) -> BaseProcess[Any]:
     family.current._inheriting = True  # type: ignore[attr-defined]
+    family.forked_in_import |= family.receiving
+    family.receiving = True
     try:
         apply(job)
         payload = job["payload"]
         process: BaseProcess[Any] = load("_pickle", "loads")(payload) if job["pickled"] else unmarshal(payload)  # type: ignore[operator]
     finally:
         del family.current._inheriting  # type: ignore[attr-defined]
+        family.receiving = False
+        if _thread._count():
+            load("polyproc._process.receiving", "note_threads")(())  # type: ignore[operator]
     return process

@@ -20,6 +20,7 @@ from polyproc._entry.template_loop import Loop, receive_job
 from polyproc._launch import template_protocol as protocol
 from polyproc._native import native
 from polyproc._process.bootstrap import flush_streams
+from polyproc._process.family import family
 from polyproc._process.last_acts import format_exception
 from polyproc._process.lifeline import hang_on
 from polyproc._process.main_module import import_main
@@ -48,8 +49,10 @@ def main(job: dict[str, Any]) -> None:
     keep("stdout")
     keep("stderr")
     main_description = job.pop("preload_main", None)
+    family.receiving = True
     apply(job)
     report = _preload(job["preload"], main_description)
+    family.receiving = False
     PathFinder.find_spec("polyproc_looks_into_every_folder_once")  # each child would list them anew
     _stop_threads()
     flush_streams()

@@ -10,6 +10,7 @@ from polyproc._entry.child_main import live
 from polyproc._entry.rehearsal import rehearse
 from polyproc._launch import template_protocol as protocol
 from polyproc._pickling.inherited import received
+from polyproc._process.family import family
 from polyproc._process.main_module import import_main
 from polyproc._process.output import keep
 from polyproc._process.preparation import apply
@@ -28,8 +29,10 @@ def main(job: dict[str, Any]) -> None:
     keep("stdout")
     keep("stderr")
     main_description = job.pop("preload_main", None)
+    family.receiving = True
     apply(job)
     has_main = _preload(job["preload"], main_description)
+    family.receiving = False
     rehearse(_receive_job)
     child = _receive_job(channel)
     _signal.signal(_signal.SIGINT, _signal.default_int_handler)

@@ -6,8 +6,10 @@ cannot be pickled, are that task's error alone.
 
 from __future__ import annotations
 
+import _thread
 import pickle
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable
@@ -23,6 +25,7 @@ from polyproc._platform.memory import resident_bytes
 from polyproc._pool.blas import limit_threads
 from polyproc._pool.interruption import Guard, Terminated
 from polyproc._process.process import current_process
+from polyproc._process.receiving import note_threads
 
 # What a worker says, each with the seconds that it took: it is ready, or why it cannot be; a task's value, or its
 # pickled error; what came of a batch; that it has grown too large. The pool says to itself, by the same way: a worker's
@@ -229,7 +232,10 @@ def _that_travels(success: bool, value: Any, is_executors: bool) -> tuple[bool, 
 def _run(packed: bytes, kind: int, payload: Any, functions: dict[bytes, Callable[..., Any]]) -> Any:
     function = functions.get(packed)
     if function is None:
+        threads = threading.enumerate() if (count := _thread._count()) else ()
         function = pickle.loads(packed)
+        if _thread._count() > count:
+            note_threads(threads)
         # An object that is called may change with each call, and is made anew for each; a function is not.
         if isinstance(function, FunctionType | BuiltinFunctionType | type):
             if len(functions) >= _MOST_FUNCTIONS:

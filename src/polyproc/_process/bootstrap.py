@@ -104,6 +104,8 @@ def run_newborn(process: BaseProcess[Any], parent_sentinel: int | None = None) -
     family.current = process
     if family.children:
         family.children = set()
+    family.forked_in_import |= family.receiving
+    family.receiving = False
     family.counter = iter(range(1, 1 << 62))
     if process._start_method is not None:
         family.start_method = process._start_method

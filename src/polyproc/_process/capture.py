@@ -13,6 +13,7 @@ from typing import Any
 from polyproc._lazy import load, loaded
 from polyproc._process.family import family
 from polyproc._process.main_code import describe_main
+from polyproc._process.receiving import check_start
 
 Preparation = dict[str, Any]
 
@@ -32,7 +33,8 @@ def capture_tracker(told: Preparation, passed: Callable[[int], int], is_sent: bo
 
 
 def capture(name: str) -> Preparation:
-    """Describe this process for a child named `name`."""
+    """Describe this process for a child named `name`. Raises RuntimeError where none may be started."""
+    hidden = check_start()
     path = sys.path.copy()
     if "" in path and family.original_dir is not None:
         path[path.index("")] = family.original_dir
@@ -44,6 +46,8 @@ def capture(name: str) -> Preparation:
         "orig_dir": family.original_dir,
         "ancestors": family.ancestors,
     }
+    if hidden:
+        told["hidden_starts"] = hidden
     try:
         told["dir"] = os.getcwd()
     except OSError:  # the directory was removed: the child stays where it is

@@ -24,6 +24,9 @@ class Family:
         counter: numbers the children.
         start_method: the start method that was chosen, here or by a parent; None until then.
         importing_main: true while a child imports its parent's main module.
+        receiving: true while a child imports and opens what it needs to know what it is to do.
+        forked_in_import: whether this process was forked while another did so.
+        hidden_starts: how many starts of its line were made in ways that do not show (`receiving.py`).
         drop_in: whether `multiprocessing` means this library here, and so in our children.
         ancestors: the pids of the processes that this one descends from, the oldest first.
         tracker_fds: the descriptors of the family's tracker (_memory/tracker.py) that this process got, None for none.
@@ -40,6 +43,9 @@ class Family:
         self.counter: Iterator[int] = iter(range(1, 1 << 62))  # and not itertools.count, which a bare child spares
         self.start_method: str | None = None
         self.importing_main = False
+        self.receiving = False
+        self.forked_in_import = False
+        self.hidden_starts = 0
         self.drop_in = False
         self.ancestors: tuple[int, ...] = ()
         self.tracker_fds: tuple[int, int] | None = None

@@ -44,6 +44,8 @@ def apply(told: Preparation) -> None:
 
 def _join_family(told: Preparation) -> None:
     family.ancestors = told.get("ancestors", ())
+    if "hidden_starts" in told:
+        family.hidden_starts = told["hidden_starts"]
     if "orig_dir" in told:
         family.original_dir = told["orig_dir"]
     if "start_method" in told:
