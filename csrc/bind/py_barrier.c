@@ -1,4 +1,4 @@
-/* Barrier. The algorithm is in core/pp_barrier; the action is run by the Python class, between two calls. */
+/* Barrier. The algorithm is in core/pp_barrier; the action is run here, so that nothing can come between it and its two sides. */
 #include "core/pp_barrier.h"
 
 #include "bind/py_types.h"
@@ -20,7 +20,7 @@ static PyObject *barrier_new(PyTypeObject *type, PyObject *args, PyObject *names
     }
     PyCell *self = py_cell_make(type, sizeof(struct pp_cell), PP_BARRIER);
     if (self != NULL) {
-        pp_store(&self->cell->max, (uint32_t)parties);
+        pp_store(&self->cell->max, (uint32_t)parties); /* killed here: nobody else has it yet */
     }
     return (PyObject *)self;
 }
@@ -50,12 +50,49 @@ static int take_guard(PyCell *self)
     return py_wait(guard_step, self, &wait, 0) == PP_DONE;
 }
 
-/* _arrive(timeout) -> (index, None): let go. (index, generation): run the action and _open. None: it is broken. */
-static PyObject *barrier_arrive(PyObject *object, PyObject *timeout)
+/* Take it whatever signal handlers raise, which is raised after what has to be done with it: others would wait for ever. */
+static void surely_take_guard(PyCell *self)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    while (!take_guard(self)) {
+        if (type == NULL) {
+            PyErr_Fetch(&type, &value, &traceback);
+        }
+        PyErr_Clear();
+    }
+    PyErr_Restore(type, value, traceback);
+}
+
+/* All have come: run the action, and let all go. Whether the action has raised nothing. */
+static int let_go(PyCell *self, uint32_t generation, PyObject *action)
+{
+    PyObject *done = action == Py_None ? Py_NewRef(Py_None) : PyObject_CallObject(action, NULL);
+    surely_take_guard(self);
+    if (done == NULL) {
+        pp_barrier_abort(self->chunk, self->cell);
+    } else {
+        pp_barrier_open(self->chunk, self->cell, generation);
+    }
+    Py_XDECREF(done);
+    return done != NULL;
+}
+
+/* Too late, or interrupted: those who wait with us would wait for ever. Whether that has broken the generation; else it
+ * was over. */
+static int give_up(PyCell *self, uint32_t generation, enum pp_arrival arrival)
+{
+    surely_take_guard(self);
+    return pp_barrier_give_up(self->chunk, self->cell, generation, arrival) == PP_DONE;
+}
+
+/* _come(timeout, action) -> index, or None: it is broken. No Python code but the action runs between two steps. */
+static PyObject *barrier_come(PyObject *object, PyObject *args)
 {
     PyCell *self = (PyCell *)object;
+    PyObject *timeout, *action;
     int64_t deadline;
-    if (!py_deadline(timeout, &deadline)) {
+    if (!PyArg_ParseTuple(args, "OO", &timeout, &action) || !py_deadline(timeout, &deadline)) {
         return NULL;
     }
     struct pp_wait wait;
@@ -70,42 +107,20 @@ static PyObject *barrier_arrive(PyObject *object, PyObject *timeout)
             Py_RETURN_NONE;
         }
         if (arrival == PP_LAST) {
-            return Py_BuildValue("kk", (unsigned long)index, (unsigned long)wait.seen);
+            return let_go(self, wait.seen, action) && !PyErr_Occurred() ? PyLong_FromUnsignedLong(index) : NULL;
         }
-        enum pp_answer answer = py_wait(wait_step, self, &wait, 0);
-        if (answer == PP_DONE && arrival == PP_FULL) {
+        int gave_up = py_wait(wait_step, self, &wait, 0) != PP_DONE && give_up(self, wait.seen, arrival);
+        if (PyErr_Occurred()) {
+            return NULL;
+        }
+        if (arrival == PP_FULL && !gave_up) {
             continue; /* that was somebody else's generation */
         }
-        if (answer == PP_DONE && !pp_barrier_was_broken(self->cell, wait.seen)) {
-            return Py_BuildValue("kO", (unsigned long)index, Py_None);
+        if (gave_up || pp_barrier_was_broken(self->cell, wait.seen)) {
+            Py_RETURN_NONE;
         }
-        if (answer != PP_DONE) {
-            /* Too late, or interrupted: those who wait with us would wait for ever. */
-            PyObject *type, *value, *traceback;
-            PyErr_Fetch(&type, &value, &traceback);
-            if (take_guard(self)) {
-                pp_barrier_abort(self->chunk, self->cell);
-            }
-            if (type != NULL) {
-                PyErr_Restore(type, value, traceback);
-            }
-            if (PyErr_Occurred()) {
-                return NULL;
-            }
-        }
-        Py_RETURN_NONE;
+        return PyLong_FromUnsignedLong(index);
     }
-}
-
-static PyObject *barrier_open(PyObject *object, PyObject *generation)
-{
-    PyCell *self = (PyCell *)object;
-    unsigned long number = PyLong_AsUnsignedLong(generation);
-    if (PyErr_Occurred() || !take_guard(self)) {
-        return NULL;
-    }
-    pp_barrier_open(self->chunk, self->cell, (uint32_t)number);
-    Py_RETURN_NONE;
 }
 
 static PyObject *barrier_abort(PyObject *object, PyObject *ignored)
@@ -149,8 +164,7 @@ static PyObject *barrier_parties(PyObject *self, void *ignored)
 }
 
 static PyMethodDef methods[] = {
-    {"_arrive", barrier_arrive, METH_O, "_arrive(timeout): come, and wait for the others"},
-    {"_open", barrier_open, METH_O, "_open(generation): let all go"},
+    {"_come", barrier_come, METH_VARARGS, "_come(timeout, action) -> index, or None when it is broken"},
     {"abort", barrier_abort, METH_NOARGS,
      "abort($self, /)\n--\n\n"
      "Break the barrier: all who wait, and who come later, get BrokenBarrierError."},

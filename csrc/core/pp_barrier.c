@@ -4,7 +4,22 @@
 #include "core/pp_crash.h"
 #include "core/pp_futex.h"
 
-#define BROKEN 1u
+#define BROKEN ((uint64_t)1 << 32)
+#define NEXT_BROKEN ((uint64_t)2 << 32)
+#define ONE_MORE ((uint64_t)4 << 32) /* generation */
+#define FULL 0x80000000u
+
+static uint32_t generation_of(uint64_t state) { return (uint32_t)(state >> 34); }
+
+static uint32_t lower(uint64_t state) { return (uint32_t)state; }
+
+/* The half of the word that is slept on. */
+static pp_word *upper_half(struct pp_cell *cell)
+{
+    return (pp_word *)(void *)&cell->tid + (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? 1 : 0);
+}
+
+static void wake_all(struct pp_cell *cell) { pp_futex_wake(upper_half(cell), 0x7fffffff); }
 
 enum pp_answer pp_barrier_guard(struct pp_chunk *chunk, struct pp_cell *cell, struct pp_wait *wait)
 {
@@ -19,102 +34,136 @@ enum pp_answer pp_barrier_guard(struct pp_chunk *chunk, struct pp_cell *cell, st
     return answer;
 }
 
-static uint32_t generation_of(struct pp_cell *cell) { return pp_load(&cell->value) >> 1; }
-
 enum pp_arrival pp_barrier_arrive(struct pp_chunk *chunk, struct pp_cell *cell, uint32_t *index, struct pp_wait *wait)
 {
     enum pp_arrival arrival;
-    uint32_t arrived = pp_load(&cell->count);
     uint32_t parties = pp_load_own(&cell->max);
-    wait->seen = generation_of(cell);
-    if (pp_barrier_is_broken(cell)) {
-        arrival = PP_BROKEN;
-    } else if (arrived >= parties) {
-        arrival = PP_FULL;
-    } else {
-        *index = arrived;
-        arrival = arrived + 1 == parties ? PP_LAST : PP_ARRIVED;
-        if (arrival == PP_LAST) {
-            pp_store(&cell->runner, pp_load_own(&chunk->registry->me));
+    uint64_t state, after;
+    do { /* one may break it without the guard, whose runner has died */
+        state = after = pp_load64(&cell->tid);
+        if ((state & BROKEN) != 0) {
+            arrival = PP_BROKEN;
+        } else if ((lower(state) & FULL) != 0 || lower(state) >= parties) {
+            arrival = PP_FULL;
+        } else if (lower(state) + 1 == parties) {
+            arrival = PP_LAST;
+            after = (state & ~(uint64_t)UINT32_MAX) | FULL | pp_load_own(&chunk->registry->me);
+        } else {
+            arrival = PP_ARRIVED;
+            after = state + 1;
         }
-        pp_store(&cell->count, arrived + 1);
+    } while (after != state && !pp_cas64(&cell->tid, state, after));
+    if (after != state) {
         PP_CRASH_POINT("barrier.arrived");
     }
+    *index = lower(state);
+    wait->seen = generation_of(state);
     pp_lock_release(chunk, cell);
     return arrival;
 }
 
+/* Break it, if it is still in this state; it wakes all. */
+static int break_now(struct pp_cell *cell, uint64_t state)
+{
+    if (!pp_cas64(&cell->tid, state, (state & ~(uint64_t)UINT32_MAX) | BROKEN)) {
+        return 0;
+    }
+    PP_CRASH_POINT("barrier.broken");
+    wake_all(cell);
+    return 1;
+}
+
 enum pp_answer pp_barrier_wait(struct pp_chunk *chunk, struct pp_cell *cell, struct pp_wait *wait)
 {
-    uint32_t now = pp_load(&cell->value);
-    if (now >> 1 != wait->seen || (now & BROKEN) != 0) {
+    uint64_t state = pp_load64(&cell->tid);
+    if (generation_of(state) != wait->seen || (state & BROKEN) != 0) {
         return PP_DONE;
     }
     if (wait->deadline <= pp_now()) {
         return PP_TIMED_OUT;
     }
-    uint32_t runner = pp_load(&cell->runner);
-    if (wait->slept && runner != 0 && pp_is_dead(chunk->registry, runner)) {
-        /* Nobody will open it. One store under no guard: who is late finds it broken already. */
-        pp_or(&cell->value, BROKEN);
-        pp_futex_wake(&cell->value, 0x7fffffff);
-        return PP_DONE;
+    if (wait->slept && (lower(state) & FULL) != 0 && pp_is_dead(chunk->registry, lower(state))) {
+        /* Nobody will open it. One step under no guard: who is late finds it broken already. */
+        return break_now(cell, state) ? PP_DONE : PP_AGAIN;
     }
-    pp_futex_wait(&cell->value, now, pp_wait_until(wait));
+    pp_futex_wait(upper_half(cell), (uint32_t)(state >> 32), pp_wait_until(wait));
     wait->slept = 1;
-    now = pp_load(&cell->value);
-    return now >> 1 != wait->seen || (now & BROKEN) != 0 ? PP_DONE : PP_AGAIN;
+    state = pp_load64(&cell->tid);
+    return generation_of(state) != wait->seen || (state & BROKEN) != 0 ? PP_DONE : PP_AGAIN;
 }
+
+int pp_barrier_is_broken(struct pp_cell *cell) { return (pp_load64(&cell->tid) & BROKEN) != 0; }
 
 int pp_barrier_was_broken(struct pp_cell *cell, uint32_t generation)
 {
-    if (generation_of(cell) == generation) {
-        return pp_barrier_is_broken(cell);
+    uint64_t state = pp_load64(&cell->tid);
+    if (generation_of(state) == generation) {
+        return (state & BROKEN) != 0;
     }
     return (int)(pp_load(&cell->died) >> (generation % 32) & 1);
 }
 
-/* End this generation, and let all go. */
-static void turn(struct pp_cell *cell, int broken)
+/* End the generation of a state, and let all go. 0: the runner of its action has died, and it was broken meanwhile. */
+static int turn(struct pp_cell *cell, uint64_t state, int by_reset)
 {
-    uint32_t generation = generation_of(cell);
-    uint32_t bit = 1u << (generation % 32);
-    pp_store(&cell->died, broken ? pp_load(&cell->died) | bit : pp_load(&cell->died) & ~bit);
-    pp_store(&cell->count, 0);
-    pp_store(&cell->runner, 0);
-    pp_store(&cell->value, (generation + 1) << 1);
+    uint32_t bit = 1u << (generation_of(state) % 32);
+    pp_store(&cell->died, by_reset ? pp_load(&cell->died) | bit : pp_load(&cell->died) & ~bit);
+    PP_CRASH_POINT("barrier.noted");
+    uint64_t after = (state & ~(ONE_MORE - 1)) + ONE_MORE;
+    if (!by_reset && (state & NEXT_BROKEN) != 0) {
+        after |= BROKEN;
+    }
+    if (!pp_cas64(&cell->tid, state, after)) {
+        return 0;
+    }
     PP_CRASH_POINT("barrier.opened");
-    pp_futex_wake(&cell->value, 0x7fffffff);
+    wake_all(cell);
+    return 1;
 }
 
 void pp_barrier_open(struct pp_chunk *chunk, struct pp_cell *cell, uint32_t generation)
 {
-    if (generation_of(cell) == generation && !pp_barrier_is_broken(cell)) {
-        turn(cell, 0);
+    uint64_t state = pp_load64(&cell->tid);
+    if (generation_of(state) == generation && (state & BROKEN) == 0) {
+        turn(cell, state, 0);
     }
     pp_lock_release(chunk, cell);
 }
 
 void pp_barrier_abort(struct pp_chunk *chunk, struct pp_cell *cell)
 {
-    pp_store(&cell->count, 0);
-    pp_store(&cell->runner, 0);
-    pp_or(&cell->value, BROKEN);
-    pp_futex_wake(&cell->value, 0x7fffffff);
+    while (!break_now(cell, pp_load64(&cell->tid))) {
+    }
     pp_lock_release(chunk, cell);
 }
 
 void pp_barrier_reset(struct pp_chunk *chunk, struct pp_cell *cell)
 {
-    /* Also one that nobody waits at, or that is broken: who comes from now on belongs to a new generation. */
-    if (pp_load(&cell->count) != 0 || pp_barrier_is_broken(cell)) {
-        turn(cell, 1);
+    uint64_t state;
+    do { /* also one that is broken: who comes from now on belongs to a new generation */
+        state = pp_load64(&cell->tid);
+    } while ((lower(state) != 0 || (state & BROKEN) != 0) && !turn(cell, state, 1));
+    pp_lock_release(chunk, cell);
+}
+
+enum pp_answer pp_barrier_give_up(struct pp_chunk *chunk, struct pp_cell *cell, uint32_t generation, enum pp_arrival arrival)
+{
+    enum pp_answer answer = PP_AGAIN;
+    uint64_t state = pp_load64(&cell->tid);
+    if (generation_of(state) == generation && (state & BROKEN) == 0) {
+        if (arrival != PP_FULL) {
+            answer = break_now(cell, state) ? PP_DONE : PP_AGAIN;
+        } else if (pp_cas64(&cell->tid, state, state | NEXT_BROKEN)) {
+            PP_CRASH_POINT("barrier.doomed");
+            answer = PP_DONE;
+        }
     }
     pp_lock_release(chunk, cell);
+    return answer;
 }
 
 uint32_t pp_barrier_waiting(struct pp_cell *cell)
 {
-    uint32_t count = pp_load(&cell->count);
-    return count < pp_load_own(&cell->max) ? count : 0;
+    uint32_t count = lower(pp_load64(&cell->tid));
+    return (count & FULL) == 0 && count < pp_load_own(&cell->max) ? count : 0;
 }

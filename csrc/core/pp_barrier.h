@@ -1,20 +1,24 @@
 /* Barrier: arrivals are counted under a short guard; the last one starts the next generation, which lets all go.
  *
- *   value = generation << 1 | broken       slept on by who has arrived
- *   count = who has arrived in this generation; when that is all, one of them runs the action, and newcomers wait
- *   died  = bit (generation % 32): this generation was broken by reset
+ *   tid  = one word for all that decides: generation (30 bits) | next is broken | broken         the upper half, slept on
+ *                                         full | who runs the action, or 0 | who has arrived     the lower half
+ *   died = bit (generation % 32): this generation was broken by reset; written before the generation ends
  *
- *         arrive ... arrive, the last: action -> count = 0, generation + 1, wake all
- *           |  timeout, abort, a failing action: broken, wake all        reset: generation + 1, marked, wake all
+ *         arrive ... arrive, the last: full, action -> generation + 1, nobody has arrived; wake all
+ *           |  timeout, abort, a failing action: broken, wake all        reset: generation + 1, noted, wake all
+ *           +- who comes while it is full waits for the next generation, and who gives up doing so breaks that one
  *
- * The guard is a lock (pp_lock.h), held for a few stores, never over a sleep or the action.
+ * Each step is one CAS of that word: there is nothing between two of them. The guard is a lock (pp_lock.h), held for a few
+ * stores, never over a sleep or the action; it keeps `died` and the word together.
  *
- * | SIGKILL at                               | left behind                  | repaired by                            |
- * |------------------------------------------|------------------------------|----------------------------------------|
- * | "barrier.guarded"                        | the guard with a dead tag    | the next who takes it                  |
- * | "barrier.arrived": counted, guard held   | the same; it has arrived     | the same; a killed member counts       |
- * | in the action                            | all wait                     | their tick: the runner is dead: broken |
- * | "barrier.opened": before the wake-up     | sleepers                     | their tick                             |
+ * | SIGKILL at                                       | left behind                  | repaired by                            |
+ * |--------------------------------------------------|------------------------------|----------------------------------------|
+ * | "barrier.guarded"                                | the guard with a dead tag    | the next who takes it                  |
+ * | "barrier.arrived": counted, guard held           | the same; it has arrived     | the same; a killed member counts       |
+ * | in the action, or "barrier.noted" as it opens    | all wait                     | their tick: the runner is dead: broken |
+ * | "barrier.noted" in a reset                       | a note on a generation that goes on | written anew when that ends     |
+ * | "barrier.opened", "barrier.broken": before the wake-up | sleepers               | their tick                             |
+ * | "barrier.doomed": a late comer gave up           | the next one is broken       | -                                      |
  */
 #ifndef PP_BARRIER_H
 #define PP_BARRIER_H
@@ -40,7 +44,11 @@ void pp_barrier_open(struct pp_chunk *chunk, struct pp_cell *cell, uint32_t gene
 void pp_barrier_abort(struct pp_chunk *chunk, struct pp_cell *cell);
 void pp_barrier_reset(struct pp_chunk *chunk, struct pp_cell *cell);
 
-static inline int pp_barrier_is_broken(struct pp_cell *cell) { return pp_load(&cell->value) & 1; }
+/* The same, of one that waits no longer for the generation that it had come to (PP_ARRIVED), or the one after (PP_FULL):
+ * break that generation. PP_AGAIN: it was over, or that one has begun. PP_DONE: it is broken. */
+enum pp_answer pp_barrier_give_up(struct pp_chunk *chunk, struct pp_cell *cell, uint32_t generation, enum pp_arrival arrival);
+
+int pp_barrier_is_broken(struct pp_cell *cell);
 
 /* How many wait now. */
 uint32_t pp_barrier_waiting(struct pp_cell *cell);

@@ -29,16 +29,15 @@ enum pp_kind { PP_LOCK = 1, PP_RLOCK, PP_SEMAPHORE, PP_EVENT, PP_CONDITION, PP_B
 
 struct pp_cell {
     pp_word word;   /* owner's tag, 0 if there is none: Lock, RLock, the guard of a Barrier */
-    pp_word value;  /* what is slept on: Event, Condition, Semaphore and Barrier say how */
-    pp_word64 tid;  /* RLock: the owner's thread, while `word` is its process; Condition: its permits; memory: bytes */
-    pp_word count;  /* RLock: depth; Semaphore: tokens that nobody is known to hold; Barrier: who has arrived */
+    pp_word value;  /* what is slept on: Event, Condition, Semaphore say how */
+    pp_word64 tid;  /* RLock: the owner's thread, while `word` is its process; Condition, Barrier: all that decides; memory: bytes */
+    pp_word count;  /* RLock: depth; Semaphore: tokens that nobody is known to hold */
     pp_word wflag;  /* somebody may be asleep */
     pp_word died;   /* Lock, RLock: how often an owner died; Barrier: which generations were broken */
     pp_word max;    /* Semaphore: number of tokens; Barrier: parties */
     pp_word kind;   /* enum pp_kind */
     pp_word flags;  /* Semaphore: bounded */
-    pp_word runner; /* Barrier: who runs the action */
-    uint32_t unused[4];
+    uint32_t unused[5];
 };
 
 _Static_assert(sizeof(struct pp_cell) == PP_CELL_SIZE, "the layout of a cell is shared");

@@ -195,8 +195,13 @@ static void test_hostile_memory(void)
         uint32_t index;
         if (pp_barrier_guard(chunk, cell, &wait) == PP_DONE && pp_barrier_arrive(chunk, cell, &index, &wait) == PP_ARRIVED) {
             (void)pp_barrier_wait(chunk, cell, &wait);
+            (void)pp_barrier_was_broken(cell, wait.seen);
         }
         (void)pp_barrier_waiting(cell);
+        pp_barrier_give_up(chunk, cell, wait.seen, round % 2 ? PP_FULL : PP_ARRIVED);
+        pp_barrier_open(chunk, cell, wait.seen);
+        pp_barrier_reset(chunk, cell);
+        pp_barrier_abort(chunk, cell);
     }
     CHECK(pp_chunk_cell(chunk, 0, PP_LOCK, 64) == NULL);
     CHECK(pp_chunk_cell(chunk, (uint32_t)chunk->size, PP_LOCK, 64) == NULL);

@@ -1,5 +1,6 @@
 """The C core as Python sees it: its one reference page."""
 
+from collections.abc import Callable
 from typing import Any, Self, TypeVar
 
 _T = TypeVar("_T")
@@ -166,10 +167,8 @@ class Barrier(_Handle):
     def __new__(cls, parties: int, /) -> Self: ...
     @classmethod
     def _adopt(cls, id: bytes, offset: int, /) -> Self: ...
-    def _arrive(self, timeout: float | None, /) -> tuple[int, int | None] | None:
-        """Come, and wait: (index, None). (index, generation): run the action and call _open. None: it is broken."""
-    def _open(self, generation: int, /) -> None:
-        """Let all go."""
+    def _come(self, timeout: float | None, action: Callable[[], object] | None, /) -> int | None:
+        """Come and wait for the others, or run the action and let them go; None when it is broken."""
     def abort(self) -> None:
         """Break it: who waits, and who comes, gets BrokenBarrierError."""
     def reset(self) -> None:

@@ -1,6 +1,7 @@
 """What the processes of the tests of shared objects run."""
 
 import os
+import threading
 import time
 
 
@@ -83,3 +84,12 @@ def attach_and_end(name):
 
 def length_of(shared):
     return len(shared["data"])
+
+
+def come_until_broken(barrier, rounds):
+    try:
+        while True:
+            barrier.wait(20)
+            rounds.add(1)
+    except threading.BrokenBarrierError:
+        pass

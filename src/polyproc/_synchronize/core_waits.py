@@ -116,18 +116,9 @@ class Barrier(core.Barrier, HasTwin):
         Raises:
             BrokenBarrierError: somebody waited too long, aborted or reset it, died in the action, or the action failed.
         """
-        arrived = self._arrive(self._timeout if timeout is None else timeout)
-        if arrived is None:
+        index = self._come(self._timeout if timeout is None else timeout, self._action)
+        if index is None:
             raise BrokenBarrierError
-        index, generation = arrived
-        if generation is not None:
-            try:
-                if self._action is not None:
-                    self._action()
-            except BaseException:
-                self.abort()
-                raise
-            self._open(generation)
         return index
 
     def __reduce__(self) -> tuple[Any, ...]:
