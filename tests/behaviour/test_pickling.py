@@ -6,6 +6,8 @@ import pytest
 
 import polyproc
 from behaviour import targets
+from polyproc._pickling.by_value import main_policy
+from polyproc._pickling.pickler import ForkingPickler, dumps, loads
 
 BY_PICKLE = ["spawn", "forkserver"]
 
@@ -79,3 +81,45 @@ def test_authkey_is_not_pickled_but_at_a_start():
 
     with pytest.raises(TypeError, match="Pickling an AuthenticationString object is disallowed for security reasons"):
         pickle.dumps(polyproc.current_process().authkey)
+
+
+class Counter:
+    guard = threading.Lock()  # by value, the class could not go
+
+    @classmethod
+    def of_class(cls):
+        return cls
+
+    @staticmethod
+    def of_none():
+        return 1
+
+    def of_instance(self):
+        return type(self)
+
+    def __private(self):
+        return 2
+
+    def private(self):
+        return self.__private
+
+
+@pytest.mark.parametrize("method", [Counter.of_class, Counter.of_none, Counter().of_instance, Counter], ids=repr)
+def test_what_a_name_leads_to_goes_by_reference_where_main_cannot_be_imported(monkeypatch, method):
+    monkeypatch.setattr(main_policy, "by_value", True)
+    arrived = loads(dumps(method))
+    assert getattr(arrived, "__func__", arrived) is getattr(method, "__func__", method)
+
+
+def test_a_bound_method_that_no_name_leads_to_goes_by_value(monkeypatch):
+    monkeypatch.setattr(main_policy, "by_value", True)
+    assert loads(dumps(Counter().private()))() == 2
+
+
+def test_a_registered_reducer_is_asked_where_main_cannot_be_imported(monkeypatch):
+    class Kind:
+        pass
+
+    monkeypatch.setattr(main_policy, "by_value", True)
+    monkeypatch.setitem(ForkingPickler._extra_reducers, Kind, lambda obj: (int, (7,)))
+    assert loads(dumps([Kind()])) == [7]
