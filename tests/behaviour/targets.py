@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import sys
+import threading
 import time
 
 import polyproc
@@ -26,10 +27,11 @@ def raise_key_error():
 
 
 class Unpicklable(Exception):
-    """An exception that pickles but does not unpickle."""
+    """An exception that cannot be pickled."""
 
     def __init__(self, a, b):
         super().__init__(a)
+        self.lock = threading.Lock()
 
 
 def raise_unpicklable():

@@ -29,6 +29,7 @@ from polyproc._managers.tokens import (
     Token,
     public_methods,
 )
+from polyproc._pickling.exceptions import reason_of, sendable
 from polyproc._pool.worker import ExceptionWithTraceback
 from polyproc._process.process import current_process
 
@@ -230,7 +231,7 @@ class Server:
             except ClientGone:
                 raise
             except Exception as error:  # noqa: BLE001  (the caller's)
-                return ERROR, ExceptionWithTraceback(error, traceback.format_exc())
+                return _raised(error)
             typeid = entry.method_to_typeid.get(method)
             if typeid is None:
                 return RETURN, list(result) if isinstance(result, KeysView | ValuesView | ItemsView) else result
@@ -351,6 +352,15 @@ class Server:
     def shutdown(self, name: str) -> None:
         """End the server."""
         self.stop_event.set()
+
+
+def _raised(error: Exception) -> tuple[str, Any]:
+    """Return the answer to a call that raised."""
+    text = traceback.format_exc()
+    try:
+        return ERROR, ExceptionWithTraceback(sendable(error), text)
+    except Exception as failure:  # noqa: BLE001  (it cannot travel: its traceback does)
+        return TRACEBACK, text + reason_of(failure)
 
 
 def run_server(  # noqa: PLR0913  (what a manager tells its server)

@@ -29,8 +29,8 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle 
     def __init__(
         self, file: IO[bytes], protocol: int | None, reducers: dict[type, Reducer], keep: Keeper | None
     ) -> None:
-        # One dictionary, which the pickler looks into without a call: cloudpickle's own table is a chain of several. The
-        # pickler reads the attribute once, as it is made.
+        # One dictionary, which the pickler looks into without a call: cloudpickle's own table is a chain of several.
+        # The pickler reads the attribute once, as it is made.
         self.dispatch_table = {
             **copyreg.dispatch_table,
             **cloudpickle.Pickler._dispatch_table,

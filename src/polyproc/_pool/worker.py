@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from polyproc._errors import RemoteError, RemoteTraceback
 from polyproc._lazy import load
+from polyproc._pickling.exceptions import reason_of, sendable
 from polyproc._pickling.kept import Kept
 from polyproc._pickling.pickler import dumps
 from polyproc._platform.memory import resident_bytes
@@ -62,8 +63,8 @@ def _safe_repr(value: object) -> str:
 class ExceptionWithTraceback:
     """An exception on its way, with its traceback as text; unpickles to the exception."""
 
-    def __init__(self, error: BaseException, text: str) -> None:
-        self.error = error
+    def __init__(self, error: object, text: str) -> None:
+        self.error = error  # or the form of one that is sent
         self.text = text
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -258,8 +259,6 @@ def call(function: Callable[..., Any], kind: int, payload: Any) -> Any:
 def _pack_error(error: BaseException) -> bytes:
     text = "".join(traceback.format_exception(error))
     try:
-        packed = dumps(ExceptionWithTraceback(error, text))
-        pickle.loads(packed)
-    except BaseException:  # noqa: BLE001  (it cannot travel: its traceback does)
-        return pickle.dumps(RemoteError(text))
-    return packed
+        return dumps(ExceptionWithTraceback(sendable(error), text))
+    except BaseException as failure:  # noqa: BLE001  (it cannot travel: its traceback does)
+        return pickle.dumps(RemoteError(text + reason_of(failure)))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 WRITERS = {TextIOWrapper, BufferedWriter, BufferedRandom}
 _PLAIN = {bool, int, float, str, bytes}
 _PICKLER = "polyproc._pickling.pickler"
+_EXCEPTIONS = "polyproc._pickling.exceptions"
 
 
 def commit_value(box: Box, value: object) -> None:
@@ -34,9 +35,10 @@ def commit_value(box: Box, value: object) -> None:
 def commit_exception(box: Box, error: BaseException, text: str) -> None:
     """Put an exception into the box, whole if it can be pickled and unpickled, else by name and text."""
     try:
-        data: bytes = load(_PICKLER, "dumps")((error, text))  # type: ignore[operator]
-        load(_PICKLER, "loads")(data)  # type: ignore[operator]
-    except BaseException:  # noqa: BLE001  (it cannot travel: its name and its traceback do)
+        form = load(_EXCEPTIONS, "sendable")(error)  # type: ignore[operator]
+        data: bytes = load(_PICKLER, "dumps")((form, text))  # type: ignore[operator]
+    except BaseException as failure:  # noqa: BLE001  (it cannot travel: its name and its traceback do)
+        text += load(_EXCEPTIONS, "reason_of")(failure)  # type: ignore[operator]
         box.commit(box_module.RAISED_TEXT, marshal.dumps((type(error).__qualname__, text)))
     else:
         box.commit(box_module.RAISED, data)
