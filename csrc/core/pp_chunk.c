@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -64,13 +63,13 @@ static struct pp_chunk *make(size_t size, uint64_t behind)
     }
     size = pp_whole_pages(size); /* what lies behind is mapped by itself */
     struct pp_registry *registry = pp_registry_own();
-    int fd = registry == NULL ? -1 : pp_memfd("polyproc-chunk", size + behind);
+    int fd = registry == NULL ? -1 : pp_memfd("polyproc-chunk", size, behind);
     if (fd < 0) {
         return NULL;
     }
     struct pp_chunk_page *page = pp_memfd_map(fd, size);
     struct pp_chunk *chunk = NULL;
-    if (page != NULL && getrandom(page->id, PP_ID_SIZE, 0) == PP_ID_SIZE) {
+    if (page != NULL && pp_random(page->id, PP_ID_SIZE) == 0) {
         page->magic = MAGIC;
         page->layout = LAYOUT;
         memcpy(page->registry_id, registry->id, PP_ID_SIZE);

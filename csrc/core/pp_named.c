@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "core/pp_crash.h"
+#include "core/pp_memfd.h"
 
 #define FOLDER "/dev/shm"
 
@@ -46,10 +47,7 @@ int pp_named_make(struct pp_named *named, int with_name)
 
 int pp_named_reserve(struct pp_named *named, uint64_t *start, uint64_t length)
 {
-    int done = fallocate(named->fd, 0, (off_t)*start, (off_t)length);
-    if (done != 0 && (errno == EOPNOTSUPP || errno == ENOSYS)) { /* a file system that cannot promise */
-        done = ftruncate(named->fd, (off_t)(*start + length));
-    }
+    int done = pp_reserve(named->fd, *start, length);
     *start += done == 0 ? length : 0;
     return done;
 }

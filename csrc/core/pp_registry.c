@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -152,7 +151,7 @@ static struct pp_registry *add(struct pp_registry_page *page, int fd)
 
 static struct pp_registry *make(void)
 {
-    int fd = pp_memfd("polyproc-registry", sizeof(struct pp_registry_page));
+    int fd = pp_memfd("polyproc-registry", sizeof(struct pp_registry_page), 0);
     if (fd < 0) {
         return NULL;
     }
@@ -164,7 +163,7 @@ static struct pp_registry *make(void)
     page->magic = MAGIC;
     page->layout = LAYOUT;
     struct pp_registry *registry = NULL;
-    if (getrandom(page->id, sizeof page->id, 0) == sizeof page->id) {
+    if (pp_random(page->id, sizeof page->id) == 0) {
         registry = add(page, fd);
     }
     if (registry == NULL) {

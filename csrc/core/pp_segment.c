@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "core/pp_crash.h"
+#include "core/pp_memfd.h"
 
 #define STEP 65536u /* memory is reserved in such steps */
 #define STEP_SHIFT 28
@@ -51,8 +52,8 @@ int pp_segment_reserve(struct pp_queue *queue, uint32_t segment, uint32_t end)
     if (has >= needs) {
         return 1;
     }
-    off_t start = (off_t)(queue->chunk->size + (uint64_t)segment * PP_SEGMENT + has * STEP);
-    while (fallocate(queue->chunk->fd, 0, start, (off_t)(needs - has) * STEP) != 0) {
+    uint64_t start = queue->chunk->size + (uint64_t)segment * PP_SEGMENT + has * STEP;
+    while (pp_reserve(queue->chunk->fd, start, (uint64_t)(needs - has) * STEP) != 0) {
         if (errno != EINTR) {
             return 0;
         }

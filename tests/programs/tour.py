@@ -97,6 +97,11 @@ def started(context, target, *args, **options):
     return process
 
 
+def read(path):
+    with open(path) as file:
+        return file.read()
+
+
 def ended(process, code=0):
     process.join(SECOND)
     assert process.exitcode == code, (process, process.exitcode)
@@ -182,6 +187,10 @@ def memory(context):
         assert segment.buf[size - 1] == 7
         segment.close()
         segment.unlink()
+    segment = shared_memory.SharedMemory(f"a_name_of_{os.getpid()}", create=True, size=LARGE)
+    ended(started(context, write, segment.name, 0))
+    segment.close()
+    segment.unlink()
     listed = shared_memory.ShareableList([1, "text", None])
     assert list(listed) == [1, "text", None]
     listed.shm.close()
@@ -225,7 +234,8 @@ def a_killed_owner(context):
             owner = started(context, die_holding, lock, told)
             told.get()
             os.kill(owner.pid, signal.SIGKILL)
-            os.waitid(os.P_PID, owner.pid, os.WEXITED | os.WNOWAIT)
+            while "\nState:\tZ" not in read(f"/proc/{owner.pid}/status"):
+                time.sleep(0.001)
             if waited_for:
                 ended(owner, -signal.SIGKILL)
             with warnings.catch_warnings():

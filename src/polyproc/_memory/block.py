@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from polyproc._native import native
 from polyproc._pickling.live_fd import live_fd
-from polyproc._platform.posix import anonymous_file
+from polyproc._platform.posix import anonymous_memory
 
 if TYPE_CHECKING or native:
     import polyproc._core as core
@@ -37,10 +37,8 @@ class FileBlock:
     """A block in an anonymous file of its own."""
 
     def __init__(self, size: int, fd: int | None = None) -> None:
-        self._fd = fd if fd is not None else anonymous_file("polyproc-block")
+        self._fd = fd if fd is not None else anonymous_memory("polyproc-block", max(size, 1))
         self._size = size
-        if fd is None:
-            os.ftruncate(self._fd, max(size, 1))
         self.buffer = memoryview(mmap.mmap(self._fd, max(size, 1)))[:size]
 
     def __reduce__(self) -> tuple[Any, ...]:

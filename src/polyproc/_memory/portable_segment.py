@@ -160,7 +160,7 @@ def _reserve(fd: int, size: int) -> None:
         for start in range(0, size, _STEP):
             os.posix_fallocate(fd, start, min(_STEP, size - start))
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM):
             error.add_note(f"there is no room for {size} bytes in the file system of shared memory")
             raise
-        os.ftruncate(fd, size)  # a file system that cannot promise
+        os.ftruncate(fd, size)  # a file system that cannot promise, or a filter

@@ -16,6 +16,35 @@ IS_MACOS = sys.platform == "darwin"
 HAVE_FORK = hasattr(os, "fork") and not IS_WINDOWS
 
 
+# What says that a system call is not to be had here, by errno: EPERM, EACCES (a container's filter, or a setting),
+# ENOSYS (an old kernel, or such a filter), EOPNOTSUPP (a file system without it).
+_REFUSALS = (1, 13, 38, 95)
+_NO_TMPFILE = (21, 22, 95)  # EISDIR, EINVAL, EOPNOTSUPP: a kernel or a file system that does not know it
+
+
+class Capability:
+    """A system call that may be refused, and whether it was. The other way is where it is used."""
+
+    __slots__ = ("call", "refused_by")
+
+    def __init__(self, call: str, is_there: bool) -> None:
+        self.call = call
+        self.refused_by = 0 if is_there else 38  # an errno
+
+    @property
+    def may_work(self) -> bool:
+        """Whether it was not refused yet."""
+        return not self.refused_by
+
+    def note(self, error: OSError) -> None:
+        """Take note that it was refused, for good; raise an error that says something else."""
+        if error.errno not in _REFUSALS:
+            raise error
+        self.refused_by = error.errno
+
+
+memfd = Capability("memfd_create", hasattr(os, "memfd_create"))
+
 have_abstract_sockets = sys.platform == "linux"  # unix(7)
 
 
@@ -33,11 +62,31 @@ def start_methods() -> list[str]:
 def anonymous_file(name: str) -> int:
     """Make an empty file without a name, close-on-exec; return its descriptor.
 
-    A memfd (memfd_create(2)) on Linux: it is gone with its last descriptor, whatever way its holders end.
+    A memfd (memfd_create(2)) on Linux: it is gone with its last descriptor, whatever way its holders end. Where that is
+    refused, a file without a name in a file system.
     """
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create(name)
-    return _unlinked_file()
+    if memfd.may_work:
+        try:
+            return os.memfd_create(name)
+        except OSError as error:
+            memfd.note(error)
+    return _unnamed_file()
+
+
+def anonymous_memory(name: str, size: int) -> int:
+    """Make an anonymous file of `size` zero bytes, to be mapped; return its descriptor.
+
+    In a file system its memory is reserved: where that is full this fails, not a later access.
+    """
+    fd = anonymous_file(name)
+    try:
+        os.ftruncate(fd, size)
+        if not memfd.may_work and hasattr(os, "posix_fallocate"):
+            _reserve(fd, size)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 def file_with(name: str, data: bytes) -> int:
@@ -51,13 +100,37 @@ def file_with(name: str, data: bytes) -> int:
     return fd
 
 
-def _unlinked_file() -> int:
-    """The same on other systems: a file whose name is removed at once."""
-    directory = load("os", "environ").get("TMPDIR", "/tmp")  # type: ignore[attr-defined]
+def _unnamed_file() -> int:
+    """Make a file that never had a name, or has it for an instant; in memory where there is such a file system."""
+    failed: OSError | None = None
+    for directory in ("/dev/shm", load("os", "environ").get("TMPDIR", "/tmp"), "/tmp"):  # type: ignore[attr-defined]
+        try:
+            return _file_in(directory)
+        except OSError as error:
+            failed = failed or error
+    assert failed is not None  # or a file was made
+    raise failed
+
+
+def _file_in(directory: str) -> int:
+    if hasattr(os, "O_TMPFILE"):
+        try:
+            return os.open(directory, os.O_RDWR | os.O_TMPFILE | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            if error.errno not in _NO_TMPFILE:
+                raise
     path = f"{directory}/polyproc-{os.getpid()}-{os.urandom(8).hex()}"
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     os.unlink(path)
     return fd
+
+
+def _reserve(fd: int, size: int) -> None:
+    try:
+        os.posix_fallocate(fd, 0, size)
+    except OSError as error:
+        if error.errno not in _REFUSALS and error.errno != 22:  # EINVAL: a file system that cannot promise
+            raise
 
 
 def pwrite_all(fd: int, data: bytes, offset: int) -> None:
