@@ -2,12 +2,15 @@
 #include "bind/py_connection.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "bind/py_pickle.h"
 #include "core/pp_frame.h"
 #include "core/pp_futex.h"
 
 #define SMALL ((size_t)1024)
+#define MOST_BITS 47 /* of an address: no process has memory for more */
+#define AT_ONCE ((size_t)1 << 20) /* memory that is taken for a message before any of it is there */
 
 /* The length of the next message; 0 with an exception set. A small one is read along, to `small`, without taking the
  * GIL in between; the caller gets it from there. */
@@ -54,27 +57,57 @@ static int receive_bytes(PyConnection *self, struct pp_receiving *receiving, cha
     }
 }
 
-/* The message as bytes, read straight into the object. What a header announces is asked of the system as address space:
- * memory is used as bytes arrive, so a header that lies costs nothing. */
+/* The message as bytes. Memory is asked for as bytes arrive, not as they are announced: all of it when an eighth of the
+ * message is there, an eighth when an eighth of that is, and so on, so that a header that lies costs AT_ONCE at most. What
+ * is copied from one place to the next is a seventh of the message in all. */
+static PyObject *receive_in_parts(PyConnection *self, struct pp_receiving *receiving)
+{
+    uint64_t size = receiving->size;
+    unsigned int shift = 0;
+    while (size >> shift > AT_ONCE) {
+        shift += 3;
+    }
+    PyObject *data = NULL;
+    for (;;) {
+        size_t part = (size_t)(size >> shift), done = receiving->done;
+        PyObject *larger = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)part);
+        if (larger == NULL) {
+            Py_XDECREF(data);
+            py_connection_close_now(self); /* the rest stays unread: nothing after it could be understood */
+            return NULL;
+        }
+        if (data != NULL) {
+            const char *from = PyBytes_AsString(data);
+            char *to = PyBytes_AsString(larger);
+            Py_BEGIN_ALLOW_THREADS
+            memcpy(to, from, done);
+            Py_END_ALLOW_THREADS
+            Py_DECREF(data);
+        }
+        data = larger;
+        if (!receive_bytes(self, receiving, PyBytes_AsString(data), part)) {
+            Py_DECREF(data);
+            return NULL;
+        }
+        if (shift == 0) {
+            return data;
+        }
+        shift -= 3;
+    }
+}
+
 static PyObject *receive_body(PyConnection *self, struct pp_receiving *receiving, char *small)
 {
-    PyObject *data = NULL;
     if (small != NULL && receiving->size <= SMALL) {
         int whole = receiving->done == receiving->size
                     || receive_bytes(self, receiving, small, (size_t)receiving->size);
         return whole ? PyBytes_FromStringAndSize(small, (Py_ssize_t)receiving->size) : NULL;
     }
-    if (receiving->size <= (uint64_t)PY_SSIZE_T_MAX) {
-        data = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)receiving->size);
-    } else {
-        PyErr_NoMemory();
+    if (receiving->size > (uint64_t)PY_SSIZE_T_MAX || receiving->size >> MOST_BITS != 0) {
+        py_connection_close_now(self);
+        return PyErr_NoMemory();
     }
-    if (data == NULL) {
-        py_connection_close_now(self); /* the rest stays unread: nothing after it could be understood */
-    } else if (!receive_bytes(self, receiving, PyBytes_AsString(data), (size_t)receiving->size)) {
-        Py_CLEAR(data);
-    }
-    return data;
+    return receive_in_parts(self, receiving);
 }
 
 PyObject *py_connection_recv(PyObject *object, PyObject *ignored)

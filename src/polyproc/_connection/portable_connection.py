@@ -24,6 +24,10 @@ from polyproc._platform.handles import ready
 
 _LARGEST_SHORT = 0x7FFFFFFF
 _LARGEST_READ = 1 << 30
+_MOST_BITS = 47  # of an address: no process has memory for more
+# Memory that is taken for a message before any of it is there. All is taken when an eighth has come, an eighth when an
+# eighth of that has: a header that lies costs this, and what is copied is a seventh of the message in all.
+_AT_ONCE = 1 << 20
 
 
 class PortableConnection:
@@ -218,14 +222,26 @@ class PortableConnection:
             if len(data) == length:
                 return data
             return data + self._read_exactly(handle, length - len(data), at_start=not data and length > 0)
-        try:
-            body = bytearray(length)
-        except (MemoryError, OverflowError):
-            self._close()  # the rest of the message stays unread: nothing after it could be understood
-            raise
-        with memoryview(body) as view:
-            self._fill(handle, view)
-        return body
+        if length >> _MOST_BITS:
+            self._close()
+            raise MemoryError
+        shift = 0
+        while length >> shift > _AT_ONCE:
+            shift += 3
+        body = bytearray()
+        while True:
+            try:
+                larger = bytearray(length >> shift)
+            except (MemoryError, OverflowError):
+                self._close()  # the rest of the message stays unread: nothing after it could be understood
+                raise
+            with memoryview(larger) as view:
+                view[: len(body)] = body
+                self._fill(handle, view[len(body) :])
+            if not shift:
+                return larger
+            body = larger
+            shift -= 3
 
     def _read_exactly(self, handle: int, length: int, at_start: bool = False) -> bytes:
         data = self._read(handle, length) if at_start else _patiently(self._read, handle, select.POLLIN, length)
