@@ -1,89 +1,49 @@
 """Admission: the handshakes of many peers at once, by one thread that waits for all of them.
 
-    accept()  ->  [ peer: tls? -> challenge -> answer -> done ]  x 64 at most, each within 5 s  ->  connection
+    accept()  ->  [ peer: tls? -> challenge -> answer -> request? -> done ]  each within 5 s  ->  connection
 
 A peer that says nothing, or too much, or nonsense costs its place for some seconds and at most a message of 256 bytes;
-it keeps nobody waiting. When all places are taken, the one that has been there longest goes. No pickle is loaded.
+it keeps nobody waiting. There are many places. When all are taken, the peer goes that has been there longest without
+having answered the challenge, of the host that has the most; who has answered it rightly keeps its place. No pickle is
+loaded. Whatever goes wrong with a peer, also an exception that has nothing to do with it, drops that peer.
 """
 
 from __future__ import annotations
 
+import _socket
 import collections
+import errno
+import itertools
 import math
+import os
 import select
 import socket
-import struct
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from polyproc._connection.auth import LIMIT, Steps, answer_steps, deliver_steps
+from polyproc._connection.handshake import Handshake
 from polyproc._errors import AuthenticationError, TimeoutError
-from polyproc._lazy import loaded
 from polyproc._log import log
+from polyproc._platform.handles import most_descriptors
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
 SECONDS = 5.0
-PLACES = 64
+MOST_PLACES = 1024
+_MOST_ENCRYPTED = 128  # what TLS keeps of a peer is much more than a message
+_AT_ONCE = 64  # how many are let in before those that are there are looked at
 _TICK = 1.0  # how soon it is seen that the listener was closed
-_HEADER = struct.Struct("!i")
+_NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
-class _Peer:
-    """One handshake: what it waits for, and what has come of the next message."""
+class Admitted(NamedTuple):
+    """A peer that is through: its socket, which blocks, its address, and what it asked for."""
 
-    def __init__(self, sock: socket.socket, address: Any, steps: Steps | None, until: float) -> None:
-        self.sock = sock
-        self.address = address
-        self.until = until
-        self.events = select.POLLIN
-        self._steps = steps
-        self._waits_for_message = False
-        self._begun = False
-        self._received = b""
-        self._unsent = b""
-
-    def advance(self) -> bool:
-        """Do what can be done now; say whether the handshake is through. Raises what the peer did wrong."""
-        try:
-            if not self._begun and hasattr(self.sock, "do_handshake"):
-                self.sock.do_handshake()
-            self._begun = True
-            return self._steps is None or self._converse(self._steps)
-        except OSError as error:
-            self.events = _waits_for(error, select.POLLOUT if self._unsent else select.POLLIN)
-            return False
-
-    def _converse(self, steps: Steps) -> bool:
-        try:
-            while True:
-                while self._unsent:
-                    self._unsent = self._unsent[self.sock.send(self._unsent) :]
-                wanted = steps.send(self._message()) if self._waits_for_message else next(steps)
-                self._waits_for_message = wanted is None
-                if wanted is not None:
-                    self._unsent = _HEADER.pack(len(wanted)) + wanted
-        except StopIteration:
-            return True
-
-    def _message(self) -> bytes:
-        """Return the next message, when all of it is there; not a byte more is read."""
-        self._fill(_HEADER.size)
-        [length] = _HEADER.unpack(self._received[: _HEADER.size])
-        if not 0 <= length <= LIMIT:
-            raise ConnectionAbortedError(f"announced a message of {length} bytes")
-        self._fill(_HEADER.size + length)
-        message, self._received = self._received[_HEADER.size :], b""
-        return message
-
-    def _fill(self, length: int) -> None:
-        while len(self._received) < length:
-            piece = self.sock.recv(length - len(self._received))
-            if not piece:
-                raise ConnectionAbortedError("it went away")
-            self._received += piece
+    sock: _socket.socket
+    address: Any
+    request: bytes
 
 
 def _nudge(listening: socket.socket) -> None:
@@ -96,21 +56,103 @@ def _nudge(listening: socket.socket) -> None:
             pass
 
 
-def _waits_for(error: OSError, otherwise: int) -> int:
-    """Return what to poll for after an operation that would block. Raises any other error."""
-    if isinstance(error, BlockingIOError):
-        return otherwise
-    ssl: Any = loaded("ssl")  # there if anything is encrypted
-    if ssl is not None and isinstance(error, ssl.SSLWantReadError):
-        return select.POLLIN
-    if ssl is not None and isinstance(error, ssl.SSLWantWriteError):
-        return select.POLLOUT
-    raise error
+class _Peers:
+    """The peers in their handshakes, oldest first, and what is polled for them.
+
+    An exception at whatever step leaves at most a descriptor that is polled for nobody.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._places = places
+        self._all: dict[int, Handshake] = {}
+        self._unproved: dict[int, Handshake] = {}
+        self._poller = select.poll()
+
+    def wait(self, door: int, seconds: float) -> list[int]:
+        """Wait for the listening socket and for all peers, up to so many seconds; return what is ready."""
+        self._poller.register(door, select.POLLIN)
+        ready = [fd for fd, _ in self._poller.poll(math.ceil(max(seconds, 0.0) * 1000))]
+        self._poller.unregister(door)
+        for fd in ready:
+            if fd != door and fd not in self._all:  # left by an exception
+                self._poller.unregister(fd)
+        return ready
+
+    def get(self, fd: int) -> Handshake | None:
+        """Return the peer of a descriptor."""
+        return self._all.get(fd)
+
+    def oldest(self) -> Handshake | None:
+        """Return the peer that is here longest."""
+        return next(iter(self._all.values()), None)
+
+    def is_full(self) -> bool:
+        """Say whether no more can come without another's going."""
+        return len(self._unproved) >= self._places
+
+    def to_go(self) -> Handshake | None:
+        """Return the peer that goes first: it has proved nothing, and its host has the most of those."""
+        counts = collections.Counter(peer.source for peer in self._unproved.values())
+        [(most, _)] = counts.most_common(1) or [(None, 0)]
+        return next((peer for peer in self._unproved.values() if peer.source == most), None)
+
+    def add(self, peer: Handshake) -> None:
+        """Add one that has come."""
+        self._poller.register(peer.fd, peer.events)
+        self._unproved[peer.fd] = self._all[peer.fd] = peer
+
+    def update(self, peer: Handshake) -> None:
+        """Note what a peer waits for now, and what it has proved."""
+        if peer.has_proved:
+            self._unproved.pop(peer.fd, None)
+        self._poller.modify(peer.fd, peer.events)
+
+    def remove(self, peer: Handshake) -> None:
+        """Take one out. An exception may have left it here in part."""
+        peer.end()
+        if self._unproved.get(peer.fd) is peer:
+            del self._unproved[peer.fd]
+        if self._all.get(peer.fd) is peer:
+            del self._all[peer.fd]
+            self._poller.unregister(peer.fd)
+
+    def put_off(self, seconds: float) -> None:
+        """Give all peers so much more time."""
+        for peer in self._all.values():
+            peer.until += seconds
+
+    def close(self) -> None:
+        """Close them all."""
+        for peer in list(self._all.values()):
+            self.remove(peer)
+            peer.sock.close()
 
 
-def _both_ways(authkey: bytes) -> Steps:
-    yield from deliver_steps(authkey)
-    yield from answer_steps(authkey)
+class _Arrivals:
+    """The connections that come to a listening socket.
+
+    What was accepted belongs to somebody at every moment, also when an exception (a signal handler's) comes between two
+    steps: the functions of itertools put it down before any code of Python runs again.
+    """
+
+    def __init__(self, listening: socket.socket) -> None:
+        self.listening = listening
+        raw: Any = listening if isinstance(listening, _socket.socket) else getattr(listening, "_sock", listening)
+        self._accept = raw._accept
+        self._kind = int(listening.family), int(listening.type), listening.proto
+        self._arrival: tuple[list[tuple[int, Any]], list[_socket.socket]] = [], []
+
+    def next(self) -> tuple[_socket.socket, Any]:
+        """Return the next that has come, and its address. Raises OSError as accept(2)."""
+        accepted, made = self._arrival
+        if not accepted:
+            accepted.extend(itertools.starmap(self._accept, [()]))
+        [(fd, address)] = accepted
+        if not made:
+            made.extend(itertools.starmap(_socket.socket, [(*self._kind, fd)]))
+        [sock] = made
+        self._arrival = [], []
+        return sock, address
 
 
 class Admission:
@@ -121,113 +163,180 @@ class Admission:
         authkey: what peers must prove to know; None to let in everybody.
         tls: a context of the server's side; None for plain connections.
         admits: says of a socket whether its peer may come in at all.
+        has_request: whether a peer says, in a message of 256 bytes at most, what it wants before it is through.
     """
 
-    def __init__(self, listening: socket.socket, authkey: bytes | None, tls: SSLContext | None, admits: Any) -> None:
+    def __init__(
+        self,
+        listening: socket.socket,
+        authkey: bytes | None,
+        tls: SSLContext | None,
+        admits: Any,
+        has_request: bool = False,
+    ) -> None:
         listening.setblocking(False)
         self._listening: socket.socket | None = listening
+        self._arrivals = _Arrivals(listening)
         self._authkey = authkey
         self._tls = tls
         self._admits = admits
-        self._peers: dict[int, _Peer] = {}
-        self._through: collections.deque[_Peer] = collections.deque()
-        self._lock = threading.Lock()  # of several threads that accept, one waits for all peers, the others for it
+        self._has_request = has_request
+        self._places = min(MOST_PLACES if tls is None else _MOST_ENCRYPTED, max(most_descriptors() // 2, 1))
+        self._begin()
 
-    def accept(self, timeout: float | None) -> tuple[socket.socket, Any]:
-        """Wait for the next peer that is through; return its socket, which blocks, and its address.
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._peers = _Peers(self._places)
+        self._through: collections.deque[Handshake] = collections.deque()
+        # Of several threads that accept, one waits for all peers, the others for it. It is asked whether it is owned:
+        # a signal handler may raise at any moment.
+        self._lock = threading.RLock()
+        self._left_at = time.monotonic()
+
+    def accept(self, timeout: float | None) -> Admitted:
+        """Wait for the next peer that is through.
 
         Raises:
             AuthenticationError: a peer has another key.
             TimeoutError: nobody came within `timeout` seconds.
             OSError: the listener was closed, or the system refuses more connections.
         """
+        if self._pid != os.getpid():
+            self._reborn()
         until = math.inf if timeout is None else time.monotonic() + timeout
-        while not self._lock.acquire(timeout=min(max(until - time.monotonic(), 0.0), _TICK)):
-            if time.monotonic() >= until:
-                raise TimeoutError("nobody connected in time")
+        lock = self._lock
         try:
+            while not lock.acquire(timeout=min(max(until - time.monotonic(), 0.0), _TICK)):
+                if time.monotonic() >= until:
+                    raise TimeoutError("nobody connected in time")
+            self._peers.put_off(max(time.monotonic() - self._left_at, 0.0))  # nobody was here to hear them
             while not self._through:
                 self._turn(until)
             peer = self._through.popleft()
         finally:
-            self._lock.release()
+            self._left_at = time.monotonic()
+            while lock._is_owned():  # type: ignore[attr-defined]  # Condition's way to ask
+                lock.release()
+            if self._listening is None:
+                self._clear()
         peer.sock.setblocking(True)
-        return peer.sock, peer.address
+        return Admitted(peer.sock, peer.address, peer.request)
 
     def close(self) -> None:
         """Close everything; who accepts in another thread gets OSError."""
         listening, self._listening = self._listening, None
         if listening is not None:
-            if self._lock.locked():
-                _nudge(listening)
+            if self._pid == os.getpid() and not self._clear():
+                _nudge(listening)  # who accepts clears
             listening.close()
-        for peer in (*self._peers.values(), *self._through):
+
+    def _clear(self) -> bool:
+        """Close all peers, unless another thread has to do with them; say whether that was done."""
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            self._peers.close()
+            for peer in self._through:
+                peer.sock.close()
+            self._through.clear()
+        finally:
+            self._lock.release()
+        return True
+
+    def _reborn(self) -> None:
+        """In a forked child: the peers are the parent's."""
+        peers, through = self._peers, self._through
+        self._begin()
+        peers.close()
+        for peer in through:
             peer.sock.close()
-        self._peers.clear()
-        self._through.clear()
 
     def _turn(self, until: float) -> None:
         """Wait until something can be done, do it, and drop who took too long."""
         listening = self._listening
-        if listening is None:
+        door, now = -1 if listening is None else listening.fileno(), time.monotonic()
+        if listening is None or door < 0:
             raise OSError("listener is closed")
-        poller = select.poll()
-        door = listening.fileno()
-        poller.register(door, select.POLLIN)
-        for fd, peer in self._peers.items():
-            poller.register(fd, peer.events)
-        now = time.monotonic()
-        limit = min([until, now + _TICK, *(peer.until for peer in self._peers.values())])
-        ready = [fd for fd, _ in poller.poll(math.ceil(max(limit - now, 0.0) * 1000))]
+        oldest = self._peers.oldest()
+        limit = min(until, now + _TICK, math.inf if oldest is None else oldest.until)
+        ready = self._peers.wait(door, limit - now)
         if self._listening is None:
             raise OSError("listener is closed")
-        if door in ready:
-            self._let_in(listening)
         for fd in ready:
-            if fd in self._peers:
-                self._advance(self._peers[fd])
+            peer = self._peers.get(fd)
+            if peer is not None:
+                self._advance(peer)
+        if door in ready:
+            self._let_in()
         now = time.monotonic()
-        for peer in [peer for peer in self._peers.values() if peer.until <= now]:
-            self._drop(peer, "it took too long")
+        while (oldest := self._peers.oldest()) is not None and oldest.until <= now:
+            self._drop(oldest, "it took too long")
         if not self._through and now >= until:
             raise TimeoutError("nobody connected in time")
 
-    def _let_in(self, listening: socket.socket) -> None:
-        try:
-            sock, address = listening.accept()
-        except (BlockingIOError, ConnectionAbortedError):  # it has gone again
-            return
+    def _let_in(self) -> None:
+        for _ in range(_AT_ONCE):
+            accepted = self._next()
+            if accepted is None:
+                return
+            self._receive(*accepted)
+            if self._through:
+                return
+
+    def _next(self) -> tuple[_socket.socket, Any] | None:
+        while True:
+            try:
+                return self._arrivals.next()
+            except (BlockingIOError, ConnectionAbortedError):  # nobody; or it has gone again
+                return None
+            except OSError as error:
+                peer = self._peers.to_go() if error.errno in _NO_ROOM else None
+                if peer is None:
+                    raise
+                self._drop(peer, "there are no descriptors left")
+
+    def _receive(self, sock: _socket.socket, address: Any) -> None:
         if not self._admits(sock):
             log.info("a peer of another user was refused")
             sock.close()
             return
         sock.setblocking(False)
-        if len(self._peers) == PLACES:
-            self._drop(next(iter(self._peers.values())), "others came")
+        if self._peers.is_full():
+            self._drop(self._peers.to_go(), "others came")
         try:
             if self._tls is not None:
-                sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+                plain: Any = sock
+                sock = self._tls.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
         except OSError as error:
             log.info("a peer was dropped: %s", error)
             sock.close()
             return
-        steps = None if self._authkey is None else _both_ways(self._authkey)
-        peer = _Peer(sock, address, steps, time.monotonic() + SECONDS)
-        self._peers[sock.fileno()] = peer
+        peer = Handshake(sock, address, time.monotonic() + SECONDS)
+        peer.expect(self._authkey, self._has_request)
+        self._peers.add(peer)
         self._advance(peer)
 
-    def _advance(self, peer: _Peer) -> None:
+    def _advance(self, peer: Handshake) -> None:
+        """Go on with a handshake. An exception of whatever kind is the end of it."""
         try:
-            if peer.advance():
-                del self._peers[peer.sock.fileno()]
-                self._through.append(peer)
+            is_through = peer.advance()
         except AuthenticationError:
             self._drop(peer, "it has another key")
             raise
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001  (nothing that a peer does may end who accepts)
             self._drop(peer, str(error))
+        except BaseException:
+            self._drop(peer, "it was interrupted")
+            raise
+        else:
+            if is_through:
+                self._peers.remove(peer)
+                self._through.append(peer)
+            else:
+                self._peers.update(peer)
 
-    def _drop(self, peer: _Peer, why: str) -> None:
-        log.info("a peer was dropped: %s", why)
-        del self._peers[peer.sock.fileno()]
-        peer.sock.close()
+    def _drop(self, peer: Handshake | None, why: str) -> None:
+        if peer is not None:
+            self._peers.remove(peer)
+            peer.sock.close()
+            log.info("a peer was dropped: %s", why)

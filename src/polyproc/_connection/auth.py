@@ -9,6 +9,9 @@ Then they change roles. A peer of the 3.11 standard library sends 20 bytes witho
 
 The two sides are generators that know no connection: they yield bytes to send, or None for the next message. So one
 who waits for many peers (admission.py) runs the same protocol as one who waits for one.
+
+A side that has come to its good end returns PROVED. Nothing else stands for success: a generator that an exception has
+ended (a signal handler's, say) is over, too, but returns None when it is asked again.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from __future__ import annotations
 import hmac
 import os
 from collections.abc import Generator
-from typing import Any
+from typing import Any, Final
 
 from polyproc._errors import AuthenticationError
 
@@ -29,7 +32,13 @@ _ALLOWED_DIGESTS = frozenset({b"md5", b"sha256", b"sha384", b"sha3_256", b"sha3_
 _LEGACY_LENGTHS = frozenset({16, 20})  # an MD5 digest; a challenge of 3.11 and older
 LIMIT = 256  # bytes of a message
 
-Steps = Generator[bytes | None, bytes, None]
+
+class Proof:
+    """The good end of a handshake's side."""
+
+
+PROVED: Final = Proof()
+Steps = Generator[bytes | None, bytes, Proof]
 
 
 def _digest_and_payload(message: bytes) -> tuple[str, bytes]:
@@ -51,18 +60,21 @@ def _digest_and_payload(message: bytes) -> tuple[str, bytes]:
 def _create_response(authkey: bytes, message: bytes) -> bytes:
     """Return the answer to a challenge, in the form that the challenger understands."""
     digest, _ = _digest_and_payload(message)
-    if not digest:
-        return hmac.new(authkey, message, "md5").digest()
-    return b"{" + digest.encode("ascii") + b"}" + hmac.new(authkey, message, digest).digest()
+    prefix = b"{" + digest.encode("ascii") + b"}" if digest else b""
+    return prefix + _mac(authkey, message, digest)
+
+
+def _mac(authkey: bytes, message: bytes, digest: str) -> bytes:
+    try:
+        return hmac.new(authkey, message, digest or "md5").digest()
+    except ValueError:  # this system does without some of them
+        raise AuthenticationError(f"{digest=} unsupported") from None
 
 
 def _verify_challenge(authkey: bytes, message: bytes, response: bytes) -> None:
     """Raise AuthenticationError unless `response` is right for the challenge `message`."""
     digest, mac = _digest_and_payload(response)
-    try:
-        expected = hmac.new(authkey, message, digest or "md5").digest()
-    except ValueError:
-        raise AuthenticationError(f"{digest=} unsupported") from None
+    expected = _mac(authkey, message, digest)
     if len(expected) != len(mac):
         raise AuthenticationError(f"expected {digest!r} of length {len(expected)} got {len(mac)}")
     if not hmac.compare_digest(expected, mac):
@@ -80,6 +92,7 @@ def deliver_steps(authkey: bytes, digest_name: str = "sha256") -> Steps:
         yield _FAILURE
         raise
     yield _WELCOME
+    return PROVED
 
 
 def answer_steps(authkey: bytes) -> Steps:
@@ -93,6 +106,7 @@ def answer_steps(authkey: bytes) -> Steps:
     yield _create_response(authkey, message)
     if (yield None) != _WELCOME:
         raise AuthenticationError("digest sent was rejected")
+    return PROVED
 
 
 def deliver_challenge(connection: Any, authkey: bytes, digest_name: str = "sha256") -> None:
@@ -121,5 +135,6 @@ def _run(connection: Any, steps: Steps) -> None:
             else:
                 connection.send_bytes(wanted)
                 wanted = next(steps)
-    except StopIteration:
-        return
+    except StopIteration as end:
+        if end.value is not PROVED:
+            raise AuthenticationError("the handshake was interrupted") from None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import _socket
+import itertools
+import os
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from polyproc._native import native
@@ -54,3 +57,16 @@ class Connection(Base, HasTwin, Generic[SendT, RecvT]):
 def _rebuild(cls: type[Connection[Any, Any]], sent: Any, readable: bool, writable: bool) -> Connection[Any, Any]:
     [fd] = sent.detach()
     return cls(fd, readable, writable)
+
+
+def connection_of(sock: Any) -> Connection[Any, Any]:
+    """Return a connection that has a socket's descriptor from now on, and which blocks.
+
+    Whatever the class of sockets says of that: a library may have replaced it, or set a default time limit. When a
+    signal handler raises meanwhile nothing is lost: no code of Python runs while the descriptor is nobody's.
+    """
+    os.set_blocking(sock.fileno(), True)
+    detach: Any = _socket.socket.detach if isinstance(sock, _socket.socket) else type(sock).detach
+    connection: Connection[Any, Any]
+    [connection] = map(Connection, itertools.starmap(detach, [(sock,)]))
+    return connection

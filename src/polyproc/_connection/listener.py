@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import os
 import socket
 from types import TracebackType
@@ -17,9 +18,9 @@ from polyproc._connection.address import (
     is_same_user,
     own_path,
 )
-from polyproc._connection.admission import Admission
+from polyproc._connection.admission import Admission, Admitted
 from polyproc._connection.auth import answer_challenge, deliver_challenge
-from polyproc._connection.connection import Connection
+from polyproc._connection.connection import Connection, connection_of
 from polyproc._lazy import load
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Listener:
     """
 
     last_accepted: Address = None
+    _has_request = False  # whether a peer says what it wants before it is let in
 
     def __init__(
         self,
@@ -103,7 +105,7 @@ class Listener:
             listening.close()
             raise
         admits = is_same_user if family == "AF_UNIX" else _is_anybody
-        self._admission: Admission | None = Admission(listening, authkey, ssl, admits)
+        self._admission: Admission | None = Admission(listening, authkey, ssl, admits, self._has_request)
         self._unlink = None
         if family == "AF_UNIX" and not is_abstract(address):
             self._unlink = Finalize(self, _remove, args=(address, asked is None), exitpriority=0)
@@ -116,10 +118,18 @@ class Listener:
             AuthenticationError: a peer has another key.
             TimeoutError: nobody came within `timeout` seconds.
         """
-        if self._admission is None:
+        return self._connection_of(self._admit(timeout))
+
+    def _admit(self, timeout: float | None) -> Admitted:
+        admission = self._admission
+        if admission is None:
             raise OSError("listener is closed")
-        sock, self.last_accepted = self._admission.accept(timeout)
-        return _connection_of(sock, self._family)
+        admitted = admission.accept(timeout)
+        self.last_accepted = admitted.address
+        return admitted
+
+    def _connection_of(self, admitted: Admitted) -> Connection[Any, Any]:
+        return _connection_of(admitted.sock, self._family)
 
     def close(self) -> None:
         """Close the socket, and remove its file."""
@@ -185,18 +195,18 @@ def Client(
     return connection
 
 
-def _connection_of(sock: socket.socket, family: str) -> Connection[Any, Any]:
+def _connection_of(sock: _socket.socket, family: str) -> Connection[Any, Any]:
     _no_delay(sock, family)
     if hasattr(sock, "do_handshake"):
         return load("polyproc._connection.tls", "TlsConnection")(sock)  # type: ignore[operator, no-any-return]
-    return Connection(sock.detach())
+    return connection_of(sock)
 
 
-def _is_anybody(sock: socket.socket) -> bool:
+def _is_anybody(sock: _socket.socket) -> bool:
     return True
 
 
-def _no_delay(sock: socket.socket, family: str) -> None:
+def _no_delay(sock: _socket.socket, family: str) -> None:
     if family == "AF_INET":
         # A request is often two small writes: with Nagle's algorithm the second waits for a delayed acknowledgement.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

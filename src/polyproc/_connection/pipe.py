@@ -6,15 +6,13 @@ import os
 import socket
 from typing import Any
 
-from polyproc._connection.connection import Connection
+from polyproc._connection.connection import Connection, connection_of
 
 
 def Pipe(duplex: bool = True) -> tuple[Connection[Any, Any], Connection[Any, Any]]:
     """Return two connected ends; without `duplex` the first only receives and the second only sends."""
     if duplex:
         first, second = socket.socketpair()
-        first.setblocking(True)  # whatever socket.setdefaulttimeout says
-        second.setblocking(True)
-        return Connection(first.detach()), Connection(second.detach())
+        return connection_of(first), connection_of(second)
     read_fd, write_fd = os.pipe()
     return Connection(read_fd, writable=False), Connection(write_fd, readable=False)

@@ -5,27 +5,35 @@
     thread: accept  <--- Unix socket, both prove the authkey --- connect, say the ticket's key
             send duplicates (SCM_RIGHTS, unix(7))  --->  they are its own; the sender has forgotten them
 
-The thread and its socket are there from the first `share` on. A ticket that nobody uses keeps its duplicates open.
+The thread and its socket are there from the first `share` on. It waits for all receivers at once, also for what they
+want (admission.py). A ticket that nobody uses keeps its duplicates open.
 """
 
 from __future__ import annotations
 
+import _socket
 import os
 import socket
 import threading
+import time
+from array import array
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 from polyproc._cleanup.after_fork import register_after_fork
 from polyproc._connection.address import Address
+from polyproc._connection.connection import Connection
 from polyproc._connection.listener import Client, Listener
+from polyproc._errors import AuthenticationError
 from polyproc._log import log
 from polyproc._platform.posix import close_quietly
 from polyproc._process.process import current_process
 
 _KEY = 16
-_SECONDS = 5.0  # how long somebody who has proved the authkey may take to say what he wants
+_PAUSE = 0.01  # seconds after what may last: no descriptors, no memory
 _GIVEN, _UNKNOWN = b"+", b"-"
+_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 class Ticket:
@@ -46,8 +54,8 @@ class Ticket:
         try:
             with Client(self.address, authkey=bytes(current_process().authkey)) as connection:
                 connection.send_bytes(self.key)
-                with socket.socket(fileno=os.dup(connection.fileno())) as sock:
-                    answer, fds, _, _ = socket.recv_fds(sock, 1, self.count)
+                with closing(_socket_of(connection)) as sock:
+                    answer, fds = _receive(sock, self.count)
         except (OSError, EOFError) as error:
             raise RuntimeError(f"what process {self.pid} sent cannot be received: it has ended") from error
         if answer != _GIVEN or len(fds) != self.count:
@@ -56,13 +64,41 @@ class Ticket:
         return fds
 
 
+def _socket_of(connection: Connection[Any, Any]) -> _socket.socket:
+    """Return another socket for a connection's descriptor: one that nobody has replaced by a class of its own."""
+    sock = _socket.socket(fileno=os.dup(connection.fileno()))
+    sock.settimeout(None)  # whatever socket.setdefaulttimeout says
+    return sock
+
+
+def _receive(sock: _socket.socket, count: int) -> tuple[bytes, list[int]]:
+    """Receive an answer and up to so many descriptors, close-on-exec."""
+    fds = array("i")
+    answer, ancillary, _, _ = sock.recvmsg(1, socket.CMSG_SPACE(count * fds.itemsize), _CLOSE_ON_EXEC)
+    for level, kind, packed in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds.frombytes(packed[: len(packed) // fds.itemsize * fds.itemsize])
+    return answer, list(fds)
+
+
+class _Desk(Listener):
+    """Where tickets are shown: a peer says its ticket's key before it is let in."""
+
+    _has_request = True
+
+    def next(self) -> tuple[Connection[Any, Any], bytes]:
+        """Wait for the next receiver; return the connection, and the key."""
+        admitted = self._admit(None)
+        return self._connection_of(admitted), admitted.request
+
+
 class Sharer:
     """The descriptors that were shared and not fetched yet, and who gives them. One instance, `sharer`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._shared: dict[bytes, list[int]] = {}
-        self._listener: Listener | None = None
+        self._listener: _Desk | None = None
         self._thread: threading.Thread | None = None
         register_after_fork(self, Sharer._reborn)
 
@@ -97,31 +133,50 @@ class Sharer:
             thread.join(timeout)
 
     def _start(self) -> None:
-        self._listener = Listener(family="AF_UNIX", authkey=bytes(current_process().authkey))
-        self._thread = threading.Thread(target=self._serve, args=(self._listener,), name="polyproc-sharer", daemon=True)
-        self._thread.start()
+        listener = _Desk(family="AF_UNIX", authkey=bytes(current_process().authkey))
+        thread = threading.Thread(target=self._serve, args=(listener,), name="polyproc-sharer", daemon=True)
+        self._listener, self._thread = listener, thread
+        try:
+            thread.start()
+        except BaseException:  # nobody would serve
+            self._listener = self._thread = None
+            listener.close()
+            raise
 
-    def _serve(self, listener: Listener) -> None:
-        while True:
-            try:
-                with listener.accept() as connection:
-                    self._give(connection)
-            except Exception as error:  # noqa: BLE001  (a peer's fault must not end the service)
-                if self._listener is not listener:
-                    return
-                log.info("a descriptor was not given: %s", error)
+    def _serve(self, listener: _Desk) -> None:
+        try:
+            while self._listener is listener:
+                try:
+                    self._give(*listener.next())
+                except Exception as error:  # noqa: BLE001  (a peer's fault must not end the service)
+                    if self._listener is listener:
+                        log.info("a descriptor was not given: %s", error)
+                        if not isinstance(error, AuthenticationError):
+                            time.sleep(_PAUSE)
+        finally:
+            self._end(listener)
 
-    def _give(self, connection: Any) -> None:
-        if not connection.poll(_SECONDS):
-            raise TimeoutError("it did not say what it wants")
-        key = connection.recv_bytes(_KEY)
+    def _end(self, listener: _Desk) -> None:
+        """See to it that who comes is refused, and does not wait for a thread that has ended."""
+        shared: dict[bytes, list[int]] = {}
+        with self._lock:
+            if self._listener is listener:
+                self._listener = self._thread = None
+                shared, self._shared = self._shared, {}
+        listener.close()
+        for fds in shared.values():
+            close_quietly(*fds)
+
+    def _give(self, connection: Connection[Any, Any], key: bytes) -> None:
         with self._lock:
             fds = self._shared.pop(key, [])
-        with socket.socket(fileno=os.dup(connection.fileno())) as sock:
-            try:
-                socket.send_fds(sock, [_GIVEN if fds else _UNKNOWN], fds)
-            finally:
-                close_quietly(*fds)
+        try:
+            with connection, closing(_socket_of(connection)) as sock:
+                sock.setblocking(False)  # it has room for a byte, unless the receiver is up to something
+                rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))] if fds else []
+                sock.sendmsg([_GIVEN if fds else _UNKNOWN], rights)
+        finally:
+            close_quietly(*fds)
 
     def _reborn(self) -> None:
         """In a forked child: what was shared is the parent's to give."""

@@ -17,6 +17,12 @@ HAVE_PIDFD = hasattr(os, "pidfd_open")
 _LONGEST_POLL = 1_000_000.0
 
 
+def most_descriptors() -> int:
+    """Return how many descriptors this process may have at once."""
+    most = os.sysconf("SC_OPEN_MAX")
+    return most if most > 0 else 1 << 20
+
+
 def open_pidfd(pid: int) -> int:
     """Return a pidfd (pidfd_open(2)) of `pid`, or -1 where there is none to be had.
 
