@@ -6,7 +6,7 @@
 
 #include "core/pp_futex.h"
 
-static PyCell *new_handle(PyTypeObject *type, struct pp_chunk *chunk, uint32_t offset)
+static PyCell *new_handle(PyTypeObject *type, struct pp_chunk *chunk, uint32_t offset, enum pp_kind kind)
 {
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     PyCell *self = (PyCell *)allocate(type, 0);
@@ -17,6 +17,8 @@ static PyCell *new_handle(PyTypeObject *type, struct pp_chunk *chunk, uint32_t o
     self->chunk = chunk;
     self->offset = offset;
     self->cell = (struct pp_cell *)((char *)chunk->page + offset);
+    self->kind = kind;
+    self->noted = kind != PP_LOCK;
     self->spins = 60;
     return self;
 }
@@ -29,7 +31,7 @@ PyCell *py_cell_make(PyTypeObject *type, size_t size, enum pp_kind kind)
         PyErr_SetFromErrno(PyExc_OSError);
         return NULL;
     }
-    return new_handle(type, chunk, offset);
+    return new_handle(type, chunk, offset, kind);
 }
 
 PyCell *py_cell_adopt(PyTypeObject *type, PyObject *const *args, Py_ssize_t count, enum pp_kind kind)
@@ -57,7 +59,7 @@ PyCell *py_cell_adopt(PyTypeObject *type, PyObject *const *args, Py_ssize_t coun
         PyErr_SetString(PyExc_ValueError, "there is no shared object of this kind at this place");
         return NULL;
     }
-    return new_handle(type, chunk, (uint32_t)offset);
+    return new_handle(type, chunk, (uint32_t)offset, kind);
 }
 
 void py_cell_dealloc(PyObject *object)
@@ -184,7 +186,7 @@ int py_warn_owner_died(PyCell *self)
         return -1;
     }
     int result = PyErr_WarnFormat(category, 1, "a process that held a %s died: what it guards may be half done",
-                                  pp_load(&self->cell->kind) == PP_SEMAPHORE ? "semaphore" : "lock");
+                                  self->kind == PP_SEMAPHORE ? "semaphore" : "lock");
     Py_DECREF(category);
     return result;
 }

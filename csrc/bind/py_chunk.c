@@ -67,6 +67,6 @@ PyObject *py_leave(PyObject *module, PyObject *ignored)
 {
     (void)module;
     (void)ignored;
-    pp_registry_leave();
+    pp_chunk_hand_over();
     Py_RETURN_NONE;
 }

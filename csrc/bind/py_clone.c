@@ -3,8 +3,8 @@
 
 #include <errno.h>
 
-#include "core/pp_chunk.h"
 #include "core/pp_clone.h"
+#include "core/pp_facts.h"
 
 PyObject *py_clone_ready(PyObject *module, PyObject *ignored)
 {
@@ -29,8 +29,7 @@ PyObject *py_clone_sibling(PyObject *module, PyObject *ignored)
     pid_t pid = pp_clone_sibling(&pidfd);
     int error = errno;
     if (pid == 0) {
-        pp_registry_reborn(); /* fork handlers of the C library do not run after a raw clone */
-        pp_chunk_reborn();
+        pp_facts_reborn(); /* fork handlers of the C library do not run after a raw clone */
         PyOS_AfterFork_Child();
         return Py_BuildValue("ii", 0, -1);
     }

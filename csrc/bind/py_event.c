@@ -162,7 +162,7 @@ static int take_again(PyCell *lock, uint64_t thread, uint32_t depth, int slept)
         return -1;
     }
     lock->recovered = 0;
-    pp_lock_own(lock->cell, thread, depth);
+    pp_lock_own(lock->chunk, lock->cell, thread, depth);
     if (answer == PP_RECOVERED && py_warn_owner_died(lock) < 0) {
         PyErr_Clear(); /* the lock is held, as a wait promises; the warning was given */
     }
@@ -187,8 +187,7 @@ static PyObject *condition_wait(PyObject *object, PyObject *const *args, Py_ssiz
     pp_wait_start(&wait, deadline, &self->spins);
     wait.seen = pp_condition_enter(self->cell);
     uint32_t depth = pp_load(&lock->cell->count);
-    pp_publish64(&lock->cell->tid, 0);
-    pp_lock_release(lock->chunk, lock->cell);
+    pp_lock_give(lock->chunk, lock->cell);
     enum pp_answer answer = py_wait(condition_step, self, &wait, 0);
     if (answer != PP_DONE && pp_condition_exit(self->cell, &wait, answer == PP_TIMED_OUT)) {
         answer = PP_DONE;
@@ -248,7 +247,7 @@ static PyObject *condition_enter(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
     PyCell *lock = (PyCell *)((PyCell *)object)->lock;
-    int is_rlock = pp_load_own(&lock->cell->kind) == PP_RLOCK;
+    int is_rlock = lock->kind == PP_RLOCK;
     if ((is_rlock ? py_rlock_acquire(lock, PP_FOREVER) : py_lock_acquire(lock, PP_FOREVER)) < 0) {
         return NULL;
     }

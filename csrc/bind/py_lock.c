@@ -7,11 +7,11 @@
 
 int py_is_lock(PyObject *object)
 {
-    /* Every type of this module that a Lock or RLock can be has our dealloc and a cell of the kind. */
+    /* Every type of this module that a Lock or RLock can be has our dealloc and a handle of the kind. */
     if (py_class_with(object, py_cell_dealloc) == NULL) {
         return 0;
     }
-    uint32_t kind = pp_load(&((PyCell *)object)->cell->kind);
+    uint32_t kind = ((PyCell *)object)->kind;
     return kind == PP_LOCK || kind == PP_RLOCK;
 }
 
@@ -37,39 +37,47 @@ static enum pp_answer step(PyCell *self, struct pp_wait *wait, int extra)
     return pp_lock_wait(self->chunk, self->cell, wait);
 }
 
+/* What is true of a hold from its first moment on. */
+static inline void own(PyCell *self)
+{
+    self->recovered = 0;
+    pp_lock_own(self->chunk, self->cell, py_thread(), 1);
+    if (!self->noted) {
+        self->noted = pp_chunk_note(self->chunk, self->offset);
+    }
+}
+
 static __attribute__((noinline)) int acquire_held(PyCell *self, int64_t deadline)
 {
     enum pp_answer answer = pp_lock_try(self->chunk, self->cell);
+    if (answer == PP_FAILED) {
+        return py_failed();
+    }
     if (answer == PP_AGAIN && deadline > 0) {
         struct pp_wait wait;
         pp_wait_start(&wait, deadline, &self->spins);
         answer = py_wait(step, self, &wait, 0);
     }
-    self->recovered = 0;
     if (answer == PP_DONE || answer == PP_RECOVERED) {
-        pp_lock_own(self->cell, py_thread(), 1);
+        own(self);
         if (answer == PP_RECOVERED && py_warn_owner_died(self) < 0) {
-            pp_lock_release(self->chunk, self->cell);
+            pp_lock_give(self->chunk, self->cell);
             return -1;
         }
         return 1;
     }
+    self->recovered = 0;
     return answer == PP_FAILED ? -1 : 0;
 }
 
 /* Take the lock; the deadline is -1 not to wait. 1 taken, 0 not, -1 an exception. */
 static inline int acquire(PyCell *self, int64_t deadline)
 {
-    uint32_t me = pp_tag(self->chunk->registry);
-    if (me == 0) {
-        return py_failed();
-    }
-    if (!pp_lock_take(self->cell, me)) {
+    uint32_t me = pp_load_own(&self->chunk->tenant->me);
+    if (me == 0 || !pp_lock_take(self->cell, me)) {
         return acquire_held(self, deadline);
     }
-    pp_lock_note_taken(self->chunk, self->cell);
-    self->recovered = 0;
-    pp_lock_own(self->cell, py_thread(), 1);
+    own(self);
     return 1;
 }
 
@@ -91,7 +99,7 @@ static PyObject *lock_acquire(PyObject *object, PyObject *const *args, Py_ssize_
 
 static int give_lock(PyCell *self)
 {
-    if (pp_lock_release(self->chunk, self->cell) < 0) {
+    if (pp_lock_give(self->chunk, self->cell) < 0) {
         PyErr_SetString(PyExc_ValueError, "semaphore or lock released too many times");
         return -1;
     }
@@ -128,7 +136,7 @@ static inline int acquire_again(PyCell *self, int64_t deadline)
             PyErr_SetString(PyExc_OverflowError, "a lock was taken too often by its holder");
             return -1;
         }
-        pp_publish(&self->cell->count, depth + 1);
+        pp_publish(&self->cell->count, depth + 1); /* killed here: the next owner writes its own */
         return 1;
     }
     return acquire(self, deadline);
@@ -158,8 +166,7 @@ static PyObject *rlock_release(PyObject *object, PyObject *ignored)
 
 PyObject *py_lock_release(PyObject *lock)
 {
-    int is_rlock = pp_load_own(&((PyCell *)lock)->cell->kind) == PP_RLOCK;
-    return is_rlock ? rlock_release(lock, NULL) : lock_release(lock, NULL);
+    return ((PyCell *)lock)->kind == PP_RLOCK ? rlock_release(lock, NULL) : lock_release(lock, NULL);
 }
 
 static PyObject *rlock_enter(PyObject *object, PyObject *ignored)
@@ -193,9 +200,13 @@ static PyObject *depth(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
     PyCell *self = (PyCell *)object;
-    uint32_t me = pp_load_own(&self->chunk->registry->me);
-    int ours = me != 0 && (pp_load(&self->cell->word) & PP_TAG_MASK) == me;
-    return PyLong_FromUnsignedLong(ours ? pp_load(&self->cell->count) : 0);
+    uint32_t me = pp_load_own(&self->chunk->tenant->me);
+    if (me == 0 || (pp_load(&self->cell->word) & PP_TAG_MASK) != me) {
+        return PyLong_FromLong(0);
+    }
+    /* One that a thread has taken at this moment does not say yet which: what stands there is of the holder before. */
+    int is_told = pp_holder_process(pp_load64(&self->cell->tid)) == me;
+    return PyLong_FromUnsignedLong(is_told ? pp_load(&self->cell->count) : 1);
 }
 
 static PyObject *lock_adopt(PyObject *type, PyObject *const *args, Py_ssize_t count)

@@ -34,7 +34,7 @@ static char locking_of(PyObject *lock)
     if (!py_is_lock(lock)) {
         return ANY_LOCK;
     }
-    return pp_load_own(&((PyCell *)lock)->cell->kind) == PP_RLOCK ? OUR_RLOCK : OUR_LOCK;
+    return ((PyCell *)lock)->kind == PP_RLOCK ? OUR_RLOCK : OUR_LOCK;
 }
 
 /* Ours are taken without a call of Python. 0, or -1 with an exception. */
@@ -64,7 +64,7 @@ static int unlock(PyMemory *self)
         return 0;
     }
     if (self->locking == OUR_LOCK) {
-        pp_lock_release(ours->chunk, ours->cell);
+        pp_lock_give(ours->chunk, ours->cell);
         return 0;
     }
     if (self->locking == NO_LOCK) {
@@ -82,12 +82,12 @@ static int unlock(PyMemory *self)
 
 /* -- making -- */
 
-static PyObject *finish(PyMemory *self, char code, PyObject *lock_object)
+static PyObject *finish(PyMemory *self, size_t size, char code, PyObject *lock_object)
 {
     if (self == NULL) {
         return NULL;
     }
-    self->size = pp_memory_size(self->base.cell);
+    self->size = size;
     self->bytes = pp_memory_bytes(self->base.cell);
     self->width = py_item_width(code);
     self->length = self->size / self->width;
@@ -135,9 +135,9 @@ static PyObject *memory_new(PyTypeObject *type, PyObject *args, PyObject *names)
     size_t size = (size_t)length * py_item_width(code);
     PyMemory *self = (PyMemory *)py_cell_make(type, sizeof(struct pp_cell) + size, PP_MEMORY);
     if (self != NULL) {
-        pp_store64(&self->base.cell->tid, size);
+        pp_store64(&self->base.cell->tid, size); /* killed here: nobody else has it yet */
     }
-    return finish(self, code, lock_object);
+    return finish(self, size, code, lock_object);
 }
 
 /* _adopt(id, offset, code, lock) */
@@ -152,12 +152,13 @@ static PyObject *memory_adopt(PyObject *type, PyObject *const *args, Py_ssize_t 
         return NULL;
     }
     PyMemory *self = (PyMemory *)py_cell_adopt((PyTypeObject *)type, args, 2, PP_MEMORY);
-    if (self != NULL && !pp_memory_check(self->base.chunk, self->base.offset)) {
+    size_t size = 0;
+    if (self != NULL && !pp_memory_check(self->base.chunk, self->base.offset, &size)) {
         Py_DECREF(self);
         PyErr_SetString(PyExc_ValueError, "there is no whole memory at this place");
         return NULL;
     }
-    return finish(self, code, args[3]);
+    return finish(self, size, code, args[3]);
 }
 
 static int get_buffer(PyObject *object, Py_buffer *view, int flags)

@@ -9,7 +9,7 @@ typedef struct {
     PyCell base; /* its chunk is NULL until there is a queue */
     struct pp_queue queue;
     int closed;      /* PY_QUEUE_ */
-    uint32_t births; /* the process that closed it: pp_registry_births */
+    uint32_t births; /* the process that closed it: pp_birth */
     int has_put;
     PyObject *dumps, *loads;
 } PyQueue;

@@ -2,12 +2,13 @@
 #include <errno.h>
 
 #include "bind/py_queue.h"
+#include "core/pp_facts.h"
 #include "core/pp_futex.h"
 #include "core/pp_slot.h"
 
 int py_queue_is_closed(PyQueue *self)
 {
-    if (self->closed == PY_QUEUE_CLOSED && self->births != pp_registry_births()) {
+    if (self->closed == PY_QUEUE_CLOSED && self->births != pp_birth()) {
         self->closed = PY_QUEUE_OPEN; /* it was our parent that closed it */
     }
     return self->closed;
@@ -135,7 +136,7 @@ PyObject *py_queue_close(PyObject *object, PyObject *for_good)
     PyQueue *self = (PyQueue *)object;
     if (self->closed != PY_QUEUE_CLOSED_FOR_GOOD) {
         self->closed = for_good == Py_True ? PY_QUEUE_CLOSED_FOR_GOOD : PY_QUEUE_CLOSED;
-        self->births = pp_registry_births();
+        self->births = pp_birth();
     }
     Py_RETURN_NONE;
 }

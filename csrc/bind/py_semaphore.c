@@ -4,6 +4,11 @@
 #include "bind/py_types.h"
 #include "core/pp_futex.h"
 
+typedef struct {
+    PyCell base;
+    struct pp_semaphore semaphore;
+} PySemaphore;
+
 /* Semaphore(value, bounded, /): the Python classes check and name their arguments. */
 static PyObject *semaphore_new(PyTypeObject *type, PyObject *args, PyObject *names)
 {
@@ -17,17 +22,17 @@ static PyObject *semaphore_new(PyTypeObject *type, PyObject *args, PyObject *nam
         PyErr_SetString(PyExc_ValueError, "semaphore initial value must be >= 0");
         return NULL;
     }
-    PyCell *self = py_cell_make(type, pp_semaphore_size((uint32_t)value), PP_SEMAPHORE);
+    PySemaphore *self = (PySemaphore *)py_cell_make(type, pp_semaphore_size((uint32_t)value), PP_SEMAPHORE);
     if (self != NULL) {
-        pp_semaphore_init(self->cell, (uint32_t)value, bounded);
+        pp_semaphore_make(&self->semaphore, self->base.chunk, self->base.cell, (uint32_t)value, bounded);
     }
     return (PyObject *)self;
 }
 
 static PyObject *semaphore_adopt(PyObject *type, PyObject *const *args, Py_ssize_t count)
 {
-    PyCell *self = py_cell_adopt((PyTypeObject *)type, args, count, PP_SEMAPHORE);
-    if (self != NULL && !pp_semaphore_check(self->chunk, self->offset)) {
+    PySemaphore *self = (PySemaphore *)py_cell_adopt((PyTypeObject *)type, args, count, PP_SEMAPHORE);
+    if (self != NULL && !pp_semaphore_adopt(&self->semaphore, self->base.chunk, self->base.offset)) {
         Py_DECREF(self);
         PyErr_SetString(PyExc_ValueError, "there is no whole semaphore at this place");
         return NULL;
@@ -37,35 +42,35 @@ static PyObject *semaphore_adopt(PyObject *type, PyObject *const *args, Py_ssize
 
 static enum pp_answer step(PyCell *self, struct pp_wait *wait, int bracket)
 {
-    return pp_semaphore_wait(self->chunk, self->cell, bracket, wait);
+    return pp_semaphore_wait(&((PySemaphore *)self)->semaphore, bracket, wait);
 }
 
-static PyObject *acquire(PyCell *self, int64_t deadline, int bracket)
+static PyObject *acquire(PySemaphore *self, int64_t deadline, int bracket)
 {
-    enum pp_answer answer = pp_semaphore_try(self->chunk, self->cell, bracket);
+    enum pp_answer answer = pp_semaphore_try(&self->semaphore, bracket);
     if (answer == PP_AGAIN && deadline > 0) {
         struct pp_wait wait;
-        pp_wait_start(&wait, deadline, &self->spins);
-        answer = py_wait(step, self, &wait, bracket);
+        pp_wait_start(&wait, deadline, &self->base.spins);
+        answer = py_wait(step, &self->base, &wait, bracket);
         if (answer == PP_FAILED) {
             return NULL;
         }
     }
-    self->recovered = 0;
+    self->base.recovered = 0;
     if (answer == PP_FAILED) {
         py_failed();
         return NULL;
     }
-    if (answer == PP_RECOVERED && py_warn_owner_died(self) < 0) {
-        pp_semaphore_release(self->chunk, self->cell, bracket);
+    if (answer == PP_RECOVERED && py_warn_owner_died(&self->base) < 0) {
+        pp_semaphore_release(&self->semaphore, bracket);
         return NULL;
     }
     return PyBool_FromLong(answer == PP_DONE || answer == PP_RECOVERED);
 }
 
-static PyObject *release(PyCell *self, int bracket)
+static PyObject *release(PySemaphore *self, int bracket)
 {
-    if (pp_semaphore_release(self->chunk, self->cell, bracket) < 0) {
+    if (pp_semaphore_release(&self->semaphore, bracket) < 0) {
         PyErr_SetString(PyExc_ValueError, "semaphore or lock released too many times");
         return NULL;
     }
@@ -78,38 +83,38 @@ static PyObject *semaphore_acquire(PyObject *self, PyObject *const *args, Py_ssi
     if ((count != 0 || names != NULL) && !py_acquire_arguments(args, count, names, &deadline)) {
         return NULL;
     }
-    return acquire((PyCell *)self, deadline, 0);
+    return acquire((PySemaphore *)self, deadline, 0);
 }
 
 static PyObject *semaphore_release(PyObject *self, PyObject *ignored)
 {
     (void)ignored;
-    return release((PyCell *)self, 0);
+    return release((PySemaphore *)self, 0);
 }
 
 static PyObject *semaphore_enter(PyObject *self, PyObject *ignored)
 {
     (void)ignored;
-    return acquire((PyCell *)self, PP_FOREVER, 1);
+    return acquire((PySemaphore *)self, PP_FOREVER, 1);
 }
 
 static PyObject *semaphore_exit(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     (void)args;
     (void)count;
-    return release((PyCell *)self, 1);
+    return release((PySemaphore *)self, 1);
 }
 
 static PyObject *semaphore_value(PyObject *self, PyObject *ignored)
 {
     (void)ignored;
-    return PyLong_FromUnsignedLong(pp_semaphore_value(((PyCell *)self)->cell));
+    return PyLong_FromUnsignedLong(pp_semaphore_value(&((PySemaphore *)self)->semaphore));
 }
 
 static PyObject *semaphore_locked(PyObject *self, PyObject *ignored)
 {
     (void)ignored;
-    return PyBool_FromLong(pp_semaphore_value(((PyCell *)self)->cell) == 0);
+    return PyBool_FromLong(pp_semaphore_value(&((PySemaphore *)self)->semaphore) == 0);
 }
 
 #define FAST(function) (PyCFunction)(void (*)(void))(function)
@@ -145,5 +150,5 @@ static PyType_Slot slots[] = {
 };
 
 PyType_Spec py_semaphore_spec = {
-    "polyproc._core.Semaphore", sizeof(PyCell), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots,
+    "polyproc._core.Semaphore", sizeof(PySemaphore), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots,
 };

@@ -47,7 +47,7 @@ enum pp_arrival pp_barrier_arrive(struct pp_chunk *chunk, struct pp_cell *cell, 
             arrival = PP_FULL;
         } else if (lower(state) + 1 == parties) {
             arrival = PP_LAST;
-            after = (state & ~(uint64_t)UINT32_MAX) | FULL | pp_load_own(&chunk->registry->me);
+            after = (state & ~(uint64_t)UINT32_MAX) | FULL | pp_me(chunk->registry);
         } else {
             arrival = PP_ARRIVED;
             after = state + 1;

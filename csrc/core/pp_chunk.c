@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -11,6 +10,7 @@
 #include <unistd.h>
 
 #include "core/pp_crash.h"
+#include "core/pp_facts.h"
 #include "core/pp_memfd.h"
 #include "core/pp_page.h"
 
@@ -34,11 +34,13 @@ _Static_assert(sizeof(struct pp_chunk_page) == PP_CELL_SIZE, "the header is one 
 
 static struct pp_chunk *chunks;
 static struct pp_chunk *current; /* where the next object goes; holds a handle */
-static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
 
-void pp_chunk_reborn(void) { pthread_mutex_init(&guard, NULL); }
+static void lock_list(void) { pthread_mutex_lock(&pp_facts->chunk_guard); }
 
-static struct pp_chunk *add(struct pp_chunk_page *page, size_t size, int fd, struct pp_registry *registry)
+static void unlock_list(void) { pthread_mutex_unlock(&pp_facts->chunk_guard); }
+
+static struct pp_chunk *add(struct pp_chunk_page *page, const unsigned char *id, size_t size, int fd,
+                            struct pp_registry *registry)
 {
     struct pp_chunk *chunk = calloc(1, sizeof *chunk);
     if (chunk == NULL) {
@@ -46,10 +48,11 @@ static struct pp_chunk *add(struct pp_chunk_page *page, size_t size, int fd, str
     }
     chunk->page = page;
     chunk->registry = registry;
+    chunk->tenant = registry->tenant;
     chunk->size = size;
     chunk->fd = fd;
     chunk->handles = 1;
-    memcpy(chunk->id, page->id, PP_ID_SIZE);
+    memcpy(chunk->id, id, PP_ID_SIZE);
     chunk->next = chunks;
     chunks = chunk;
     return chunk;
@@ -57,10 +60,6 @@ static struct pp_chunk *add(struct pp_chunk_page *page, size_t size, int fd, str
 
 static struct pp_chunk *make(size_t size, uint64_t behind)
 {
-    static int handles_fork; /* a fact about this process */
-    if (!handles_fork) {
-        handles_fork = pthread_atfork(NULL, NULL, pp_chunk_reborn) == 0;
-    }
     size = pp_whole_pages(size); /* what lies behind is mapped by itself */
     struct pp_registry *registry = pp_registry_own();
     int fd = registry == NULL ? -1 : pp_memfd("polyproc-chunk", size, behind);
@@ -70,12 +69,13 @@ static struct pp_chunk *make(size_t size, uint64_t behind)
     struct pp_chunk_page *page = pp_memfd_map(fd, size);
     struct pp_chunk *chunk = NULL;
     if (page != NULL && pp_random(page->id, PP_ID_SIZE) == 0) {
+        /* killed here: nobody else has it yet */
         page->magic = MAGIC;
         page->layout = LAYOUT;
         memcpy(page->registry_id, registry->id, PP_ID_SIZE);
         page->extent = size;
         pp_store64(&page->bump, sizeof *page);
-        chunk = add(page, size, fd, registry);
+        chunk = add(page, page->id, size, fd, registry);
     }
     if (chunk == NULL) {
         int error = errno;
@@ -97,8 +97,29 @@ static uint32_t take_from(struct pp_chunk *chunk, size_t size, enum pp_kind kind
     }
     PP_CRASH_POINT("chunk.bumped");
     struct pp_cell *cell = (struct pp_cell *)((char *)chunk->page + offset);
-    pp_store(&cell->kind, kind);
+    pp_store(&cell->kind, kind); /* killed here: as at "chunk.bumped" */
     return (uint32_t)offset;
+}
+
+#define BITS 32u
+
+static void hand_over(struct pp_chunk *chunk)
+{
+    uint32_t me = pp_load_own(&chunk->tenant->me);
+    uint32_t cells = chunk->noted == NULL || me == 0 ? 0 : (uint32_t)(chunk->size / PP_CELL_SIZE);
+    for (uint32_t i = 0; i < cells; i++) {
+        if ((pp_load_own(&chunk->noted[i / BITS]) >> i % BITS & 1) == 0) {
+            continue;
+        }
+        pp_word *word = &((struct pp_cell *)(void *)chunk->page + i)->word;
+        uint32_t now = pp_load(word);
+        while ((now & PP_TAG_MASK) == me) {
+            if (pp_cas(word, now, (now & PP_TAG_WAITERS) | PP_TAG_HANDED)) {
+                PP_CRASH_POINT("lock.handed");
+            }
+            now = pp_load(word);
+        }
+    }
 }
 
 static void drop(struct pp_chunk *chunk)
@@ -112,8 +133,10 @@ static void drop(struct pp_chunk *chunk)
             break;
         }
     }
+    hand_over(chunk);
     munmap(chunk->page, chunk->size);
     close(chunk->fd);
+    free((void *)chunk->noted);
     free(chunk);
 }
 
@@ -125,7 +148,7 @@ uint32_t pp_chunk_take(size_t size, enum pp_kind kind, struct pp_chunk **chunk)
         return 0;
     }
     size = (size + PP_CELL_SIZE - 1) / PP_CELL_SIZE * PP_CELL_SIZE;
-    pthread_mutex_lock(&guard);
+    lock_list();
     if (size >= LARGE) {
         struct pp_chunk *own = make(sizeof(struct pp_chunk_page) + size, 0);
         if (own != NULL) {
@@ -151,20 +174,20 @@ uint32_t pp_chunk_take(size_t size, enum pp_kind kind, struct pp_chunk **chunk)
             *chunk = current;
         }
     }
-    pthread_mutex_unlock(&guard);
+    unlock_list();
     return offset;
 }
 
 uint32_t pp_chunk_take_own(size_t size, uint64_t behind, enum pp_kind kind, struct pp_chunk **chunk)
 {
     uint32_t offset = 0;
-    pthread_mutex_lock(&guard);
+    lock_list();
     struct pp_chunk *own = make(sizeof(struct pp_chunk_page) + size, behind);
     if (own != NULL) {
         offset = take_from(own, size, kind);
         *chunk = own;
     }
-    pthread_mutex_unlock(&guard);
+    unlock_list();
     return offset;
 }
 
@@ -182,9 +205,9 @@ static struct pp_chunk *find(const unsigned char *id)
 
 struct pp_chunk *pp_chunk_find(const unsigned char *id)
 {
-    pthread_mutex_lock(&guard);
+    lock_list();
     struct pp_chunk *chunk = find(id);
-    pthread_mutex_unlock(&guard);
+    unlock_list();
     return chunk;
 }
 
@@ -213,12 +236,14 @@ struct pp_chunk *pp_chunk_attach(int fd, int registry_fd)
     }
     struct pp_chunk *chunk = NULL;
     int error = EINVAL;
-    pthread_mutex_lock(&guard);
+    lock_list();
+    unsigned char id[PP_ID_SIZE];
+    memcpy(id, page->id, sizeof id); /* once, too */
     if (page->magic == MAGIC && page->layout == LAYOUT && memcmp(page->registry_id, registry->id, PP_ID_SIZE) == 0) {
-        chunk = find(page->id);
+        chunk = find(id);
         if (chunk == NULL) {
             int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-            chunk = own < 0 ? NULL : add(page, size, own, registry);
+            chunk = own < 0 ? NULL : add(page, id, size, own, registry);
             error = errno;
             if (chunk != NULL) {
                 page = NULL;
@@ -227,7 +252,7 @@ struct pp_chunk *pp_chunk_attach(int fd, int registry_fd)
             }
         }
     }
-    pthread_mutex_unlock(&guard);
+    unlock_list();
     if (page != NULL) {
         munmap(page, size);
     }
@@ -247,7 +272,34 @@ struct pp_cell *pp_chunk_cell(struct pp_chunk *chunk, uint32_t offset, enum pp_k
 
 void pp_chunk_drop(struct pp_chunk *chunk)
 {
-    pthread_mutex_lock(&guard);
+    lock_list();
     drop(chunk);
-    pthread_mutex_unlock(&guard);
+    unlock_list();
+}
+
+int pp_chunk_note(struct pp_chunk *chunk, uint32_t offset)
+{
+    uint32_t i = offset / PP_CELL_SIZE;
+    if (chunk->size > USUAL_SIZE) {
+        return 1; /* no Lock of ours is in one of these */
+    }
+    lock_list();
+    if (chunk->noted == NULL) {
+        chunk->noted = calloc(chunk->size / PP_CELL_SIZE / BITS + 1, sizeof *chunk->noted);
+    }
+    int done = chunk->noted != NULL;
+    if (done) {
+        pp_store_own(&chunk->noted[i / BITS], pp_load_own(&chunk->noted[i / BITS]) | 1u << i % BITS);
+    }
+    unlock_list();
+    return done;
+}
+
+void pp_chunk_hand_over(void)
+{
+    lock_list();
+    for (struct pp_chunk *chunk = chunks; chunk != NULL; chunk = chunk->next) {
+        hand_over(chunk);
+    }
+    unlock_list();
 }

@@ -30,10 +30,10 @@ enum pp_kind { PP_LOCK = 1, PP_RLOCK, PP_SEMAPHORE, PP_EVENT, PP_CONDITION, PP_B
 struct pp_cell {
     pp_word word;   /* owner's tag, 0 if there is none: Lock, RLock, the guard of a Barrier */
     pp_word value;  /* what is slept on: Event, Condition, Semaphore say how */
-    pp_word64 tid;  /* RLock: the owner's thread, while `word` is its process; Condition, Barrier: all that decides; memory: bytes */
+    pp_word64 tid;  /* Lock, RLock: the owner's process and thread; Condition, Barrier: all that decides; memory: bytes */
     pp_word count;  /* RLock: depth; Semaphore: tokens that nobody is known to hold */
     pp_word wflag;  /* somebody may be asleep */
-    pp_word died;   /* Lock, RLock: how often an owner died; Barrier: which generations were broken */
+    pp_word died;   /* Barrier: which generations were broken */
     pp_word max;    /* Semaphore: number of tokens; Barrier: parties */
     pp_word kind;   /* enum pp_kind */
     pp_word flags;  /* Semaphore: bounded */
@@ -42,11 +42,14 @@ struct pp_cell {
 
 _Static_assert(sizeof(struct pp_cell) == PP_CELL_SIZE, "the layout of a cell is shared");
 
-/* A process's side of a chunk. Handles are counted; the list of chunks is a fact about the process. */
+/* A process's side of a chunk. Handles are counted; the list of chunks is a fact about what it has mapped, which a forked
+ * child has, too. */
 struct pp_chunk {
     struct pp_chunk *next;
     struct pp_chunk_page *page;
     struct pp_registry *registry;
+    struct pp_tenant *tenant; /* the registry's: who this process is */
+    pp_word *noted;           /* bits of those cells that are Locks which this process has taken; NULL for none */
     size_t size;
     int fd;
     uint32_t handles;
@@ -74,7 +77,13 @@ struct pp_cell *pp_chunk_cell(struct pp_chunk *chunk, uint32_t offset, enum pp_k
 /* Count a handle less; without any the chunk is unmapped. */
 void pp_chunk_drop(struct pp_chunk *chunk);
 
-/* In a forked child: the lock of the list is free. */
-void pp_chunk_reborn(void);
+/* Note that this process takes the Lock at an offset, once and for all. Whether it was noted: not without memory. */
+int pp_chunk_note(struct pp_chunk *chunk, uint32_t offset);
+
+/* At an orderly end: a process that still holds Locks may mean to, since any other may release them. Their tag becomes
+ * PP_TAG_HANDED, which never dies, and the process's own is free. The same happens to the locks in memory that a process
+ * lets go of, since it cannot give them back itself any more. Killed in between ("lock.handed"): the rest are a dead
+ * owner's. */
+void pp_chunk_hand_over(void);
 
 #endif

@@ -28,11 +28,13 @@ int64_t pp_wait_until(struct pp_wait *wait)
     return until < wait->deadline ? until : wait->deadline;
 }
 
-static enum pp_answer taken(struct pp_chunk *chunk, struct pp_cell *cell, enum pp_answer answer)
+static int take(struct pp_cell *cell, uint32_t before, uint32_t after)
 {
-    PP_CRASH_POINT("lock.acquired");
-    pp_lock_note_taken(chunk, cell);
-    return answer;
+    int taken = pp_cas(&cell->word, before, after);
+    if (taken) {
+        PP_CRASH_POINT("lock.acquired");
+    }
+    return taken;
 }
 
 enum pp_answer pp_lock_try(struct pp_chunk *chunk, struct pp_cell *cell)
@@ -43,17 +45,13 @@ enum pp_answer pp_lock_try(struct pp_chunk *chunk, struct pp_cell *cell)
     }
     uint32_t now = pp_load(&cell->word);
     if (now == 0) {
-        return pp_cas(&cell->word, 0, me) ? taken(chunk, cell, PP_DONE) : PP_AGAIN;
+        return take(cell, 0, me) ? PP_DONE : PP_AGAIN;
     }
     if ((now & PP_TAG_MASK) != 0 && !pp_is_dead(chunk->registry, now)) {
         return PP_AGAIN;
     }
     /* Those who wait for the dead owner stay marked. A word of nothing but the bit was written over by somebody. */
-    if (!pp_cas(&cell->word, now, me | (now & PP_TAG_WAITERS))) {
-        return PP_AGAIN;
-    }
-    pp_add(&cell->died, 1);
-    return taken(chunk, cell, PP_RECOVERED);
+    return take(cell, now, me | (now & PP_TAG_WAITERS)) ? PP_RECOVERED : PP_AGAIN;
 }
 
 /* Spin while it is held by somebody who runs, as long as that has been worth it. Whether it is free now. */
@@ -77,27 +75,27 @@ enum pp_answer pp_lock_wait(struct pp_chunk *chunk, struct pp_cell *cell, struct
     if (me == 0) {
         return PP_FAILED;
     }
-    if (!wait->slept && wait->spins != NULL && spin(cell, wait->spins) && pp_cas(&cell->word, 0, me)) {
-        return taken(chunk, cell, PP_DONE);
+    if (!wait->slept && wait->spins != NULL && spin(cell, wait->spins) && take(cell, 0, me)) {
+        return PP_DONE;
     }
     pp_registry_rearm(chunk->registry);
-    for (;;) {
+    for (int round = 0; round < PP_MOST_ROUNDS; round++) {
         uint32_t now = pp_load(&cell->word);
         if (now == 0) {
             /* Others may sleep whom our wake-up was not for: the mark stays. */
-            if (pp_cas(&cell->word, 0, me | PP_TAG_WAITERS)) {
-                return taken(chunk, cell, PP_DONE);
+            if (take(cell, 0, me | PP_TAG_WAITERS)) {
+                return PP_DONE;
             }
             continue;
         }
+        /* killed here: as at "lock.marked", which comes once its owner was seen to live */
         if ((now & PP_TAG_WAITERS) == 0 && !pp_cas(&cell->word, now, now | PP_TAG_WAITERS)) {
             continue;
         }
         now |= PP_TAG_WAITERS;
         if ((now & PP_TAG_MASK) == 0 || pp_is_dead(chunk->registry, now)) {
-            if (pp_cas(&cell->word, now, me | PP_TAG_WAITERS)) {
-                pp_add(&cell->died, 1);
-                return taken(chunk, cell, PP_RECOVERED);
+            if (take(cell, now, me | PP_TAG_WAITERS)) {
+                return PP_RECOVERED;
             }
             continue;
         }
@@ -107,18 +105,20 @@ enum pp_answer pp_lock_wait(struct pp_chunk *chunk, struct pp_cell *cell, struct
         }
         int64_t until = pp_wait_until(wait);
         uint32_t alive_value = 0;
-        pp_word *alive = (now & PP_TAG_MASK) == me ? NULL : pp_alive_word(chunk->registry, now, &alive_value);
+        int can_die = (now & PP_TAG_MASK) != me && (now & PP_TAG_MASK) != PP_TAG_HANDED;
+        pp_word *alive = can_die ? pp_alive_word(chunk->registry, now, &alive_value) : NULL;
         int woken = -ENOSYS;
         if (alive != NULL) {
             woken = pp_futex_wait_two(&cell->word, now, alive, alive_value, until);
-        } else if ((now & PP_TAG_MASK) != me) {
+        } else if (can_die) {
             /* The kernel speaks of a death before the process is gone for everybody. Or only a thread has ended. */
             int64_t soon = pp_now() + wait->doubt;
-            wait->doubt *= 2;
+            wait->doubt = wait->doubt < PP_DEATH_TICK / 2 ? wait->doubt * 2 : PP_DEATH_TICK;
             until = soon < until ? soon : until;
         }
         if (woken == -ENOSYS) {
-            pp_futex_wait(&cell->word, now, until);
+            int64_t look = alive != NULL ? pp_now() + PP_DEATH_TICK : until;
+            pp_futex_wait(&cell->word, now, look < until ? look : until);
         } else if (woken == 1) {
             /* The kernel wakes one of those who wait for a process's end; that one wakes the others. */
             pp_futex_wake(alive, 0x7fffffff);
@@ -126,9 +126,10 @@ enum pp_answer pp_lock_wait(struct pp_chunk *chunk, struct pp_cell *cell, struct
         wait->slept = 1;
         PP_CRASH_POINT("lock.woken");
         now = pp_load(&cell->word);
-        if (now == 0 && pp_cas(&cell->word, 0, me | PP_TAG_WAITERS)) {
-            return taken(chunk, cell, PP_DONE);
+        if (now == 0 && take(cell, 0, me | PP_TAG_WAITERS)) {
+            return PP_DONE;
         }
         return PP_AGAIN;
     }
+    return wait->deadline <= pp_now() ? PP_TIMED_OUT : PP_AGAIN;
 }

@@ -19,7 +19,13 @@
  * | asleep                                          | nothing                   | -                                   |
  * | "lock.woken": before its CAS                    | a free lock, sleepers     | their tick                          |
  * | "lock.released": after the exchange, before the wake | the same             | the same                            |
- * | RLock "lock.counted": before thread and depth   | a dead tag                | the next owner sets both            |
+ * | "lock.counted", "lock.owned", "lock.disowned"   | a dead tag                | the next owner sets thread and depth |
+ * | "lock.handed": a Lock held at an orderly end    | nothing: it waits for who releases it | -                       |
+ *
+ * Who holds it is said by one word at a time. `word` says which process, and is what others wait for. Of a thread, the
+ * holder is the one whose process and thread stand in `tid` (pp_holder), which it writes when it has the lock and its
+ * depth is there, and takes back before it gives the lock back: no thread is ever taken for the owner by what two words
+ * say that were written by two.
  */
 #ifndef PP_LOCK_H
 #define PP_LOCK_H
@@ -36,6 +42,7 @@ enum pp_answer { PP_AGAIN = 0, PP_DONE, PP_RECOVERED, PP_TIMED_OUT, PP_FAILED, P
 #define PP_FIRST_DOUBT 500000    /* 0.5 ms */
 #define PP_MOST_SPINS 2000
 #define PP_DEATH_TICK 40000000   /* 40 ms: where nothing but the tick tells of a death */
+#define PP_MOST_ROUNDS 100       /* in one step, while others, or whoever writes over the word, are faster */
 
 /* A wait: what the caller keeps between two calls. */
 struct pp_wait {
@@ -59,23 +66,6 @@ enum pp_answer pp_lock_try(struct pp_chunk *chunk, struct pp_cell *cell);
 /* Wait for it, one sleep at the most. */
 enum pp_answer pp_lock_wait(struct pp_chunk *chunk, struct pp_cell *cell, struct pp_wait *wait);
 
-/* How many plain locks this process holds, for pp_registry_leave. The caller has the GIL, or it is off by one at times:
- * then a lock that is held at an orderly end is taken for a dead owner's. */
-static inline void pp_lock_note_taken(struct pp_chunk *chunk, struct pp_cell *cell)
-{
-    if (pp_load_own(&cell->kind) == PP_LOCK) {
-        pp_store_own(&chunk->registry->held, pp_load_own(&chunk->registry->held) + 1);
-    }
-}
-
-static inline void pp_lock_note_given(struct pp_chunk *chunk, struct pp_cell *cell)
-{
-    uint32_t held = pp_load_own(&chunk->registry->held);
-    if (held != 0 && pp_load_own(&cell->kind) == PP_LOCK) {
-        pp_store_own(&chunk->registry->held, held - 1);
-    }
-}
-
 /* The fast path of both, with `me` the tag of this process: 1 if that was all. */
 static inline int pp_lock_take(struct pp_cell *cell, uint32_t me)
 {
@@ -86,23 +76,37 @@ static inline int pp_lock_take(struct pp_cell *cell, uint32_t me)
     return taken;
 }
 
-/* Whether a thread of this process holds it; note the thread, and how deep, when a pp_lock_ function has taken it. */
-static inline int pp_lock_is_mine(struct pp_chunk *chunk, struct pp_cell *cell, uint64_t tid)
+/* Which thread of which process: what `tid` holds while a thread holds a Lock or an RLock. One word for both: what a dead
+ * process has left there, or another thread has not yet written over, is never taken for our own. A thread is told by the
+ * page of memory that it keeps its own data in (pthread_self); no two threads that live share one. */
+static inline uint64_t pp_holder(uint32_t me, uint64_t thread)
 {
-    uint32_t me = pp_load_own(&chunk->registry->me);
-    return me != 0 && (pp_load(&cell->word) & PP_TAG_MASK) == me && pp_load64(&cell->tid) == tid;
+    return (uint64_t)me << 33 | (thread >> 12 & 0x1ffffffff);
 }
 
-static inline void pp_lock_own(struct pp_cell *cell, uint64_t tid, uint32_t depth)
+static inline uint32_t pp_holder_process(uint64_t holder) { return (uint32_t)(holder >> 33); }
+
+/* Whether a thread of this process holds it. */
+static inline int pp_lock_is_mine(struct pp_chunk *chunk, struct pp_cell *cell, uint64_t thread)
 {
-    PP_CRASH_POINT("lock.counted");
-    pp_publish64(&cell->tid, tid);
+    uint32_t me = pp_load_own(&chunk->tenant->me);
+    return me != 0 && pp_load64(&cell->tid) == pp_holder(me, thread) && (pp_load(&cell->word) & PP_TAG_MASK) == me;
+}
+
+/* The thread owns it, and how deep, when a pp_lock_ function has taken it: from the last store here on, not before. */
+static inline void pp_lock_own(struct pp_chunk *chunk, struct pp_cell *cell, uint64_t thread, uint32_t depth)
+{
     pp_publish(&cell->count, depth);
+    PP_CRASH_POINT("lock.counted");
+    pp_publish64(&cell->tid, pp_holder(pp_load_own(&chunk->tenant->me), thread));
+    PP_CRASH_POINT("lock.owned");
 }
 
-/* Give it back, whoever holds it. 0, or -1 if it is free. */
+/* Give it back, whoever holds it. 0, or -1 if it is free. What locks inside of others (queues, barriers) are given back
+ * by, which no thread owns. */
 static inline int pp_lock_release(struct pp_chunk *chunk, struct pp_cell *cell)
 {
+    (void)chunk;
     uint32_t before = pp_exchange(&cell->word, 0);
     if ((before & PP_TAG_MASK) == 0) {
         return -1;
@@ -111,26 +115,32 @@ static inline int pp_lock_release(struct pp_chunk *chunk, struct pp_cell *cell)
     if ((before & PP_TAG_WAITERS) != 0) {
         pp_futex_wake(&cell->word, 1);
     }
-    if ((before & PP_TAG_MASK) == pp_load_own(&chunk->registry->me)) {
-        pp_lock_note_given(chunk, cell);
-    }
     return 0;
 }
 
-/* RLock: give back one level; 0, or -1 if the thread does not hold it. */
-static inline int pp_rlock_release(struct pp_chunk *chunk, struct pp_cell *cell, uint64_t tid)
+/* The same for a Lock, or the last level of an RLock: first nobody owns it any more, then it is free. */
+static inline int pp_lock_give(struct pp_chunk *chunk, struct pp_cell *cell)
 {
-    if (!pp_lock_is_mine(chunk, cell, tid)) {
+    if ((pp_load(&cell->word) & PP_TAG_MASK) == 0) {
+        return -1; /* and who takes it at this moment stays its owner */
+    }
+    pp_publish64(&cell->tid, 0);
+    PP_CRASH_POINT("lock.disowned");
+    return pp_lock_release(chunk, cell);
+}
+
+/* RLock: give back one level; 0, or -1 if the thread does not hold it. */
+static inline int pp_rlock_release(struct pp_chunk *chunk, struct pp_cell *cell, uint64_t thread)
+{
+    if (!pp_lock_is_mine(chunk, cell, thread)) {
         return -1;
     }
     uint32_t depth = pp_load_own(&cell->count);
     if (depth > 1) {
-        pp_publish(&cell->count, depth - 1);
+        pp_publish(&cell->count, depth - 1); /* killed here: the next owner writes its own */
         return 0;
     }
-    /* The thread goes first: who sees our tag with an old thread would take a stranger for the owner. */
-    pp_publish64(&cell->tid, 0);
-    return pp_lock_release(chunk, cell);
+    return pp_lock_give(chunk, cell);
 }
 
 #endif

@@ -16,10 +16,12 @@
 
 #include "core/pp_crash.h"
 #include "core/pp_futex.h"
+#include "core/pp_facts.h"
 #include "core/pp_memfd.h"
+#include "core/pp_robust.h"
 
 #define MAGIC 0x70707265u
-#define LAYOUT 1
+#define LAYOUT 2
 #define GENERATIONS 0x7ffffu
 
 #ifndef SYS_pidfd_open
@@ -27,19 +29,16 @@
 #endif
 
 struct slot {
-    pthread_mutex_t alive;
+    pp_word alive;
+    unsigned char robust[PP_ROBUST_ROOM - sizeof(pp_word)];
     pp_word generation;
     pp_word pid;
     pp_word64 start_time;
     pp_word64 pid_namespace;
-    pp_word state; /* RETAINED or not */
-    pp_word made;  /* whether the mutex is: 0 no, 1 somebody is at it, 2 yes */
-    unsigned char unused[128 - sizeof(pthread_mutex_t) - 32];
+    unsigned char unused[128 - PP_ROBUST_ROOM - 24];
 };
 
 _Static_assert(sizeof(struct slot) == 128, "the layout of a slot is shared");
-
-#define RETAINED 2
 
 struct pp_registry_page {
     uint32_t magic;
@@ -51,29 +50,6 @@ struct pp_registry_page {
 };
 
 static struct pp_registry *registries;
-static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
-
-static pp_word *alive_word(struct slot *slot) { return (pp_word *)(void *)&slot->alive; }
-
-/* The mutex of a slot is made when the slot is first wanted: 4095 of them would be half a MiB of touched memory. Killed
- * in the middle ("registry.making"): the slot stays half made, and is passed over for good. */
-static int make_mutex(struct slot *slot)
-{
-    pthread_mutexattr_t kind;
-    if (!pp_cas(&slot->made, 0, 1)) {
-        return pp_load(&slot->made) == 2;
-    }
-    PP_CRASH_POINT("registry.making");
-    pthread_mutexattr_init(&kind);
-    pthread_mutexattr_setpshared(&kind, PTHREAD_PROCESS_SHARED);
-    pthread_mutexattr_setrobust(&kind, PTHREAD_MUTEX_ROBUST);
-    int error = pthread_mutex_init(&slot->alive, &kind);
-    pthread_mutexattr_destroy(&kind);
-    if (error == 0) {
-        pp_store(&slot->made, 2);
-    }
-    return error == 0;
-}
 
 /* Field 22 of /proc/PID/stat, in clock ticks since the system started; 0 if there is no such process. */
 static uint64_t start_time_of(pid_t pid)
@@ -126,24 +102,23 @@ static int process_is_gone(struct slot *slot)
     return start_time_of(pid) != pp_load64(&slot->start_time);
 }
 
-static int slot_is_free(struct slot *slot)
+static int is_free(struct slot *slot, uint32_t alive)
 {
-    uint32_t word = pp_load(alive_word(slot));
-    if (pp_load(&slot->state) == RETAINED) {
-        return 0;
-    }
-    return (word & FUTEX_TID_MASK) == 0 && ((word & FUTEX_OWNER_DIED) == 0 || process_is_gone(slot));
+    return (alive & FUTEX_TID_MASK) == 0 && ((alive & FUTEX_OWNER_DIED) == 0 || process_is_gone(slot));
 }
 
-static struct pp_registry *add(struct pp_registry_page *page, int fd)
+static struct pp_registry *add(struct pp_registry_page *page, const unsigned char *id, int fd)
 {
     struct pp_registry *registry = calloc(1, sizeof *registry);
-    if (registry == NULL) {
+    struct pp_tenant *tenant = registry == NULL ? NULL : pp_facts_take(sizeof *tenant);
+    if (tenant == NULL) {
+        free(registry);
         return NULL;
     }
     registry->page = page;
+    registry->tenant = tenant;
     registry->fd = fd;
-    memcpy(registry->id, page->id, sizeof registry->id);
+    memcpy(registry->id, id, sizeof registry->id);
     registry->next = registries;
     registries = registry;
     return registry;
@@ -160,11 +135,12 @@ static struct pp_registry *make(void)
         close(fd);
         return NULL;
     }
+    /* killed here: nobody else has it yet */
     page->magic = MAGIC;
     page->layout = LAYOUT;
     struct pp_registry *registry = NULL;
     if (pp_random(page->id, sizeof page->id) == 0) {
-        registry = add(page, fd);
+        registry = add(page, page->id, fd);
     }
     if (registry == NULL) {
         munmap(page, sizeof *page);
@@ -175,11 +151,7 @@ static struct pp_registry *make(void)
 
 struct pp_registry *pp_registry_own(void)
 {
-    static int handles_fork; /* a fact about this process */
-    pthread_mutex_lock(&guard);
-    if (!handles_fork) {
-        handles_fork = pthread_atfork(NULL, NULL, pp_registry_reborn) == 0;
-    }
+    pthread_mutex_lock(&pp_facts->registry_guard);
     /* The family's is the first that this process has had: the last of the list. */
     struct pp_registry *found = registries;
     while (found != NULL && found->next != NULL) {
@@ -188,7 +160,7 @@ struct pp_registry *pp_registry_own(void)
     if (found == NULL) {
         found = make();
     }
-    pthread_mutex_unlock(&guard);
+    pthread_mutex_unlock(&pp_facts->registry_guard);
     return found;
 }
 
@@ -199,18 +171,20 @@ struct pp_registry *pp_registry_attach(int fd)
         return NULL;
     }
     struct pp_registry *found = NULL;
-    pthread_mutex_lock(&guard);
+    unsigned char id[sizeof found->id];
+    memcpy(id, page->id, sizeof id); /* once: somebody may write to it */
+    pthread_mutex_lock(&pp_facts->registry_guard);
     if (page->magic != MAGIC || page->layout != LAYOUT) {
         errno = EINVAL;
     } else {
         for (found = registries; found != NULL; found = found->next) {
-            if (memcmp(found->id, page->id, sizeof found->id) == 0) {
+            if (memcmp(found->id, id, sizeof id) == 0) {
                 break;
             }
         }
         if (found == NULL) {
             int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-            found = own < 0 ? NULL : add(page, own);
+            found = own < 0 ? NULL : add(page, id, own);
             if (found != NULL) {
                 page = NULL;
             } else if (own >= 0) {
@@ -219,7 +193,7 @@ struct pp_registry *pp_registry_attach(int fd)
             }
         }
     }
-    pthread_mutex_unlock(&guard);
+    pthread_mutex_unlock(&pp_facts->registry_guard);
     int error = errno;
     if (page != NULL) {
         munmap(page, sizeof *page);
@@ -228,48 +202,49 @@ struct pp_registry *pp_registry_attach(int fd)
     return found;
 }
 
-/* Take a slot that is free; returns whether we have it. */
-static int claim(struct slot *slot)
+/* Take a slot if it is free; returns the tag, or 0. */
+static uint32_t enter(struct pp_registry *registry, uint32_t index, uint64_t start_time, uint64_t namespace)
 {
-    if (!make_mutex(slot) || !slot_is_free(slot)) {
+    struct slot *slot = &registry->page->slots[index];
+    uint32_t before = pp_load(&slot->generation);
+    uint32_t alive = pp_load(&slot->alive);
+    if (!is_free(slot, alive) || !pp_robust_claim(slot, alive)) {
         return 0;
     }
-    int result = pthread_mutex_trylock(&slot->alive);
-    if (result == EOWNERDEAD) {
-        pthread_mutex_consistent(&slot->alive);
-        result = 0;
-    }
-    if (result != 0) {
+    if (pp_load(&slot->generation) != before) {
+        pp_robust_undo(slot); /* it was free when we looked, and is that of a live process now, whose thread has ended */
         return 0;
     }
-    PP_CRASH_POINT("registry.claimed");
-    return 1;
+    uint32_t generation = (before + 1) & GENERATIONS;
+    generation += generation == 0;
+    pp_store(&slot->generation, generation); /* from here on the tags of before are dead */
+    PP_CRASH_POINT("registry.renamed");
+    /* killed here: the slot is dead, and nobody has its tag */
+    pp_store64(&slot->start_time, start_time);
+    pp_store64(&slot->pid_namespace, namespace);
+    pp_store(&slot->pid, (uint32_t)getpid());
+    pp_store(&registry->tenant->watched, pp_robust_keep(slot, 0));
+    PP_CRASH_POINT("registry.settled");
+    return index | generation << 12;
 }
 
 uint32_t pp_registry_enter(struct pp_registry *registry)
 {
     struct pp_registry_page *page = registry->page;
-    pthread_mutex_lock(&guard);
-    uint32_t me = pp_load(&registry->me);
-    uint32_t hint = pp_load(&page->hint);
-    for (uint32_t step = 0; me == 0 && step < PP_SLOTS - 1; step++) {
-        uint32_t index = 1 + (hint + step) % (PP_SLOTS - 1);
-        struct slot *slot = &page->slots[index];
-        if (!claim(slot)) {
-            continue;
+    pthread_mutex_lock(&pp_facts->registry_guard);
+    uint32_t me = pp_load(&registry->tenant->me);
+    if (me == 0) {
+        uint64_t start_time = start_time_of(getpid()), namespace = own_namespace();
+        uint32_t hint = pp_load(&page->hint);
+        for (uint32_t step = 0; me == 0 && step < PP_SLOTS - 1; step++) {
+            me = enter(registry, 1 + (hint + step) % (PP_SLOTS - 1), start_time, namespace);
+            if (me != 0) {
+                pp_store(&page->hint, hint + step + 1); /* killed here: a look more for the next */
+            }
         }
-        uint32_t generation = (pp_load(&slot->generation) + 1) & GENERATIONS;
-        pp_store(&slot->generation, generation == 0 ? 1 : generation); /* from here on the tags of before are dead */
-        PP_CRASH_POINT("registry.renamed");
-        pp_store64(&slot->start_time, start_time_of(getpid()));
-        pp_store64(&slot->pid_namespace, own_namespace());
-        pp_store(&slot->pid, (uint32_t)getpid());
-        pp_store(&slot->state, 0);
-        pp_store(&page->hint, hint + step + 1);
-        me = index | pp_load(&slot->generation) << 12;
-        pp_store(&registry->me, me);
+        pp_store(&registry->tenant->me, me); /* killed here: it is this process's own */
     }
-    pthread_mutex_unlock(&guard);
+    pthread_mutex_unlock(&pp_facts->registry_guard);
     if (me == 0) {
         errno = EAGAIN;
     }
@@ -286,16 +261,13 @@ static int names(struct slot *slot, uint32_t tag) { return pp_load(&slot->genera
 int pp_is_dead(struct pp_registry *registry, uint32_t tag)
 {
     struct slot *slot = slot_of(registry, tag);
-    if ((tag & PP_TAG_MASK) == pp_load_own(&registry->me)) {
+    if ((tag & PP_TAG_MASK) == pp_me(registry) || (tag & PP_TAG_MASK) == PP_TAG_HANDED) {
         return 0;
     }
     if (!names(slot, tag)) {
         return 1; /* somebody else lives there now */
     }
-    uint32_t word = pp_load(alive_word(slot));
-    if (pp_load(&slot->state) == RETAINED) {
-        return !names(slot, tag);
-    }
+    uint32_t word = pp_load(&slot->alive);
     if (word != 0 && (word & FUTEX_OWNER_DIED) == 0) {
         return !names(slot, tag);
     }
@@ -312,11 +284,12 @@ int32_t pp_pid_of(struct pp_registry *registry, uint32_t tag)
 pp_word *pp_alive_word(struct pp_registry *registry, uint32_t tag, uint32_t *value)
 {
     struct slot *slot = slot_of(registry, tag);
-    pp_word *word = alive_word(slot);
+    pp_word *word = &slot->alive;
     uint32_t now = pp_load(word);
     if (!names(slot, tag) || now == 0 || (now & FUTEX_OWNER_DIED) != 0) {
         return NULL;
     }
+    /* killed here: a wake-up for nobody */
     if ((now & FUTEX_WAITERS) == 0 && !pp_cas(word, now, now | FUTEX_WAITERS)) {
         return NULL;
     }
@@ -326,39 +299,17 @@ pp_word *pp_alive_word(struct pp_registry *registry, uint32_t tag, uint32_t *val
 
 void pp_registry_rearm(struct pp_registry *registry)
 {
-    uint32_t me = pp_load(&registry->me);
-    if (me == 0 || (pp_load(alive_word(slot_of(registry, me))) & FUTEX_OWNER_DIED) == 0) {
+    uint32_t me = pp_me(registry);
+    if (me == 0 || (pp_load(&slot_of(registry, me)->alive) & FUTEX_OWNER_DIED) == 0) {
         return;
     }
-    pthread_mutex_lock(&guard);
-    pthread_mutex_t *alive = &slot_of(registry, me)->alive;
-    if (pp_load(&registry->me) == me && pthread_mutex_trylock(alive) == EOWNERDEAD) {
-        pthread_mutex_consistent(alive);
+    pthread_mutex_lock(&pp_facts->registry_guard);
+    struct slot *slot = slot_of(registry, me);
+    uint32_t alive = pp_load(&slot->alive);
+    if (names(slot, me) && (alive & FUTEX_OWNER_DIED) != 0 && pp_robust_claim(slot, alive & ~FUTEX_TID_MASK)) {
+        PP_CRASH_POINT("registry.rearmed");
+        uint32_t before = pp_load(&registry->tenant->watched);
+        pp_store(&registry->tenant->watched, pp_robust_keep(slot, before)); /* killed here: it is this process's own */
     }
-    pthread_mutex_unlock(&guard);
-}
-
-static uint32_t births; /* a fact about this process: which generation of forked children it is */
-
-uint32_t pp_registry_births(void) { return births; }
-
-void pp_registry_reborn(void)
-{
-    births++;
-    pthread_mutex_init(&guard, NULL); /* another thread of the parent may have held it */
-    for (struct pp_registry *registry = registries; registry != NULL; registry = registry->next) {
-        pp_store(&registry->me, 0);
-        pp_store(&registry->held, 0);
-    }
-}
-
-void pp_registry_leave(void)
-{
-    pthread_mutex_lock(&guard);
-    for (struct pp_registry *registry = registries; registry != NULL; registry = registry->next) {
-        if (pp_load(&registry->me) != 0 && pp_load(&registry->held) != 0) {
-            pp_store(&slot_of(registry, pp_load(&registry->me))->state, RETAINED);
-        }
-    }
-    pthread_mutex_unlock(&guard);
+    pthread_mutex_unlock(&pp_facts->registry_guard);
 }

@@ -10,22 +10,26 @@
  *   | ...  4095                   |
  *   +-----------------------------+
  *
- * `alive` is a robust mutex (pthread_mutexattr_setrobust(3)) that its process takes once and never gives back. When
- * the process ends, however it does, the kernel sets FUTEX_OWNER_DIED in its first word and wakes one who waits for
- * it. That needs no process id, so there is no trouble with ids that are used again.
+ * `alive` is the id of one thread of the process, on that thread's list of robust futexes (pp_robust.h). When the process
+ * ends, however it does, the kernel sets FUTEX_OWNER_DIED in it and wakes one who waits for it. That needs no process id,
+ * so there is no trouble with ids that are used again.
  *
- * The kernel speaks of the *thread* that took the mutex, though. So a slot that is said to be dead is looked at again:
- * if its process (by pidfd and start time) still runs, it is alive, and it takes its mutex again at its next wait.
- * Both pp_is_dead and the search for a free slot do so: a newcomer that trusted the bit would steal a live owner's slot,
- * and with it every lock that the owner holds.
+ * The kernel speaks of the *thread*, though. So a slot that is said to be dead is looked at again: if its process (by pidfd
+ * and start time) still runs, it is alive, and another of its threads is put in at its next wait. Both pp_is_dead and the
+ * search for a free slot do so: a newcomer that trusted the bit would steal a live owner's slot, and with it every lock
+ * that the owner holds. It also looks whether the generation is what it was before the look: else the slot that it found
+ * free has been taken and left by the thread that took it meanwhile.
  *
  * What a dead process leaves behind: its slot, until somebody takes it. Killed while it takes one ("registry.claimed",
- * before the new generation is there): the slot is dead with the old generation, which is what it was before.
+ * before the new generation is there; "registry.renamed", before it says whose it is): the slot is dead, and nobody has
+ * the tag. "registry.settled": the slot is dead, the hint is old.
+ *
+ * Who this process is stands in pp_facts: in a forked child it is nobody, whichever way it was forked, and gets a slot of
+ * its own when it first needs one.
  */
 #ifndef PP_REGISTRY_H
 #define PP_REGISTRY_H
 
-#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -35,14 +39,23 @@
 #define PP_TAG_MASK 0x7fffffffu
 #define PP_SLOTS 4096
 
-/* A process's side of a registry. The list of them is a fact about the process: which memory it has mapped. */
+/* A tag that is nobody's and never dies: a Lock that was held when its process came to an orderly end, for another to
+ * release. No process has slot 0. */
+#define PP_TAG_HANDED (1u << 12)
+
+/* Who this process is in a registry; zero in a forked child (pp_facts.h). */
+struct pp_tenant {
+    pp_word me;      /* its tag, 0 until it is needed */
+    pp_word watched; /* the thread whose death the kernel tells of */
+};
+
+/* A process's side of a registry. The list of them is a fact about what it has mapped, which a forked child has, too. */
 struct pp_registry {
     struct pp_registry *next;
     struct pp_registry_page *page;
+    struct pp_tenant *tenant;
     int fd;
     unsigned char id[16];
-    pp_word me;   /* this process's tag, 0 until it is needed */
-    pp_word held; /* plain locks that this process holds: see pp_registry_leave */
 };
 
 /* The registry of this family, made when first asked for. NULL and errno when there is no memory or descriptor. */
@@ -55,9 +68,12 @@ struct pp_registry *pp_registry_attach(int fd);
 /* The tag of this process; registers it if need be. 0 and errno when every slot is taken (EAGAIN). */
 uint32_t pp_registry_enter(struct pp_registry *registry);
 
+/* The tag that it has, 0 for none. Nothing else may be taken for this process. */
+static inline uint32_t pp_me(struct pp_registry *registry) { return pp_load_own(&registry->tenant->me); }
+
 static inline uint32_t pp_tag(struct pp_registry *registry)
 {
-    uint32_t me = pp_load_own(&registry->me);
+    uint32_t me = pp_me(registry);
     return me != 0 ? me : pp_registry_enter(registry);
 }
 
@@ -71,17 +87,7 @@ int32_t pp_pid_of(struct pp_registry *registry, uint32_t tag);
  * none to wait for. *value is what the word holds now. */
 pp_word *pp_alive_word(struct pp_registry *registry, uint32_t tag, uint32_t *value);
 
-/* Before a wait: the thread that took our slot may have ended, and the kernel says that we are dead. Take it again. */
+/* Before a wait: the thread that the kernel watches may have ended, and it says that we are dead. Have it watch this one. */
 void pp_registry_rearm(struct pp_registry *registry);
-
-/* In a forked child: it is nobody yet. Runs by itself after fork(3), not after a raw clone(2). */
-void pp_registry_reborn(void);
-
-/* Changes in a forked child: what holds for one process alone is told by it. */
-uint32_t pp_registry_births(void);
-
-/* At an orderly end: a process that still holds plain locks may mean to, since any other may release them; its slot is
- * then never given to another, and its tag counts as alive for good. */
-void pp_registry_leave(void);
 
 #endif

@@ -9,45 +9,66 @@
 
 #define BRACKET 0x80000000u
 
-static pp_word *tokens_of(struct pp_cell *cell) { return (pp_word *)(void *)(cell + 1); }
-
-static uint32_t number_of(struct pp_cell *cell)
-{
-    uint32_t number = pp_load_own(&cell->max);
-    return number <= PP_MOST_TOKENS ? number : PP_MOST_TOKENS; /* whatever somebody wrote there */
-}
+static pp_word *tokens_of(struct pp_semaphore *semaphore) { return (pp_word *)(void *)(semaphore->cell + 1); }
 
 size_t pp_semaphore_size(uint32_t value)
 {
     return sizeof(struct pp_cell) + (value <= PP_MOST_TOKENS ? value * sizeof(pp_word) : 0);
 }
 
-void pp_semaphore_init(struct pp_cell *cell, uint32_t value, int bounded)
+void pp_semaphore_make(struct pp_semaphore *semaphore, struct pp_chunk *chunk, struct pp_cell *cell, uint32_t value,
+                       int bounded)
 {
     int counted = value > PP_MOST_TOKENS;
-    cell->max = counted ? 0 : value;
-    cell->count = counted ? value : 0;
-    cell->flags = bounded ? (counted ? value : 0) + 1 : 0; /* of a bounded count: its bound + 1 */
+    *semaphore = (struct pp_semaphore){chunk, cell, counted ? 0 : value, bounded ? (counted ? value : 0) + 1 : 0};
+    /* killed here: nobody else has it yet */
+    pp_store(&cell->max, semaphore->tokens);
+    pp_store(&cell->flags, semaphore->bounded);
+    pp_store(&cell->count, counted ? value : 0);
 }
 
-int pp_semaphore_check(struct pp_chunk *chunk, uint32_t offset)
+int pp_semaphore_adopt(struct pp_semaphore *semaphore, struct pp_chunk *chunk, uint32_t offset)
 {
     struct pp_cell *cell = pp_chunk_cell(chunk, offset, PP_SEMAPHORE, sizeof *cell);
-    return cell != NULL && pp_chunk_cell(chunk, offset, PP_SEMAPHORE, pp_semaphore_size(number_of(cell))) != NULL;
+    if (cell == NULL) {
+        return 0;
+    }
+    *semaphore = (struct pp_semaphore){chunk, cell, pp_load(&cell->max), pp_load(&cell->flags)};
+    return semaphore->tokens <= PP_MOST_TOKENS && semaphore->bounded <= PP_VALUE_MAX + 1
+           && pp_chunk_cell(chunk, offset, PP_SEMAPHORE, pp_semaphore_size(semaphore->tokens)) != NULL;
 }
 
-static int take_free(struct pp_cell *cell, uint32_t tag)
+static int take(pp_word *word, uint32_t before, uint32_t after)
 {
-    pp_word *tokens = tokens_of(cell);
-    uint32_t number = number_of(cell);
+    int taken = pp_cas(word, before, after);
+    if (taken) {
+        PP_CRASH_POINT("semaphore.taken");
+    }
+    return taken;
+}
+
+static int give(pp_word *word, uint32_t before, uint32_t after)
+{
+    int given = pp_cas(word, before, after);
+    if (given) {
+        PP_CRASH_POINT("semaphore.freed");
+    }
+    return given;
+}
+
+static int take_free(struct pp_semaphore *semaphore, uint32_t tag)
+{
+    struct pp_cell *cell = semaphore->cell;
+    pp_word *tokens = tokens_of(semaphore);
+    uint32_t number = semaphore->tokens;
     for (uint32_t i = 0; i < number; i++) {
-        if (pp_load(&tokens[i]) == 0 && pp_cas(&tokens[i], 0, tag)) {
+        if (pp_load(&tokens[i]) == 0 && take(&tokens[i], 0, tag)) {
             return 1;
         }
     }
     uint32_t count = pp_load(&cell->count);
     while (count != 0) {
-        if (pp_cas(&cell->count, count, count - 1)) {
+        if (take(&cell->count, count, count - 1)) {
             return 1;
         }
         count = pp_load(&cell->count);
@@ -55,52 +76,53 @@ static int take_free(struct pp_cell *cell, uint32_t tag)
     return 0;
 }
 
-static int take_dead(struct pp_chunk *chunk, struct pp_cell *cell, uint32_t tag)
+static int take_dead(struct pp_semaphore *semaphore, uint32_t tag)
 {
-    pp_word *tokens = tokens_of(cell);
-    uint32_t number = number_of(cell);
+    pp_word *tokens = tokens_of(semaphore);
+    uint32_t number = semaphore->tokens;
     for (uint32_t i = 0; i < number; i++) {
         uint32_t now = pp_load(&tokens[i]);
-        int is_sure = (now & BRACKET) != 0 || pp_load_own(&cell->flags) != 0;
-        if (now != 0 && is_sure && pp_is_dead(chunk->registry, now) && pp_cas(&tokens[i], now, tag)) {
+        int is_sure = (now & BRACKET) != 0 || semaphore->bounded != 0;
+        if (now != 0 && is_sure && pp_is_dead(semaphore->chunk->registry, now) && pp_cas(&tokens[i], now, tag)) {
+            PP_CRASH_POINT("semaphore.taken_over");
             return 1;
         }
     }
     return 0;
 }
 
-static enum pp_answer try_to_take(struct pp_chunk *chunk, struct pp_cell *cell, uint32_t tag)
+static enum pp_answer try_to_take(struct pp_semaphore *semaphore, uint32_t tag)
 {
-    if (take_free(cell, tag)) {
-        PP_CRASH_POINT("semaphore.taken");
+    if (take_free(semaphore, tag)) {
         return PP_DONE;
     }
-    return take_dead(chunk, cell, tag) ? PP_RECOVERED : PP_AGAIN;
+    return take_dead(semaphore, tag) ? PP_RECOVERED : PP_AGAIN;
 }
 
-enum pp_answer pp_semaphore_try(struct pp_chunk *chunk, struct pp_cell *cell, int bracket)
+enum pp_answer pp_semaphore_try(struct pp_semaphore *semaphore, int bracket)
 {
-    uint32_t me = pp_tag(chunk->registry);
-    return me == 0 ? PP_FAILED : try_to_take(chunk, cell, bracket ? me | BRACKET : me);
+    uint32_t me = pp_tag(semaphore->chunk->registry);
+    return me == 0 ? PP_FAILED : try_to_take(semaphore, bracket ? me | BRACKET : me);
 }
 
 /* One release wakes one sleeper and lowers the flag; two quick ones may have woken only us. So who was woken raises the
  * flag again, and wakes the next if there is something left. */
-static void pass_on(struct pp_cell *cell)
+static void pass_on(struct pp_semaphore *semaphore)
 {
-    pp_store(&cell->wflag, 1);
-    if (pp_semaphore_value(cell) != 0) {
-        pp_add(&cell->value, 1);
+    struct pp_cell *cell = semaphore->cell;
+    pp_store(&cell->wflag, 1); /* killed here: as at "semaphore.flagged" */
+    if (pp_semaphore_value(semaphore) != 0) {
+        pp_add(&cell->value, 1); /* killed here: a token and sleepers, as at "semaphore.freed" */
         pp_futex_wake(&cell->value, 1);
     }
 }
 
 /* Whether there is a token while we look. */
-static int spin(struct pp_cell *cell, pp_word *spins)
+static int spin(struct pp_semaphore *semaphore, pp_word *spins)
 {
     uint32_t limit = pp_spin_limit(spins, PP_MOST_SPINS);
     for (uint32_t i = 0; i < limit; i++) {
-        if (pp_semaphore_value(cell) != 0) {
+        if (pp_semaphore_value(semaphore) != 0) {
             pp_spin_learn(spins, i, PP_MOST_SPINS, 1);
             return 1;
         }
@@ -110,9 +132,10 @@ static int spin(struct pp_cell *cell, pp_word *spins)
     return 0;
 }
 
-enum pp_answer pp_semaphore_wait(struct pp_chunk *chunk, struct pp_cell *cell, int bracket, struct pp_wait *wait)
+enum pp_answer pp_semaphore_wait(struct pp_semaphore *semaphore, int bracket, struct pp_wait *wait)
 {
-    uint32_t me = pp_tag(chunk->registry);
+    struct pp_cell *cell = semaphore->cell;
+    uint32_t me = pp_tag(semaphore->chunk->registry);
     if (me == 0) {
         return PP_FAILED;
     }
@@ -120,81 +143,84 @@ enum pp_answer pp_semaphore_wait(struct pp_chunk *chunk, struct pp_cell *cell, i
     if (wait->spins != NULL) {
         pp_word *spins = wait->spins;
         wait->spins = NULL; /* once */
-        enum pp_answer answer = spin(cell, spins) ? try_to_take(chunk, cell, tag) : PP_AGAIN;
+        enum pp_answer answer = spin(semaphore, spins) ? try_to_take(semaphore, tag) : PP_AGAIN;
         if (answer != PP_AGAIN) {
             return answer;
         }
     }
-    pp_registry_rearm(chunk->registry);
+    pp_registry_rearm(semaphore->chunk->registry);
     uint32_t seen = pp_load(&cell->value);
     pp_store(&cell->wflag, 1);
-    enum pp_answer answer = try_to_take(chunk, cell, tag);
+    PP_CRASH_POINT("semaphore.flagged");
+    enum pp_answer answer = try_to_take(semaphore, tag);
     if (answer == PP_AGAIN) {
         if (wait->deadline <= pp_now()) {
             return PP_TIMED_OUT;
         }
         int64_t until = pp_wait_until(wait);
         int64_t next_look = pp_now() + PP_DEATH_TICK; /* the holders' deaths wake nobody here */
-        pp_futex_wait(&cell->value, seen, number_of(cell) != 0 && next_look < until ? next_look : until);
+        pp_futex_wait(&cell->value, seen, semaphore->tokens != 0 && next_look < until ? next_look : until);
         PP_CRASH_POINT("semaphore.woken");
         wait->slept = 1;
-        answer = try_to_take(chunk, cell, tag);
+        answer = try_to_take(semaphore, tag);
     }
     if (answer != PP_AGAIN && wait->slept) {
-        pass_on(cell);
+        pass_on(semaphore);
     }
     return answer;
 }
 
-static int free_one(struct pp_cell *cell, uint32_t wanted, uint32_t mask)
+static int free_one(struct pp_semaphore *semaphore, uint32_t wanted, uint32_t mask)
 {
-    pp_word *tokens = tokens_of(cell);
-    uint32_t number = number_of(cell);
+    pp_word *tokens = tokens_of(semaphore);
+    uint32_t number = semaphore->tokens;
     for (uint32_t i = 0; i < number; i++) {
         uint32_t now = pp_load(&tokens[i]);
-        if (now != 0 && (now & mask) == wanted && pp_cas(&tokens[i], now, 0)) {
+        if (now != 0 && (now & mask) == wanted && give(&tokens[i], now, 0)) {
             return 1;
         }
     }
     return 0;
 }
 
-static int add_one(struct pp_cell *cell)
+static int add_one(struct pp_semaphore *semaphore)
 {
-    uint32_t most = pp_load_own(&cell->flags) != 0 ? pp_load_own(&cell->flags) - 1 : PP_VALUE_MAX;
+    struct pp_cell *cell = semaphore->cell;
+    uint32_t most = semaphore->bounded != 0 ? semaphore->bounded - 1 : PP_VALUE_MAX;
     for (;;) {
         uint32_t count = pp_load(&cell->count);
         if (count >= most) {
             return 0;
         }
-        if (pp_cas(&cell->count, count, count + 1)) {
+        if (give(&cell->count, count, count + 1)) {
             return 1;
         }
     }
 }
 
-int pp_semaphore_release(struct pp_chunk *chunk, struct pp_cell *cell, int bracket)
+int pp_semaphore_release(struct pp_semaphore *semaphore, int bracket)
 {
-    uint32_t me = pp_tag(chunk->registry);
-    int done = me != 0 && (free_one(cell, bracket ? me | BRACKET : me, ~0u) || free_one(cell, me, ~BRACKET));
-    done = done || free_one(cell, 0, BRACKET) || (pp_load_own(&cell->flags) != 0 && free_one(cell, 0, 0));
-    if (!done && !add_one(cell)) {
+    struct pp_cell *cell = semaphore->cell;
+    uint32_t me = pp_tag(semaphore->chunk->registry);
+    int done = me != 0 && (free_one(semaphore, bracket ? me | BRACKET : me, ~0u) || free_one(semaphore, me, ~BRACKET));
+    done = done || free_one(semaphore, 0, BRACKET) || (semaphore->bounded != 0 && free_one(semaphore, 0, 0));
+    if (!done && !add_one(semaphore)) {
         return -1;
     }
-    PP_CRASH_POINT("semaphore.freed");
     if (pp_load(&cell->wflag) != 0) {
         pp_store(&cell->wflag, 0);
-        pp_add(&cell->value, 1);
+        PP_CRASH_POINT("semaphore.counted");
+        pp_add(&cell->value, 1); /* killed here: the same */
         pp_futex_wake(&cell->value, 1);
     }
     return 0;
 }
 
-uint32_t pp_semaphore_value(struct pp_cell *cell)
+uint32_t pp_semaphore_value(struct pp_semaphore *semaphore)
 {
-    pp_word *tokens = tokens_of(cell);
-    uint32_t number = number_of(cell);
-    uint32_t value = pp_load(&cell->count);
+    pp_word *tokens = tokens_of(semaphore);
+    uint32_t number = semaphore->tokens;
+    uint32_t value = pp_load(&semaphore->cell->count);
     for (uint32_t i = 0; i < number; i++) {
         value += pp_load(&tokens[i]) == 0;
     }

@@ -15,9 +15,11 @@
  *
  * | SIGKILL at                            | left behind                  | repaired by                               |
  * |---------------------------------------|------------------------------|-------------------------------------------|
- * | "semaphore.taken"                     | a token with a dead tag      | who finds none free                       |
+ * | "semaphore.taken", "semaphore.taken_over" | a token with a dead tag  | who finds none free                       |
  * | "semaphore.freed": before the wake-up | a free token, sleepers       | their tick                                |
  * | "semaphore.woken": before its CAS     | the same                     | the same                                  |
+ * | "semaphore.counted": flag down, not yet woken | the same             | the same                                  |
+ * | "semaphore.flagged": flag up, not asleep | a flag without a sleeper  | the next release wakes nobody             |
  */
 #ifndef PP_SEMAPHORE_H
 #define PP_SEMAPHORE_H
@@ -27,20 +29,29 @@
 #define PP_MOST_TOKENS 32
 #define PP_VALUE_MAX 0x7fffffffu
 
+/* A process's side: what it is stands here as well, since others may write over what stands in the cell. */
+struct pp_semaphore {
+    struct pp_chunk *chunk;
+    struct pp_cell *cell;
+    uint32_t tokens;  /* words */
+    uint32_t bounded; /* 0, or the most that `count` may be + 1 */
+};
+
 /* Bytes that a semaphore of `value` needs, and how to make one in zeroed cells. */
 size_t pp_semaphore_size(uint32_t value);
-void pp_semaphore_init(struct pp_cell *cell, uint32_t value, int bounded);
+void pp_semaphore_make(struct pp_semaphore *semaphore, struct pp_chunk *chunk, struct pp_cell *cell, uint32_t value,
+                       int bounded);
 
-/* Whether a cell that came from elsewhere has room for its tokens. */
-int pp_semaphore_check(struct pp_chunk *chunk, uint32_t offset);
+/* Use one that came from elsewhere. 0 if its tokens are not inside its chunk. */
+int pp_semaphore_adopt(struct pp_semaphore *semaphore, struct pp_chunk *chunk, uint32_t offset);
 
 /* `bracket`: it will be given back by who takes it. */
-enum pp_answer pp_semaphore_try(struct pp_chunk *chunk, struct pp_cell *cell, int bracket);
-enum pp_answer pp_semaphore_wait(struct pp_chunk *chunk, struct pp_cell *cell, int bracket, struct pp_wait *wait);
+enum pp_answer pp_semaphore_try(struct pp_semaphore *semaphore, int bracket);
+enum pp_answer pp_semaphore_wait(struct pp_semaphore *semaphore, int bracket, struct pp_wait *wait);
 
 /* 0, or -1: a bounded one has all its tokens, or the count would overflow. */
-int pp_semaphore_release(struct pp_chunk *chunk, struct pp_cell *cell, int bracket);
+int pp_semaphore_release(struct pp_semaphore *semaphore, int bracket);
 
-uint32_t pp_semaphore_value(struct pp_cell *cell);
+uint32_t pp_semaphore_value(struct pp_semaphore *semaphore);
 
 #endif

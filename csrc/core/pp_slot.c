@@ -27,7 +27,7 @@ static int is_free(struct pp_queue *queue, uint64_t word)
     if (word == 0) {
         return 1;
     }
-    if (tag == NEVER || tag == pp_load_own(&queue->chunk->registry->me) || !pp_is_dead(queue->chunk->registry, tag)) {
+    if (tag == NEVER || tag == pp_me(queue->chunk->registry) || !pp_is_dead(queue->chunk->registry, tag)) {
         return 0;
     }
     uint32_t head = pp_items(pp_load64(&queue->page->head));
@@ -119,7 +119,7 @@ void pp_slot_give(struct pp_queue *queue, int64_t slot)
 {
     struct pp_slot *place = &queue->page->slots[slot];
     uint64_t word = pp_load64(&place->holder);
-    uint32_t me = pp_load_own(&queue->chunk->registry->me);
+    uint32_t me = pp_me(queue->chunk->registry);
     if (me == 0 || pp_place(word) != me) {
         return; /* a forked child's: it is its parent's to give */
     }

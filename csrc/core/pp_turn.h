@@ -47,7 +47,7 @@ static inline int pp_turn_take(pp_word *turn)
 /* How many were begun of the batch at a place; -1 where the worker is elsewhere. */
 static inline int pp_turn_close(pp_word *turn, uint16_t place)
 {
-    uint32_t was = pp_or(turn, PP_TURN_CLOSED);
+    uint32_t was = pp_or(turn, PP_TURN_CLOSED); /* killed here: with the pool, its workers end */
     return was >> 16 == place ? (int)(was & (PP_TURN_CLOSED - 1)) : -1;
 }
 

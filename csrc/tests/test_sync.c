@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,6 +17,7 @@
 #include "core/pp_barrier.h"
 #include "core/pp_condition.h"
 #include "core/pp_event.h"
+#include "core/pp_facts.h"
 #include "core/pp_futex.h"
 #include "core/pp_memory.h"
 #include "core/pp_semaphore.h"
@@ -49,13 +51,13 @@ static enum pp_answer acquire(struct pp_chunk *chunk, struct pp_cell *cell, int6
     return answer;
 }
 
-static enum pp_answer take_token(struct pp_chunk *chunk, struct pp_cell *cell, int64_t limit)
+static enum pp_answer take_token(struct pp_semaphore *tokens, int64_t limit)
 {
     struct pp_wait wait;
     enum pp_answer answer = PP_AGAIN;
     pp_wait_start(&wait, pp_now() + limit, NULL);
     while (answer == PP_AGAIN) {
-        answer = pp_semaphore_wait(chunk, cell, 1, &wait);
+        answer = pp_semaphore_wait(tokens, 1, &wait);
     }
     return answer;
 }
@@ -71,8 +73,8 @@ static void test_processes(void)
 {
     struct pp_chunk *chunk;
     struct pp_cell *lock = make(PP_LOCK, sizeof *lock, &chunk);
-    struct pp_cell *tokens = make(PP_SEMAPHORE, pp_semaphore_size(2), &chunk);
-    pp_semaphore_init(tokens, 2, 1);
+    struct pp_semaphore tokens;
+    pp_semaphore_make(&tokens, chunk, make(PP_SEMAPHORE, pp_semaphore_size(2), &chunk), 2, 1);
     long *shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     pid_t pids[4];
     for (int i = 0; i < 4; i++) {
@@ -83,8 +85,8 @@ static void test_processes(void)
                 shared[0]++;
                 CHECK(pp_lock_release(chunk, lock) == 0);
                 if (round % 16 == 0) {
-                    CHECK(take_token(chunk, tokens, 60 * SECOND) == PP_DONE);
-                    CHECK(pp_semaphore_release(chunk, tokens, 1) == 0);
+                    CHECK(take_token(&tokens, 60 * SECOND) == PP_DONE);
+                    CHECK(pp_semaphore_release(&tokens, 1) == 0);
                 }
             }
             _exit(0);
@@ -94,22 +96,22 @@ static void test_processes(void)
         CHECK(ended_well(pids[i]));
     }
     CHECK(shared[0] == 4L * ROUNDS);
-    CHECK(pp_semaphore_value(tokens) == 2);
+    CHECK(pp_semaphore_value(&tokens) == 2);
 }
 
 static void test_deaths(void)
 {
     struct pp_chunk *chunk;
     struct pp_cell *lock = make(PP_LOCK, sizeof *lock, &chunk);
-    struct pp_cell *tokens = make(PP_SEMAPHORE, pp_semaphore_size(1), &chunk);
+    struct pp_semaphore tokens;
+    pp_semaphore_make(&tokens, chunk, make(PP_SEMAPHORE, pp_semaphore_size(1), &chunk), 1, 1);
     struct pp_cell *told = make(PP_EVENT, sizeof *told, &chunk);
-    pp_semaphore_init(tokens, 1, 1);
     for (int i = 0; i < 50; i++) {
         pp_event_clear(told);
         pid_t pid = fork();
         if (pid == 0) {
             acquire(chunk, lock, SECOND);
-            take_token(chunk, tokens, SECOND);
+            take_token(&tokens, SECOND);
             pp_event_set(told);
             pause();
         }
@@ -123,9 +125,9 @@ static void test_deaths(void)
         CHECK(pp_pid_of(chunk->registry, pp_load(&lock->word)) == pid);
         CHECK(kill(pid, SIGKILL) == 0);
         CHECK(acquire(chunk, lock, 60 * SECOND) == PP_RECOVERED);
-        CHECK(take_token(chunk, tokens, 60 * SECOND) == PP_RECOVERED);
+        CHECK(take_token(&tokens, 60 * SECOND) == PP_RECOVERED);
         CHECK(pp_lock_release(chunk, lock) == 0);
-        CHECK(pp_semaphore_release(chunk, tokens, 1) == 0);
+        CHECK(pp_semaphore_release(&tokens, 1) == 0);
         CHECK(!ended_well(pid));
     }
 }
@@ -161,6 +163,150 @@ static void test_thread_that_registered(void)
     CHECK(!ended_well(pid));
 }
 
+/* A child is another, whichever way it was forked, in a registry that was made here as in one that came from elsewhere. */
+static void test_forks(void)
+{
+    struct pp_chunk *chunk;
+    struct pp_cell *lock = make(PP_LOCK, sizeof *lock, &chunk);
+    uint32_t births = pp_birth();
+    uint64_t thread = (uint64_t)(uintptr_t)pthread_self();
+    CHECK(acquire(chunk, lock, SECOND) == PP_DONE);
+    pp_lock_own(chunk, lock, thread, 1);
+    CHECK(pp_lock_is_mine(chunk, lock, thread));
+    CHECK(pthread_mutex_lock(&pp_facts->registry_guard) == 0); /* as another thread would, at the moment of the fork */
+    for (int how = 0; how < 2; how++) {
+        pid_t pid = how == 0 ? fork() : (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+        if (pid == 0) {
+            alarm(60);
+            CHECK(pp_me(chunk->registry) == 0 && pp_birth() != births);
+            CHECK(!pp_lock_is_mine(chunk, lock, thread));
+            CHECK(acquire(chunk, lock, 1000000) == PP_TIMED_OUT);
+            CHECK(pp_tag(chunk->registry) != (pp_load(&lock->word) & PP_TAG_MASK));
+            _exit(0);
+        }
+        CHECK(ended_well(pid));
+    }
+    CHECK(pthread_mutex_unlock(&pp_facts->registry_guard) == 0);
+    CHECK(pp_birth() == births && pp_lock_is_mine(chunk, lock, thread) && pp_lock_give(chunk, lock) == 0);
+}
+
+/* A child's only thread has its parent's place in memory. What a dead one has left of itself makes nobody the owner, until
+ * a thread says that it is. */
+static void test_recovery_lets_nobody_in_but_who_recovers(void)
+{
+    struct pp_chunk *chunk;
+    struct pp_cell *lock = make(PP_RLOCK, sizeof *lock, &chunk);
+    uint64_t thread = (uint64_t)(uintptr_t)pthread_self();
+    pid_t pid = fork();
+    if (pid == 0) {
+        CHECK(acquire(chunk, lock, SECOND) == PP_DONE);
+        pp_lock_own(chunk, lock, thread, 3);
+        _exit(0);
+    }
+    CHECK(ended_well(pid));
+    CHECK(pp_lock_try(chunk, lock) == PP_RECOVERED); /* for another thread, say */
+    CHECK(!pp_lock_is_mine(chunk, lock, thread) && pp_rlock_release(chunk, lock, thread) == -1);
+    pp_lock_own(chunk, lock, thread + 16384, 1);
+    CHECK(!pp_lock_is_mine(chunk, lock, thread) && pp_lock_is_mine(chunk, lock, thread + 16384));
+    CHECK(pp_rlock_release(chunk, lock, thread + 16384) == 0);
+    /* What was given back is nobody's, though the same process takes it next. */
+    CHECK(acquire(chunk, lock, SECOND) == PP_DONE && !pp_lock_is_mine(chunk, lock, thread + 16384));
+    CHECK(pp_lock_give(chunk, lock) == 0 && pp_lock_give(chunk, lock) == -1);
+}
+
+/* Our entry stands among the C library's on the list of a thread: its own mutexes work as ever, and so does the kernel. */
+static void test_robust_mutexes_beside_ours(void)
+{
+    pthread_mutexattr_t kind;
+    pthread_mutex_t *mutexes = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    pthread_mutexattr_init(&kind);
+    pthread_mutexattr_setpshared(&kind, PTHREAD_PROCESS_SHARED);
+    pthread_mutexattr_setrobust(&kind, PTHREAD_MUTEX_ROBUST);
+    for (int i = 0; i < 4; i++) {
+        CHECK(pthread_mutex_init(&mutexes[i], &kind) == 0);
+    }
+    struct pp_chunk *chunk;
+    struct pp_cell *lock = make(PP_LOCK, sizeof *lock, &chunk);
+    for (int how = 0; how < 4; how++) { /* which of them are given back before the end */
+        pid_t pid = fork();
+        if (pid == 0) {
+            CHECK(pthread_mutex_lock(&mutexes[0]) == 0 && pthread_mutex_lock(&mutexes[1]) == 0);
+            CHECK(acquire(chunk, lock, SECOND) == PP_DONE);
+            CHECK(pthread_mutex_lock(&mutexes[2]) == 0 && pthread_mutex_lock(&mutexes[3]) == 0);
+            if ((how & 1) != 0) {
+                CHECK(pthread_mutex_unlock(&mutexes[1]) == 0);
+            }
+            if ((how & 2) != 0) {
+                CHECK(pthread_mutex_unlock(&mutexes[2]) == 0);
+            }
+            CHECK(pthread_mutex_unlock(&mutexes[3]) == 0);
+            _exit(0);
+        }
+        CHECK(ended_well(pid));
+        CHECK(pp_lock_try(chunk, lock) == PP_RECOVERED && pp_lock_release(chunk, lock) == 0);
+        for (int i = 0; i < 4; i++) {
+            int given = i == 3 || (i == 1 && (how & 1) != 0) || (i == 2 && (how & 2) != 0);
+            int result = pthread_mutex_trylock(&mutexes[i]);
+            CHECK(result == (given ? 0 : EOWNERDEAD));
+            CHECK(result == 0 || pthread_mutex_consistent(&mutexes[i]) == 0);
+            CHECK(pthread_mutex_unlock(&mutexes[i]) == 0);
+        }
+    }
+    munmap(mutexes, 4096);
+}
+
+/* A Lock that was held at an orderly end waits for who releases it, and its process needs no slot any more. */
+static void test_hand_over(void)
+{
+    struct pp_chunk *chunk;
+    struct pp_cell *lock = make(PP_LOCK, sizeof *lock, &chunk);
+    uint32_t offset = (uint32_t)((char *)lock - (char *)chunk->page);
+    for (int i = 0; i < PP_SLOTS + 100; i++) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            CHECK(acquire(chunk, lock, SECOND) == PP_DONE && pp_chunk_note(chunk, offset));
+            pp_chunk_hand_over();
+            CHECK((pp_load(&lock->word) & PP_TAG_MASK) == PP_TAG_HANDED);
+            _exit(0);
+        }
+        CHECK(ended_well(pid));
+        CHECK(pp_lock_try(chunk, lock) == PP_AGAIN && pp_pid_of(chunk->registry, pp_load(&lock->word)) == 0);
+        CHECK(pp_lock_release(chunk, lock) == 0);
+    }
+}
+
+/* Who else has the registry writes over it: kinds of mutexes, ids of threads, pointers, generations. Processes come and
+ * go, and none ends but by its own exit. */
+static void test_hostile_registry(void)
+{
+    struct pp_chunk *chunk;
+    struct pp_cell *lock = make(PP_LOCK, sizeof *lock, &chunk);
+    CHECK(pp_tag(chunk->registry) != 0);
+    uint32_t *words = (uint32_t *)(void *)chunk->registry->page;
+    size_t from = 128 / sizeof *words, count = PP_SLOTS * 128 / sizeof *words;
+    pid_t writer = fork();
+    if (writer == 0) {
+        unsigned seed = 5;
+        for (;;) {
+            size_t at = from + ((size_t)rand_r(&seed) << 3 ^ (size_t)rand_r(&seed)) % count;
+            words[at] = rand_r(&seed) % 3 == 0 ? 0 : rand_r(&seed) % 2 == 0 ? (uint32_t)rand_r(&seed) << 1 : 0x90;
+        }
+    }
+    for (int i = 0; i < 1000; i++) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            alarm(20);
+            (void)acquire(chunk, lock, 2000000);
+            pp_registry_rearm(chunk->registry);
+            (void)pp_lock_release(chunk, lock);
+            _exit(0);
+        }
+        CHECK(ended_well(pid));
+    }
+    CHECK(kill(writer, SIGKILL) == 0 && !ended_well(writer));
+    memset(words + from, 0, count * sizeof *words);
+}
+
 /* Whatever stands in a cell: an answer comes, in time. */
 static void test_hostile_memory(void)
 {
@@ -175,14 +321,18 @@ static void test_hostile_memory(void)
         }
         enum pp_kind kind = (enum pp_kind)(1 + round % PP_MEMORY);
         pp_store(&cell->kind, kind);
-        (void)pp_semaphore_check(chunk, offset);
-        CHECK(pp_memory_check(chunk, offset) == 0 || pp_memory_size(cell) <= chunk->size);
+        struct pp_semaphore tokens;
+        size_t size;
+        int is_semaphore = pp_semaphore_adopt(&tokens, chunk, offset);
+        CHECK(pp_memory_check(chunk, offset, &size) == 0 || size <= chunk->size - offset - sizeof *cell);
         enum pp_answer answer = acquire(chunk, cell, 1000000);
         CHECK(answer != PP_AGAIN && answer != PP_FAILED);
         (void)pp_lock_release(chunk, cell);
-        (void)take_token(chunk, cell, 1000000);
-        (void)pp_semaphore_release(chunk, cell, 0);
-        (void)pp_semaphore_value(cell);
+        if (is_semaphore) {
+            (void)take_token(&tokens, 1000000);
+            (void)pp_semaphore_release(&tokens, 0);
+            (void)pp_semaphore_value(&tokens);
+        }
         pp_event_set(cell);
         pp_event_clear(cell);
         struct pp_wait wait;
@@ -381,7 +531,12 @@ int main(int count, char **words)
         test_processes();
         test_deaths();
         test_thread_that_registered();
+        test_forks();
+        test_recovery_lets_nobody_in_but_who_recovers();
+        test_robust_mutexes_beside_ours();
+        test_hand_over();
         test_hostile_memory();
+        test_hostile_registry(); /* last: nobody is who it was */
     }
     puts("test_sync: ok");
     return 0;

@@ -1,6 +1,9 @@
 """What the processes of the tests of shared objects run."""
 
+import ctypes
 import os
+import platform
+import signal
 import threading
 import time
 
@@ -9,6 +12,24 @@ def hold(lock, told):
     lock.acquire()
     told.set()
     time.sleep(60)
+
+
+def fork_by(how):
+    """Fork by os.fork or by the system call alone."""
+    if how == "fork":
+        return os.fork()
+    clone = {"x86_64": 56}.get(platform.machine(), 220)
+    return ctypes.CDLL(None).syscall(clone, signal.SIGCHLD, None, None, None, None)
+
+
+def hold_and_fork(lock, rlock, queue, how):
+    with lock, rlock:
+        pid = fork_by(how)
+        if pid == 0:
+            queue.put((lock.acquire(timeout=0.05), rlock.acquire(False), rlock._is_mine(), rlock.owner == os.getppid()))
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        assert rlock._is_mine()
 
 
 def take_and_end(lock):

@@ -45,6 +45,29 @@ def test_lock_can_be_released_by_another_process_and_stays_held_when_its_taker_e
     assert lock.acquire(False)
 
 
+@native_only
+def test_process_that_has_handed_a_lock_over_leaves_nothing_of_itself(ctx):
+    lock = ctx.Lock()
+    for _ in range(3):
+        start(ctx, sharing.take_and_end, lock).join()
+        assert lock.locked()
+        assert lock.owner is None
+        lock.release()
+    with pytest.raises(ValueError, match="too many times"):
+        lock.release()
+
+
+@native_only
+@pytest.mark.parametrize("how", ["fork", "clone"])
+def test_fork_of_a_process_is_never_taken_for_it(ctx, how):
+    """Also of one that was only sent what it has, and by a system call that runs no handler."""
+    lock, rlock, queue = ctx.Lock(), ctx.RLock(), ctx.Queue()
+    process = start(ctx, sharing.hold_and_fork, lock, rlock, queue, how)
+    assert queue.get(timeout=30) == (False, False, False, True)
+    process.join()
+    assert process.exitcode == 0
+
+
 def test_lock_used_wrongly_raises_the_standard_librarys_errors(ctx):
     lock, rlock, bounded = ctx.Lock(), ctx.RLock(), ctx.BoundedSemaphore(1)
     for wrong in (lock, bounded):

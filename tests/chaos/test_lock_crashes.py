@@ -68,7 +68,7 @@ def take_and_give(lock):
 
 
 @pytest.mark.parametrize("kind", ["Lock", "RLock"])
-@pytest.mark.parametrize("point", ["lock.acquired", "lock.counted"])
+@pytest.mark.parametrize("point", ["lock.acquired", "lock.counted", "lock.owned"])
 def test_lock_of_one_that_died_as_it_took_it(point, kind):
     lock = getattr(ctx, kind)()
     killed(die_at(point, lock.acquire))
@@ -76,6 +76,30 @@ def test_lock_of_one_that_died_as_it_took_it(point, kind):
     assert lock.recovered
     lock.release()
     ended(helper(take_and_give, lock))
+
+
+@pytest.mark.parametrize("kind", ["Lock", "RLock"])
+def test_lock_of_one_that_died_as_it_gave_it_back(kind):
+    lock = getattr(ctx, kind)()
+    killed(die_at("lock.disowned", take_and_give, lock))
+    assert lock.acquire(timeout=SOON)
+    assert lock.recovered
+    lock.release()
+    ended(helper(take_and_give, lock))
+
+
+def take_both(first, second):
+    assert first.acquire(timeout=SOON)
+    assert second.acquire(timeout=SOON)
+
+
+def test_locks_of_one_that_died_as_it_handed_them_over():
+    first, second = ctx.Lock(), ctx.Lock()
+    killed(die_at("lock.handed", take_both, first, second))
+    assert not first.acquire(timeout=0.1), "it was handed over, and nobody has given it back"
+    first.release()
+    assert second.acquire(timeout=SOON)
+    assert second.recovered
 
 
 def test_lock_that_a_dead_waiter_has_marked():
@@ -118,6 +142,7 @@ def test_lock_whose_giver_died_before_it_woke_anybody():
 def test_token_of_one_that_died_as_it_took_it():
     for semaphore, act in ((ctx.BoundedSemaphore(1), "acquire"), (ctx.Semaphore(1), "__enter__")):
         killed(die_at("semaphore.taken", getattr(semaphore, act)))
+        killed(die_at("semaphore.taken_over", getattr(semaphore, act)))
         assert semaphore.acquire(timeout=SOON)
 
 
@@ -126,14 +151,24 @@ def take_and_give_token(semaphore):
     semaphore.release()
 
 
-def test_token_that_was_given_back_without_a_wake_up():
+@pytest.mark.parametrize("point", ["semaphore.freed", "semaphore.counted"])
+def test_token_that_was_given_back_without_a_wake_up(point):
     semaphore = ctx.Semaphore(0)
     waiters = [helper(take_and_give_token, semaphore) for _ in range(2)]
     for waiter in waiters:
         is_asleep(waiter)
-    killed(die_at("semaphore.freed", semaphore.release))
+    killed(die_at(point, semaphore.release))
     for waiter in waiters:
         ended(waiter)
+
+
+def test_semaphore_whose_waiter_died_before_it_slept():
+    semaphore = ctx.Semaphore(0)
+    killed(die_at("semaphore.flagged", semaphore.acquire))
+    waiter = helper(take_and_give_token, semaphore)
+    is_asleep(waiter)
+    semaphore.release()
+    ended(waiter)
 
 
 def test_token_whose_woken_waiter_died():
@@ -234,17 +269,28 @@ def come_in_vain(barrier):
     raise AssertionError("it was let go")
 
 
-@pytest.mark.parametrize("point", ["registry.making", "registry.claimed", "registry.renamed"])
+@pytest.mark.parametrize("point", ["registry.claimed", "registry.renamed", "registry.settled"])
 def test_process_that_died_as_it_came_into_the_registry(point):
     lock = ctx.Lock()
     for _ in range(3):
-        process = die_at(point, lock.acquire)
-        process.join(SOON)
-        # A slot that was used before is not made again: then the child just holds the lock when it ends.
-        assert process.exitcode in (-signal.SIGKILL, 0)
-        if lock.locked():
-            lock.release()
+        killed(die_at(point, lock.acquire))
     ended(helper(take_and_give, lock))
+
+
+def take_in_a_thread_and_die_waiting(lock, other):
+    """Have the thread that is watched for the process end, and wait for another lock."""
+    thread = threading.Thread(target=lock.acquire)
+    thread.start()
+    thread.join()
+    other.acquire()
+
+
+def test_process_that_died_as_another_of_its_threads_was_put_in():
+    lock, other = ctx.Lock(), ctx.Lock()
+    with other:
+        killed(die_at("registry.rearmed", take_in_a_thread_and_die_waiting, lock, other))
+    assert lock.acquire(timeout=SOON)
+    assert lock.recovered
 
 
 def test_process_that_died_as_it_took_a_cell():
