@@ -21,7 +21,7 @@ from polyproc._process.lifeline import lifeline
 
 LIMIT = 120.0
 PROGRAMS = Path(__file__).parent / "programs"
-# The core keeps the chunk that it fills, and each from which something was sent.
+# The core keeps the chunk that it fills.
 CHUNK, MOST_CHUNKS = "/memfd:polyproc-chunk (deleted)", 4
 METHODS = ("fork", "spawn", "forkserver")
 

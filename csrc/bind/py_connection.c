@@ -151,10 +151,12 @@ static PyObject *connection_send(PyObject *object, PyObject *obj)
     } else {
         if (self->dumps_all == NULL) {
             PyObject *module = PyImport_ImportModule("polyproc._pickling.pickler");
-            self->dumps_all = module == NULL ? NULL : PyObject_GetAttrString(module, "dumps");
+            self->dumps_all = module == NULL ? NULL : PyObject_GetAttrString(module, "dumps_through");
             Py_XDECREF(module);
         }
-        data = self->dumps_all == NULL ? NULL : PyObject_CallFunctionObjArgs(self->dumps_all, obj, NULL);
+        PyObject *through = self->dumps_all == NULL ? NULL : PyObject_GetAttrString(object, "fileno");
+        data = through == NULL ? NULL : PyObject_CallFunctionObjArgs(self->dumps_all, obj, through, NULL);
+        Py_XDECREF(through);
     }
     if (data == NULL) {
         return NULL;

@@ -7,7 +7,7 @@ from typing import Any
 from polyproc._aio.lane import Lane
 from polyproc._aio.loops import Ticks, Told, Twin, readable
 from polyproc._errors import BufferTooShort
-from polyproc._pickling.pickler import dumps, loads
+from polyproc._pickling.pickler import dumps_through, loads
 
 
 class AsyncConnection(Twin):
@@ -67,7 +67,7 @@ class AsyncConnection(Twin):
 
     async def send(self, obj: Any) -> None:
         """Send an object that can be pickled."""
-        await self.send_bytes(dumps(obj))
+        await self.send_bytes(dumps_through(obj, self._connection.fileno))
 
     async def send_bytes(self, buf: Any, offset: int = 0, size: int | None = None) -> None:
         """Send the bytes of a bytes-like object as one message."""

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from polyproc._connection.wait import wait
 from polyproc._errors import BufferTooShort
-from polyproc._pickling.pickler import dumps
+from polyproc._pickling.pickler import dumps_through
 from polyproc._platform.handles import ready
 
 _LARGEST_SHORT = 0x7FFFFFFF
@@ -102,7 +102,7 @@ class PortableConnection:
     def send(self, obj: Any, /) -> None:
         """Send an object that can be pickled."""
         self._to_write()
-        self._send_bytes(dumps(obj))
+        self._send_bytes(dumps_through(obj, self.fileno))
 
     def send_bytes(self, buf: Any, offset: int = 0, size: int | None = None) -> None:
         """Send the bytes of a bytes-like object as one message."""

@@ -119,6 +119,14 @@ class Sharer:
             close_quietly(*duplicates)
             raise
 
+    def has(self, key: bytes) -> bool:
+        """Say whether what a ticket stands for was not fetched yet."""
+        return key in self._shared
+
+    def forget(self, key: bytes) -> None:
+        """Give up what a ticket stands for: nobody will use it."""
+        close_quietly(*self._shared.pop(key, ()))
+
     def stop(self, timeout: float | None = None) -> None:
         """Give nothing more; wait up to `timeout` seconds for the thread to end."""
         with self._lock:

@@ -42,7 +42,7 @@ class FileBlock:
         self.buffer = memoryview(mmap.mmap(self._fd, max(size, 1)))[:size]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _receive, (self._size, live_fd(self._fd))
+        return _receive, (self._size, live_fd(self._fd, owner=self))
 
     def __del__(self) -> None:
         if hasattr(self, "_fd"):

@@ -8,7 +8,7 @@ on who will read it:
     connection, a queue or a task
 
 A process that has the chunk already takes it by its id. A chunk that was sent to a process that runs stays mapped here
-for good, since it may be fetched at any time: some 4 KiB of memory.
+until it has arrived there, or cannot any more: see _pickling/in_transit.py.
 """
 
 from __future__ import annotations
@@ -65,8 +65,7 @@ class Chunk:
     def __reduce__(self) -> tuple[Any, ...]:
         if spawning.current() is not None:
             return _inherit, (self.id, DupFd(self.fd), self.registry)
-        chunks.sent.add(self)
-        return _fetch, (self.id, live_fd(self.fd), live_fd(self.registry.fd))
+        return _fetch, (self.id, live_fd(self.fd, owner=self), live_fd(self.registry.fd))
 
 
 class Chunks:
@@ -75,7 +74,6 @@ class Chunks:
     def __init__(self) -> None:
         self._known: weakref.WeakValueDictionary[bytes, Chunk] = weakref.WeakValueDictionary()
         self._registries: dict[int, Registry] = {}
-        self.sent: set[Chunk] = set()
 
     def registry(self, fd: int) -> Registry:
         """Return the one object of a registry."""
@@ -112,9 +110,12 @@ def _inherit(id: bytes, sent: Any, registry: ArrivedRegistry) -> Chunk:
 
 def _fetch(id: bytes, sent: LiveFd, sent_registry: LiveFd) -> Chunk:
     try:
-        return chunks.find(id)
+        found = chunks.find(id)
     except KeyError:
         pass
+    else:
+        sent.arrived()
+        return found
     fetched: list[int] = []
     try:
         for one in (sent, sent_registry):

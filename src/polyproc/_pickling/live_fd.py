@@ -3,7 +3,8 @@
 There are two ways to a process that runs already. The sender must live until the pickle is read in both.
 
     live_fd     It opens the descriptor anew as /proc/<pid>/fd/<number> of its sender (proc(5)), any number of times:
-                for memory that the sender keeps open for good. Files and pipes can be opened so, sockets cannot.
+                for memory that the sender keeps open until it has arrived (in_transit.py). Files and pipes can be
+                opened so, sockets cannot.
     sent_fds    It asks the sender, whose sharer (_connection/sharer.py) sends a duplicate over a Unix socket, once,
                 and then forgets it: for everything else.
 """
@@ -15,14 +16,17 @@ from typing import Any
 
 from polyproc._lazy import load
 from polyproc._pickling.inherited import DupFd
-from polyproc._pickling.spawning import current
+from polyproc._pickling.spawning import current, parcel, passage
+
+Receipt = tuple[int, int, int, int]  # where one goes: descriptor and inode of the sender's file, slot, number
 
 
 class LiveFd:
     """A descriptor of another process, by its number there."""
 
-    def __init__(self, pid: int, number: int, inode: int, flags: int) -> None:
+    def __init__(self, pid: int, number: int, inode: int, flags: int, receipt: Receipt | None = None) -> None:
         self.pid = pid
+        self.receipt = receipt
         self.number = number
         self.inode = inode
         self.flags = flags
@@ -37,18 +41,39 @@ class LiveFd:
             fd = os.open(f"/proc/{self.pid}/fd/{self.number}", self.flags | os.O_CLOEXEC)
         except OSError as error:
             raise RuntimeError(f"{self._what()} has ended or belongs to another user") from error
+        finally:
+            self.arrived()
         if os.fstat(fd).st_ino != self.inode:
             os.close(fd)
             raise RuntimeError(f"{self._what()} has given it up")
         return fd
 
+    def arrived(self) -> None:
+        """Tell the sender that nothing is to be kept for this message any more."""
+        receipt, self.receipt = self.receipt, None
+        if receipt is not None:
+            load("polyproc._pickling.in_transit", "acknowledge")(self.pid, *receipt)  # type: ignore[operator]
+
     def _what(self) -> str:
         return f"a shared object cannot be received: process {self.pid}, which sent it,"
 
 
-def live_fd(fd: int, flags: int = os.O_RDWR) -> Any:
-    """Return an object to pickle that stands for `fd`; its `detach()` gives it in the process that reads the pickle."""
-    return LiveFd(os.getpid(), fd, os.fstat(fd).st_ino, flags) if current() is None else DupFd(fd)
+def live_fd(fd: int, flags: int = os.O_RDWR, owner: object = None) -> Any:
+    """Return an object to pickle that stands for `fd`; its `detach()` gives it in the process that reads the pickle.
+
+    `owner`, whose end would close it, is kept until the pickle has arrived: see in_transit.py.
+    """
+    if current() is not None:
+        return DupFd(fd)
+    inode = os.fstat(fd).st_ino
+    receipt = None
+    if owner is not None:
+        kept = parcel()
+        if kept is not None:
+            kept.append(owner)
+        else:
+            receipt = load("polyproc._pickling.in_transit", "in_transit").keep(owner)  # type: ignore[attr-defined]
+    return LiveFd(os.getpid(), fd, inode, flags, receipt)
 
 
 class InheritedFds:
@@ -66,4 +91,12 @@ def sent_fds(*fds: int) -> Any:
     """Return an object to pickle that stands for descriptors; its `detach()` gives the list of them, once."""
     if current() is not None:
         return InheritedFds([DupFd(fd) for fd in fds])
-    return load("polyproc._connection.sharer", "sharer").share(fds)  # type: ignore[attr-defined]
+    ticket = load("polyproc._connection.sharer", "sharer").share(fds)  # type: ignore[attr-defined]
+    kept = parcel()
+    if kept is not None or passage() is not None:  # else nobody knows what it will travel through
+        unused: Any = load("polyproc._pickling.in_transit", "Unused")(ticket.key)  # type: ignore[operator]
+        if kept is not None:
+            kept.append(unused)
+        else:
+            load("polyproc._pickling.in_transit", "in_transit").keep(unused)  # type: ignore[attr-defined]
+    return ticket

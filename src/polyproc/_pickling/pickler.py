@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from polyproc._lazy import load
-from polyproc._pickling import by_value
+from polyproc._pickling import by_value, spawning
 
 _Reducer = Callable[[Any], Any]
 
@@ -74,6 +74,44 @@ def dumps(obj: object, protocol: int | None = None, apart: list[memoryview] | No
         if not load("polyproc._pickling.foreign", "add_reducers")():  # type: ignore[operator]
             raise
         return _dumps(obj, protocol, apart)
+
+
+def dumps_through(
+    obj: object, through: Callable[[], int], protocol: int | None = None, apart: list[memoryview] | None = None
+) -> bytes:
+    """Pickle a message, which will travel through the descriptor `through()`. If that fails, nothing is kept for it."""
+    passage = spawning.Passage(through)
+    try:
+        with spawning.sending(passage):
+            return dumps(obj, protocol, apart)
+    except BaseException:
+        for kept in passage.kept:
+            load("polyproc._pickling.in_transit", "in_transit").forget(*kept)  # type: ignore[attr-defined]
+        raise
+
+
+class KeptPickle(bytes):
+    """A pickle that may be opened any number of times, as long as this object lives: `things` are in it."""
+
+    things: list[Any]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        parcel = spawning.parcel()
+        if parcel is not None:
+            parcel += self.things
+        return bytes, (bytes(self),)
+
+
+def dumps_to_keep(obj: object, protocol: int | None = None, apart: list[memoryview] | None = None) -> bytes:
+    """Pickle what will be kept, and sent perhaps more than once: what is in it lives as long as what is returned."""
+    things: list[Any] = []
+    with spawning.sending(None, things):
+        data = dumps(obj, protocol, apart)
+    if things:
+        kept = KeptPickle(data)
+        kept.things = things
+        return kept
+    return data
 
 
 def _dumps(obj: object, protocol: int | None, apart: list[memoryview] | None) -> bytes:

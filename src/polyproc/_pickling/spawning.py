@@ -10,13 +10,28 @@ from _thread import _local
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
+    from typing import Any
 
     from polyproc.abc import Spawning
 
 
+class Passage:
+    """The sending of a message: a function that returns the descriptor of what it travels through, and what is kept
+    until it arrives (in_transit.py)."""
+
+    __slots__ = ("kept", "through")
+
+    def __init__(self, through: Callable[[], int]) -> None:
+        self.through = through
+        self.kept: list[tuple[int, int]] = []
+
+
 class _Slot(_local):
     child: Spawning | None = None
+    passage: Passage | None = None
+    parcel: list[Any] | None = None
 
 
 _slot = _Slot()
@@ -25,6 +40,30 @@ _slot = _Slot()
 def current() -> Spawning | None:
     """Return the child being prepared by this thread, or None."""
     return _slot.child
+
+
+def passage() -> Passage | None:
+    """Return what is known of the message that this thread pickles."""
+    return _slot.passage
+
+
+def parcel() -> list[Any] | None:
+    """Return where to put what is to be kept with the pickle that this thread makes; None if nobody keeps it."""
+    return _slot.parcel
+
+
+class sending:
+    """Make a passage that of the message that this thread pickles, for the time of a block."""
+
+    def __init__(self, passage: Passage | None, parcel: list[Any] | None = None) -> None:
+        self._new = passage, parcel
+
+    def __enter__(self) -> None:
+        self._before = _slot.passage, _slot.parcel
+        _slot.passage, _slot.parcel = self._new
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        _slot.passage, _slot.parcel = self._before
 
 
 class preparing:

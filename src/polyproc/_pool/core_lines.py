@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import polyproc._core as core
-from polyproc._pickling.pickler import dumps
+from polyproc._pickling.pickler import dumps_to_keep
 from polyproc._queues import large
 from polyproc._queues.core_queue import SharedQueue
 
@@ -22,7 +22,7 @@ def pack(message: Any) -> tuple[Packed, int]:
     if data is not None:
         return (data, []), len(data)
     buffers: list[memoryview] = []
-    data = dumps(message, 5, buffers)
+    data = dumps_to_keep(message, 5, buffers)
     return (data, buffers), len(data) + sum(buffer.nbytes for buffer in buffers)
 
 

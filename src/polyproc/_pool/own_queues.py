@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from polyproc._pickling.pickler import dumps
+from polyproc._pickling.pickler import dumps, dumps_to_keep
 from polyproc._pool.crew import Crew
 from polyproc._pool.ledger import Task
 from polyproc._pool.options import PLAIN, Plan, Terms
@@ -119,7 +119,7 @@ class QueueCrew(Crew):
 
     def pack_function(self, function: Any) -> bytes:
         """Return what stands for a function in a task."""
-        return dumps(Carried(Pickled(self._pickler, function)))  # type: ignore[arg-type]  # as it is in the worker
+        return dumps_to_keep(Carried(Pickled(self._pickler, function)))  # type: ignore[arg-type]  # as it is in the worker
 
     def _carried(self, message: Any) -> Any:
         function, kind, payload = message

@@ -9,7 +9,7 @@ from typing import Any
 from polyproc._connection.connection import Connection
 from polyproc._connection.pipe import Pipe
 from polyproc._connection.wait import wait
-from polyproc._pickling.pickler import dumps
+from polyproc._pickling.pickler import dumps, dumps_through, dumps_to_keep
 from polyproc._platform.handles import WakePipe
 
 MOST_BEHIND: int = 1  # what is in a pipe cannot be taken back, and might have to run at once
@@ -17,7 +17,7 @@ MOST_BEHIND: int = 1  # what is in a pipe cannot be taken back, and might have t
 
 def pack(message: Any) -> tuple[bytes, int]:
     """Pickle a message for a worker; return it, and its size."""
-    data = dumps(message)
+    data = dumps_to_keep(message)
     return data, len(data)
 
 
@@ -44,7 +44,7 @@ class End:
 
     def put(self, message: Any) -> None:
         """Send a message to the pool. Raises what pickling raises."""
-        data = dumps(message)
+        data = dumps_through(message, self.connection.fileno)
         try:
             self.connection.send_bytes(data)
         except OSError:  # the pool has ended, which `get` says

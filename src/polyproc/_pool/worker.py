@@ -21,7 +21,7 @@ from polyproc._errors import RemoteError, RemoteTraceback
 from polyproc._lazy import load
 from polyproc._pickling.exceptions import reason_of, sendable
 from polyproc._pickling.kept import Kept
-from polyproc._pickling.pickler import dumps
+from polyproc._pickling.pickler import dumps, dumps_to_keep
 from polyproc._platform.memory import resident_bytes
 from polyproc._pool.blas import limit_threads
 from polyproc._pool.interruption import Guard, Terminated
@@ -224,7 +224,7 @@ def _run_batch(
 
 def _that_travels(success: bool, value: Any, is_executors: bool) -> tuple[bool, Any]:
     try:
-        dumps(value)
+        dumps_to_keep(value)
     except BaseException as error:  # noqa: BLE001  (as in `_answer`)
         return False, _pack_error(error if is_executors else MaybeEncodingError(error, value))
     return success, value

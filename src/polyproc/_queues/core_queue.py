@@ -69,6 +69,13 @@ class SharedQueue(core.Queue, Batches[T]):
             os.close(fd)
         self._signals = tuple(signals)
 
+    def _memory_fd(self) -> int:
+        """Return the descriptor of its memory: who has that may get its items (_pickling/in_transit.py)."""
+        id, _ = self._where()
+        fd, _ = core.hold(id)
+        core.detach(id)
+        return fd
+
     def fileno(self) -> int:
         """Return a descriptor that is readable while there are items, for `wait` and selectors.
 

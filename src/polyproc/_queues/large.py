@@ -15,7 +15,7 @@ import struct
 from typing import Any
 
 import polyproc._core as core
-from polyproc._pickling.pickler import dumps
+from polyproc._pickling.pickler import dumps_through
 
 BYTES, PICKLE, LARGE_BYTES, LARGE_PICKLE = 1, 2, 3, 4
 NO_SLOT = -1
@@ -30,7 +30,7 @@ _ALIGNMENT = 64
 Packed = tuple[int, bytes, int]  # the arguments of core.Queue._put_packed: kind, data, slot
 
 
-def pack(queue: core.Queue, obj: Any) -> Packed:
+def pack(queue: Any, obj: Any) -> Packed:
     """Make a record of an object. Its slot, if it has one, is the caller's to give back if it cannot be put.
 
     Raises:
@@ -40,7 +40,7 @@ def pack(queue: core.Queue, obj: Any) -> Packed:
         slot = _filled(queue, len(obj), [(0, obj)])
         return LARGE_BYTES, _BYTES.pack(slot, type(obj) is bytearray, len(obj)), slot
     buffers: list[memoryview] = []
-    return record_of(queue, dumps(obj, 5, buffers), buffers)
+    return record_of(queue, dumps_through(obj, queue._memory_fd, 5, buffers), buffers)
 
 
 def record_of(queue: core.Queue, data: bytes, buffers: list[memoryview]) -> Packed:

@@ -20,7 +20,7 @@ from polyproc._cleanup.after_fork import register_after_fork
 from polyproc._cleanup.exit_sequence import exit_sequence
 from polyproc._cleanup.finalizers import Finalize
 from polyproc._log import log
-from polyproc._pickling.pickler import dumps
+from polyproc._pickling.pickler import dumps_through
 from polyproc._pickling.spawning import assert_spawning
 from polyproc._queues.batches import Batches
 from polyproc._queues.classic import ClassicQueue, _sentinel
@@ -75,7 +75,7 @@ class Queue(Batches[T], ClassicQueue, metaclass=Subclassed):
             raise ValueError(f"Queue {self!r} is closed")
         self._take_place(block, timeout)
         try:
-            data = dumps(obj)
+            data = dumps_through(obj, self._writer.fileno)
         except Exception as error:
             self._sem.release()
             if type(self)._on_queue_feeder_error is Queue._on_queue_feeder_error:

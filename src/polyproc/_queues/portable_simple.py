@@ -7,7 +7,7 @@ import queue
 from typing import Any, Generic, TypeVar
 
 from polyproc._connection.pipe import Pipe
-from polyproc._pickling.pickler import dumps
+from polyproc._pickling.pickler import dumps_through
 from polyproc._pickling.spawning import assert_spawning
 from polyproc._synchronize.primitives import Lock
 from polyproc._twin import HasTwin
@@ -54,7 +54,7 @@ class SimpleQueue(HasTwin, Generic[T]):
 
     def put(self, obj: T) -> None:
         """Add an item."""
-        data = dumps(obj)
+        data = dumps_through(obj, self._writer.fileno)
         with self._wlock:
             self._writer.send_bytes(data)
 

@@ -30,7 +30,7 @@ class _SharedCounts:
         os.pwrite(self._fd, value.to_bytes(8, "little", signed=True), 8 * index)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild_counts, (live_fd(self._fd),)
+        return _rebuild_counts, (live_fd(self._fd, owner=self),)
 
     def __del__(self) -> None:
         close_quietly(self._fd)

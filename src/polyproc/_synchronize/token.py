@@ -80,7 +80,10 @@ class TokenCounter:
     def __reduce__(self) -> tuple[Any, ...]:
         if self._is_eventfd():
             return _rebuild, (inherited.DupFd(self._read_fd), None)
-        return _rebuild, (live_fd(self._read_fd, os.O_RDONLY | os.O_NONBLOCK), live_fd(self._write_fd, os.O_WRONLY))
+        return _rebuild, (
+            live_fd(self._read_fd, os.O_RDONLY | os.O_NONBLOCK, self),
+            live_fd(self._write_fd, os.O_WRONLY, self),
+        )
 
     def __del__(self) -> None:
         close_quietly(self._read_fd)
