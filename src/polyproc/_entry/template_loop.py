@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import _signal
 import _socket
+import _thread
 import errno
 import os
 import select
 
 from polyproc._launch import template_protocol as protocol
+from polyproc._lazy import load
 from polyproc._native import native
 from polyproc._pickling.inherited import received
 from polyproc._platform.handles import open_pidfd, ready
@@ -94,7 +96,10 @@ class Loop:
                 pid, pidfd = native.core.clone_sibling()
             else:
                 status_fds = os.pipe()
+                had_threads = bool(_thread._count())  # of what it has imported
                 pid = os.fork()
+                if pid == 0 and had_threads:
+                    load("polyproc._launch.forked_streams", "renew")()  # type: ignore[operator]
                 pidfd = -1 if pid == 0 else open_pidfd(pid)
         except OSError as error:
             close_quietly(*fds, *status_fds)

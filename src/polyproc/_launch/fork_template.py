@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from polyproc._launch.fork import Popen as ForkedChild
 from polyproc._launch.fork import kept_error, null_input
+from polyproc._launch.popen import flush_before_start
 from polyproc._launch.template import Template, new_comm
 from polyproc._launch.template_protocol import socketpair
 from polyproc._lazy import load
@@ -29,7 +30,6 @@ from polyproc._pickling.kept import Kept, held
 from polyproc._platform.handles import open_pidfd
 from polyproc._platform.interpreter import environ
 from polyproc._platform.posix import close_quietly
-from polyproc._process.bootstrap import flush_streams
 from polyproc._process.lifeline import lifeline
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class ForkTemplate:
         lifeline.open()
         null_input.prepare()
         kept_error.prepare()
-        flush_streams()
+        flush_before_start()
         self._environ = environ().copy()
         self._template: Template | None = None
         self._pidfd = -1

@@ -20,6 +20,7 @@ from polyproc._platform.handles import open_pidfd, ready
 from polyproc._platform.oom import kills
 from polyproc._platform.posix import close_quietly
 from polyproc._process import box as box_module
+from polyproc._process.bootstrap import flush_streams
 from polyproc._process.box import Box
 
 TYPE_CHECKING = False  # a parent that only forks loads no `threading` nor `signal`: each forked child would pay
@@ -64,11 +65,7 @@ class Popen:
             self._box = Box.create()
             # Room for the sentinel: without it a child could be there that cannot be watched.
             self._spare_fd = os.dup(self._box.fd)
-            for stream in (sys.stdout, sys.stderr):
-                try:
-                    stream.flush()
-                except (AttributeError, ValueError, OSError):  # none, or a broken one: not the start's business
-                    pass
+            flush_before_start()
             self._launch(process_obj)
         except OSError as error:
             self._give_up()
@@ -292,6 +289,14 @@ class Popen:
         except (AttributeError, OSError):  # it was never made, or its number was closed by somebody else
             pass
         close_quietly(getattr(self, "_status_fd", -1), getattr(self, "sentinel", -1))
+
+
+def flush_before_start() -> None:
+    """Flush the standard streams: the child's output stands behind what was written, which is not written twice."""
+    if _thread._count():
+        load("polyproc._launch.forked_streams", "flush")()  # type: ignore[operator]
+    else:
+        flush_streams()
 
 
 def _unpickle(data: bytes) -> Any:

@@ -6,6 +6,8 @@ import os
 import threading
 import warnings
 
+from polyproc._launch.forked_streams import renew
+
 
 class _ThreadWarning:
     """Whether the warning was given: once for each set of threads. One instance."""
@@ -37,4 +39,7 @@ def warn_and_fork() -> int:
     _warn_of_threads()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        return os.fork()
+        pid = os.fork()
+    if pid == 0:
+        renew()
+    return pid
