@@ -15,6 +15,7 @@ static PyObject *latch_set(PyObject *self, PyObject *ignored)
 {
     (void)ignored;
     pp_word *word = &((PyLatch *)self)->word;
+    /* Killed here: its waiters are threads of this process. */
     if (pp_exchange(word, SET) == AWAITED) {
         pp_futex_wake(word, INT_MAX);
     }
@@ -41,6 +42,7 @@ static PyObject *latch_wait(PyObject *self, PyObject *const *args, Py_ssize_t co
             Py_RETURN_FALSE;
         }
         Py_BEGIN_ALLOW_THREADS
+        /* Killed here: as above. */
         if (pp_cas(word, OPEN, AWAITED) || pp_load(word) == AWAITED) {
             pp_futex_wait(word, AWAITED, pp_wait_until(&wait));
         }

@@ -401,7 +401,7 @@ static PyObject *queue_take(PyObject *object, PyObject *timeout)
     return data == NULL ? NULL : Py_BuildValue("IiN", record.tag, (int)record.kind, data);
 }
 
-/* Throw the oldest record away; whether there was one. */
+/* Throw the oldest record away, which is done with it; whether there was one. */
 static PyObject *queue_drop_one(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
@@ -415,6 +415,9 @@ static PyObject *queue_drop_one(PyObject *object, PyObject *ignored)
     Py_DECREF(data);
     if (record.kind >= PP_LARGE_BYTES) {
         pp_slot_give(&self->queue, record.slot);
+    }
+    if (pp_load(&self->queue.page->self.flags) && py_queue_one_done(self) == PP_FAILED) {
+        return py_queue_refuse(PP_FAILED, "Empty");
     }
     Py_RETURN_TRUE;
 }

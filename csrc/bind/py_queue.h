@@ -25,6 +25,9 @@ PyObject *py_queue_refuse(enum pp_answer answer, const char *timed_out);
 
 int py_queue_is_closed(PyQueue *self);
 
+/* Of a joinable queue, one more is done. PP_DONE, PP_ENDED: there is none left; PP_FAILED. */
+enum pp_answer py_queue_one_done(PyQueue *self);
+
 void py_queue_dealloc(PyObject *self);
 
 /* Methods of a queue for large messages. */

@@ -51,25 +51,48 @@ PyObject *py_queue_poll_on(PyObject *object, PyObject *ignored)
     return PyLong_FromLong(self->queue.signal_in);
 }
 
+static enum pp_answer end_step(PyCell *base, struct pp_wait *wait, int extra)
+{
+    (void)extra;
+    return pp_queue_end(&((PyQueue *)base)->queue, wait);
+}
+
 PyObject *py_queue_end(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
     PyQueue *self = (PyQueue *)object;
-    if (py_queue_usable(self)) {
-        pp_queue_end(&self->queue);
+    struct pp_wait wait;
+    pp_wait_start(&wait, PP_FOREVER, NULL);
+    return py_queue_usable(self) && py_wait(end_step, &self->base, &wait, 0) == PP_DONE ? Py_NewRef(Py_None) : NULL;
+}
+
+static enum pp_answer done_step(PyCell *base, struct pp_wait *wait, int extra)
+{
+    (void)extra;
+    return pp_queue_done(&((PyQueue *)base)->queue, wait);
+}
+
+enum pp_answer py_queue_one_done(PyQueue *self)
+{
+    struct pp_wait wait;
+    enum pp_answer answer = pp_queue_done(&self->queue, NULL);
+    if (answer == PP_AGAIN) {
+        pp_wait_start(&wait, PP_FOREVER, &self->queue.lock_spins);
+        answer = py_wait(done_step, &self->base, &wait, 0);
     }
-    return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+    return answer;
 }
 
 PyObject *py_queue_task_done(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
     PyQueue *self = (PyQueue *)object;
-    if (self->base.chunk == NULL || pp_queue_done(&self->queue) < 0) {
+    enum pp_answer answer = self->base.chunk == NULL ? PP_ENDED : py_queue_one_done(self);
+    if (answer == PP_ENDED) {
         PyErr_SetString(PyExc_ValueError, "task_done() called too many times");
         return NULL;
     }
-    Py_RETURN_NONE;
+    return answer == PP_DONE ? Py_NewRef(Py_None) : py_queue_refuse(answer, "Empty");
 }
 
 static enum pp_answer join_step(PyCell *base, struct pp_wait *wait, int extra)

@@ -34,7 +34,7 @@ static int take_permit(struct pp_cell *cell, uint32_t base)
         if (!has_permit(state, base)) {
             return 0;
         }
-    } while (!pp_cas64(&cell->tid, state, without_permit(state)));
+    } while (!pp_cas64(&cell->tid, state, without_permit(state))); /* killed here: who was notified is dead */
     return 1;
 }
 
@@ -45,6 +45,7 @@ uint32_t pp_condition_enter(struct pp_cell *cell)
         state = pp_load64(&cell->tid);
         after = state_of(issued_of(state), coming_of(state), waiting_of(state) + 1);
     } while (!pp_cas64(&cell->tid, state, after));
+    PP_CRASH_POINT("condition.entered");
     return issued_of(state);
 }
 
@@ -76,7 +77,7 @@ int pp_condition_exit(struct pp_cell *cell, struct pp_wait *wait, int takes)
         uint32_t waiting = waiting_of(state);
         taken = takes && has_permit(state, wait->seen);
         after = taken ? without_permit(state) : state_of(issued_of(state), coming_of(state), waiting > 0 ? waiting - 1 : 0);
-    } while (!pp_cas64(&cell->tid, state, after));
+    } while (!pp_cas64(&cell->tid, state, after)); /* killed here: it waits no longer, and is not counted */
     return taken;
 }
 
@@ -98,13 +99,14 @@ void pp_condition_notify(struct pp_cell *cell, struct pp_cell *lock, uint32_t co
         count = count < waiting ? count : waiting;
         after = state_of(issued_of(state) + count, coming_of(state) + count, waiting - count);
     } while (count != 0 && !pp_cas64(&cell->tid, state, after));
+    PP_CRASH_POINT("condition.permitted");
     if (count == 0) {
         return;
     }
     uint32_t value = pp_add(&cell->value, 1) + 1;
     PP_CRASH_POINT("condition.issued");
     /* Who is moved is woken by a release, and only a marked word wakes on release. */
-    pp_or(&lock->word, PP_TAG_WAITERS);
+    pp_or(&lock->word, PP_TAG_WAITERS); /* killed here: a mark without a sleeper, on a lock of the dead */
     int at_once = count - 1 < AT_ONCE ? (int)count - 1 : AT_ONCE;
     if (pp_futex_requeue(&cell->value, value, &lock->word, at_once, (int)(count & 0x7fffffff)) < 0) {
         pp_futex_wake(&cell->value, (int)(count & 0x7fffffff)); /* another notifies at once: they use two locks */

@@ -21,7 +21,8 @@
  * |------------------------------------------------|---------------------------|-----------------------------------------|
  * | "condition.released": waiter, before its sleep | it stays counted          | at worst a wake-up for nothing          |
  * | waiter, notified, before it has the lock       | nothing                   | its notification is lost, as everywhere |
- * | "condition.issued": before the move            | permits, sleepers         | their tick: they take the permits       |
+ * | "condition.entered": waiter, with the lock      | a dead tag; it stays counted | the next who takes the lock          |
+ * | "condition.permitted", "condition.issued": before the move | permits, sleepers | their tick: they take the permits  |
  */
 #ifndef PP_CONDITION_H
 #define PP_CONDITION_H

@@ -28,7 +28,7 @@ void pp_event_clear(struct pp_cell *cell)
     uint32_t now;
     do {
         now = pp_load(&cell->value);
-    } while ((now & SET) != 0 && !pp_cas(&cell->value, now, now & ~SET));
+    } while ((now & SET) != 0 && !pp_cas(&cell->value, now, now & ~SET)); /* killed here: it is cleared */
 }
 
 uint32_t pp_event_look(struct pp_cell *cell) { return pp_load(&cell->value) / COUNT; }
@@ -53,6 +53,7 @@ enum pp_answer pp_event_wait(struct pp_cell *cell, struct pp_wait *wait)
         if ((now & ASLEEP) == 0 && !pp_cas(&cell->value, now, now | ASLEEP)) {
             continue;
         }
+        PP_CRASH_POINT("event.marked");
         pp_futex_wait(&cell->value, now | ASLEEP, pp_wait_until(wait));
         now = pp_load(&cell->value);
         return (now & SET) != 0 || now / COUNT != wait->seen ? PP_DONE : PP_AGAIN;

@@ -4,7 +4,8 @@
  *
  * A waiter goes on when the flag is set, or when the count is another than when it came: a set that is cleared again
  * before the waiter runs is not missed. There is no owner and nothing to repair: killed between the store and the wake-up
- * ("event.set"), the flag is set, and the sleepers see it at their tick.
+ * ("event.set"), the flag is set, and the sleepers see it at their tick; killed before its sleep ("event.marked"), a waiter
+ * leaves a wake-up for nobody.
  */
 #ifndef PP_EVENT_H
 #define PP_EVENT_H

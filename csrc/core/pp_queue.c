@@ -39,6 +39,7 @@ int pp_queue_make(struct pp_queue *queue, uint32_t max, int joinable)
         offset = pp_chunk_take_own(sizeof(struct pp_queue_page), behind, PP_QUEUE, &chunk);
         if (offset != 0) {
             struct pp_queue_page *page = (struct pp_queue_page *)(void *)((char *)chunk->page + offset);
+            /* Killed here: nobody else has it yet. */
             page->slot_size = sizes[i];
             page->slots_there = PP_SLOTS_MOST;
             pp_store(&page->self.max, max);
@@ -120,7 +121,7 @@ static enum pp_answer take(struct pp_queue *queue, struct pp_cell *lock, struct 
         answer = pp_lock_wait(queue->chunk, lock, &guard);
     }
     if (answer == PP_RECOVERED) {
-        pp_store(&queue->page->leaked, 1);
+        pp_store(&queue->page->leaked, 1); /* killed here, or before it: the lock is recovered once more */
         answer = PP_DONE;
     }
     return answer;
@@ -163,10 +164,12 @@ enum pp_answer pp_queue_poll(struct pp_queue *queue, struct pp_wait *wait)
     }
     enum pp_answer answer = take(queue, &queue->page->writers, wait);
     if (answer == PP_DONE) {
-        pp_store(&queue->page->polled, 1);
-        if (has_items(queue)) {
+        if (has_items(queue)) { /* first the token: who sees `polled` trusts in it */
             signal_items(queue);
+            PP_CRASH_POINT("queue.told");
         }
+        pp_store(&queue->page->polled, 1);
+        PP_CRASH_POINT("queue.polled");
         give(queue, &queue->page->writers);
     }
     return answer;
@@ -196,11 +199,11 @@ static enum pp_answer push(struct pp_queue *queue, struct pp_record *record)
     }
     char *at = pp_segment_address(queue, place);
     if (at == NULL || !pp_segment_reserve(queue, place / PP_UNITS, place % PP_UNITS + needs + 1)) {
-        pp_store(&page->leaked, 1); /* perhaps the segment that was chained */
+        pp_store(&page->leaked, 1); /* perhaps the segment that was chained; killed here: the lock will be recovered */
         return PP_FAILED;
     }
     uint64_t header = PP_HEADER(record->kind, record->length, record->tag);
-    memcpy(at, &header, sizeof header);
+    memcpy(at, &header, sizeof header); /* killed here: it lies beyond the tail */
     memcpy(at + PP_UNIT, record->bytes, record->length);
     if (pp_is_large(record)) {
         pp_slot_send(queue, record->slot, pp_items(tail));
@@ -237,7 +240,7 @@ enum pp_answer pp_queue_put(struct pp_queue *queue, struct pp_record *record, st
     pp_wake_one(&page->items, &page->items_asleep);
     if (pp_load(&page->self.max) != 0 && wait != NULL && wait->slept) {
         /* Others may still be asleep, and a consumer that was quick may have woken only us. */
-        pp_store(&page->room_asleep, 1);
+        pp_store(&page->room_asleep, 1); /* killed here: a wake-up for nobody */
         if (!pp_queue_is_full(queue)) {
             pp_wake_one(&page->room, &page->room_asleep);
         }
@@ -311,28 +314,27 @@ enum pp_answer pp_queue_peek(struct pp_queue *queue, struct pp_record *record, s
     return written_over(queue);
 }
 
-/* The entry of this process among those who took items; NULL if all are taken. Under the consumers' lock. */
-static struct pp_member *member(struct pp_queue *queue, int make)
+/* Count an item for this process, which takes it. Under the consumers' lock. */
+static void count_taken(struct pp_queue *queue, uint32_t item)
 {
     struct pp_queue_page *page = queue->page;
-    uint32_t me = pp_tag(queue->chunk->registry);
-    struct pp_member *unused = NULL;
-    for (uint32_t i = 0; i < PP_MEMBERS; i++) {
-        uint32_t tag = pp_load(&page->members[i].tag);
-        if (tag == me) {
-            return &page->members[i];
-        }
-        if (unused == NULL && (tag == 0 || (pp_items(pp_load64(&page->members[i].taken)) == 0
-                                            && pp_is_dead(queue->chunk->registry, tag)))) {
-            unused = &page->members[i];
-        }
+    uint32_t me = pp_tag(queue->chunk->registry), place = me & (PP_SLOTS - 1);
+    uint32_t done_to = pp_load(&page->done_to);
+    if ((int32_t)(done_to - item) > 0) {
+        return;
     }
-    if (!make || unused == NULL) {
-        return NULL;
+    if (item - done_to > 1u << 20) {
+        pp_store(&page->done_to, item); /* killed here: it says what it said; it must not fall behind by half a round */
     }
-    pp_store64(&unused->taken, 0);
-    pp_store(&unused->tag, me);
-    return unused;
+    if (pp_load(&page->takers_ever) <= place) {
+        pp_store(&page->takers_ever, place + 1); /* killed here: one more to look at, who has taken nothing */
+    }
+    uint64_t now, after;
+    do { /* another thread of ours may say task_done; another tag is a dead process's */
+        now = pp_load64(&page->takers[place]);
+        after = pp_items(now) == me ? now + 1 : (uint64_t)me << 32 | 1;
+    } while (!pp_cas64(&page->takers[place], now, after));
+    PP_CRASH_POINT("queue.counted");
 }
 
 void pp_queue_take(struct pp_queue *queue, struct pp_record *record, struct pp_wait *wait)
@@ -341,14 +343,7 @@ void pp_queue_take(struct pp_queue *queue, struct pp_record *record, struct pp_w
     uint64_t head = pp_load64(&page->head);
     uint32_t item = pp_items(head) + 1;
     if (pp_load(&page->self.flags)) {
-        struct pp_member *entry = member(queue, 1);
-        uint64_t before = entry == NULL ? 0 : pp_load64(&entry->taken);
-        if (entry != NULL) {
-            while (!pp_cas64(&entry->taken, before, (uint64_t)(pp_items(before) + 1) << 32 | item)) {
-                before = pp_load64(&entry->taken); /* another thread of ours says task_done */
-            }
-            PP_CRASH_POINT("queue.counted");
-        }
+        count_taken(queue, pp_items(head));
     }
     if (pp_is_large(record)) {
         pp_slot_receive(queue, record->slot, pp_items(head));
@@ -365,7 +360,7 @@ void pp_queue_take(struct pp_queue *queue, struct pp_record *record, struct pp_w
         pp_wake_one(&page->room, &page->room_asleep);
     }
     if (wait != NULL && wait->slept) {
-        pp_store(&page->items_asleep, 1); /* we were woken, others may still be asleep */
+        pp_store(&page->items_asleep, 1); /* we were woken, others may still be asleep; killed here: a wake-up for nobody */
         if (!is_empty(queue)) {
             pp_wake_one(&page->items, &page->items_asleep);
         }
@@ -383,7 +378,7 @@ enum pp_answer pp_queue_await(struct pp_queue *queue, struct pp_wait *wait)
     struct pp_queue_page *page = queue->page;
     if (has_items(queue)) {
         if (wait->slept) { /* the wake-up may have been meant for somebody who gets */
-            pp_store(&page->items_asleep, 1);
+            pp_store(&page->items_asleep, 1); /* killed here: a wake-up for nobody */
             pp_wake_one(&page->items, &page->items_asleep);
         }
         return PP_DONE;
@@ -393,82 +388,126 @@ enum pp_answer pp_queue_await(struct pp_queue *queue, struct pp_wait *wait)
 
 /* -- ending -- */
 
-void pp_queue_end(struct pp_queue *queue)
+enum pp_answer pp_queue_end(struct pp_queue *queue, struct pp_wait *wait)
 {
     struct pp_queue_page *page = queue->page;
-    pp_store(&page->ended, 1);
+    enum pp_answer answer = take(queue, &page->writers, wait); /* it keeps others from draining the token */
+    if (answer != PP_DONE) {
+        return answer;
+    }
     if (pp_load(&page->polled)) {
         signal_items(queue);
+        PP_CRASH_POINT("queue.told");
     }
+    pp_store(&page->ended, 1);
+    PP_CRASH_POINT("queue.ended");
+    give(queue, &page->writers);
     pp_wake_all(&page->items, &page->items_asleep);
     pp_wake_all(&page->room, &page->room_asleep);
     pp_wake_all(&page->all_done, &page->all_done_asleep);
+    return PP_DONE;
 }
 
 /* -- joining -- */
 
+static uint32_t takers_ever(struct pp_queue *queue)
+{
+    uint32_t ever = pp_load(&queue->page->takers_ever);
+    return ever < PP_SLOTS ? ever : PP_SLOTS;
+}
+
+/* The first that nobody has taken, and that task_done was not called for. */
+static uint32_t first_left(struct pp_queue *queue, uint32_t head)
+{
+    uint32_t done_to = pp_load(&queue->page->done_to);
+    return (int32_t)(done_to - head) > 0 ? done_to : head;
+}
+
 uint32_t pp_queue_unfinished(struct pp_queue *queue)
 {
     struct pp_queue_page *page = queue->page;
-    uint32_t left = pp_items(pp_load64(&page->tail)) - pp_load(&page->done);
-    for (uint32_t i = 0; i < PP_MEMBERS && left != 0; i++) {
-        uint32_t tag = pp_load(&page->members[i].tag);
-        uint64_t taken = pp_load64(&page->members[i].taken);
-        uint32_t count = pp_items(taken);
-        if (tag == 0 || count == 0 || !pp_is_dead(queue->chunk->registry, tag)) {
-            continue;
+    uint32_t put = pp_items(pp_load64(&page->tail)), taken = pp_items(pp_load64(&page->head));
+    uint32_t left = put - first_left(queue, taken);
+    for (uint32_t i = 0; i < takers_ever(queue); i++) {
+        uint64_t word = pp_load64(&page->takers[i]);
+        if (pp_place(word) != 0 && !pp_is_dead(queue->chunk->registry, pp_items(word))) {
+            left += pp_place(word);
         }
-        if ((int32_t)(pp_place(taken) - pp_items(pp_load64(&page->head))) > 0) {
-            count--; /* it was killed before the last one was its own */
-        }
-        left -= count < left ? count : left;
+    }
+    if (left == 0 && (put != pp_items(pp_load64(&page->tail)) || taken != pp_items(pp_load64(&page->head)))) {
+        return 1; /* one was put or taken meanwhile: who did so says task_done, and looks again */
     }
     return left;
 }
 
-static int is_done(struct pp_queue *queue)
-{
-    return pp_items(pp_load64(&queue->page->tail)) == pp_load(&queue->page->done);
-}
+static int is_done(struct pp_queue *queue) { return pp_queue_unfinished(queue) == 0; }
 
-static int count_less(struct pp_member *entry)
+/* Take one from a count, if it is not zero. */
+static int count_less(pp_word64 *place)
 {
-    uint64_t taken = pp_load64(&entry->taken);
-    while (pp_items(taken) != 0) {
-        if (pp_cas64(&entry->taken, taken, taken - ((uint64_t)1 << 32))) {
+    uint64_t now = pp_load64(place);
+    while (pp_place(now) != 0) {
+        if (pp_cas64(place, now, now - 1)) {
+            PP_CRASH_POINT("queue.done");
             return 1;
         }
-        taken = pp_load64(&entry->taken);
+        now = pp_load64(place);
     }
     return 0;
 }
 
-int pp_queue_done(struct pp_queue *queue)
+/* Of another process, whose it was does not matter: what counts is the sum of the living. */
+static int count_less_of_another(struct pp_queue *queue)
 {
     struct pp_queue_page *page = queue->page;
-    uint32_t done;
-    do {
-        done = pp_load(&page->done);
-        if (done == pp_items(pp_load64(&page->tail))) {
-            return -1;
+    for (int dead = 0; dead < 2; dead++) {
+        for (uint32_t i = 0; i < takers_ever(queue); i++) {
+            uint64_t word = pp_load64(&page->takers[i]);
+            if (pp_place(word) != 0 && pp_is_dead(queue->chunk->registry, pp_items(word)) == dead
+                && count_less(&page->takers[i])) {
+                return 1;
+            }
         }
-    } while (!pp_cas(&page->done, done, done + 1));
-    struct pp_member *entry = member(queue, 0);
-    if (entry == NULL || !count_less(entry)) {
-        /* Another process had taken it. Whose it was does not matter: what counts is the sum. */
-        for (uint32_t i = 0; i < PP_MEMBERS && !count_less(&page->members[i]); i++) {
-        }
-    }
-    PP_CRASH_POINT("queue.done");
-    if (is_done(queue)) {
-        pp_wake_all(&page->all_done, &page->all_done_asleep);
     }
     return 0;
+}
+
+enum pp_answer pp_queue_done(struct pp_queue *queue, struct pp_wait *wait)
+{
+    struct pp_queue_page *page = queue->page;
+    uint32_t me = pp_tag(queue->chunk->registry);
+    pp_word64 *mine = &page->takers[me & (PP_SLOTS - 1)];
+    if (me == 0) {
+        return PP_FAILED;
+    }
+    if (pp_items(pp_load64(mine)) != me || !count_less(mine)) {
+        enum pp_answer answer = take(queue, &page->readers, wait); /* nobody takes one meanwhile */
+        if (answer != PP_DONE) {
+            return answer;
+        }
+        if (!count_less_of_another(queue)) {
+            uint32_t item = first_left(queue, pp_items(pp_load64(&page->head)));
+            if (item == pp_items(pp_load64(&page->tail))) {
+                answer = PP_ENDED;
+            } else {
+                pp_store(&page->done_to, item + 1);
+                PP_CRASH_POINT("queue.forestalled");
+            }
+        }
+        give(queue, &page->readers);
+        if (answer != PP_DONE) {
+            return answer;
+        }
+    }
+    if (pp_load(&page->all_done_asleep) && is_done(queue)) {
+        pp_wake_all(&page->all_done, &page->all_done_asleep);
+    }
+    return PP_DONE;
 }
 
 enum pp_answer pp_queue_join(struct pp_queue *queue, struct pp_wait *wait)
 {
-    if (pp_queue_unfinished(queue) == 0) {
+    if (is_done(queue)) {
         return PP_DONE;
     }
     return pp_sleep_on(queue, &queue->page->all_done, &queue->page->all_done_asleep, is_done, wait);

@@ -21,17 +21,28 @@
  * each record, and who was woken wakes the next if there is more: a burst wakes no herd, and a sleeper that was killed
  * costs at most a tick.
  *
+ * A joinable queue is done when it is empty, and no living process has taken more than it has said task_done for. Each
+ * process counts in a word of its own, with its tag in it: the words of the dead need not be repaired, they just do not
+ * count. To take an item is to count it, and then to move `head`: in between it counts twice, and a kill there makes it
+ * count once. task_done is one step on one word: on its process's; else on another's, a living one's first; else it is
+ * for an item that nobody has taken yet, and `done_to` says so.
+ *
  * | SIGKILL at                                             | left behind                   | repaired by                  |
  * |--------------------------------------------------------|-------------------------------|------------------------------|
  * | holding a lock, before anything ("lock.acquired")      | a dead tag                    | the next who takes it        |
- * | "queue.chained": a new segment is marked, not used     | a segment that nobody reaches | the sweep after a recovery   |
+ * | "queue.marked", "queue.chained": a new segment, not used | a segment that nobody reaches | the sweep after a recovery   |
  * | "queue.written": record beyond `tail`                  | garbage                       | the next producer            |
  * | "queue.signalled": polled, token sent, not committed   | a token without a record      | who finds nothing drains it  |
  * | "queue.committed": before the lock is given back       | a message, and a dead tag     | the next producer            |
  * | "queue.unlocked": before the wake-up                   | a message, and sleepers       | their tick                   |
  * | "queue.peeked", "queue.counted": before `head` moves   | the message, at the head      | the next consumer gets it    |
+ * | "queue.done", "queue.forestalled"                      | sleepers in join()            | their tick                   |
+ * | "queue.told": a token, before `polled` or `ended`      | a token without a reason      | who finds nothing drains it  |
+ * | "queue.polled", "queue.ended": before the lock is given back | a dead tag, sleepers    | the next producer; their tick |
  * | "queue.taken": after `head` moved                      | only what it had taken is lost| -                            |
- * | "queue.left": head is in the next segment              | a segment that nobody reaches | the sweep after a recovery   |
+ * | "queue.left", "queue.emptied": head is in the next segment | a segment that nobody reaches | the sweep after a recovery |
+ * | "queue.swept"                                          | the same                      | the next sweep               |
+ * | "queue.lowered": before the wake-up                    | sleepers                      | their tick                   |
  * | "queue.freed": before producers are woken              | room, and sleepers            | their tick                   |
  * | asleep, or woken ("queue.woken")                       | a wake-up spent on the dead   | the others' tick             |
  */
@@ -45,7 +56,6 @@
 #define PP_SEGMENTS 131072u
 #define PP_RECORD_MOST 65536u /* longer messages go to a slot */
 #define PP_SLOTS_MOST 32768u
-#define PP_MEMBERS 64u
 #define PP_WINDOWS 512u /* of 256 segments: what is mapped at once */
 
 enum pp_record_kind { PP_BYTES = 1, PP_PICKLE, PP_LARGE_BYTES, PP_LARGE_PICKLE, PP_JUMP };
@@ -54,13 +64,6 @@ enum pp_record_kind { PP_BYTES = 1, PP_PICKLE, PP_LARGE_BYTES, PP_LARGE_PICKLE, 
 struct pp_slot {
     pp_word64 holder;
     pp_word64 size;
-};
-
-/* Who has taken items of a joinable queue and not said task_done: so that join() can do without the dead. */
-struct pp_member {
-    pp_word tag;
-    uint32_t unused;
-    pp_word64 taken; /* how many | the last one's number, in one word */
 };
 
 struct pp_queue_page {
@@ -78,7 +81,7 @@ struct pp_queue_page {
     uint32_t unused_3[14];
     pp_word room, room_asleep; /* changed when there is one less */
     uint32_t unused_4[14];
-    pp_word done; /* items that task_done was called for */
+    pp_word done_to; /* joinable: items before this one need no task_done when they are taken; under `readers` */
     pp_word all_done, all_done_asleep;
     pp_word ended;  /* shut down: nothing more can be put */
     pp_word polled; /* somebody uses the descriptor */
@@ -86,13 +89,14 @@ struct pp_queue_page {
     uint64_t slot_size;
     uint32_t slots_there;
     pp_word slots_ever; /* those from here on were never used */
-    uint32_t unused_5[6];
-    struct pp_member members[PP_MEMBERS];
+    pp_word takers_ever; /* those from here on were never used */
+    uint32_t unused_5[5];
     pp_word segments[PP_SEGMENTS]; /* used (bit 31) | steps of memory that it has (28..30) | next */
     struct pp_slot slots[PP_SLOTS_MOST];
+    pp_word64 takers[PP_SLOTS]; /* joinable, for each slot of the registry: whose count it is (a tag) | how many */
 };
 
-_Static_assert(offsetof(struct pp_queue_page, segments) % PP_CELL_SIZE == 0, "the tables begin a line");
+_Static_assert(offsetof(struct pp_queue_page, segments) == 512, "the tables begin a line; a test counts on 512");
 
 /* A process's side. */
 struct pp_queue {
@@ -149,11 +153,13 @@ int pp_queue_is_full(struct pp_queue *queue);
 /* Have the descriptor tell of items from now on. */
 enum pp_answer pp_queue_poll(struct pp_queue *queue, struct pp_wait *wait);
 
-/* Nothing more can be put; who waits is woken. */
-void pp_queue_end(struct pp_queue *queue);
+/* Nothing more can be put; who waits is woken. PP_DONE, PP_AGAIN, PP_FAILED. */
+enum pp_answer pp_queue_end(struct pp_queue *queue, struct pp_wait *wait);
 
-/* Joinable: one more is done; -1 if there is none left. How many are not, but for those that the dead had taken. */
-int pp_queue_done(struct pp_queue *queue);
+/* Joinable: one more is done. PP_ENDED if there is none left; PP_AGAIN, PP_FAILED. */
+enum pp_answer pp_queue_done(struct pp_queue *queue, struct pp_wait *wait);
+
+/* How many are not, but for those that the dead had taken. */
 uint32_t pp_queue_unfinished(struct pp_queue *queue);
 enum pp_answer pp_queue_join(struct pp_queue *queue, struct pp_wait *wait);
 

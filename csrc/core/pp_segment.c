@@ -26,6 +26,7 @@ char *pp_segment_address(struct pp_queue *queue, uint32_t place)
             return NULL;
         }
         char *before = NULL;
+        /* Killed here: this is memory of the process alone. */
         if (!__atomic_compare_exchange_n((char **)&queue->windows[window], &before, start, 0, __ATOMIC_SEQ_CST,
                                          __ATOMIC_SEQ_CST)) {
             munmap(start, WINDOW); /* another thread was faster */
@@ -58,7 +59,7 @@ int pp_segment_reserve(struct pp_queue *queue, uint32_t segment, uint32_t end)
             return 0;
         }
     }
-    pp_store(word, (now & ~(7u << STEP_SHIFT)) | needs << STEP_SHIFT);
+    pp_store(word, (now & ~(7u << STEP_SHIFT)) | needs << STEP_SHIFT); /* killed here: what is reserved is reserved again */
     return 1;
 }
 
@@ -70,11 +71,12 @@ static int64_t find(struct pp_queue *queue)
         uint32_t segment = (start + i) % PP_SEGMENTS;
         uint32_t word = pp_load(&page->segments[segment]);
         if ((word & PP_SEGMENT_USED) == 0) {
-            pp_store(&page->segments[segment], (word | PP_SEGMENT_USED) & ~PP_SEGMENT_NEXT);
-            pp_store(&page->free_segment, segment + 1);
             if (segment >= pp_load(&page->segments_ever)) {
-                pp_store(&page->segments_ever, segment + 1);
+                pp_store(&page->segments_ever, segment + 1); /* killed here: one more to sweep, which is free */
             }
+            pp_store(&page->segments[segment], (word | PP_SEGMENT_USED) & ~PP_SEGMENT_NEXT);
+            PP_CRASH_POINT("queue.marked");
+            pp_store(&page->free_segment, segment + 1); /* killed here: the chain still ends before it, as above */
             return segment;
         }
     }
@@ -91,7 +93,7 @@ int64_t pp_segment_chain(struct pp_queue *queue, uint32_t place)
         return -1;
     }
     pp_word *word = &page->segments[place / PP_UNITS];
-    pp_store(word, (pp_load(word) & ~PP_SEGMENT_NEXT) | (uint32_t)next);
+    pp_store(word, (pp_load(word) & ~PP_SEGMENT_NEXT) | (uint32_t)next); /* killed here: no record says that it goes on */
     uint64_t jump = PP_HEADER(PP_JUMP, 0, 0);
     memcpy(at, &jump, sizeof jump);
     PP_CRASH_POINT("queue.chained");
@@ -113,8 +115,9 @@ void pp_segment_free(struct pp_queue *queue, uint32_t segment)
 {
     struct pp_queue_page *page = queue->page;
     pp_store(&page->segments[segment], emptied(queue, segment, pp_load(&page->segments[segment])));
+    PP_CRASH_POINT("queue.emptied");
     if (segment < pp_load(&page->free_segment)) {
-        pp_store(&page->free_segment, segment);
+        pp_store(&page->free_segment, segment); /* killed here: only where to begin to look */
     }
 }
 
@@ -136,8 +139,9 @@ void pp_segment_sweep(struct pp_queue *queue)
         uint32_t word = pp_load(&page->segments[i]);
         if ((word & PP_SEGMENT_USED) != 0 && (reached[i / 32] & 1u << i % 32) == 0) {
             pp_store(&page->segments[i], emptied(queue, i, word));
+            PP_CRASH_POINT("queue.swept");
         }
     }
-    pp_store(&page->free_segment, 0);
-    pp_store(&page->leaked, 0);
+    pp_store(&page->free_segment, 0); /* killed here: it is swept again */
+    pp_store(&page->leaked, 0); /* killed here: all is swept */
 }

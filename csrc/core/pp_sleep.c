@@ -8,15 +8,16 @@ void pp_wake_one(pp_word *word, pp_word *asleep)
 {
     if (pp_load(asleep) != 0) {
         pp_store(asleep, 0);
-        pp_add(word, 1);
+        PP_CRASH_POINT("queue.lowered");
+        pp_add(word, 1); /* killed here: as before, their tick */
         pp_futex_wake(word, 1);
     }
 }
 
 void pp_wake_all(pp_word *word, pp_word *asleep)
 {
-    pp_store(asleep, 0);
-    pp_add(word, 1);
+    pp_store(asleep, 0); /* killed here: their tick */
+    pp_add(word, 1); /* killed here: their tick */
     pp_futex_wake(word, 0x7fffffff);
 }
 
@@ -48,7 +49,7 @@ enum pp_answer pp_sleep_on(struct pp_queue *queue, pp_word *word, pp_word *aslee
         return PP_AGAIN;
     }
     uint32_t seen = pp_load(word);
-    pp_store(asleep, 1);
+    pp_store(asleep, 1); /* killed here: a wake-up for nobody */
     if (ready(queue)) {
         return PP_AGAIN;
     }

@@ -39,7 +39,7 @@ static void punch(struct pp_queue *queue, int64_t slot)
 {
     if (fallocate(queue->chunk->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, pp_slot_at(queue, slot),
                   (off_t)queue->slot_size) == 0) {
-        pp_store64(&queue->page->slots[slot].size, 0);
+        pp_store64(&queue->page->slots[slot].size, 0); /* killed here: it counts as warm until it is used again */
     }
 }
 
@@ -51,10 +51,11 @@ static void sweep(struct pp_queue *queue)
         if (slot >= queue->slots_there || slot >= pp_load(&queue->page->slots_ever)) {
             slot = 0;
         }
-        pp_store(&queue->page->swept, slot + 1);
+        pp_store(&queue->page->swept, slot + 1); /* killed here: the next look is at the next */
         uint64_t word = pp_load64(&queue->page->slots[slot].holder);
         uint32_t me = pp_tag(queue->chunk->registry);
         uint64_t ours = word_of(me, pp_items(word));
+        /* Killed here: its holder is as dead as before. */
         if (word != 0 && is_free(queue, word) && pp_cas64(&queue->page->slots[slot].holder, word, ours)) {
             pp_slot_give(queue, slot);
         }
@@ -79,10 +80,11 @@ int64_t pp_slot_take(struct pp_queue *queue, uint64_t size)
         if (is_free(queue, word) && pp_cas64(&place->holder, word, word_of(me, before))) {
             PP_CRASH_POINT("slot.taken");
             if (slot >= pp_load(&queue->page->slots_ever)) {
-                pp_store(&queue->page->slots_ever, slot + 1); /* two at once: the sweep misses one, until the next */
+                /* Two at once: the sweep misses one, until the next. Killed here, or before: it has no memory yet. */
+                pp_store(&queue->page->slots_ever, slot + 1);
             }
             if (pp_load64(&place->size) < size) {
-                pp_store64(&place->size, pp_whole_pages(size));
+                pp_store64(&place->size, pp_whole_pages(size)); /* killed here: it counts for more than it has */
             }
             return slot;
         }
@@ -131,6 +133,7 @@ void pp_slot_give(struct pp_queue *queue, int64_t slot)
         punch(queue, slot);
     }
     pp_cas64(&place->holder, word, 0);
+    PP_CRASH_POINT("slot.given");
 }
 
 uint64_t pp_slot_memory(struct pp_queue *queue)
@@ -158,6 +161,7 @@ static int own_pages(struct pp_view *view)
         return 0;
     }
     for (size_t at = 0; at < view->size; at += pp_page_size()) { /* Linux before 5.14 */
+        /* Killed here: this is memory of the process alone. */
         __atomic_fetch_or(view->bytes + at, 0, __ATOMIC_RELAXED);
     }
     return 1;
@@ -173,7 +177,7 @@ static void before_fork(void)
             if (own_pages(view)) {
                 pp_slot_give(view->queue, view->slot);
             } else {
-                pp_store64(&view->queue->page->slots[view->slot].holder, NEVER);
+                pp_store64(&view->queue->page->slots[view->slot].holder, NEVER); /* killed here: no child has it */
             }
             view->slot = -1;
         }

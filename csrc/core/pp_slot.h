@@ -18,6 +18,7 @@
  * | "slot.taken", "slot.filled", "slot.sent"      | a dead holder, no item in the queue | the next who looks for one |
  * | after the record is there                     | a dead holder, its item waiting  | the consumer holds it next   |
  * | "slot.received": before `head` moves          | the same                         | the next consumer            |
+ * | "slot.given"                                  | a free slot                      | -                            |
  * | holding it, looking at it                     | a dead holder, an item gone by   | the next who looks for one   |
  */
 #ifndef PP_SLOT_H

@@ -208,7 +208,7 @@ static void hostile_pages(void)
         for (int i = 0; i < 12; i++) {
             put(&queue, PP_BYTES, bytes, 60000, -1, 1000);
             if (get(&queue, bytes, &record, 1000) < 0) {
-                pp_queue_done(&queue);
+                (void)pp_queue_done(&queue, NULL);
             }
             pp_queue_unfinished(&queue);
             int64_t slot = pp_slot_take(&queue, 10);

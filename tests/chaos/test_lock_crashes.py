@@ -206,9 +206,19 @@ def notify(condition):
         condition.notify()
 
 
-def test_condition_whose_waiter_died_before_it_slept():
+def test_event_whose_waiter_died_before_it_slept():
+    event = ctx.Event()
+    killed(die_at("event.marked", event.wait))
+    waiter = helper(wait_for, event)
+    is_asleep(waiter)
+    event.set()
+    ended(waiter)
+
+
+@pytest.mark.parametrize("point", ["condition.entered", "condition.released"])
+def test_condition_whose_waiter_died_before_it_slept(point):
     condition = ctx.Condition()
-    killed(die_at("condition.released", wait_in, condition))
+    killed(die_at(point, wait_in, condition))
     waiter = helper(wait_in, condition)
     is_asleep(waiter)
     with condition:
@@ -216,11 +226,12 @@ def test_condition_whose_waiter_died_before_it_slept():
     ended(waiter)
 
 
-def test_condition_whose_notifier_died_before_it_moved_anybody():
+@pytest.mark.parametrize("point", ["condition.permitted", "condition.issued"])
+def test_condition_whose_notifier_died_before_it_moved_anybody(point):
     condition = ctx.Condition()
     waiter = helper(wait_in, condition)
     is_asleep(waiter)
-    killed(die_at("condition.issued", notify, condition))
+    killed(die_at(point, notify, condition))
     ended(waiter)
 
 

@@ -36,7 +36,7 @@ def segments_in_use(queue):
     id, offset = queue._where()
     fd, _ = polyproc._core.hold(id)
     try:
-        table = os.pread(fd, 4 * 64, offset + 4032)
+        table = os.pread(fd, 4 * 64, offset + 512)
     finally:
         polyproc._core.detach(id)
     return sum(word >> 31 for (word,) in struct.iter_unpack("<I", table))

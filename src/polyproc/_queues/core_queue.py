@@ -159,10 +159,7 @@ class Queue(SharedQueue[T], metaclass=Subclassed):
         self._end()
         if immediate:
             while self._drop_one():
-                self._dropped()
-
-    def _dropped(self) -> None:
-        pass
+                pass
 
     def _terminate_broken(self) -> None:
         """Close it: concurrent.futures calls this when its pool is broken."""
@@ -185,9 +182,6 @@ class JoinableQueue(Queue[T]):
     def join(self) -> None:
         """Wait until every item that was put is done."""
         self._join()
-
-    def _dropped(self) -> None:
-        self.task_done()
 
 
 class SimpleQueue(SharedQueue[T], metaclass=Subclassed):
