@@ -15,6 +15,7 @@ static PyMethodDef methods[] = {
     {"clone_sibling", py_clone_sibling, METH_NOARGS, "clone_sibling() -> (pid, pidfd): fork a child of our parent"},
     {"set_flag", FAST(py_set_flag), METH_FASTCALL, "set_flag(index, value): change sys.flags"},
     {"set_name", py_set_name, METH_O, "set_name(name): set this process's name, as ps shows it"},
+    {"refused_calls", py_refused_calls, METH_NOARGS, "refused_calls() -> dict: errno by system call"},
     {"dumps_plain", py_dumps_if_plain, METH_O, "dumps_plain(obj) -> bytes, or None if it is not plain"},
     {"attach", FAST(py_attach), METH_FASTCALL, "attach(fd, registry_fd) -> id: map memory"},
     {"hold", py_hold, METH_O, "hold(id) -> (fd, registry_fd)"},

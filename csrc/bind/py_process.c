@@ -3,6 +3,8 @@
 
 #include <sys/prctl.h>
 
+#include "core/pp_probe.h"
+
 /* sys.flags is a struct sequence: Python code can neither change it nor make another. */
 PyObject *py_set_flag(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
@@ -39,6 +41,24 @@ PyObject *py_set_name(PyObject *module, PyObject *name)
         return PyErr_SetFromErrno(PyExc_OSError);
     }
     Py_RETURN_NONE;
+}
+
+/* Which of the core's system calls are refused here. */
+PyObject *py_refused_calls(PyObject *module, PyObject *ignored)
+{
+    (void)module;
+    (void)ignored;
+    struct pp_probed found[PP_PROBES];
+    pp_probe(found);
+    PyObject *refused = PyDict_New();
+    for (int i = 0; refused != NULL && i < PP_PROBES; i++) {
+        PyObject *error = found[i].error == 0 ? NULL : PyLong_FromLong(found[i].error);
+        if (error != NULL && PyDict_SetItemString(refused, found[i].call, error) < 0) {
+            Py_CLEAR(refused);
+        }
+        Py_XDECREF(error);
+    }
+    return refused;
 }
 
 #ifdef PP_CRASHPOINTS

@@ -64,7 +64,9 @@ int pp_clone_ready(void)
     if (address == NULL || *address != (int)syscall(SYS_gettid)) {
         return ENOSYS;
     }
-    return 0;
+    struct robust_list_head *robust;
+    size_t size;
+    return syscall(SYS_get_robust_list, 0, &robust, &size) == 0 ? 0 : ENOSYS; /* a filter */
 }
 
 pid_t pp_clone_sibling(int *pidfd)

@@ -27,7 +27,7 @@
 #include <sys/types.h>
 
 /* 0 when pp_clone_sibling may be used now, else an errno value: EBUSY, there are other threads; ENOSYS, the kernel
- * lacks PR_GET_TID_ADDRESS; EPERM, this is the init of a pid namespace, which may not make siblings (clone(2)). */
+ * lacks PR_GET_TID_ADDRESS, or a filter refuses what is needed; EPERM, this is the init of a pid namespace, which may not make siblings (clone(2)). */
 int pp_clone_ready(void);
 
 /* Clone. In the child: returns 0. In the caller: returns the child's pid and stores a pidfd (close-on-exec) of it.

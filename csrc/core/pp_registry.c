@@ -51,7 +51,9 @@ struct pp_registry_page {
 
 static struct pp_registry *registries;
 
-/* Field 22 of /proc/PID/stat, in clock ticks since the system started; 0 if there is no such process. */
+#define ENDED UINT64_MAX
+
+/* Field 22 of /proc/PID/stat, in clock ticks since the system started; ENDED for a zombie, 0 if nothing is told of it. */
 static uint64_t start_time_of(pid_t pid)
 {
     char path[32], text[1024];
@@ -67,10 +69,16 @@ static uint64_t start_time_of(pid_t pid)
     }
     text[size] = '\0';
     char *place = strrchr(text, ')'); /* the name before it may hold anything */
+    int is_zombie = 0;
     for (int field = 2; place != NULL && field < 22; field++) {
         place = strchr(place + 1, ' ');
+        if (place != NULL && field + 1 == 3) {
+            is_zombie = place[1] == 'Z' || place[1] == 'X';
+        } else if (place != NULL && field + 1 == 20) {
+            is_zombie = is_zombie && strtol(place, NULL, 10) <= 1; /* else its other threads run */
+        }
     }
-    return place == NULL ? 0 : strtoull(place, NULL, 10);
+    return place == NULL ? 0 : is_zombie ? ENDED : strtoull(place, NULL, 10);
 }
 
 static uint64_t own_namespace(void)
@@ -94,12 +102,11 @@ static int process_is_gone(struct slot *slot)
         if (gone) {
             return 1;
         }
-    } else if (errno == ESRCH) {
-        return 1;
-    } else if (kill(pid, 0) != 0 && errno == ESRCH) {
+    } else if (errno == ESRCH || (kill(pid, 0) != 0 && errno == ESRCH)) { /* an old kernel or a filter: by its number */
         return 1;
     }
-    return start_time_of(pid) != pp_load64(&slot->start_time);
+    uint64_t started = start_time_of(pid); /* without a pidfd only /proc tells of a zombie */
+    return started != 0 && started != pp_load64(&slot->start_time);
 }
 
 static int is_free(struct slot *slot, uint32_t alive)

@@ -53,6 +53,8 @@ static void say(void **place, void *value) { __atomic_store_n(place, value, __AT
 
 static void *entry_of(struct robust_list_head *head, void *room) { return (char *)room - head->futex_offset; }
 
+int pp_robust_is_there(void) { return list_of_thread() != NULL; }
+
 int pp_robust_claim(void *room, uint32_t before)
 {
     struct robust_list_head *head = list_of_thread();

@@ -32,6 +32,9 @@ int pp_robust_claim(void *room, uint32_t before);
  * is watched for; 0 for none. */
 uint32_t pp_robust_keep(void *room, uint32_t there);
 
+/* Whether the kernel tells of the end of this thread. */
+int pp_robust_is_there(void);
+
 /* Leave it as that of a thread which has ended. */
 void pp_robust_undo(void *room);
 

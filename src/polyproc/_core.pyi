@@ -34,6 +34,9 @@ def set_flag(index: int, value: int, /) -> None:
 def set_name(name: str, /) -> None:
     """Set this process's name, as ps shows it (prctl(2), PR_SET_NAME): the first 15 bytes count."""
 
+def refused_calls() -> dict[str, int]:
+    """Try the system calls of the core, without effect; return those that are refused here, and with which errno."""
+
 def dumps_plain(obj: Any, /) -> bytes | None:
     """Pickle a small object that is built of numbers, text, bytes and None; return None for any other."""
 

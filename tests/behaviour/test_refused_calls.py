@@ -36,9 +36,97 @@ def known(error):
 
 
 @pytest.mark.parametrize("error", [errno.ENOSYS, errno.EPERM], ids=errno.errorcode.get)
-def test_without_memfds(error):
-    tour(["memfd_create"], error, "fork")
-    tour(["memfd_create"], error, "spawn,forkserver", SHARING)
+def test_without_all_of_them(error):
+    tour(known(error), error, METHODS)
+
+
+@pytest.mark.parametrize("call", ["memfd_create", "pidfd_open", "set_robust_list"])
+def test_without_one(call):
+    tour([call], errno.EPERM, "fork,forkserver", SHARING)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("error", [errno.ENOSYS, errno.EPERM], ids=errno.errorcode.get)
+@pytest.mark.parametrize("call", [*refusing.NUMBERS, "clone3,pidfd_open"])
+def test_without_each(call, error):
+    if "clone3" in call and error == errno.EPERM:
+        pytest.skip("the C library starts no thread then")
+    tour([call], error, METHODS)
+
+
+def test_a_child_is_watched_by_a_pipe_that_nobody_else_holds():
+    """A child's sentinel is ready when it has ended, though its own child and its sibling live on."""
+    program = """if True:
+        import os, sys, time
+        import polyproc
+        from polyproc import connection
+
+        def leave_one_behind(release):
+            if os.fork() == 0:
+                os.read(release, 1)
+                os._exit(0)
+
+        ctx = polyproc.get_context("fork")
+        release, hold = os.pipe()
+        sibling = ctx.Process(target=os.read, args=(release, 1))
+        child = ctx.Process(target=leave_one_behind, args=(release,))
+        child.start()
+        sibling.start()
+        start = time.monotonic()
+        assert connection.wait([child.sentinel], 20) == [child.sentinel]
+        child.join(20)
+        assert child.exitcode == 0
+        assert not connection.wait([sibling.sentinel], 0)
+        os.write(hold, b"..")
+        assert connection.wait([sibling.sentinel], 20)
+        sibling.join()
+        print("seen")
+    """
+    done = run(["pidfd_open"], errno.ENOSYS, "-c", program)
+    assert (done.stdout, done.stderr) == ("seen\n", "")
+
+
+@pytest.mark.parametrize("method", METHODS.split(","))
+def test_a_child_sees_its_parents_end(method):
+    """Without pidfds: by its parent's lifeline. The parent is killed, a middle one, whose own parent sees what comes."""
+    program = f"""if True:
+        import os, signal
+        import polyproc
+
+        def watch(told):
+            parent = polyproc.parent_process()
+            told.send(parent.is_alive())
+            parent.join(20)
+            told.send(parent.is_alive())
+
+        def be_killed(told):
+            polyproc.get_context("{method}").Process(target=watch, args=(told,)).start()
+            signal.pause()
+
+        if __name__ == "__main__":
+            ours, theirs = polyproc.Pipe()
+            middle = polyproc.get_context("fork").Process(target=be_killed, args=(theirs,))
+            middle.start()
+            assert ours.poll(20)
+            assert ours.recv() is True
+            middle.kill()
+            assert ours.poll(20)
+            assert ours.recv() is False
+            middle.join()
+            print("seen")
+    """
+    done = run(["pidfd_open"], errno.ENOSYS, "-c", program)
+    assert (done.stdout, done.stderr) == ("seen\n", "")
+
+
+def test_doctor_names_them():
+    calls = ["memfd_create", "pidfd_open", "sched_getaffinity"]
+    done = run(calls, errno.EPERM, "-m", "polyproc", "doctor")
+    assert done.returncode == 1
+    for call in calls:
+        assert f"! {call:<22} refused: Operation not permitted\n" in done.stdout
+    for method in METHODS.split(","):
+        assert f"  {method:<22} starts\n" in done.stdout
 
 
 def test_memory_that_cannot_be_is_an_error_when_it_is_made():

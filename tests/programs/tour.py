@@ -97,9 +97,12 @@ def started(context, target, *args, **options):
     return process
 
 
-def read(path):
-    with open(path) as file:
-        return file.read()
+def is_running(pid):
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            return "\nState:\tZ" not in file.read()
+    except OSError:  # its template has reaped it
+        return False
 
 
 def ended(process, code=0):
@@ -234,7 +237,7 @@ def a_killed_owner(context):
             owner = started(context, die_holding, lock, told)
             told.get()
             os.kill(owner.pid, signal.SIGKILL)
-            while "\nState:\tZ" not in read(f"/proc/{owner.pid}/status"):
+            while is_running(owner.pid):
                 time.sleep(0.001)
             if waited_for:
                 ended(owner, -signal.SIGKILL)

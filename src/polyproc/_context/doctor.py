@@ -17,9 +17,9 @@ from polyproc._memory.block import allocate
 from polyproc._memory.segment import SharedMemory
 from polyproc._native import native
 from polyproc._pickling.pickler import dumps
-from polyproc._platform.handles import open_pidfd
+from polyproc._platform.capabilities import INSTEAD, refused_calls
+from polyproc._platform.handles import has_pidfds
 from polyproc._platform.interpreter import usable_processors
-from polyproc._platform.posix import close_quietly
 
 _FEW_DESCRIPTORS = 1024
 _LITTLE_MEMORY = 256 << 20  # bytes
@@ -57,7 +57,7 @@ def findings() -> Iterator[Finding]:
     else:
         advice = "locks and queues are slower, and a dead owner's lock stays locked: install it with a C compiler there"
         yield Finding("C core", f"off: {native.reason}", advice)
-    yield _tried("process handles", "pidfd", _look_at_itself, "ends of processes are seen through a pipe instead")
+    yield _tried("process handles", "pidfd" if has_pidfds() else "pipe", has_pidfds, "children cannot be watched")
     yield _tried("shared memory", "has no name", lambda: allocate(1), "queues, locks and values cannot be made")
     yield _tried("named shared memory", _named_room(), _make_segment, "SharedMemory cannot be made: is /dev/shm there?")
     yield _descriptors()
@@ -67,6 +67,8 @@ def findings() -> Iterator[Finding]:
         lambda: dumps(lambda: None),
         "only what can be imported by name can be sent: install cloudpickle",
     )
+    for call, error in refused_calls().items():
+        yield Finding(call, f"refused: {os.strerror(error)}", f"instead {INSTEAD[call]}")
     for method in default_context.get_all_start_methods():
         attempt = partial(_start, default_context.get_context(method))
         yield _tried(method, "starts", attempt, "this start method cannot be used here")
@@ -80,10 +82,6 @@ def _tried(what: str, found: str, attempt: Callable[[], object], advice: str) ->
     if found.startswith("!"):
         return Finding(what, found[1:], "large arrays and segments will not have room: give it more")
     return Finding(what, found)
-
-
-def _look_at_itself() -> None:
-    close_quietly(open_pidfd(os.getpid()))
 
 
 def _named_room() -> str:

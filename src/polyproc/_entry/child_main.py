@@ -38,6 +38,9 @@ def live(job: dict[str, Any], parent_sentinel: int | None) -> NoReturn:
 
 def perform(job: dict[str, Any], parent_sentinel: int | None) -> int:
     """Become what the job says and run it; return the exit code."""
+    if "end" in job:
+        hold = load("polyproc._process.ends", "ends").hold  # type: ignore[attr-defined]
+        parent_sentinel = hold(job["end"], job["parent"], job.get("lifeline") == job["parent"])
     if "lifeline" in job:
         load("polyproc._process.lifeline", "hang_on")(job["lifeline"])  # type: ignore[operator]
     box = Box(job["box"])

@@ -50,6 +50,8 @@ def _receive_job(channel: protocol.Socket) -> dict[str, Any]:
     job["box"] = fds.pop(0)
     if "lifeline" in job:
         job["lifeline"] = fds.pop(0)
+    if "end" in job:
+        job["end"], job["parent"] = fds.pop(0), fds.pop(0)
     received.fds = fds
     return job
 

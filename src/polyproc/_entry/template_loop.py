@@ -20,7 +20,7 @@ from polyproc._launch import template_protocol as protocol
 from polyproc._lazy import load
 from polyproc._native import native
 from polyproc._pickling.inherited import received
-from polyproc._platform.handles import open_pidfd, ready
+from polyproc._platform.handles import has_pidfds, open_pidfd, ready
 from polyproc._platform.posix import close_quietly
 from polyproc._process.bootstrap import after_fork
 
@@ -59,6 +59,8 @@ class Loop:
         self.lifeline_fd = lifeline_fd
         self.client_pid = client_pid
         self.client_pidfd = open_pidfd(client_pid)
+        self._ends: Any = None if has_pidfds() else load("polyproc._process.ends", "ends")
+        self._clones = True
         self._at_birth = at_birth
         self._handlers = handlers
         on_end = _signal.getsignal(_signal.SIGCHLD)
@@ -91,24 +93,46 @@ class Loop:
 
     def _answer(self, fds: list[int]) -> dict[str, Any] | None:
         status_fds: tuple[int, int] = (-1, -1)
+        end_fd = -1
         try:
-            if native.core is not None and native.core.clone_ready() == 0:
-                pid, pidfd = native.core.clone_sibling()
-            else:
+            end_fd = -1 if self._ends is None else self._ends.begin()
+            made = self._clone()
+            if made is None:
                 status_fds = os.pipe()
                 had_threads = bool(_thread._count())  # of what it has imported
                 pid = os.fork()
                 if pid == 0 and had_threads:
                     load("polyproc._launch.forked_streams", "renew")()  # type: ignore[operator]
                 pidfd = -1 if pid == 0 else open_pidfd(pid)
+            else:
+                pid, pidfd = made
         except OSError as error:
-            close_quietly(*fds, *status_fds)
+            close_quietly(*fds, *status_fds, end_fd)
+            if end_fd >= 0:
+                self._ends.finish()
             self._refuse(error)
             return None
         if pid == 0:
+            close_quietly(end_fd)
             return self._become_child(fds, status_fds)
+        if end_fd >= 0:
+            self._ends.finish()
+            close_quietly(pidfd)
+            pidfd = end_fd
         self._report_start(pid, pidfd, status_fds)
         close_quietly(*fds)
+        return None
+
+    def _clone(self) -> tuple[int, int] | None:
+        """Make a child of the client; return None where that cannot be. In the child: (0, -1)."""
+        if native.core is None or not self._clones or native.core.clone_ready() != 0:
+            return None
+        try:
+            return native.core.clone_sibling()  # type: ignore[no-any-return]
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOSYS, errno.EINVAL):
+                raise
+        self._clones = False  # a filter, or a kernel that does not know the flags
         return None
 
     def _refuse(self, error: OSError) -> None:
@@ -160,11 +184,12 @@ class Loop:
         if is_clients:
             close_quietly(self.client_pidfd)
         self._at_birth()
+        parent_fd = self.client_pidfd if self._ends is None else os.dup(self.lifeline_fd)
         channel = _socket.socket(fileno=fds[0])
         channel.settimeout(None)
         job = receive_job(channel, self.lifeline_fd, self.comm, self._handlers)
-        if not is_clients:
-            job["parent_sentinel"] = self.client_pidfd
+        if not is_clients or self._ends is not None:
+            job["parent_sentinel"] = parent_fd
         return job
 
 
@@ -208,9 +233,12 @@ def _rename(name: str) -> None:
     """Set this process's name, as ps shows it. A template's child bears its template's name until it has a job: see
     _launch/template.py.
     """
-    if native.core is not None:
-        native.core.set_name(name)
-        return
+    try:
+        if native.core is not None:
+            native.core.set_name(name)
+            return
+    except OSError:  # a filter
+        pass
     try:
         with open("/proc/self/comm", "w") as file:
             file.write(name)

@@ -62,12 +62,18 @@ class Popen(ChildHandle):
             lifeline.open()
         null_input.prepare()
         kept_error.prepare()
+        parent_sentinel = None
+        ends = self._begin_end()
+        if ends is not None:
+            lifeline.open()
         has_more_to_do = lifeline.is_held() or has_more_to_reset()
         # A thread that Python does not know of is not counted; it holds no lock of Python's.
         pid = os.fork() if _thread._count() == 0 else load("polyproc._launch.thread_warning", "warn_and_fork")()  # type: ignore[operator]
         if pid == 0:
             # In this frame, and not in a function of its own, which would cost two or three page faults.
             try:
+                if ends is not None:
+                    parent_sentinel = os.dup(lifeline.inherited_fd)
                 if has_more_to_do:
                     lifeline.hang_on_to_parent(process_obj.daemon)
                     after_fork()
@@ -80,5 +86,5 @@ class Popen(ChildHandle):
                 if kept_error.replacement is not None:
                     sys.stderr = sys.__stderr__ = kept_error.replacement  # type: ignore[misc]
             finally:
-                os._exit(live(process_obj, None, self._box))
+                os._exit(live(process_obj, parent_sentinel, self._box))
         self._started(pid)

@@ -27,7 +27,7 @@ from polyproc._launch.template_protocol import socketpair
 from polyproc._lazy import load
 from polyproc._log import log
 from polyproc._pickling.kept import Kept, held
-from polyproc._platform.handles import open_pidfd
+from polyproc._platform.handles import open_pidfd, send_signal
 from polyproc._platform.interpreter import environ
 from polyproc._platform.posix import close_quietly
 from polyproc._process.lifeline import lifeline
@@ -130,10 +130,7 @@ class ForkTemplate:
         if self._template is None:
             return
         try:
-            if self._pidfd >= 0:
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            else:
-                os.kill(self._template.pid, signal.SIGKILL)
+            send_signal(self._pidfd, self._template.pid, signal.SIGKILL)
         except ProcessLookupError:  # it has ended
             pass
 

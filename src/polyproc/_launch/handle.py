@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from typing import Any
 
 from polyproc._pickling.live_fd import sent_fds
-from polyproc._platform.handles import ready
+from polyproc._platform.handles import ready, send_signal
 from polyproc._platform.posix import close_quietly
 
 
@@ -48,11 +47,9 @@ class ProcessHandle:
         if not self.is_alive():
             return
         try:
-            signal.pidfd_send_signal(self.sentinel, number)
+            send_signal(self.sentinel, self.pid, number)
         except ProcessLookupError:  # it ended meanwhile
             pass
-        except (OSError, AttributeError):  # the sentinel is a pipe here
-            os.kill(self.pid, number)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return arrive, (self.pid, self.name, sent_fds(self.sentinel))

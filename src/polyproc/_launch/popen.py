@@ -16,7 +16,7 @@ import sys
 
 from polyproc._errors import ProcessDied, RemoteError, RemoteTraceback
 from polyproc._lazy import load
-from polyproc._platform.handles import open_pidfd, ready
+from polyproc._platform.handles import ended_sentinel, has_pidfds, open_pidfd, ready, send_signal
 from polyproc._platform.oom import kills
 from polyproc._platform.posix import close_quietly
 from polyproc._process import box as box_module
@@ -50,6 +50,7 @@ class Popen:
     sentinel = -1
     _status_fd = -1
     _spare_fd = -1
+    _end_fd = -1
     _box = Box(-1)
     _left: tuple[int, bytes] | None = None
     _output = ""
@@ -82,10 +83,24 @@ class Popen:
         spare, self._spare_fd = self._spare_fd, -1
         os.close(spare)
 
+    def _begin_end(self) -> Any:
+        """Make the pipe that ends with the child, where there are no pidfds; return `ends`, else None."""
+        if has_pidfds():
+            return None
+        ends: Any = load("polyproc._process.ends", "ends")
+        self._end_fd = ends.begin()
+        return ends
+
+    def _finish_end(self) -> int:
+        end_fd, self._end_fd = self._end_fd, -1
+        if end_fd >= 0:
+            load("polyproc._process.ends", "ends").finish()  # type: ignore[attr-defined]
+        return end_fd
+
     def _give_up(self) -> None:
         """Give back what a start that failed has taken; a child that cannot be watched is killed."""
         self._box.close()
-        close_quietly(self._spare_fd, self._status_fd)
+        close_quietly(self._spare_fd, self._status_fd, self._finish_end())
         self._spare_fd = self._status_fd = -1
         if self.pid > 0 and self.sentinel < 0:
             os.kill(self.pid, _SIGKILL)
@@ -94,7 +109,9 @@ class Popen:
     def _started(self, pid: int) -> None:
         self.pid = pid
         self._make_room()
-        self.sentinel = open_pidfd(pid)
+        self.sentinel = self._finish_end() if self._end_fd >= 0 else open_pidfd(pid)
+        if self.sentinel < 0:  # it has ended, and SIGCHLD is ignored, or somebody was faster
+            self.sentinel = ended_sentinel()
 
     def duplicate_for_child(self, fd: int) -> int:
         """Pass `fd` to the child under the number that is returned: after a fork it has it already."""
@@ -130,7 +147,7 @@ class Popen:
             try:
                 os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
                 return
-            except ChildProcessError:  # reaped by somebody else, or about to be by another thread
+            except OSError:  # reaped by somebody else, or about to be by another thread; or a filter
                 pass
         if self.sentinel >= 0:
             ready([self.sentinel], None)
@@ -200,10 +217,7 @@ class Popen:
                 self._was_told_to_die = True
             try:
                 # By the pidfd it cannot reach another process that got the same number.
-                if self.sentinel >= 0 and self._status_fd >= 0:
-                    load("signal", "pidfd_send_signal")(self.sentinel, signum)  # type: ignore[operator]
-                else:
-                    os.kill(self.pid, signum)
+                send_signal(self.sentinel if self._status_fd >= 0 else -1, self.pid, signum)
             except ProcessLookupError:
                 pass
             except PermissionError:

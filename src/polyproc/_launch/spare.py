@@ -19,7 +19,7 @@ from polyproc._launch import template_protocol as protocol
 from polyproc._launch.spawn import start_program
 from polyproc._launch.template_protocol import socketpair
 from polyproc._launch.waiting_child import WaitingChild
-from polyproc._platform.interpreter import command_line, environ
+from polyproc._platform.interpreter import affinity, command_line, environ
 from polyproc._process.capture import capture
 from polyproc._process.lifeline import lifeline
 from polyproc._process.main_code import describe_main
@@ -64,7 +64,7 @@ class Waiting:
 
 def _circumstances() -> tuple[Any, ...]:
     limits = tuple(resource.getrlimit(limit) for limit in _LIMITS)
-    return environ().copy(), command_line(""), os.sched_getaffinity(0), limits
+    return environ().copy(), command_line(""), affinity(), limits
 
 
 class Spares:
@@ -139,6 +139,10 @@ class Popen(WaitingChild):
 
     def _send(self, told: dict[str, Any], daemon: bool) -> None:
         fds = [self._box.fd, *self._fds]
+        ends = self._begin_end()
+        if ends is not None:
+            told["end"] = True
+            fds[1:1] = [ends.passed(), lifeline.open()]
         if daemon:
             told["lifeline"] = True
             fds.insert(1, lifeline.open())

@@ -72,6 +72,14 @@ def start_program(told: dict[str, Any], entry: str, pass_fds: list[int]) -> int:
         os.close(fd)
 
 
+def pass_end(told: dict[str, Any], ends: Any) -> list[int]:
+    """Tell a child of its end and of what tells of our own, where pipes stand for pidfds; return what is passed."""
+    if ends is None:
+        return []
+    told.update(end=ends.passed(), parent=lifeline.open())
+    return [told["end"], told["parent"]]
+
+
 class Popen(ChildHandle):
     """A child that is a fresh interpreter."""
 
@@ -99,6 +107,7 @@ class Popen(ChildHandle):
         if process_obj.daemon:
             told["lifeline"] = lifeline.open()
             pass_fds.append(told["lifeline"])
+        pass_fds += pass_end(told, self._begin_end())
         pid = start_program(told, "child_main", pass_fds)
         self._fds.clear()
         self._started(pid)

@@ -7,7 +7,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, Self
 
-from polyproc._platform.handles import open_pidfd
+from polyproc._platform.handles import has_pidfds, open_pidfd, send_signal, started_at
 from polyproc._platform.posix import close_quietly
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def stop(child: Popen, grace: float) -> int:
                 child.wait(max(left / 2 if signum == signal.SIGINT else left, 0.0))
         tree.kill()
     if child.poll() is None:
-        child.kill()  # where there are no pidfds
+        child.kill()  # where there is no /proc
     code = child.wait()
     assert code is not None  # SIGKILL ends every process
     return code
@@ -50,18 +50,19 @@ def finish(child: Popen) -> None:
 class Tree:
     """A process and its descendants, each held by a pidfd: no signal reaches a process that got an old number.
 
-    Who has left the tree on purpose (a double fork) is not found, nor is anybody where there are no pidfds.
+    Where there are no pidfds they are held by when they started. Who has left the tree on purpose (a double fork) is
+    not found.
     """
 
     def __init__(self, root: int) -> None:
-        self._held: dict[int, int] = {}
+        self._held: dict[int, tuple[int, str]] = {}  # pid -> its pidfd and "", or -1 and when it started
         self._hold(root)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        close_quietly(*self._held.values())
+        close_quietly(*(fd for fd, _ in self._held.values()))
         self._held.clear()
 
     def look(self) -> None:
@@ -75,10 +76,10 @@ class Tree:
         queue = list(self._held)
         while queue:
             pid = queue.pop()
-            if _send(self._held[pid], signal.SIGSTOP):
+            if self._send(pid, signal.SIGSTOP):
                 queue += self._hold_children(pid)
-        for fd in self._held.values():
-            _send(fd, signal.SIGKILL)
+        for pid in self._held:
+            self._send(pid, signal.SIGKILL)
 
     def _hold_children(self, parent: int) -> list[int]:
         """Hold the children of a process that is held; return those that are new.
@@ -87,18 +88,32 @@ class Tree:
         ended may have left its number to another.
         """
         new = [pid for pid in children_of(parent) if self._hold(pid)]
-        there = children_of(parent) if new and _send(self._held[parent], 0) else []
+        there = children_of(parent) if new and self._send(parent, 0) else []
         for pid in new:
             if pid not in there:
-                close_quietly(self._held.pop(pid))
+                close_quietly(self._held.pop(pid)[0])
         return [pid for pid in new if pid in there]
 
     def _hold(self, pid: int) -> bool:
         """Open a process; say whether it is a new one."""
-        fd = -1 if pid in self._held else open_pidfd(pid)
-        if fd >= 0:
-            self._held[pid] = fd
-        return fd >= 0
+        if pid in self._held:
+            return False
+        fd = open_pidfd(pid)
+        start = "" if fd >= 0 or has_pidfds() else started_at(pid)
+        if fd >= 0 or start:
+            self._held[pid] = fd, start
+        return pid in self._held
+
+    def _send(self, pid: int, signum: int) -> bool:
+        """Send a signal; say whether the process was there, if only as a zombie."""
+        fd, start = self._held[pid]
+        try:
+            if fd < 0 and started_at(pid) != start:
+                return False
+            send_signal(fd, pid, signum)
+        except ProcessLookupError:
+            return False
+        return True
 
 
 def children_of(pid: int) -> list[int]:
@@ -111,12 +126,3 @@ def children_of(pid: int) -> list[int]:
     except OSError:  # it has ended, or there is no such file here
         pass
     return found
-
-
-def _send(pidfd: int, signum: int) -> bool:
-    """Send a signal; say whether the process was there, if only as a zombie."""
-    try:
-        signal.pidfd_send_signal(pidfd, signum)
-    except ProcessLookupError:
-        return False
-    return True

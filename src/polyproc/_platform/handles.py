@@ -1,7 +1,9 @@
-"""Sentinels: descriptors that become readable when a process has ended, and waiting for descriptors."""
+"""Sentinels: descriptors that become readable when a process has ended; signals; waiting for descriptors."""
 
 from __future__ import annotations
 
+import _signal
+import errno
 import math
 import os
 import select
@@ -9,12 +11,14 @@ import time
 from _thread import allocate_lock
 from collections.abc import Sequence
 
-from polyproc._platform.posix import close_quietly
-
-HAVE_PIDFD = hasattr(os, "pidfd_open")
+from polyproc._platform.posix import Capability, close_quietly
 
 # poll(2) takes an int of milliseconds; longer waits are made of several.
 _LONGEST_POLL = 1_000_000.0
+
+
+pidfd = Capability("pidfd_open", hasattr(os, "pidfd_open"))
+pidfd_signal = Capability("pidfd_send_signal", hasattr(_signal, "pidfd_send_signal"))
 
 
 def most_descriptors() -> int:
@@ -23,21 +27,73 @@ def most_descriptors() -> int:
     return most if most > 0 else 1 << 20
 
 
-def open_pidfd(pid: int) -> int:
-    """Return a pidfd (pidfd_open(2)) of `pid`, or -1 where there is none to be had.
+class _Asked:
+    """Whether there are pidfds here, asked once. One instance, `has_pidfds`."""
 
-    ENOSYS: an old kernel. EPERM: a container's filter. ESRCH: it has ended and was reaped by somebody else.
+    def __init__(self) -> None:
+        self._is_known = False
+
+    def __call__(self) -> bool:
+        """Say whether processes can be held by pidfds; where not, children are watched by `_process/ends.py`."""
+        if not self._is_known:
+            close_quietly(open_pidfd(os.getpid()))
+            self._is_known = True
+        return pidfd.may_work
+
+
+has_pidfds = _Asked()
+
+
+def open_pidfd(pid: int) -> int:
+    """Return a pidfd (pidfd_open(2)) of `pid`; -1 where there are none, or if it has ended and was reaped."""
+    if pidfd.may_work:
+        try:
+            return os.pidfd_open(pid)
+        except ProcessLookupError:
+            pass
+        except OSError as error:
+            pidfd.note(error)
+    return -1
+
+
+def started_at(pid: int) -> str:
+    """Return when a process was started, in the kernel's count, "" if it is not there or no more than a zombie.
+
+    With its number it names a process for sure, where there are no pidfds; between a look and a signal it may end.
     """
-    if not HAVE_PIDFD:
-        return -1
     try:
-        return os.pidfd_open(pid)
-    except (ProcessLookupError, PermissionError, NotImplementedError):
-        return -1
-    except OSError as error:
-        if error.errno == 38:  # ENOSYS
-            return -1
-        raise
+        with open(f"/proc/{pid}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except OSError:  # it has ended, or there is no /proc
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def ended_sentinel() -> int:
+    """Return a descriptor that is readable at once: the sentinel of a process that has ended."""
+    read_fd, write_fd = os.pipe()
+    os.close(write_fd)
+    return read_fd
+
+
+def send_signal(fd: int, pid: int, signum: int) -> None:
+    """Send a signal to the process that a pidfd stands for; where that cannot be, to its number.
+
+    Raises:
+        ProcessLookupError: it has ended. PermissionError: it is another user's.
+    """
+    if fd >= 0 and pidfd_signal.may_work:
+        try:
+            _signal.pidfd_send_signal(fd, signum)
+            return
+        except ProcessLookupError:
+            raise
+        except OSError as error:
+            if error.errno == errno.ENOSYS:
+                pidfd_signal.note(error)
+            elif error.errno not in (errno.EPERM, errno.EBADF):  # a filter, or another user's; a pipe
+                raise
+    os.kill(pid, signum)
 
 
 def ready(fds: Sequence[int], timeout: float | None, events: int = select.POLLIN) -> list[int]:

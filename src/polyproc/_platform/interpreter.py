@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _signal
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -107,19 +108,24 @@ def spawn(line: list[bytes], pass_fds: Sequence[int], blocked: Sequence[int] = (
     """
     passed = set(pass_fds)
     closed = [fd for fd in inheritable_fds() if fd not in passed]
-    if max(closed, default=0) >= os.sysconf("SC_OPEN_MAX"):
+    if max(closed, default=0) >= os.sysconf("SC_OPEN_MAX"):  # left open before the limit was lowered
         return _spawn_by_subprocess(line, pass_fds, blocked)
     actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [(os.POSIX_SPAWN_CLOSE, fd) for fd in closed]
     if 0 not in passed:
         actions.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0))
     actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in sorted(passed)]
-    if blocked:
-        return os.posix_spawn(line[0], line, environ(), file_actions=actions, setsigmask=blocked)
-    return os.posix_spawn(line[0], line, environ(), file_actions=actions)
+    options: Any = {"setsigmask": blocked} if blocked else {}
+    try:
+        return os.posix_spawn(line[0], line, environ(), file_actions=actions, **options)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOSYS):
+            raise
+    # A filter refuses clone3(2) with an error that the C library does not take for an old kernel's.
+    return _spawn_by_subprocess(line, pass_fds, blocked)
 
 
 def _spawn_by_subprocess(line: list[bytes], pass_fds: Sequence[int], blocked: Sequence[int]) -> int:
-    """The same, dearer: posix_spawn closes no descriptor above the limit, where one may have been left open."""
+    """The same, dearer, and in another way."""
     make: Any = load("subprocess", "Popen")
     devnull: Any = load("subprocess", "DEVNULL")
     before = _signal.pthread_sigmask(_signal.SIG_BLOCK, blocked)
@@ -133,7 +139,15 @@ def _spawn_by_subprocess(line: list[bytes], pass_fds: Sequence[int], blocked: Se
 
 def usable_processors() -> int:
     """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return len(affinity()) or os.cpu_count() or 1
+
+
+def affinity() -> set[int]:
+    """Return the processors that this process may use; none where the system does not tell."""
+    try:
+        return os.sched_getaffinity(0)
+    except (AttributeError, OSError):  # another system, or a filter
+        return set()
 
 
 def environ() -> dict[bytes, bytes]:

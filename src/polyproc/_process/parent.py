@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from polyproc._platform.handles import open_pidfd, ready
+from polyproc._platform.handles import ended_sentinel, open_pidfd, ready
+from polyproc._platform.posix import close_quietly
 from polyproc._process.family import family
 from polyproc._process.process import BaseProcess
 
@@ -40,10 +41,12 @@ class ParentProcess(BaseProcess[Any]):
         if self._watched is None:
             # A pidfd of our parent, as long as it is our parent: else its number may be another's by now.
             fd = open_pidfd(self._pid)
-            if fd >= 0 and os.getppid() != self._pid:
-                os.close(fd)
-                fd = -1
-            self._watched = fd if fd >= 0 else _ended_sentinel()
+            if os.getppid() != self._pid:
+                close_quietly(fd)
+                fd = ended_sentinel()
+            elif fd < 0:  # a program forked by itself, and where there are no pidfds it has no lifeline
+                raise NotImplementedError("this system does not tell of the end of this process's parent")
+            self._watched = fd
         return self._watched
 
     @property
@@ -52,13 +55,6 @@ class ParentProcess(BaseProcess[Any]):
         return self._pid
 
     pid = ident
-
-
-def _ended_sentinel() -> int:
-    """Return a descriptor that is readable at once, for a parent that was gone before anybody asked."""
-    read_fd, write_fd = os.pipe()
-    os.close(write_fd)
-    return read_fd
 
 
 def parent_process() -> ParentProcess | None:
