@@ -51,3 +51,52 @@ def have_a_manager(conn):
     manager = polyproc.Manager()
     conn.send((manager._process.pid, manager.address))
     time.sleep(100)
+
+
+def use_own(numbers):
+    numbers.append(1)
+    return len(numbers)
+
+
+def take_and_use(objects):
+    numbers = objects.get()
+    numbers.append(1)
+    return len(numbers)
+
+
+def wait_for(obj, event, *args):
+    event.set()
+    return obj.wait(*args)
+
+
+def wait_holding(condition, event):
+    with condition:
+        event.set()
+        return condition.wait()
+
+
+def call(method, *args):
+    return method(*args)
+
+
+class Chatty:
+    """A class of a program's own that waits in its own way."""
+
+    def __init__(self):
+        import threading
+
+        self._arrived = threading.Event()
+        self._lock = threading.Condition()
+
+    def wait(self, timeout=None):
+        return self._arrived.wait(timeout)
+
+    def pulse(self):
+        self._arrived.set()
+        self._arrived.clear()
+
+    def leave(self):
+        raise SystemExit(3)
+
+    def pid(self):
+        return os.getpid()

@@ -5,7 +5,8 @@ import threading
 import pytest
 
 import polyproc
-from polyproc._managers.held import Client, Holdings
+from polyproc._managers.held import Holdings
+from polyproc._managers.serving import Client
 
 
 @pytest.fixture

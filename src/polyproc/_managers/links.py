@@ -9,13 +9,14 @@ from __future__ import annotations
 import collections
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from polyproc._cleanup.finalizers import Finalize
 from polyproc._connection import xml
 from polyproc._connection.listener import Client, Listener
-from polyproc._managers.tokens import ANCHOR, BYE, CALLS, DECREF, LEND, SYNC
+from polyproc._managers.tokens import ANCHOR, BYE, CALLS, DECREF, INHERIT, LEND, SYNC, answer_of
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -61,25 +62,47 @@ class Anchor:
         with self._lock:
             self._unsent.append((SYNC, ""))
             self._send_all()
-            self._connection.recv()
+            answer_of(*self._connection.recv())  # the server may refuse us
         self._send_if_free()  # what was said while we waited
+
+    def close(self) -> None:
+        """Close a forked child's copy of its parent's."""
+        self._connection.close()
 
 
 class Link:
     """This process's way to a server."""
 
     def __init__(self, address: Any, serializer: str, authkey: bytes, tls: SSLContext | None) -> None:
-        self._address = address
+        self.address = address
         self._connect = listener_client[serializer][1]
-        self._authkey = authkey
+        self.authkey = authkey
         self._tls = tls
+        self._ref = weakref.ref(self)
+        self.inherits = False  # what our memory had of its proxies at the fork that made us is counted for us
+        self._begin()
+
+    def _begin(self) -> None:
         self._lock = threading.Lock()
         self._local = threading.local()
         self._anchor: Anchor | None = None
 
+    def bequeath(self, heir: str) -> None:
+        """Have the server count a child that is about to be forked."""
+        if self._anchor is not None:
+            self._anchor.say(INHERIT, heir)
+
+    def after_fork_in_child(self, inherits: bool) -> None:
+        """Let go of the parent's connections."""
+        anchor = self._anchor
+        self.inherits = inherits and anchor is not None
+        self._begin()
+        if anchor is not None:
+            anchor.close()
+
     def _open(self, role: str) -> Any:
         options = {} if self._tls is None else {"ssl": self._tls}
-        connection = self._connect(self._address, authkey=self._authkey, **options)
+        connection = self._connect(self.address, authkey=self.authkey, **options)
         connection.send((role, links.name))
         return connection
 
@@ -91,6 +114,7 @@ class Link:
             with self._lock:
                 if self._anchor is None:
                     self._anchor = Anchor(self._open)
+                    links.leave_at_exit()
                 anchor = self._anchor
         return anchor
 
@@ -108,6 +132,7 @@ class Link:
         connection = getattr(local, "connection", None)
         if connection is None:
             connection = local.connection = self._connected()
+        links.answering.link = self._ref
         try:
             connection.send(request)
             return connection.recv()
@@ -147,26 +172,72 @@ class Link:
             self._anchor.say(LEND, ident)
 
 
+class _Answering(threading.local):
+    link: Callable[[], Link | None] = staticmethod(lambda: None)
+
+
 class Links:
     """The links of this process. One instance, `links`."""
 
     def __init__(self) -> None:
         self.name = ""
+        self.answering = _Answering()  # the link whose answer this thread waits for, or waited for last
         self._pid = 0
+        self._leaves = 0  # the process that will say good-bye at its end
+        self._heirs: dict[int, str] = {}  # names of children that threads are about to fork
         self._links: dict[tuple[Any, str], Link] = {}
 
     def to(self, address: Any, serializer: str, authkey: bytes, tls: SSLContext | None = None) -> Link:
         """Return the link to the server at an address; a forked child does not use its parent's connections."""
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
-            self.name = f"{self._pid}-{os.urandom(8).hex()}"
-            self._links = {}
-            Finalize(None, self._leave, exitpriority=_LATE)
-        key = (tuple(address) if isinstance(address, list) else address, serializer)
+        self.check()
+        key = _key(address, serializer)
         link = self._links.get(key)
-        if link is None or link._authkey != authkey:
+        if link is None or link.authkey != authkey:
             link = self._links[key] = Link(key[0], serializer, authkey, tls)
         return link
+
+    def known(self, address: Any, serializer: str) -> Link | None:
+        """Return the link to the server at an address, if there is one."""
+        self.check()
+        return self._links.get(_key(address, serializer))
+
+    def check(self) -> None:
+        """See whether this is another process than before."""
+        if not self._pid:
+            self._be(_new_name(), False)
+            os.register_at_fork(
+                before=self._before_fork,
+                after_in_parent=self._after_fork_in_parent,
+                after_in_child=self._after_fork_in_child,
+            )
+        elif self._pid != os.getpid():
+            self._be(_new_name(), False)
+
+    def _be(self, name: str, inherits: bool) -> None:
+        self._pid = os.getpid()
+        self.name = name
+        self._heirs = {}
+        for link in self._links.values():
+            link.after_fork_in_child(inherits)
+
+    def _before_fork(self) -> None:
+        if self._pid == os.getpid():
+            self._heirs[threading.get_ident()] = heir = _new_name()
+            for link in list(self._links.values()):
+                link.bequeath(heir)
+
+    def _after_fork_in_parent(self) -> None:
+        self._heirs.pop(threading.get_ident(), None)
+
+    def _after_fork_in_child(self) -> None:
+        heir = self._heirs.get(threading.get_ident())
+        self._be(heir or _new_name(), heir is not None)
+
+    def leave_at_exit(self) -> None:
+        """Have this process say good-bye at its end."""
+        if self._leaves != os.getpid():
+            self._leaves = os.getpid()
+            Finalize(None, self._leave, exitpriority=_LATE)
 
     def _leave(self) -> None:
         for link in list(self._links.values()):
@@ -174,7 +245,15 @@ class Links:
 
     def forget(self, address: Any, serializer: str) -> None:
         """Close the connections to a server: it has ended, and another may come to its address."""
-        self._links.pop((address, serializer), None)
+        self._links.pop(_key(address, serializer), None)
+
+
+def _key(address: Any, serializer: str) -> tuple[Any, str]:
+    return (tuple(address) if isinstance(address, list) else address, serializer)
+
+
+def _new_name() -> str:
+    return f"{os.getpid()}-{os.urandom(8).hex()}"
 
 
 links = Links()

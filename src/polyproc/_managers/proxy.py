@@ -9,9 +9,12 @@ from polyproc._cleanup.after_fork import register_after_fork
 from polyproc._lazy import load
 from polyproc._log import log
 from polyproc._managers.links import links
+from polyproc._managers.serving import serving
 from polyproc._managers.tokens import PROXY, RETURN, Token, answer_of
 from polyproc._pickling import spawning
 from polyproc._process.process import current_process
+
+_OF_LINK = "of_link"  # among what a proxy's pickle tells: it is part of an answer
 
 
 def the_server(address: Any) -> Any:
@@ -50,6 +53,7 @@ class BaseProxy:
         self._link = None if self._owner is not None else self._linked()
         if incref or self._owner is not None:
             self._incref(arrived=incref)
+        self._is_counted = True
         if self._owner is None:
             register_after_fork(self, BaseProxy._after_fork)
 
@@ -86,10 +90,10 @@ class BaseProxy:
         )
 
     def _call_here(self, methodname: str, args: tuple[Any, ...], kwds: dict[str, Any]) -> Any:
-        entry = self._owner.id_to_obj[self._id]
+        obj = self._owner.id_to_obj[self._id].obj
         if methodname == "#GETVALUE":
-            return entry.obj
-        return getattr(entry.obj, methodname)(*args, **kwds)
+            return obj
+        return self._owner.invoke(serving.client, obj, methodname, args, kwds)
 
     def _getvalue(self) -> Any:
         """Return a copy of the referent."""
@@ -106,10 +110,12 @@ class BaseProxy:
         log.debug("INCREF %r", self._id)
 
     def __del__(self) -> None:
-        owner, link = getattr(self, "_owner", None), getattr(self, "_link", None)
+        if not getattr(self, "_is_counted", False):  # it was not made whole: the reference is another proxy's
+            return
+        owner, link = self._owner, self._link
         try:
             if owner is not None:
-                owner._decref("", self._id)
+                owner.references.drop("", self._id)
             elif link is not None:
                 link.drop(self._id)
         except Exception as error:  # noqa: BLE001  (at the interpreter's end; the server sees our end anyway)
@@ -117,15 +123,26 @@ class BaseProxy:
 
     def _after_fork(self) -> None:
         """In a forked child: hold a reference of our own, by a connection of our own."""
-        self._manager, self._link = None, None
-        self._link = self._linked()
-        self._incref()
+        self._manager = None
+        links.check()
+        link = self._link
+        assert link is not None  # else it is not registered
+        if link.inherits:
+            link.anchor  # noqa: B018  (by which our end is seen)
+        else:
+            self._is_counted = False
+            self._incref()
+            self._is_counted = True
 
     def __reduce__(self) -> tuple[Any, ...]:
         kwds: dict[str, Any] = {}
         if spawning.current() is not None:
             kwds["authkey"] = self._authkey
-        if self._owner is None and self._link is not None:
+        if self._owner is not None:
+            self._owner.references.lend(self._id)
+            if serving.client is not None and serving.client.is_answering:
+                kwds[_OF_LINK] = True
+        elif self._link is not None:
             self._link.lend(self._id)
         if getattr(self, "_isauto", False):
             kwds["exposed"] = self._exposed
@@ -148,7 +165,15 @@ class BaseProxy:
 
 
 def RebuildProxy(func: Callable[..., Any], token: Token, serializer: str, kwds: dict[str, Any]) -> Any:
-    """Make a proxy that has arrived in another process."""
+    """Make a proxy that has arrived in another process.
+
+    One that a server has sent in an answer is of that server: it has the address, the key and the encryption of the
+    link by which it came. Another has the key of the link that there is to its server, if any.
+    """
+    link = links.answering.link() if kwds.pop(_OF_LINK, False) else links.known(token.address, serializer)
+    if link is not None and the_server(token.address) is None:
+        token.address = link.address
+        kwds.setdefault("authkey", link.authkey)
     return func(token, serializer, incref=True, **kwds)
 
 

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import collections
-import queue
 import signal
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, ItemsView, KeysView, ValuesView
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from polyproc._errors import AuthenticationError, TimeoutError
 from polyproc._log import log
-from polyproc._managers.held import ACQUIRED, Client, ClientGone, Holdings, get, put_back
+from polyproc._managers.held import ACQUIRED, Holdings, get, gives_items, put_back
 from polyproc._managers.links import listener_client
+from polyproc._managers.references import ClientExit, Entry, References
+from polyproc._managers.serving import Client, ClientGone, serving
 from polyproc._managers.tokens import (
     BYE,
     CALLS,
     DECREF,
     ERROR,
+    INHERIT,
     LEND,
     PROXY,
     RETURN,
@@ -33,43 +35,11 @@ from polyproc._pickling.exceptions import reason_of, sendable
 from polyproc._pool.worker import ExceptionWithTraceback
 from polyproc._process.process import current_process
 
-# How long an object stays whose token is on its way to a process that has not said that it has it.
-LENT = 30.0
 _TICK = 0.5
+_PAUSE = 0.01  # seconds after what may last: no descriptors, no threads, no memory
 
 # callable, exposed methods, types of what methods return, proxy type
 Registered = tuple[Callable[..., Any] | None, Any, dict[str, str] | None, Any]
-
-
-class Entry:
-    """An object, and who refers to it."""
-
-    def __init__(self, obj: Any, exposed: Any, method_to_typeid: dict[str, str] | None) -> None:
-        self.obj = obj
-        self.exposed = frozenset(exposed)
-        self.may_block = isinstance(obj, (*ACQUIRED, queue.Queue, threading.Event))
-        self.method_to_typeid = method_to_typeid or {}
-        self.references: collections.Counter[str] = collections.Counter()
-        self.lent = 0  # tokens on their way; an arrival may be seen before its departure
-        self.lent_until = 0.0
-
-    def lend(self, now: float) -> None:
-        """Have it stay until somebody has what is on its way, but not for ever."""
-        self.lent += 1
-        self.lent_until = now + LENT
-
-    def arrived(self) -> None:
-        """Note that somebody has what was on its way."""
-        self.lent = max(self.lent - 1, -1)
-
-
-class Fate:
-    """How a client process ended, once it has: its anchor tells. One that says good-bye has not died."""
-
-    def __init__(self) -> None:
-        self.ended = threading.Event()
-        self.died = True
-        self.left: list[Client] = []  # connections that ended before, with locks that they held
 
 
 class Server:
@@ -95,42 +65,66 @@ class Server:
         options = {} if tls is None else {"ssl": tls}
         self.listener = listener_client[serializer][0](address=address, backlog=128, authkey=authkey, **options)
         self.address = self.listener.address
-        self.id_to_obj: dict[str, Entry] = {}
-        self.mutex = threading.RLock()
+        self.references = References()
+        self.id_to_obj = self.references.entries
+        self.mutex = self.references.mutex
         self.stop_event = threading.Event()
         self._holdings = Holdings()
-        self._fates: dict[str, Fate] = {}
+        self._exits: dict[str, ClientExit] = {}
+        self._is_broken = False
 
     def serve_forever(self) -> None:
         """Serve until told to shut down; then end this process."""
         current_process()._manager_server = self  # type: ignore[attr-defined]
-        accepter = threading.Thread(target=self._accept, name="polyproc-manager", daemon=True)
-        accepter.start()
+        code = 0
         try:
+            threading.Thread(target=self._accept, name="polyproc-manager", daemon=True).start()
             while not self.stop_event.wait(_TICK):
-                self._sweep()
+                self.references.sweep()
+            code = int(self._is_broken)
         except (KeyboardInterrupt, SystemExit):
             pass
+        except BaseException:  # noqa: BLE001  (told, and the end of the server: its clients see it)
+            sys.stderr.write("a manager's server ended by an error:\n" + traceback.format_exc())
+            code = 1
         finally:
             if sys.stdout is not sys.__stdout__:
                 sys.stdout = sys.__stdout__
                 sys.stderr = sys.__stderr__
             self.listener.close()
-            sys.exit(0)
+            sys.exit(code)
 
     def _accept(self) -> None:
-        while not self.stop_event.is_set():
+        """Accept until the end. Whatever ends this thread ends the server: nobody else would let clients in."""
+        try:
+            while not self.stop_event.is_set():
+                try:
+                    self._begin_to_serve(self.listener.accept())
+                except (AuthenticationError, TimeoutError, EOFError):
+                    continue
+                except Exception as error:  # noqa: BLE001  (no descriptors or memory left: they come back)
+                    if not self.stop_event.is_set():
+                        log.info("a client of the manager was not let in: %s", error)
+                        time.sleep(_PAUSE)
+        except BaseException:
+            self._is_broken = True
+            sys.stderr.write("a manager's thread ended by an error:\n" + traceback.format_exc())
+            raise
+        finally:
+            self.stop_event.set()
+
+    def _begin_to_serve(self, connection: Any) -> None:
+        try:
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+        except RuntimeError as error:
             try:
-                connection = self.listener.accept()
-            except (AuthenticationError, TimeoutError, EOFError):
-                continue
-            except OSError:
-                if self.stop_event.is_set():
-                    return
-                time.sleep(0.01)  # no descriptors left: they come back
-                continue
-            thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
-            thread.start()
+                connection.send((TRACEBACK, f"RuntimeError: {error}: the manager cannot serve another client now\n"))
+            finally:
+                connection.close()
+            raise
+        except BaseException:
+            connection.close()
+            raise
 
     # -- one connection --------------------------------------------------------------------------------------------
 
@@ -150,35 +144,34 @@ class Server:
             connection.close()
 
     def _serve_anchor(self, connection: Any, name: str) -> None:
-        fate = self._fate(name)
+        ending = self._exit_of(name)
+        self.references.arrived(name)
         try:
             while True:
                 what, ident = connection.recv()
                 if what == DECREF:
-                    self._decref(name, ident)
+                    self.references.drop(name, ident)
                 elif what == LEND:
-                    with self.mutex:
-                        if ident in self.id_to_obj:
-                            self.id_to_obj[ident].lend(time.monotonic())
+                    self.references.lend(ident)
+                elif what == INHERIT:
+                    self.references.inherit(name, ident)
                 elif what == BYE:
-                    fate.died = False
+                    ending.died = False
                 else:
-                    connection.send(RETURN)
+                    connection.send((RETURN, None))
         finally:
             with self.mutex:
-                fate.ended.set()
-                self._fates.pop(name, None)
-            if fate.died:
-                for client in fate.left:  # its threads ended before it did
-                    self._holdings.let_go(client)
-            self._drop_client(name)
+                ending.known.set()
+                self._exits.pop(name, None)
+            self.references.drop_client(name)
 
-    def _fate(self, name: str) -> Fate:
+    def _exit_of(self, name: str) -> ClientExit:
         with self.mutex:
-            return self._fates.setdefault(name, Fate())
+            return self._exits.setdefault(name, ClientExit())
 
     def _serve_calls(self, connection: Any, name: str) -> None:
-        client, fate = Client(connection), self._fate(name)
+        serving.client = client = Client(connection, name, self._holdings)
+        ending = self._exit_of(name)
         try:
             while not self.stop_event.is_set():
                 try:
@@ -190,27 +183,44 @@ class Server:
                     continue
                 entry = None if ident is None else self.id_to_obj.get(ident)
                 answer = self._call(client, name, entry, (ident, method, args, kwds))
-                taken_from = entry.obj if entry is not None and entry.may_block and method == "get" else None
-                self._answer(client, answer, taken_from if answer[0] == RETURN else None)
+                taken_from = None
+                if answer[0] == RETURN and entry is not None and gives_items(entry.obj, method):
+                    taken_from = entry.obj
+                self._answer(client, answer, taken_from)
                 del entry, args, kwds, answer, taken_from
         finally:
+            client.end()
             if client.held:
-                if fate.ended.wait(_TICK) and fate.died:
+                self._outlive(client, ending)
+
+    def _outlive(self, client: Client, ending: ClientExit) -> None:
+        """Stay as long as a client that has gone holds locks: some are this thread's, and no other can release them.
+
+        They are released when its process dies, or by its process. When that has ended in good order they stay locked,
+        and so this thread stays: its number would else be another's, who would own them.
+        """
+        self._holdings.park(client)
+        while client.held and not self.stop_event.is_set():
+            try:
+                client.orders.get(timeout=_TICK)()
+            except Empty:
+                if ending.known.is_set() and ending.died:
                     self._holdings.let_go(client)
-                else:
-                    fate.left.append(client)
 
     def _answer(self, client: Client, answer: tuple[str, Any], taken_from: Any) -> None:
+        client.is_answering = True
         try:
-            if isinstance(taken_from, queue.Queue) and client.is_gone():
+            if taken_from is not None and client.is_gone():
                 raise BrokenPipeError
             client.connection.send(answer)
         except OSError:
-            if isinstance(taken_from, queue.Queue):
+            if taken_from is not None:
                 put_back(taken_from, answer[1])
             raise
         except Exception:  # noqa: BLE001  (a result that cannot be pickled)
             client.connection.send((UNSERIALIZABLE, repr(answer)))
+        finally:
+            client.is_answering = False
 
     def _call(self, client: Client, name: str, entry: Entry | None, request: Any) -> tuple[str, Any]:
         ident, method, args, kwds = request
@@ -224,12 +234,7 @@ class Server:
             if method not in entry.exposed:
                 return self._call_hidden(entry, ident, method)
             try:
-                if entry.may_block:
-                    result = self._invoke(client, entry.obj, method, args, kwds)
-                else:
-                    result = getattr(entry.obj, method)(*args, **kwds)
-            except ClientGone:
-                raise
+                result = self.invoke(client, entry.obj, method, args, kwds)
             except Exception as error:  # noqa: BLE001  (the caller's)
                 return _raised(error)
             typeid = entry.method_to_typeid.get(method)
@@ -239,7 +244,7 @@ class Server:
             return PROXY, (exposed, Token(typeid, self.address, created))
         except ClientGone:
             raise
-        except Exception:  # noqa: BLE001  (of the server's own)
+        except BaseException:  # noqa: BLE001  (of the server's own; or a method's that would end this thread)
             return TRACEBACK, traceback.format_exc()
 
     def _call_hidden(self, entry: Entry, ident: str, method: str | None) -> tuple[str, Any]:
@@ -252,17 +257,19 @@ class Server:
         text = f"method {method!r} of {type(entry.obj)!r} object is not in exposed={sorted(entry.exposed)!r}"
         return TRACEBACK, f"AttributeError: {text}\n"
 
-    def _invoke(self, client: Client, obj: Any, method: str, args: Any, kwds: Any) -> Any:
-        """Call a method; one that may block, not longer than the client lives."""
-        if isinstance(obj, ACQUIRED):
-            if method == "acquire":
-                return self._holdings.acquire(client, obj, *args, **kwds)
-            if method == "release":
-                return self._holdings.release(client, obj, *args, **kwds)
-        if isinstance(obj, queue.Queue) and method == "get":
-            return get(client, obj, *args, **kwds)
-        if method == "wait" and isinstance(obj, threading.Event | threading.Condition):
-            return client.wait(obj.wait, *(args or (kwds.get("timeout"),)))
+    def invoke(self, client: Client | None, obj: Any, method: str, args: Any, kwds: Any) -> Any:
+        """Call a method for a client, if it is for one. What waits by a condition waits no longer than that lives."""
+        if client is not None:
+            if isinstance(obj, ACQUIRED):
+                if method == "acquire":
+                    return self._holdings.acquire(client, obj, *args, **kwds)
+                if method == "release":
+                    return self._holdings.release(client, obj, *args, **kwds)
+            elif gives_items(obj, method):
+                if client.is_gone():
+                    raise ClientGone
+                if method == "get" and isinstance(obj, SimpleQueue):
+                    return get(client, obj, *args, **kwds)
         return getattr(obj, method)(*args, **kwds)
 
     # -- references ------------------------------------------------------------------------------------------------
@@ -280,53 +287,11 @@ class Server:
             exposed = public_methods(obj)
         if method_to_typeid is not None:
             exposed = [*exposed, *method_to_typeid]
-        ident = f"{id(obj):x}"
-        with self.mutex:
-            if ident not in self.id_to_obj:
-                self.id_to_obj[ident] = Entry(obj, exposed, method_to_typeid)
-            self.id_to_obj[ident].references[name] += 1
-        return ident, tuple(exposed)
+        return self.references.add(name, obj, exposed, method_to_typeid), tuple(exposed)
 
     def incref(self, name: str, ident: str, arrived: bool) -> None:
         """Have a client refer to an object, perhaps by a token that has arrived. Raises KeyError when it is gone."""
-        with self.mutex:
-            entry = self.id_to_obj[ident]
-            entry.references[name] += 1
-            if arrived:
-                entry.arrived()
-
-    def _decref(self, name: str, ident: str) -> None:
-        dropped = None
-        with self.mutex:
-            entry = self.id_to_obj.get(ident)
-            if entry is not None and entry.references[name] > 0:
-                entry.references[name] -= 1
-                dropped = self._drop_if_unused(ident, entry)
-        del dropped  # its finalizer is the user's, and runs without the lock
-
-    def _drop_if_unused(self, ident: str, entry: Entry) -> Entry | None:
-        if any(entry.references.values()) or entry.lent > 0:
-            return None
-        return self.id_to_obj.pop(ident)
-
-    def _drop_client(self, name: str) -> None:
-        """Drop all references of a process that has ended."""
-        dropped = []
-        with self.mutex:
-            for ident, entry in list(self.id_to_obj.items()):
-                if entry.references.pop(name, 0):
-                    dropped.append(self._drop_if_unused(ident, entry))
-        dropped.clear()
-
-    def _sweep(self) -> None:
-        """Drop what was lent and not fetched in time."""
-        dropped, now = [], time.monotonic()
-        with self.mutex:
-            for ident, entry in list(self.id_to_obj.items()):
-                if entry.lent < 0 or (entry.lent and entry.lent_until <= now):
-                    entry.lent = 0
-                    dropped.append(self._drop_if_unused(ident, entry))
-        dropped.clear()
+        self.references.claim(name, ident, arrived)
 
     # -- what a manager asks for -----------------------------------------------------------------------------------
 

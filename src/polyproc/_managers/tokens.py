@@ -1,7 +1,7 @@
 """Tokens and messages: what a proxy and its server say to each other.
 
     calls:   (object or None, method, args, kwargs)  ->  (kind, value)
-    anchor:  (what, object)                              no answer, but to "sync"
+    anchor:  (what, object or forked child)              no answer, but to "sync"
 
 The first message of a connection says which of the two it is, and for which process. A process has one anchor at a
 server: it holds the process's references. When it ends, whatever way, they are dropped.
@@ -15,7 +15,7 @@ from polyproc._errors import RemoteError
 
 CALLS, ANCHOR = "calls", "anchor"
 RETURN, PROXY, ERROR, TRACEBACK, UNSERIALIZABLE = "#RETURN", "#PROXY", "#ERROR", "#TRACEBACK", "#UNSERIALIZABLE"
-DECREF, LEND, SYNC, BYE = "decref", "lend", "sync", "bye"
+DECREF, LEND, INHERIT, SYNC, BYE = "decref", "lend", "inherit", "sync", "bye"
 
 
 class Token:
