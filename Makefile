@@ -14,7 +14,7 @@ PYTHONS ?= $(shell $(PYTHON) tests/find_pythons.py)
 # A child that had to compile this library anew would be measured with the compiler.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-portable test-each lint conformance downstream chaos bench c-test docs clean
+.PHONY: demo test test-portable test-each lint conformance downstream chaos bench c-test musl-test docs clean
 
 $(VENV)/installed: $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
@@ -63,6 +63,18 @@ c-test:
 	build/test_queue
 	$(C_TEST) -fsanitize=thread $(CORE) csrc/tests/test_queue.c -o build/test_queue_threads
 	build/test_queue_threads threads
+	$(if $(MUSL),$(MAKE) musl-test)
+
+# With another C library, where its compiler is there (Debian: musl-tools).
+MUSL := $(shell command -v musl-gcc)
+SYSTEM_HEADERS := $(addprefix -idirafter ,/usr/include $(wildcard /usr/include/$(shell $(CC) -dumpmachine)))
+
+musl-test:
+	mkdir -p build
+	for name in test_named test_sync test_queue; do \
+		musl-gcc -std=gnu11 -g -O1 -Wall -Wextra -Icsrc -pthread -static $(SYSTEM_HEADERS) $(CORE) csrc/tests/$$name.c \
+			-o build/musl_$$name && build/musl_$$name || exit 1; \
+	done
 
 conformance:
 	$(PYTHON) tests/conformance/harness.py $(PYTHONS)

@@ -4,11 +4,19 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "core/pp_futex.h"
 #include "core/pp_spin.h"
+
+#ifndef RWF_NOWAIT
+#define RWF_NOWAIT 8
+#endif
+#ifndef SYS_preadv2
+#define SYS_preadv2 (-1)
+#endif
 
 #define SHORT_MOST 0x7fffffffu
 #define MOST_LOOKS 120u /* of 0.3 us each */
@@ -53,13 +61,18 @@ int pp_send(int fd, struct pp_sending *sending)
     return 0;
 }
 
+ssize_t pp_read_now(int fd, void *bytes, size_t size)
+{
+    struct iovec part = {bytes, size};
+    return (ssize_t)syscall(SYS_preadv2, fd, &part, 1L, -1L, -1L, RWF_NOWAIT); /* not every C library has it */
+}
+
 /* Read what is there, looking for a while. What comes is read as by read(2), which is what happens at last. */
 static ssize_t read_soon(int fd, void *bytes, size_t size, pp_word *spins)
 {
-    struct iovec part = {bytes, size};
     uint32_t limit = pp_spin_limit(spins, MOST_LOOKS);
     for (uint32_t i = 0; i < limit; i++) {
-        ssize_t count = preadv2(fd, &part, 1, -1, RWF_NOWAIT);
+        ssize_t count = pp_read_now(fd, bytes, size);
         if (count >= 0) {
             pp_spin_learn(spins, i, MOST_LOOKS, 1);
             return count;

@@ -14,6 +14,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "core/pp_atomic.h"
 
@@ -43,6 +44,9 @@ int pp_receive_header(int fd, struct pp_receiving *receiving, pp_word *spins);
 
 /* Read up to `size` of the message's bytes in all. */
 int pp_receive_bytes(int fd, struct pp_receiving *receiving, char *bytes, size_t size);
+
+/* Read without waiting (preadv2(2), Linux 4.14): EAGAIN, there is nothing; another errno, it cannot be done here. */
+ssize_t pp_read_now(int fd, void *bytes, size_t size);
 
 #define PP_END (-1)
 #define PP_BAD (-2)

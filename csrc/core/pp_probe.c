@@ -6,10 +6,10 @@
 #include <stddef.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "core/pp_clone.h"
+#include "core/pp_frame.h"
 #include "core/pp_futex.h"
 #include "core/pp_memfd.h"
 #include "core/pp_robust.h"
@@ -29,12 +29,11 @@ static int fallocate_is_refused(void)
 static int preadv2_is_refused(void)
 {
     char byte;
-    struct iovec part = {&byte, 1};
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0) {
         return 0;
     }
-    int error = asked(preadv2(ends[0], &part, 1, -1, RWF_NOWAIT));
+    int error = asked(pp_read_now(ends[0], &byte, 1));
     close(ends[0]);
     close(ends[1]);
     return error == EAGAIN ? 0 : error;

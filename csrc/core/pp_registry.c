@@ -53,11 +53,12 @@ static struct pp_registry *registries;
 
 #define ENDED UINT64_MAX
 
-/* Field 22 of /proc/PID/stat, in clock ticks since the system started; ENDED for a zombie, 0 if nothing is told of it. */
+/* Field 22 of its stat in /proc, in clock ticks since the system started; ENDED for a zombie, 0 if nothing is told of it. */
 static uint64_t start_time_of(pid_t pid)
 {
-    char path[32], text[1024];
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    char path[48], text[1024];
+    /* That of the first thread says the same, and an emulator (qemu-user) does not make it up for who asks of itself. */
+    snprintf(path, sizeof path, "/proc/%d/task/%d/stat", (int)pid, (int)pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         return 0;
