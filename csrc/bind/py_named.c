@@ -37,16 +37,21 @@ static int tell_tracker(PySharedMemory *self, const char *method, const struct s
 
 static int path_of(PySharedMemory *self, struct pp_named *named)
 {
+    char *text;
     Py_ssize_t length;
-    const char *text = PyUnicode_AsUTF8AndSize(self->name, &length);
-    if (text == NULL) {
+    PyObject *bytes = PyUnicode_EncodeFSDefault(self->name); /* any but a zero */
+    if (bytes == NULL || PyBytes_AsStringAndSize(bytes, &text, &length) < 0) {
+        Py_XDECREF(bytes);
         return -1;
     }
+    int result = -1;
     if (strlen(text) != (size_t)length) {
         PyErr_SetString(PyExc_ValueError, "embedded null character");
-        return -1;
+    } else {
+        result = pp_named_path(named, text) < 0 ? failed(self) : 0;
     }
-    return pp_named_path(named, text) < 0 ? failed(self) : 0;
+    Py_DECREF(bytes);
+    return result;
 }
 
 static int no_room(PySharedMemory *self)
@@ -247,11 +252,13 @@ int py_named_unlink(PySharedMemory *self)
     if (path_of(self, &named) < 0) {
         return -1;
     }
+    struct stat info;
+    int known = lstat(named.path, &info) == 0;
     if (unlink(named.path) < 0) {
         return failed(self);
     }
     PyObject *tracker = tracker_of(self);
     int tells = tracker != NULL && self->track && !py_lines_cover(tracker, self->name);
     Py_XDECREF(tracker);
-    return tracker == NULL || (tells && tell_tracker(self, "unregister", NULL) < 0) ? -1 : 0;
+    return tracker == NULL || (tells && tell_tracker(self, "unregister", known ? &info : NULL) < 0) ? -1 : 0;
 }

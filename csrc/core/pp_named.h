@@ -4,10 +4,10 @@
  * in between leaves nothing.
  *
  *     a name at random:  pp_named_make(named, 1) -> pp_named_reserve
- *     a given name:      pp_named_make(named, 0) -> pp_named_reserve -> the tracker's line -> pp_named_link
+ *     a given name:      pp_named_make(named, 0) -> pp_named_reserve -> the tracker's tag -> pp_named_link
  *
  * A name at random begins with the tracker's mark: it says by itself whose it is. A given one may be somebody else's: the
- * line says the inode, and the file gets its name last. Nobody so ever finds one that is not whole, either.
+ * tag says the inode, and the file gets its name last. Nobody so ever finds one that is not whole, either.
  */
 #ifndef PP_NAMED_H
 #define PP_NAMED_H

@@ -284,15 +284,14 @@ class Latch:
         """Wait until it is set, up to `timeout` seconds; say whether it is. What a signal handler raises ends it."""
 
 class Lines:
-    """This process's end of the tracker's pipe. What extends it has `ensure_running`, and `_send(line)` for a line that
-    cannot be put at once. `_mark` is what names at random begin with, which the tracker need not be told of."""
+    """What a SharedMemory asks the tracker each time. What extends it has `ensure_running`, `register`, `unregister`.
 
-    _fd: int | None
+    `_mark` is what names at random begin with, of which the tracker need not be told.
+    """
+
     _mark: str
-    def register(self, name: str, rtype: str, place: tuple[int, int] = (0, 0)) -> None:
-        """Have a segment removed when its family has ended; `place` is its device and inode, zeros for any."""
-    def unregister(self, name: str, rtype: str, place: tuple[int, int] = (0, 0)) -> None:
-        """Say that a segment was removed, or is to stay; nothing happens if nobody had it watched."""
+    def _map(self, fd: int) -> None:
+        """Keep a file open by a mapping, in place of the one before; -1 for none."""
 
 class Segment:
     """The mapping of a SharedMemory, as a buffer. It is unmapped by `close`, or with the last view of it."""

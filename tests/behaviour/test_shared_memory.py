@@ -15,6 +15,7 @@ import polyproc
 from behaviour import sharing
 from conftest import eventually, run_program
 from polyproc._memory.tracker import tracker
+from polyproc._native import native
 from polyproc.shared_memory import ShareableList, SharedMemory
 
 FOLDER = "/dev/shm"
@@ -327,16 +328,40 @@ def test_killed_tracker_is_noticed_by_who_makes_segments():
         segment.unlink()
 
 
-def test_full_pipe_of_the_tracker_does_not_stop_who_makes_segments():
-    for _ in range(700):  # two lines each, and a pipe holds some thousand
-        segment = SharedMemory(create=True, size=10)
+def hidden():
+    return {name for name in os.listdir(FOLDER) if name.startswith(f".polyproc-{tracker._mark}-")}
+
+
+def test_what_is_unlinked_leaves_nothing_with_the_tracker():
+    for number in range(50):
+        segment = SharedMemory(f"pptest_tagged{number}", create=True, size=10)
+        assert len(hidden()) == 1
         segment.close()
         segment.unlink()
-    assert tracker._check_alive()
+        assert not hidden()
     left = SharedMemory(create=True, size=10)
     left.close()
     tracker._stop()
     assert not exists(left.name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a\nb", "a\nREGISTER:pptest_other:shared_memory", "a b:c", "\udcff\udc80\t", "é" * 60, "-" * 200],
+    ids=["newline", "line", "separators", "bytes", "letters", "long"],
+)
+def test_a_name_may_hold_anything_and_is_no_command_to_the_tracker(name):
+    if not (native or name.isprintable() or name.isascii()):
+        pytest.skip("without the core a name is text")
+    other = SharedMemory("pptest_other", create=True, size=10, track=False)
+    first = SharedMemory("pptest_odd" + name, create=True, size=10)
+    assert SharedMemory("pptest_odd" + name).size == first.size
+    first.close()
+    tracker._stop()
+    assert not exists("pptest_odd" + name)
+    assert exists("pptest_other")
+    other.close()
+    other.unlink()
 
 
 def test_shareable_list_keeps_types_and_room():

@@ -24,12 +24,19 @@ def main():
             queue.put(ends[0])
             kept += [ends, queue]
         elif what == "segments":
-            kept += [SharedMemory(create=True, size=10), SharedMemory(f"is-killed-{os.getpid()}", create=True, size=10)]
+            segment = SharedMemory(create=True, size=10)
+            kept += [segment, SharedMemory(f"is-killed-{os.getpid()}", create=True, size=10)]
+        elif what == "closes":  # as daemons do
+            os.closerange(3, 1000)
+        elif what == "child":  # not a daemon: it outlives its parent
+            process = ctx.Process(target=time.sleep, args=(100,))
+            process.start()
+            kept.append(process)
         elif what == "pool":
             pool = ctx.Pool(1)
             pool.apply(os.getpid)
             kept.append(pool)
-    print("there", flush=True)
+    print("there", segment.name if "segments" in sys.argv else "", flush=True)
     time.sleep(100)
 
 

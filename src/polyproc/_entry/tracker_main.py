@@ -1,90 +1,186 @@
-"""The program of the tracker. Its text is run by `_memory/tracker.py`; nobody imports it.
+"""The program of the tracker. Its text is run by `_memory/tracker.py`; nobody imports it but who reads what it knows.
 
 It loads nothing of ours and takes no site: it is there for as long as its family is.
 """
 
+import fcntl
 import posix
 import select
+import struct
 import sys
+import time
 
-FOLDER = "/dev/shm"
+HIDDEN = ".polyproc-"  # what a family's file begins with, and its tags: in a listing they do not show
+RANDOM = "psm_"  # what names at random begin with
+MARK = 12  # digits
+LISTED = "/dev/shm"  # where segments are files
+ALIVE = 1  # the byte of its family's file that a tracker has locked
 
-Place = tuple[int, int]  # device and inode
-Known = dict[tuple[str, str], "set[Place] | None"]  # None: it is to stay
-
-ANY = (0, 0)
+Ancestor = tuple[int, int]  # pid and start time
 
 
-def main(read_fd: int, poked_fd: int, ancestors: list[int], marked: str) -> None:
-    """Sleep until everybody is gone, and remove what is left; when poked, take in what the pipe holds.
+def main(folder: str, mark: str, fd: int) -> None:
+    """Remove what dead families have left; sleep until everybody of this one is gone, and remove what is left of it.
 
-    What is left: what was registered, and what has a name that begins with `marked`, unless that is empty.
+    `fd` is of the family's file, with the lock that says that there is a tracker.
     """
-    known: Known = {}
-    rest = b""
-    poller = select.poll()
-    poller.register(read_fd, 0)  # its end alone: POLLHUP is told unasked
-    poller.register(poked_fd, select.POLLIN)
-    is_open = True
-    while is_open:
-        for fd, _ in poller.poll():
-            if fd == poked_fd and not posix.read(poked_fd, 4096):
-                poller.unregister(poked_fd)
-        try:
-            while is_open:
-                data = posix.read(read_fd, 65536)
-                is_open = bool(data)
-                *lines, rest = (rest + data).split(b"\n")
-                for line in lines:
-                    note(known, line, marked)
-        except BlockingIOError:
-            pass  # it is empty, and there are writers
-    for fd in ancestors:
-        select.select([fd], [], [])
-    if marked:
-        for name in posix.listdir(FOLDER):
-            if f"/{name}".startswith(marked):
-                known.setdefault(("shared_memory", f"/{name}"), {ANY})
-    clean(known)
-
-
-def note(known: Known, line: bytes, marked: str) -> None:
-    """Follow one line."""
-    word, *fields = line.decode(errors="surrogateescape").split(" ", 4)
-    if word not in ("REGISTER", "UNREGISTER") or len(fields) != 4:
-        return
-    rtype, device, inode, name = fields
-    place = int(device), int(inode)
-    places = known.get((rtype, name)) or set()
-    if word == "REGISTER":
-        known[rtype, name] = places | {place}
-    elif marked and name.startswith(marked):
-        known[rtype, name] = None
-    elif place != ANY and places - {place}:  # another of that name is still there
-        known[rtype, name] = places - {place}
-    else:
-        known.pop((rtype, name), None)
-
-
-def clean(known: Known) -> None:
-    """Remove what is left, and say so."""
-    import _posixshmem
-
-    removed = []
-    for (rtype, name), places in known.items():
-        if rtype != "shared_memory" or places is None:
-            continue
-        try:
-            fd = _posixshmem.shm_open(name, posix.O_RDONLY, mode=0o600)
-            info = posix.fstat(fd)
-            posix.close(fd)
-            if not places.isdisjoint({ANY, (info.st_dev, info.st_ino)}):
-                _posixshmem.shm_unlink(name)
-                removed.append(name)
-        except OSError:
-            pass  # somebody was faster
+    try:
+        sweep(folder, mark)
+    except OSError:  # no descriptors, or no folder any more
+        pass
+    fcntl.flock(fd, fcntl.LOCK_EX)  # each process of the family shares it
+    namespace, ancestors = told_by(fd)
+    while namespace == own_namespace() and (left := [one for one in ancestors if is_alive(one)]):
+        wait_for(left[0])
+    removed = remove(folder, mark, fd)
     if removed:
         sys.stderr.write(
             f"resource_tracker: There appear to be {len(removed)} leaked shared_memory objects to clean up at "
             f"shutdown: {removed}\n"
         )
+
+
+def lock_of(kind: int) -> bytes:
+    """Return what fcntl(2) takes for a lock of the byte that says that there is a tracker."""
+    return struct.pack("hhqqi4x", kind, 0, ALIVE, 1, 0)
+
+
+def sweep(folder: str, mark: str = "") -> list[str]:
+    """Remove what families of this user have left that are dead, trackers and all; return the names."""
+    removed = []
+    for name in posix.listdir(folder):
+        other = name[len(HIDDEN) :]
+        if not name.startswith(HIDDEN) or len(other) != MARK or other == mark:
+            continue
+        try:
+            fd = posix.open(f"{folder}/{name}", posix.O_RDWR | posix.O_NOFOLLOW | posix.O_CLOEXEC)
+        except OSError:  # another user's, or gone
+            continue
+        try:
+            if posix.fstat(fd).st_uid != posix.geteuid():
+                continue
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # somebody alive shares it
+            namespace, ancestors = told_by(fd)
+            if not ancestors or (namespace == own_namespace() and not any(map(is_alive, ancestors))):
+                removed += remove(folder, other, fd)
+        except OSError:  # it is alive
+            pass
+        finally:
+            posix.close(fd)
+    return removed
+
+
+def told_by(fd: int) -> tuple[int, list[Ancestor]]:
+    """Return what a family's file says: the namespace of pids, and the processes that its founder descends from."""
+    numbers = []
+    for word in posix.pread(fd, 4096, 0).split(b"\n")[0].split():
+        numbers.append(int(word) if word.isdigit() else 0)
+    return (numbers[0] if numbers else 0), list(zip(numbers[1::2], numbers[2::2]))  # noqa: B905  (a torn one is short)
+
+
+def own_namespace() -> int:
+    """Return the namespace of this process's pids, 0 where there is none."""
+    try:
+        return posix.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return 0
+
+
+def start_time(pid: int) -> int:
+    """Return when a process was started, in ticks of the system; 0 if there is none of that pid, or it is a zombie."""
+    try:
+        fd = posix.open(f"/proc/{pid}/stat", posix.O_RDONLY | posix.O_CLOEXEC)
+        try:
+            fields = posix.read(fd, 4096).rpartition(b")")[2].split()
+        finally:
+            posix.close(fd)
+        return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def is_alive(ancestor: Ancestor) -> bool:
+    """Say whether a process is still there, and not another of its pid."""
+    return ancestor[1] != 0 and start_time(ancestor[0]) == ancestor[1]
+
+
+def wait_for(ancestor: Ancestor) -> None:
+    """Wait until a process has ended, or at least a while."""
+    try:
+        fd = posix.pidfd_open(ancestor[0], 0)
+    except (OSError, AttributeError):
+        time.sleep(0.5)
+        return
+    try:
+        if is_alive(ancestor):
+            select.select([fd], [], [])
+    finally:
+        posix.close(fd)
+
+
+def remove(folder: str, mark: str, fd: int) -> list[str]:
+    """Remove what a family has left, and its file; return the names of its segments."""
+    names = posix.listdir(folder)
+    kept, removed = set(), []
+    tags = [name for name in names if name.startswith(f"{HIDDEN}{mark}-")]
+    known: list[tuple[str, tuple[int, int]]] = []
+    for tag in tags:
+        try:
+            target = posix.readlink(f"{folder}/{tag}")
+        except OSError:
+            continue
+        device, inode, _ = (*tag[len(HIDDEN) + MARK + 1 :].split("."), "0", "0")[:3]
+        if device == "keep":
+            kept.add(target)
+        else:
+            known.append((target, (int(device, 16), int(inode, 16))))
+    known += [(f"/{name}", (0, 0)) for name in names if name.startswith(RANDOM + mark)]
+    known += [(name, (0, 0)) for name in written(fd)]
+    for name, place in known:
+        if name not in kept and unlink(folder, name, place):
+            removed.append(name)
+    for name in (*tags, HIDDEN + mark):
+        try:
+            posix.unlink(f"{folder}/{name}")
+        except OSError:  # somebody was faster
+            pass
+    return removed
+
+
+def written(fd: int) -> list[str]:
+    """Return the segments that programs have registered by lines of the standard library's, at the file's end."""
+    names = {}
+    for line in posix.pread(fd, 1 << 20, 0).split(b"\n")[1:]:
+        word, _, rest = line.strip(b"\0").partition(b":")
+        name, _, kind = rest.rpartition(b":")
+        if kind == b"shared_memory" and word in (b"REGISTER", b"UNREGISTER"):
+            names[name.decode(errors="surrogateescape")] = word
+    return [name for name, word in names.items() if word == b"REGISTER"]
+
+
+def unlink(folder: str, name: str, place: tuple[int, int]) -> bool:
+    """Remove a segment of this user, the one at a place unless that is zeros; say whether there was one."""
+    name = name.lstrip("/")
+    try:
+        if folder == LISTED and name and "/" not in name:  # by its path: the name may be any bytes
+            info = posix.lstat(f"{folder}/{name}")
+            if not is_ours(info, place):
+                return False
+            posix.unlink(f"{folder}/{name}")
+        else:
+            import _posixshmem
+
+            fd = _posixshmem.shm_open(f"/{name}", posix.O_RDONLY, mode=0o600)
+            info = posix.fstat(fd)
+            posix.close(fd)
+            if not is_ours(info, place):
+                return False
+            _posixshmem.shm_unlink(f"/{name}")
+    except (OSError, ValueError):  # it is gone, or none
+        return False
+    return True
+
+
+def is_ours(info: posix.stat_result, place: tuple[int, int]) -> bool:
+    """Say whether a segment is this user's, and the one that was meant."""
+    return info.st_uid == posix.geteuid() and place in ((0, 0), (info.st_dev, info.st_ino))

@@ -22,6 +22,7 @@ from polyproc._platform.posix import close_quietly
 from polyproc._process import box as box_module
 from polyproc._process.bootstrap import flush_streams
 from polyproc._process.box import Box
+from polyproc._process.family import family
 
 TYPE_CHECKING = False  # a parent that only forks loads no `threading` nor `signal`: each forked child would pay
 if TYPE_CHECKING:
@@ -38,6 +39,21 @@ _PIDFD_GET_INFO = 0xC040FF0B
 _PIDFD_INFO_EXIT = 1 << 3
 _INFO_SIZE = 64
 _EXIT_CODE_AT = 60
+
+
+_SHARED = "/dev/shm"  # see _memory/tracker.py
+_has_looked: list[bool] = []
+
+
+def _look_for_leftovers() -> None:
+    """Remove, once in a program, what dead ones have left; children need not."""
+    _has_looked.append(True)
+    try:
+        names = os.listdir(_SHARED) if family.parent_facts is None else []
+    except OSError:  # another system
+        names = []
+    if any(name.startswith(".polyproc-") for name in names):
+        load("polyproc._launch.leftovers", "remove")(_SHARED)  # type: ignore[operator]
 
 
 class Popen:
@@ -62,6 +78,8 @@ class Popen:
         self.name = process_obj._name
         self._lock = _thread.allocate_lock()
         kills.begin()
+        if not _has_looked:
+            _look_for_leftovers()
         try:
             self._box = Box.create()
             # Room for the sentinel: without it a child could be there that cannot be watched.

@@ -92,6 +92,16 @@ class PortableSegment:
         self._mmap = mmap.mmap(self._fd, self._size)
         self._buf = memoryview(self._mmap)
 
+    def _place(self) -> list[tuple[int, int]]:
+        """Return the device and inode of what has its name, as arguments; nothing if there is none."""
+        try:
+            fd = _posixshmem.shm_open(self._name, os.O_RDONLY, mode=0o600)
+        except OSError:
+            return []
+        info = os.fstat(fd)
+        os.close(fd)
+        return [(info.st_dev, info.st_ino)]
+
     def _tell(self, what: str, *place: tuple[int, int]) -> None:
         if self._track:  # what programs put in place of these takes a name and a kind
             getattr(self._tracker, what)(self._name, "shared_memory", *(() if self._tracker.is_replaced() else place))
@@ -146,9 +156,10 @@ class PortableSegment:
     def unlink(self) -> None:
         """Remove the name; the memory is freed when the last process has closed it. To be called once."""
         if self._name is not None:
+            place = self._place()
             _posixshmem.shm_unlink(self._name)
             if not self._tracker.covers(self._name):
-                self._tell("unregister")
+                self._tell("unregister", *place)
 
 
 def _reserve(fd: int, size: int) -> None:

@@ -1,22 +1,28 @@
 """The tracker: a small process that removes named segments when everybody who could is gone.
 
 Only names need it; everything else of ours is anonymous. It is started by the first process of a family that creates a
-segment, and the others write to the same pipe. It waits until the last writer has ended, and every process that its
-starter descends from, so that a segment outlives the child that made it; then it removes what is still there.
+segment. It waits until the last process of the family has ended, and every process that its starter descends from, so
+that a segment outlives the child that made it; then it removes what is still there.
 
-A segment with a name at random needs no line: its name begins with the tracker's mark, which no other has. One with a
-given name is registered, with its device and inode: another's segment of the same name stays.
+    /dev/shm/.polyproc-<mark>              the family's file: each of its processes shares a lock of it (flock(2)).
+                                           The kernel gives that up when the last is gone; the tracker waits for it
+    /dev/shm/psm_<mark>...                 a segment with a name at random: the name says whose it is
+    /dev/shm/.polyproc-<mark>-<what> -> N  a tag, a symbolic link: segment N, with a given name, is the family's, if it
+                                           has the device and inode that stand there; or N is to stay
 
-It sleeps until the last writer is gone, and does not wake for each line: to wake it would cost more than to make a
-segment. Lines wait in the pipe; who finds it full pokes the tracker by a second pipe.
+All that the tracker knows lies there. One that was killed is replaced by another that knows the same, and what a family
+leaves that was killed with its tracker is removed by the next tracker of the user. No pid tells who is alive: locks do,
+in containers that share the folder, too. A lock is held by a mapping: it stays when a program closes all descriptors.
 """
 
 from __future__ import annotations
 
 import _posixshmem
+import binascii
+import fcntl
+import mmap
 import os
-import select
-import signal
+import struct
 import sys
 import threading
 import warnings
@@ -25,39 +31,44 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from polyproc._native import native
-from polyproc._platform.handles import open_pidfd, ready
 from polyproc._platform.interpreter import command_line, spawn
-from polyproc._platform.posix import close_quietly
+from polyproc._platform.posix import LongLived, close_quietly
 from polyproc._process.family import family
 
 _PROGRAM = "polyproc._entry.tracker_main"
+
 PREFIX = "/psm_"  # of names at random; then comes the mark
+_HIDDEN = ".polyproc-"  # of a family's file, and of its tags
+_DIGITS = 6  # bytes of a mark
+_ALIVE = 1  # the byte of its family's file that a tracker has locked: see _entry/tracker_main.py
+_SIZE = 4096  # of a family's file; what programs write to it comes behind
+_LONGEST = 512  # a line of the standard library's is refused beyond that
+_SHARED_MEMORY = "shared_memory"
+
 _FOLDER = "/dev/shm"  # where the names can be listed
 
 
-class PortableLines:
-    """What puts lines; csrc/bind/py_lines.c is the same, with a way that takes no lock."""
+def _folder() -> str:
+    return _FOLDER if os.path.isdir(_FOLDER) else os.environ.get("TMPDIR", "/tmp")
 
-    _fd: int | None = None
+
+class PortableLines:
+    """What a SharedMemory asks each time; csrc/bind/py_lines.c is the same, and looks less often."""
+
     _mark = ""
-    _send: Callable[[str], None]
+    _mapping: mmap.mmap | None = None
     ensure_running: Callable[[], None]
 
-    def register(self, name: str, rtype: str, place: tuple[int, int] = (0, 0)) -> None:
-        """Have a segment removed when its family has ended; `place` is its device and inode, zeros for any.
-
-        Raises:
-            OSError: no tracker can be started.
-        """
-        self._send(f"REGISTER {rtype} {place[0]} {place[1]} {name}\n")
-
-    def unregister(self, name: str, rtype: str, place: tuple[int, int] = (0, 0)) -> None:
-        """Say that a segment was removed, or is to stay; nothing happens if nobody had it watched."""
-        if self._fd is not None:
-            self._send(f"UNREGISTER {rtype} {place[0]} {place[1]} {name}\n")
+    def _map(self, fd: int) -> None:
+        """Keep a file open by a mapping, in place of the one before; -1 for none."""
+        before, self._mapping = self._mapping, None
+        if before is not None:
+            before.close()
+        if fd >= 0:
+            self._mapping = mmap.mmap(fd, _SIZE, prot=mmap.PROT_READ, **_UNTRACKED)
 
     def marked(self) -> str:
-        """Return the mark for a new segment; "" if the tracker has to be told of it, since a program looks at that.
+        """Return the mark for a new segment; "" if the tracker has to be told of it.
 
         Raises:
             OSError: no tracker can be started.
@@ -65,7 +76,7 @@ class PortableLines:
         if self.is_replaced():
             return ""
         self.ensure_running()
-        return self._mark
+        return self._mark if os.path.isdir(_FOLDER) else ""
 
     def covers(self, name: str) -> bool:
         """Say whether it knows of a segment by its name."""
@@ -83,113 +94,264 @@ else:
 
 
 class ResourceTracker(Lines):
-    """The client's side of the tracker. One instance, `tracker`."""
+    """The client's side of the tracker, and this process's part in its family. One instance, `tracker`."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        fds = family.tracker_fds
-        self._fd = None if fds is None else fds[0]
-        self._mark = family.tracker_mark
-        self._poke_fd: int | None = None if fds is None else fds[1]
+        self._file = LongLived()  # the family's, with the lock that is shared
         self._pid: int | None = None
+        self._own_fd: int | None = None  # a subclass's, which has a helper of its own
+        if type(self) is ResourceTracker and family.tracker is not None:
+            self._inherit(*family.tracker)
+
+    # -- the family ------------------------------------------------------------------------------------------------
+
+    def _inherit(self, mark: str, file: LongLived) -> None:
+        """Take the part in the parent's family that came with this process's start."""
+        if file.is_there():
+            fd = file.fd
+            file.forget()
+            self._hold(mark, fd)
+        else:  # a program has closed it
+            self._join(mark)
+
+    def _path(self, mark: str) -> str:
+        return f"{_folder()}/{_HIDDEN}{mark}"
+
+    def _join(self, mark: str, flags: int = 0) -> bool:
+        """Share the lock of a family's file; say whether there is one, and its tracker has not seen its end."""
+        try:
+            fd = os.open(self._path(mark), os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            if os.fstat(fd).st_nlink:
+                if flags:
+                    os.write(fd, _about_us().ljust(_SIZE, b"\0"))
+                self._hold(mark, fd)
+                return True
+        except BlockingIOError:  # it is being removed
+            pass
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+        return False
+
+    def _hold(self, mark: str, fd: int) -> None:
+        os.set_inheritable(fd, False)
+        self._map(fd)
+        self._file.take(fd)
+        self._mark = mark
+
+    def _found(self) -> None:
+        """Begin a family."""
+        while not self._join(os.urandom(_DIGITS).hex(), os.O_CREAT | os.O_EXCL):
+            pass
+
+    def _leave(self) -> None:
+        self._mark = ""
+        self._map(-1)
+        self._file.close()
+
+    def member(self) -> tuple[str, int] | None:
+        """Return the mark and a descriptor for a child that is to be of the family; None if there is none yet."""
+        if not self._mark or type(self) is not ResourceTracker:
+            return None
+        return self._mark, self._descriptor()
+
+    def _descriptor(self) -> int:
+        with self._lock:
+            if not self._file.is_there():  # a program has closed it: the lock is held by the mapping still
+                fd = os.open(self._path(self._mark), os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+                fcntl.flock(fd, fcntl.LOCK_SH)
+                self._file.take(fd)
+            return self._file.fd
+
+    # -- its tracker -----------------------------------------------------------------------------------------------
+
+    @property
+    def _fd(self) -> int | None:
+        return self._own_fd if self._own_fd is not None or not self._mark else self._descriptor()
+
+    @_fd.setter
+    def _fd(self, fd: int | None) -> None:
+        self._own_fd = fd
 
     def getfd(self) -> int | None:
-        """Return the descriptor to write to, of a tracker that runs."""
+        """Return a descriptor to which the standard library's lines can be written."""
         self.ensure_running()
         return self._fd
-
-    def running(self) -> tuple[tuple[int, int] | None, str]:
-        """Return the descriptors to write to and to poke, None if no tracker was started, and the mark."""
-        return None if self._fd is None or self._poke_fd is None else (self._fd, self._poke_fd), self._mark
 
     def ensure_running(self) -> None:
         """Start the tracker unless one runs, ours or our family's."""
         with self._lock:
             if self._check_alive():
                 return
-            self._lose()
+            if self._mark:
+                text = "resource_tracker: process died unexpectedly, relaunching. Some resources might leak."
+                warnings.warn(text, stacklevel=3)
+                self._reap()
             self._start()
 
-    def _lose(self) -> None:
-        if self._fd is not None:
-            text = "resource_tracker: process died unexpectedly, relaunching. Some resources might leak."
-            warnings.warn(text, stacklevel=4)
-        self._forget()
-
-    def _forget(self) -> None:
-        fds = [fd for fd in (self._fd, self._poke_fd) if fd is not None]
-        self._fd = self._poke_fd = None  # before they are closed: the core looks without the lock
-        close_quietly(*fds)
-        if self._pid is not None:
+    def _reap(self) -> None:
+        pid, self._pid = self._pid, None
+        if pid is not None:
             try:
-                os.waitpid(self._pid, 0)
+                os.waitpid(pid, 0)
             except ChildProcessError:
                 pass
-        self._pid = None
 
     def _start(self) -> None:
+        begun = not self._mark
+        if begun:
+            self._found()
         if getattr(sys, "frozen", False):
-            return  # a frozen executable runs no program but its own: there a segment lasts until it is unlinked
-        spec: Any = find_spec(_PROGRAM)
-        read_fd, write_fd = os.pipe()
-        poked_fd = poke_fd = -1
-        watched: list[int] = []
+            return  # a frozen executable runs no program but its own: the user's next tracker removes what is left
+        fd = -1
         try:
-            poked_fd, poke_fd = os.pipe()
-            watched = [fd for pid in family.ancestors if (fd := open_pidfd(pid)) >= 0]
+            fd = os.open(self._path(self._mark), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            if not _lock_alive(fd):
+                return  # another process of the family was faster
+            spec: Any = find_spec(_PROGRAM)
             source = spec.loader.get_source(_PROGRAM)
-            mark = os.urandom(6).hex() if os.path.isdir(_FOLDER) else ""
-            program = f"{source}\nmain({read_fd}, {poked_fd}, {watched}, {mark and PREFIX + mark!r})"
-            os.set_blocking(write_fd, False)
-            os.set_blocking(read_fd, False)
+            program = f"{source}\nmain({_folder()!r}, {self._mark!r}, {fd})"
             # It ends last: what would end it is blocked from its first instruction on.
-            blocked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-            self._pid = spawn(command_line(program, without_site=True), [read_fd, poked_fd, *watched], blocked)
-            self._fd, self._poke_fd, self._mark = write_fd, poke_fd, mark
+            self._pid = spawn(command_line(program, without_site=True), [fd], _BLOCKED)
         except BaseException:
-            close_quietly(write_fd, poke_fd)
+            if begun:
+                os.unlink(self._path(self._mark))
+                self._leave()
             raise
         finally:
-            close_quietly(read_fd, poked_fd, *watched)
-
-    def _send(self, line: str) -> None:
-        data = line.encode()
-        if len(data) > 512:  # PIPE_BUF of POSIX: a longer line could be torn
-            raise ValueError("name too long")
-        with self._lock:
-            try:
-                if self._fd is not None:
-                    self._write(self._fd, data)
-                    return
-            except BrokenPipeError:
-                pass
-            self._lose()
-            self._start()
-            if self._fd is not None:
-                self._write(self._fd, data)
-
-    def _write(self, fd: int, data: bytes) -> None:
-        while True:
-            try:
-                os.write(fd, data)
-                return
-            except BlockingIOError:
-                os.write(self._poke_fd, b"!")  # type: ignore[arg-type]  # it is there when the other is
-                ready([fd], None, select.POLLOUT)
+            close_quietly(fd)
 
     def _check_alive(self) -> bool:
-        """Say whether the tracker still takes what is written to it."""
-        return self._fd is not None and not ready([self._fd], 0, events=0)  # an error is told unasked
+        """Say whether the family has a tracker."""
+        if not self._mark:
+            return False
+        if getattr(sys, "frozen", False):
+            return True
+        try:
+            fd = os.open(self._path(self._mark), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:  # somebody has removed it
+            self._leave()
+            return False
+        try:
+            return not _is_free(fd)
+        finally:
+            os.close(fd)
 
     def _stop(self) -> None:
         """End the tracker and wait for it: what it watches is removed. For tests."""
         with self._lock:
-            self._forget()
+            self._leave()
+            self._reap()
 
     def reborn(self) -> None:
         """In a forked child: the tracker is the parent's child, and the lock is free."""
         self._lock = threading.RLock()
         self._pid = None
+
+    # -- what it knows ---------------------------------------------------------------------------------------------
+
+    def register(self, name: str, rtype: str, place: tuple[int, int] = (0, 0)) -> None:
+        """Have a segment removed when its family has ended; `place` is its device and inode, zeros for any.
+
+        Raises:
+            OSError: no tracker can be started.
+        """
+        self.ensure_running()
+        if len(f"REGISTER:{name}:{rtype}\n".encode(errors="surrogateescape")) > _LONGEST:
+            raise ValueError("name too long")
+        if self._own_fd is not None:
+            self._send("REGISTER", name, rtype)
+        elif rtype == _SHARED_MEMORY:
+            self._untag("keep", name)
+            self._tag(f"{place[0]:x}.{place[1]:x}", name)
+
+    def unregister(self, name: str, rtype: str, place: tuple[int, int] = (0, 0)) -> None:
+        """Say that a segment was removed, or is to stay; nothing happens if nobody had it watched."""
+        if self._own_fd is not None:
+            self._send("UNREGISTER", name, rtype)
+        elif not self._mark or rtype != _SHARED_MEMORY:
+            return
+        elif place != (0, 0):
+            self._untag(f"{place[0]:x}.{place[1]:x}", name)
+        else:
+            begin, end = self._tag_of("", name)
+            for tag in os.listdir(_folder()):
+                if tag.startswith(begin) and tag.endswith(end):
+                    self._remove_tag(tag, name)
+            if name.startswith(PREFIX + self._mark):
+                self._tag("keep", name)
+
+    def _tag_of(self, what: str, name: str) -> tuple[str, str]:
+        # The name itself may be too long for a part of another, and hold what a name of a file cannot.
+        return f"{_HIDDEN}{self._mark}-{what}", f".{binascii.crc32(os.fsencode(name)):08x}"
+
+    def _tag(self, what: str, name: str) -> None:
+        begin, end = self._tag_of(what if "." in what else f"{what}.0", name)
+        try:
+            os.symlink(name, f"{_folder()}/{begin}{end}")
+        except FileExistsError:  # it was told twice
+            pass
+
+    def _untag(self, what: str, name: str) -> None:
+        begin, end = self._tag_of(what if "." in what else f"{what}.0", name)
+        self._remove_tag(begin + end, name)
+
+    def _remove_tag(self, tag: str, name: str) -> None:
+        try:
+            if os.readlink(f"{_folder()}/{tag}") == name:
+                os.unlink(f"{_folder()}/{tag}")
+        except OSError:  # it was never there, or somebody was faster
+            pass
+
+    def _send(self, cmd: str, name: str, rtype: str) -> None:
+        """Write a line of the standard library's to the helper of a subclass, or to the family's file."""
+        fd = self._fd
+        if fd is not None:
+            os.write(fd, f"{cmd}:{name}:{rtype}\n".encode(errors="surrogateescape"))
+
+
+def _about_us() -> bytes:
+    """Return the first line of a family's file: the namespace of pids, and the processes that we descend from."""
+    try:
+        words = [os.stat("/proc/self/ns/pid").st_ino]
+    except OSError:
+        words = [0]
+    for pid in family.ancestors:
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                words += [pid, int(file.read().rpartition(b")")[2].split()[19])]
+        except (OSError, IndexError, ValueError):  # it has ended
+            pass
+    return " ".join(map(str, words)).encode() + b"\n"
+
+
+# A lock that belongs to an open file: it is given up when its last descriptor and mapping are gone (fcntl(2)).
+_SET, _GET = getattr(fcntl, "F_OFD_SETLK", 37), getattr(fcntl, "F_OFD_GETLK", 36)
+_BLOCKED = (2, 15, 1)  # SIGINT, SIGTERM, SIGHUP
+_UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+
+
+def _byte(kind: int) -> bytes:
+    return struct.pack("hhqqi4x", kind, 0, _ALIVE, 1, 0)
+
+
+def _lock_alive(fd: int) -> bool:
+    try:
+        fcntl.fcntl(fd, _SET, _byte(fcntl.F_WRLCK))
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+def _is_free(fd: int) -> bool:
+    answer: bytes = fcntl.fcntl(fd, _GET, _byte(fcntl.F_WRLCK))
+    return bool(struct.unpack("hhqqi4x", answer)[0] == fcntl.F_UNLCK)
 
 
 tracker = ResourceTracker()

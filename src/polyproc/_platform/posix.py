@@ -155,6 +155,48 @@ def pread_all(fd: int, length: int, offset: int) -> bytes:
     return b"".join(pieces)
 
 
+class LongLived:
+    """A descriptor that this process keeps for long.
+
+    A program may close all descriptors and go on, as daemons do; the number is another file's then, which is not ours
+    to use, write to or close. So it is known by what it is, its device and inode, and looked at before each use.
+    """
+
+    __slots__ = ("_what", "fd")
+
+    def __init__(self, fd: int = -1) -> None:
+        self.take(fd)
+
+    def take(self, fd: int) -> None:
+        """Keep a descriptor, in place of the one before, which is closed."""
+        if getattr(self, "fd", -1) >= 0:
+            self.close()
+        self.fd = fd
+        self._what = _what_is(fd)
+
+    def is_there(self) -> bool:
+        """Say whether it is still what was taken."""
+        return self._what is not None and _what_is(self.fd) == self._what
+
+    def close(self) -> None:
+        """Close it, if it is still there."""
+        if self.is_there():
+            close_quietly(self.fd)
+        self.forget()
+
+    def forget(self) -> None:
+        """Let go of it without closing it."""
+        self.fd, self._what = -1, None
+
+
+def _what_is(fd: int) -> tuple[int, int] | None:
+    try:
+        info = os.fstat(fd)
+    except OSError:
+        return None
+    return info.st_dev, info.st_ino
+
+
 def close_quietly(*fds: int) -> None:
     """Close descriptors; negative numbers and ones closed already are passed over."""
     for fd in fds:

@@ -27,9 +27,13 @@ def capture_tracker(told: Preparation, passed: Callable[[int], int], is_sent: bo
         is_sent: whether they are.
     """
     module: Any = loaded("polyproc._memory.tracker")
-    fds, mark = (family.tracker_fds, family.tracker_mark) if module is None else module.tracker.running()
-    if fds is not None:
-        told.update(tracker=[passed(fd) for fd in fds], tracker_is_sent=is_sent, tracker_mark=mark)
+    member: Any = None
+    if module is not None:
+        member = module.tracker.member()
+    elif family.tracker is not None and family.tracker[1].is_there():
+        member = family.tracker[0], family.tracker[1].fd
+    if member is not None:
+        told.update(tracker=passed(member[1]), tracker_is_sent=is_sent, tracker_mark=member[0])
 
 
 def capture(name: str) -> Preparation:

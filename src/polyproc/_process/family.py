@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from polyproc._platform.posix import LongLived
     from polyproc._process.parent import ParentProcess
     from polyproc._process.process import BaseProcess
 
@@ -29,8 +30,8 @@ class Family:
         hidden_starts: how many starts of its line were made in ways that do not show (`receiving.py`).
         drop_in: whether `multiprocessing` means this library here, and so in our children.
         ancestors: the pids of the processes that this one descends from, the oldest first.
-        tracker_fds: the descriptors of the family's tracker (_memory/tracker.py) that this process got, None for none.
-        tracker_mark: its mark.
+        tracker: the mark of the family of trackers (_memory/tracker.py) and the descriptor that this process got of
+            it; None for none.
         original_dir: the working directory at import, to find a relative `__main__.__file__`.
     """
 
@@ -48,8 +49,7 @@ class Family:
         self.hidden_starts = 0
         self.drop_in = False
         self.ancestors: tuple[int, ...] = ()
-        self.tracker_fds: tuple[int, int] | None = None
-        self.tracker_mark = ""
+        self.tracker: tuple[str, LongLived] | None = None
         self.original_dir: str | None
         try:
             self.original_dir = os.getcwd()

@@ -6,6 +6,7 @@ import sys
 
 from polyproc._kernel import os
 from polyproc._lazy import load
+from polyproc._platform.posix import LongLived
 from polyproc._process.family import family
 from polyproc._process.main_module import import_main
 
@@ -54,10 +55,8 @@ def _join_family(told: Preparation) -> None:
         load("polyproc._context.drop_in", "install")()  # type: ignore[operator]
     if "tracker" not in told:
         return
-    fds = told["tracker"]
+    fd: int = told["tracker"]
     if told["tracker_is_sent"]:
-        received = load("polyproc._pickling.inherited", "received")
-        fds = [received.fds[place] for place in fds]  # type: ignore[attr-defined]
-    for fd in fds:
-        os.set_inheritable(fd, False)
-    family.tracker_fds, family.tracker_mark = tuple(fds), told["tracker_mark"]
+        fd = load("polyproc._pickling.inherited", "received").fds[fd]  # type: ignore[attr-defined]
+    os.set_inheritable(fd, False)
+    family.tracker = told["tracker_mark"], LongLived(fd)
