@@ -2,6 +2,11 @@
 
 A call and its answer have a connection for themselves. References are dropped through the anchor, from wherever the
 garbage collector runs: also in the middle of a call, or of another such message.
+
+A call that is interrupted before its answer is read, by the exception of a signal's handler, is called off: the server
+sees that more comes over the connection while it owes an answer, and waits no longer. What it had answered already is
+read, and undone where it can be, before anything else is asked. The connection stays: to it is tied what the thread
+holds.
 """
 
 from __future__ import annotations
@@ -9,6 +14,7 @@ from __future__ import annotations
 import collections
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -16,7 +22,19 @@ from typing import TYPE_CHECKING, Any
 from polyproc._cleanup.finalizers import Finalize
 from polyproc._connection import xml
 from polyproc._connection.listener import Client, Listener
-from polyproc._managers.tokens import ANCHOR, BYE, CALLS, DECREF, INHERIT, LEND, SYNC, answer_of
+from polyproc._managers.tokens import (
+    ANCHOR,
+    BYE,
+    CALLS,
+    DECREF,
+    HERE,
+    INHERIT,
+    LEND,
+    PROXY,
+    RETURN,
+    SYNC,
+    answer_of,
+)
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -28,6 +46,7 @@ listener_client: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
 }
 
 _LATE = -100  # a priority of finalizers: after the user's
+_SETTLED = 0.5  # seconds that an interrupted call waits at most until the server has called it off
 
 
 class Anchor:
@@ -65,9 +84,12 @@ class Anchor:
             answer_of(*self._connection.recv())  # the server may refuse us
         self._send_if_free()  # what was said while we waited
 
-    def close(self) -> None:
-        """Close a forked child's copy of its parent's."""
-        self._connection.close()
+
+class _Own(threading.local):
+    """A thread's connection to a server, and the request whose answer has not been read."""
+
+    connection: Any = None
+    request: tuple[Any, ...] | None = None
 
 
 class Link:
@@ -84,8 +106,9 @@ class Link:
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
-        self._local = threading.local()
+        self._local = _Own()
         self._anchor: Anchor | None = None
+        self._opened: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def bequeath(self, heir: str) -> None:
         """Have the server count a child that is about to be forked."""
@@ -94,15 +117,16 @@ class Link:
 
     def after_fork_in_child(self, inherits: bool) -> None:
         """Let go of the parent's connections."""
-        anchor = self._anchor
-        self.inherits = inherits and anchor is not None
+        self.inherits = inherits and self._anchor is not None
+        opened = list(self._opened)
         self._begin()
-        if anchor is not None:
-            anchor.close()
+        for connection in opened:  # a thread that was in the middle of a call would keep it: it is not here
+            connection.close()
 
     def _open(self, role: str) -> Any:
         options = {} if self._tls is None else {"ssl": self._tls}
         connection = self._connect(self.address, authkey=self.authkey, **options)
+        self._opened.add(connection)
         connection.send((role, links.name))
         return connection
 
@@ -128,19 +152,51 @@ class Link:
 
         Raises OSError and EOFError when the server is gone. Whatever interrupts it, the next call is not harmed.
         """
-        local = self._local
-        connection = getattr(local, "connection", None)
+        own = self._local
+        if own.request is not None:
+            self._call_off(own, None)
+        connection = own.connection
         if connection is None:
-            connection = local.connection = self._connected()
+            connection = own.connection = self._connected()
         links.answering.link = self._ref
+        own.request = request
         try:
             connection.send(request)
-            return connection.recv()
-        except BaseException as error:
-            if not isinstance(error, Exception) or isinstance(error, OSError | EOFError):
-                local.connection = None  # the answer would be the next call's
-                connection.close()
+            answer = connection.recv()
+        except BaseException:
+            self._call_off(own, _SETTLED)
             raise
+        own.request = None
+        return answer
+
+    def _call_off(self, own: _Own, timeout: float | None) -> None:
+        """Read all that comes before the answer to a request of our own, up to `timeout` seconds; the rest later."""
+        connection, token = own.connection, os.urandom(8).hex()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        try:
+            connection.send((None, HERE, (token,), {}))
+            while connection.poll(None if deadline is None else max(deadline - time.monotonic(), 0.0)):
+                kind, value = connection.recv()
+                if kind == RETURN and value == token:
+                    own.request = None
+                    return
+                if own.request is not None and self._undo(connection, own.request, kind, value):
+                    connection.send((None, HERE, (token := os.urandom(8).hex(),), {}))
+        except (OSError, EOFError):  # the server is gone, or the interruption was in the middle of a message
+            own.connection = own.request = None
+            connection.close()
+
+    def _undo(self, connection: Any, request: tuple[Any, ...], kind: str, value: Any) -> bool:
+        """Give back what an answer that nobody reads has brought; return whether a request was sent for it."""
+        ident, method, _, _ = request
+        if kind == PROXY:
+            self.drop(value[1].id)
+        elif kind == RETURN and ident is None and method == "create":
+            self.drop(value[0])
+        elif kind == RETURN and method == "acquire" and value is True:
+            connection.send((ident, "release", (), {}))
+            return True
+        return False
 
     def over(self, lane: Any, function: Callable[[], Any]) -> Any:
         """Call a function whose requests go over a task's connection, in place of this thread's own (twins.py)."""
@@ -150,6 +206,9 @@ class Link:
         try:
             return function()
         finally:
+            if local.request is not None:  # it could not be called off in time
+                local.connection.close()
+                local.connection = local.request = None
             lane.connection, local.connection = local.connection, None
 
     def drop(self, ident: str) -> None:

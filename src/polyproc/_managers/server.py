@@ -53,6 +53,7 @@ class Server:
         "number_of_objects",
         "debug_info",
         "dummy",
+        "here",
     )
 
     def __init__(
@@ -210,8 +211,12 @@ class Server:
     def _answer(self, client: Client, answer: tuple[str, Any], taken_from: Any) -> None:
         client.is_answering = True
         try:
-            if taken_from is not None and client.is_gone():
-                raise BrokenPipeError
+            if taken_from is not None:
+                if client.is_gone():
+                    raise BrokenPipeError
+                if client.has_called_off():
+                    put_back(taken_from, answer[1])
+                    taken_from, answer = None, (TRACEBACK, "called off")
             client.connection.send(answer)
         except OSError:
             if taken_from is not None:
@@ -266,8 +271,7 @@ class Server:
                 if method == "release":
                     return self._holdings.release(client, obj, *args, **kwds)
             elif gives_items(obj, method):
-                if client.is_gone():
-                    raise ClientGone
+                client.check()
                 if method == "get" and isinstance(obj, SimpleQueue):
                     return get(client, obj, *args, **kwds)
         return getattr(obj, method)(*args, **kwds)
@@ -294,6 +298,10 @@ class Server:
         self.references.claim(name, ident, arrived)
 
     # -- what a manager asks for -----------------------------------------------------------------------------------
+
+    def here(self, name: str, token: str) -> str:
+        """Return a token: what its client reads before it are answers to what was called off."""
+        return token
 
     def dummy(self, name: str) -> None:
         """Do nothing: the client sees that this is a manager's server."""

@@ -16,7 +16,11 @@ _GONE = select.POLLHUP | getattr(select, "POLLRDHUP", 0)
 
 
 class ClientGone(BaseException):
-    """Nobody waits for the answer any more. No method that is called should catch it."""
+    """Nobody waits for the answer any more: the client has ended. No method that is called should catch it."""
+
+
+class CalledOff(BaseException):
+    """Nobody waits for the answer any more: the client was interrupted, and asks for something else."""
 
 
 @dataclass
@@ -40,19 +44,28 @@ class Client:
         self.is_parked = False
         self.orders: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._poll = select.poll()
-        self._poll.register(connection.fileno(), _GONE)
+        self._poll.register(connection.fileno(), _GONE | select.POLLIN)
         self._has_ended = False
 
     def is_gone(self) -> bool:
         """Say whether the connection has ended."""
-        return self._has_ended or bool(self._poll.poll(0))
+        return self._has_ended or bool((seen := self._poll.poll(0)) and seen[0][1] & _GONE)
+
+    def has_called_off(self) -> bool:
+        """Say whether more comes over the connection while an answer is owed."""
+        return not self._has_ended and bool((seen := self._poll.poll(0)) and not seen[0][1] & _GONE)
+
+    def check(self) -> None:
+        """Raise ClientGone or CalledOff if nobody waits for the answer."""
+        if self._has_ended or (seen := self._poll.poll(0)):
+            raise ClientGone if self._has_ended or seen[0][1] & _GONE else CalledOff
 
     def end(self) -> None:
         """Note that the connection is closed here: its descriptor may become another's."""
         self._has_ended = True
 
     def wait(self, attempt: Callable[[float], Any], timeout: float | None) -> Any:
-        """Call `attempt(seconds)` until it returns something true, or the time is over. Raises ClientGone.
+        """Call `attempt(seconds)` until it returns something true, or the time is over. Raises as `check`.
 
         An attempt that fails must miss nothing that a later one would have to find: it is for what is a state, as that
         a lock is free, and not for what happens, as that somebody is notified.
@@ -63,8 +76,7 @@ class Client:
             found = attempt(max(min(left, _SLICE), 0.0))
             if found or left <= _SLICE:
                 return found
-            if self.is_gone():
-                raise ClientGone
+            self.check()
 
 
 class Serving(threading.local):
@@ -80,7 +92,7 @@ class WatchedCondition(threading.Condition):
     """A condition for threads that serve clients.
 
     A wait is one call: the thread stays in line, by one waiter's lock, however often its client is looked at meanwhile.
-    It ends by ClientGone when the client has gone, and then hands on the notification that it may have got.
+    It ends when the client has gone, or has called it off, and then hands on the notification that it may have got.
     """
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -104,10 +116,17 @@ class WatchedCondition(threading.Condition):
             client.holdings.resume(client, self, count)
             if not notified:
                 notified = self._leave_line(waiter)
-            if notified and client.is_gone():
-                self.notify()
-                raise ClientGone
+            if notified:
+                self._hand_on(client)
         return notified
+
+    def _hand_on(self, client: Client) -> None:
+        """Notify another, if the client does not wait any more."""
+        try:
+            client.check()
+        except (ClientGone, CalledOff):
+            self.notify()
+            raise
 
     def _leave_line(self, waiter: Any) -> bool:
         """Wait no more; say whether a notification came at the last moment."""

@@ -16,6 +16,7 @@ from polyproc._errors import RemoteError
 CALLS, ANCHOR = "calls", "anchor"
 RETURN, PROXY, ERROR, TRACEBACK, UNSERIALIZABLE = "#RETURN", "#PROXY", "#ERROR", "#TRACEBACK", "#UNSERIALIZABLE"
 DECREF, LEND, INHERIT, SYNC, BYE = "decref", "lend", "inherit", "sync", "bye"
+HERE = "here"  # a request: its answer is its argument; the one before it, if that waits, is called off
 
 
 class Token:
