@@ -67,7 +67,7 @@ class AsyncConnection(Twin):
 
     async def send(self, obj: Any) -> None:
         """Send an object that can be pickled."""
-        await self.send_bytes(dumps_through(obj, self._connection.fileno))
+        await self.send_bytes(dumps_through(obj, self._of.fileno))
 
     async def send_bytes(self, buf: Any, offset: int = 0, size: int | None = None) -> None:
         """Send the bytes of a bytes-like object as one message."""
