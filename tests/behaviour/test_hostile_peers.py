@@ -19,6 +19,7 @@ from conftest import PROGRAMS, eventually
 from polyproc import AuthenticationError
 from polyproc._connection import admission, auth, handshake
 from polyproc._connection.sharer import sharer
+from polyproc._launch import template
 from polyproc.connection import Client, Connection, Listener, answer_challenge, deliver_challenge
 
 KEY = b"the key"
@@ -198,6 +199,52 @@ def test_handlers_that_raise_at_random_moments():
 def good_peer_or_not(address):
     with contextlib.suppress(OSError, EOFError, AuthenticationError):
         good_peer(address)
+
+
+@pytest.mark.parametrize("word", ["send", "receive"])
+def test_an_exception_in_what_is_said_to_a_template_mixes_up_no_children(monkeypatch, word):
+    """An answer that was not heard is not taken for the next order's."""
+    ours, theirs = template.protocol.socketpair()
+    made = template.Template(ours, os.getpid(), "nobody")
+    made.order()
+    made.order()
+    for pid in (1, 2, 3):
+        template.protocol.send(theirs, (-1, 11, f"of {pid}", 0), [])
+
+    def interrupted(*args):
+        raise Alarm
+
+    with monkeypatch.context() as patch, pytest.raises(Alarm):
+        patch.setattr(template.protocol, word, interrupted)
+        if word == "send":
+            made.order()
+        made.collect()
+    for act in (made.collect, made.order, made.receive):
+        with pytest.raises(ConnectionError):
+            act()
+    made.abandon()
+    theirs.close()
+
+
+def test_starts_by_a_fork_server_after_one_that_was_interrupted(monkeypatch):
+    ctx = polyproc.get_context("forkserver")
+
+    def start():
+        process = ctx.Process(target=os.getpid)
+        process.start()
+        assert process.result(60) == process.pid
+        process.join()
+
+    def interrupted(sock):
+        raise Alarm
+
+    for _ in range(2):
+        start()
+    with monkeypatch.context() as patch, pytest.raises(Alarm):
+        patch.setattr(template.protocol, "receive", interrupted)
+        start()
+    for _ in range(3):
+        start()
 
 
 # -- a listener ----------------------------------------------------------------------------------------------------
@@ -428,3 +475,30 @@ def test_sockets_that_a_library_made_non_blocking(monkeypatch, family, how):
             os.close(fd)
     finally:
         socket.setdefaulttimeout(None)
+
+
+def test_a_call_that_fails_does_not_end_a_tasks_thread():
+    from polyproc._aio.lane import Lane
+
+    lane, done = Lane(), threading.Event()
+    lane.tell(lambda: 1 / 0)
+    lane.tell(done.set)
+    assert done.wait(10)
+    lane.end()
+
+
+@pytest.mark.parametrize("kind", ["portable", "overridden"])
+def test_an_item_for_which_no_thread_can_start_is_not_in(monkeypatch, kind):
+    from polyproc._queues import classic, portable_queue
+
+    made = portable_queue.Queue if kind == "portable" else classic.ClassicQueue
+    items = made(1, ctx=polyproc.get_context("fork"))
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refused)
+            with pytest.raises(RuntimeError, match="can't start new thread"):
+                items.put("lost", timeout=1)
+    items.put("item", timeout=1)
+    assert items.get(timeout=10) == "item"
+    items.close()
+    items.join_thread()

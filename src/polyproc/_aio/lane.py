@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from polyproc._aio.loops import Told
+from polyproc._log import log
 
 
 class Lane:
@@ -41,5 +42,8 @@ class Lane:
 
 def _do_jobs(jobs: queue.SimpleQueue[Callable[[], object] | None]) -> None:
     while (job := jobs.get()) is not None:
-        job()
+        try:
+            job()
+        except BaseException as error:  # noqa: BLE001  (nobody hears of it; and others wait for this thread)
+            log.info("a call in a thread of a task failed: %r", error)
         del job

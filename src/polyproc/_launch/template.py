@@ -74,6 +74,9 @@ class Template:
         self._has_unborn = False  # whether it may have made a child that we were not told of
         self._ordered: deque[protocol.Socket] = deque()  # our ends of the channels of children that were ordered
         self._dawdles = False  # whether it may wait before it makes them
+        # Whether an exception (a signal handler's) has come in the middle of what we say to each other: an answer could
+        # then be taken for another's, and so there are no more.
+        self._is_torn = False
 
     def __len__(self) -> int:
         """Return how many children are ordered."""
@@ -87,7 +90,18 @@ class Template:
             return True
 
     def receive(self) -> tuple[Any, list[int]]:
-        """Receive what it says next. Raises EOFError when it is gone, or does not answer."""
+        """Receive what it says next. Raises EOFError and ConnectionError when it is gone, or does not answer."""
+        self._begin_to_speak()
+        answer = self._receive()
+        self._is_torn = False
+        return answer
+
+    def _begin_to_speak(self) -> None:
+        if self._is_torn:
+            raise ConnectionAbortedError("what was said to the template was interrupted")
+        self._is_torn = True
+
+    def _receive(self) -> tuple[Any, list[int]]:
         if self._limit is not None and not ready([self._sock.fileno()], self._limit):
             raise EOFError("the template does not answer")
         return protocol.receive(self._sock)
@@ -96,23 +110,31 @@ class Template:
         """Order a child. Raises OSError without a descriptor, ConnectionError when the template is gone."""
         ours, theirs = protocol.socketpair()
         try:
-            protocol.send(self._sock, when, [theirs.fileno()])
+            self._begin_to_speak()
+            try:
+                protocol.send(self._sock, when, [theirs.fileno()])
+            except OSError:  # it was not said
+                self._is_torn = False
+                raise
+            self._ordered.append(ours)
+            self._dawdles = when == protocol.LATER
+            self._is_torn = False
         except BaseException:
             ours.close()
             raise
         finally:
             theirs.close()
-        self._ordered.append(ours)
-        self._dawdles = when == protocol.LATER
 
     def collect(self) -> Forked:
         """Receive the child that was ordered first. Raises what fork raised in the template."""
+        self._begin_to_speak()
         ordered = self._ordered.popleft()
         try:
             if self._dawdles and not ready([self._sock.fileno()], 0):
                 protocol.send(self._sock, protocol.HURRY, [])
             self._dawdles = False
-            (pid, number, text, sent), received = self.receive()
+            (pid, number, text, sent), received = self._receive()
+            self._is_torn = False
         except BaseException:
             self._has_unborn = True  # perhaps
             ordered.close()
@@ -142,7 +164,7 @@ class Template:
             os.waitpid(self.pid, 0)
         except ChildProcessError:
             pass
-        if self._has_unborn:
+        if self._has_unborn or self._is_torn:
             _reap_unborn(self._comm)
 
     def abandon(self) -> None:

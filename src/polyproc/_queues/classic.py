@@ -87,7 +87,11 @@ class ClassicQueue:
             raise ValueError(f"Queue {self!r} is closed")
         if not self._sem.acquire(block, timeout):
             raise Full
-        self._hand_over(obj)
+        try:
+            self._hand_over(obj)
+        except BaseException:  # no thread can be started: the item is not in
+            self._sem.release()
+            raise
 
     def _hand_over(self, item: Any) -> None:
         """Give something to the feeder."""

@@ -82,7 +82,11 @@ class Queue(Batches[T], ClassicQueue, metaclass=Subclassed):
                 raise
             self._on_queue_feeder_error(error, obj)
             return
-        self._hand_over(data)
+        try:
+            self._hand_over(data)
+        except BaseException:  # no thread can be started: the item is not in
+            self._sem.release()
+            raise
 
     def _take_place(self, block: bool, timeout: float | None) -> None:
         """Wait for a free place: often, since a shutdown does not wake who waits for one."""
@@ -98,8 +102,9 @@ class Queue(Batches[T], ClassicQueue, metaclass=Subclassed):
     def _start_thread(self) -> None:
         self._buffer.clear()
         feeder = _Feeder(self._buffer, self._notempty, self._wlock, self._writer, self._ignore_epipe)
-        self._thread = threading.Thread(target=feeder.run, name="QueueFeederThread", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=feeder.run, name="QueueFeederThread", daemon=True)
+        thread.start()
+        self._thread = thread
         if not self._joincancelled:
             self._jointhread = Finalize(self._thread, self._finalize_join, [weakref.ref(self._thread)], exitpriority=-5)
         self._close = Finalize(self, self._finalize_close, [self._buffer, self._notempty], exitpriority=10)
