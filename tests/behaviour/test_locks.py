@@ -1,5 +1,6 @@
 """Locks and semaphores, under each start method; what outlives an owner needs the C core."""
 
+import mmap
 import os
 import pickle
 import signal
@@ -239,6 +240,82 @@ def test_corrupted_memory_raises_or_waits_and_never_crashes():
                 pass
             os.pwrite(fd, before, offset)
     assert lock.acquire(False)
+
+
+def words_of(handle):
+    """Map the cell of a shared object as another process of the same user could."""
+    from polyproc import _core
+
+    id, offset = handle._where()
+    fd, _ = _core.hold(id)
+    _core.detach(id)
+    whole = offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
+    return memoryview(mmap.mmap(fd, offset - whole + 64, offset=whole))[offset - whole :].cast("I")
+
+
+@native_only
+def test_semaphore_has_as_many_tokens_as_when_it_came_whatever_is_written_over_its_number():
+    from polyproc import _core
+
+    semaphore = polyproc.Semaphore(0)  # the last cell of its chunk: what lies behind is not its own
+    while semaphore._where()[1] + 64 < 65536:
+        semaphore = polyproc.Semaphore(0)
+    words = words_of(semaphore)
+    for number in (1, 32, 33, 2**32 - 1):
+        words[7] = number
+        assert not semaphore.acquire(False)
+        assert semaphore.get_value() == 0
+        with pytest.raises(ValueError, match="no whole semaphore"):
+            _core.Semaphore._adopt(*semaphore._where())
+
+
+@native_only
+def test_array_has_the_size_that_it_had_whatever_is_written_over_it():
+    from polyproc import _core
+
+    array = _core.Array("b", 16, None)
+    again = _core.Array._adopt(*array._where(), "b", None)
+    words = words_of(array)
+    words[3] = 256  # 1 TiB
+    assert len(array) == len(again) == memoryview(again).nbytes == 16
+    with pytest.raises(ValueError, match="no whole memory"):
+        _core.Array._adopt(*array._where(), "b", None)
+
+
+@native_only
+def test_lock_is_of_the_kind_that_it_was_whatever_is_written_over_it():
+    condition, value = polyproc.Condition(polyproc.Lock()), polyproc.Value("i", 1)
+    words_of(condition._lock)[10] = 2  # an RLock's
+    words_of(value.get_lock())[10] = 3  # a Semaphore's
+    with condition, value.get_lock():
+        assert not condition.acquire(False)
+        value.value += 1
+    with condition:
+        assert not condition.wait(0.001)
+    assert value.value == 2
+
+
+@native_only
+@pytest.mark.parametrize("kind", [0x20, 0x21, 0x40, 0x90, 0x100, 0x180, 0xFFFFFFFF])
+def test_process_comes_to_its_locks_whatever_is_written_over_the_places_of_processes(kind):
+    from polyproc import _core
+
+    lock = polyproc.Lock()
+    with lock:
+        id, _ = lock._where()
+    _, fd = _core.hold(id)
+    _core.detach(id)
+    registry = memoryview(mmap.mmap(fd, 128 * 4097)).cast("I")
+    for word in (0, 0x40000000, 0xC0000000):
+        first = registry[6]
+        for place in range(first, first + 20):
+            at = 32 + 32 * (1 + place % 4095)
+            registry[at : at + 32] = memoryview(bytes(128)).cast("I")
+            registry[at], registry[at + 4], registry[at + 17] = word, kind, 2
+        for _ in range(2):
+            process = start(polyproc.get_context("fork"), sharing.take_and_give, lock)
+            process.join()
+            assert process.exitcode == 0
 
 
 def test_thousands_of_locks_cost_little():
