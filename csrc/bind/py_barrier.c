@@ -6,6 +6,13 @@
 
 #define FAST(function) (PyCFunction)(void (*)(void))(function)
 
+typedef struct {
+    PyCell base;
+    uint32_t parties;
+} PyBarrier;
+
+static uint32_t parties_of(PyCell *self) { return ((PyBarrier *)self)->parties; }
+
 /* Barrier(parties, /) */
 static PyObject *barrier_new(PyTypeObject *type, PyObject *args, PyObject *names)
 {
@@ -14,12 +21,13 @@ static PyObject *barrier_new(PyTypeObject *type, PyObject *args, PyObject *names
     if (parties == -1 && PyErr_Occurred()) {
         return NULL;
     }
-    if (parties < 1 || parties > 0x7fffffff) {
+    if (parties < 1 || parties > (long)PP_PARTIES_MOST) {
         PyErr_SetString(PyExc_ValueError, "parties must be > 0");
         return NULL;
     }
     PyCell *self = py_cell_make(type, sizeof(struct pp_cell), PP_BARRIER);
     if (self != NULL) {
+        ((PyBarrier *)self)->parties = (uint32_t)parties;
         pp_store(&self->cell->max, (uint32_t)parties); /* killed here: nobody else has it yet */
     }
     return (PyObject *)self;
@@ -27,7 +35,17 @@ static PyObject *barrier_new(PyTypeObject *type, PyObject *args, PyObject *names
 
 static PyObject *barrier_adopt(PyObject *type, PyObject *const *args, Py_ssize_t count)
 {
-    return (PyObject *)py_cell_adopt((PyTypeObject *)type, args, count, PP_BARRIER);
+    PyCell *self = py_cell_adopt((PyTypeObject *)type, args, count, PP_BARRIER);
+    uint32_t parties = self == NULL ? 0 : pp_load(&self->cell->max);
+    if (self != NULL && (parties < 1 || parties > PP_PARTIES_MOST)) {
+        Py_DECREF(self);
+        PyErr_SetString(PyExc_ValueError, "there is no whole barrier at this place");
+        return NULL;
+    }
+    if (self != NULL) {
+        ((PyBarrier *)self)->parties = parties;
+    }
+    return (PyObject *)self;
 }
 
 static enum pp_answer guard_step(PyCell *self, struct pp_wait *wait, int extra)
@@ -102,7 +120,7 @@ static PyObject *barrier_come(PyObject *object, PyObject *args)
         if (!take_guard(self)) {
             return NULL;
         }
-        enum pp_arrival arrival = pp_barrier_arrive(self->chunk, self->cell, &index, &wait);
+        enum pp_arrival arrival = pp_barrier_arrive(self->chunk, self->cell, parties_of(self), &index, &wait);
         if (arrival == PP_BROKEN) {
             Py_RETURN_NONE;
         }
@@ -154,13 +172,13 @@ static PyObject *barrier_broken(PyObject *self, void *ignored)
 static PyObject *barrier_waiting(PyObject *self, void *ignored)
 {
     (void)ignored;
-    return PyLong_FromUnsignedLong(pp_barrier_waiting(((PyCell *)self)->cell));
+    return PyLong_FromUnsignedLong(pp_barrier_waiting(((PyCell *)self)->cell, parties_of((PyCell *)self)));
 }
 
 static PyObject *barrier_parties(PyObject *self, void *ignored)
 {
     (void)ignored;
-    return PyLong_FromUnsignedLong(pp_load(&((PyCell *)self)->cell->max));
+    return PyLong_FromUnsignedLong(parties_of((PyCell *)self));
 }
 
 static PyMethodDef methods[] = {
@@ -189,5 +207,5 @@ static PyType_Slot slots[] = {
 };
 
 PyType_Spec py_barrier_spec = {
-    "polyproc._core.Barrier", sizeof(PyCell), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots,
+    "polyproc._core.Barrier", sizeof(PyBarrier), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots,
 };

@@ -281,15 +281,16 @@ struct getting {
     char *copy;
 };
 
-/* Of a large record: its slot stands at its beginning. 0 if it cannot be one. */
-static int find_slot(PyQueue *self, struct pp_record *record)
+/* Of a large record: its slot stands at the beginning of its bytes, of which this is the copy that is used. 0 if it cannot
+ * be one. */
+static int find_slot(PyQueue *self, struct pp_record *record, const char *bytes)
 {
     uint32_t slot = UINT32_MAX;
     if (record->kind < PP_LARGE_BYTES) {
         return 1;
     }
     if (record->length >= sizeof slot) {
-        memcpy(&slot, record->bytes, sizeof slot);
+        memcpy(&slot, bytes, sizeof slot);
     }
     record->slot = slot;
     return slot < self->queue.slots_there;
@@ -307,17 +308,18 @@ static enum pp_answer get_step(PyCell *base, struct pp_wait *wait, int extra)
     if (answer != PP_DONE) {
         return answer;
     }
-    int error = find_slot(self, &getting->record) ? 0 : PP_WRITTEN_OVER;
-    if (error == 0) {
-        getting->copy = malloc(getting->record.length + 1);
-        error = getting->copy == NULL ? ENOMEM : 0;
+    int error = ENOMEM;
+    getting->copy = malloc(getting->record.length + 1);
+    if (getting->copy != NULL) {
+        memcpy(getting->copy, getting->record.bytes, getting->record.length);
+        error = find_slot(self, &getting->record, getting->copy) ? 0 : PP_WRITTEN_OVER;
     }
     if (error != 0) {
+        free(getting->copy);
         pp_queue_leave(&self->queue);
         errno = error;
         return PP_FAILED;
     }
-    memcpy(getting->copy, getting->record.bytes, getting->record.length);
     pp_queue_take(&self->queue, &getting->record, wait);
     return PP_DONE;
 }
@@ -327,15 +329,14 @@ static PyObject *take_record(PyQueue *self, struct pp_record *record, int64_t de
 {
     enum pp_answer answer = pp_queue_peek(&self->queue, record, NULL);
     if (answer == PP_DONE) {
-        PyObject *data = NULL;
-        if (!find_slot(self, record)) {
+        PyObject *data = PyBytes_FromStringAndSize(record->bytes, record->length);
+        if (data == NULL) {
+            pp_queue_leave(&self->queue);
+        } else if (!find_slot(self, record, PyBytes_AsString(data))) {
+            Py_DECREF(data);
             pp_queue_leave(&self->queue);
             errno = PP_WRITTEN_OVER;
             return py_queue_refuse(PP_FAILED, "Empty");
-        }
-        data = PyBytes_FromStringAndSize(record->bytes, record->length);
-        if (data == NULL) {
-            pp_queue_leave(&self->queue);
         } else {
             pp_queue_take(&self->queue, record, NULL);
         }
@@ -416,7 +417,7 @@ static PyObject *queue_drop_one(PyObject *object, PyObject *ignored)
     if (record.kind >= PP_LARGE_BYTES) {
         pp_slot_give(&self->queue, record.slot);
     }
-    if (pp_load(&self->queue.page->self.flags) && py_queue_one_done(self) == PP_FAILED) {
+    if (self->queue.joinable && py_queue_one_done(self) == PP_FAILED) {
         return py_queue_refuse(PP_FAILED, "Empty");
     }
     Py_RETURN_TRUE;

@@ -66,7 +66,7 @@ PyObject *py_slot_read(PyObject *object, PyObject *args)
     if (!PyArg_ParseTuple(args, "Ln", &slot, &size) || slot_argument(self, slot) < 0) {
         return NULL;
     }
-    if (size < 0 || (uint64_t)size > self->queue.slot_size) {
+    if (size < 0 || (uint64_t)size > self->queue.slot_size || !pp_slot_has(&self->queue, slot, (uint64_t)size)) {
         errno = PP_WRITTEN_OVER;
         return py_queue_refuse(PP_FAILED, "Empty");
     }

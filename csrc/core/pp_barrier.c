@@ -34,10 +34,10 @@ enum pp_answer pp_barrier_guard(struct pp_chunk *chunk, struct pp_cell *cell, st
     return answer;
 }
 
-enum pp_arrival pp_barrier_arrive(struct pp_chunk *chunk, struct pp_cell *cell, uint32_t *index, struct pp_wait *wait)
+enum pp_arrival pp_barrier_arrive(struct pp_chunk *chunk, struct pp_cell *cell, uint32_t parties, uint32_t *index,
+                                  struct pp_wait *wait)
 {
     enum pp_arrival arrival;
-    uint32_t parties = pp_load_own(&cell->max);
     uint64_t state, after;
     do { /* one may break it without the guard, whose runner has died */
         state = after = pp_load64(&cell->tid);
@@ -162,8 +162,8 @@ enum pp_answer pp_barrier_give_up(struct pp_chunk *chunk, struct pp_cell *cell, 
     return answer;
 }
 
-uint32_t pp_barrier_waiting(struct pp_cell *cell)
+uint32_t pp_barrier_waiting(struct pp_cell *cell, uint32_t parties)
 {
     uint32_t count = lower(pp_load64(&cell->tid));
-    return (count & FULL) == 0 && count < pp_load_own(&cell->max) ? count : 0;
+    return (count & FULL) == 0 && count < parties ? count : 0;
 }

@@ -30,10 +30,14 @@ enum pp_arrival { PP_ARRIVED, PP_LAST, PP_FULL, PP_BROKEN };
 /* Take and give back the guard. PP_DONE; PP_AGAIN: call again; PP_FAILED. */
 enum pp_answer pp_barrier_guard(struct pp_chunk *chunk, struct pp_cell *cell, struct pp_wait *wait);
 
+/* How many parties there are is read once, by who has a handle: others may write over what stands in the cell. */
+#define PP_PARTIES_MOST 0x7fffffffu
+
 /* With the guard, which is given back: arrive. PP_ARRIVED: *index is the place, wait->seen the generation, wait. PP_LAST:
  * the same, but run the action and call pp_barrier_open. PP_FULL: all have arrived, wait for the next generation, and
  * try again. PP_BROKEN: it is. */
-enum pp_arrival pp_barrier_arrive(struct pp_chunk *chunk, struct pp_cell *cell, uint32_t *index, struct pp_wait *wait);
+enum pp_arrival pp_barrier_arrive(struct pp_chunk *chunk, struct pp_cell *cell, uint32_t parties, uint32_t *index,
+                                  struct pp_wait *wait);
 
 /* Without the guard: PP_DONE when the generation is over; then pp_barrier_was_broken says how. PP_TIMED_OUT, PP_AGAIN. */
 enum pp_answer pp_barrier_wait(struct pp_chunk *chunk, struct pp_cell *cell, struct pp_wait *wait);
@@ -51,6 +55,6 @@ enum pp_answer pp_barrier_give_up(struct pp_chunk *chunk, struct pp_cell *cell, 
 int pp_barrier_is_broken(struct pp_cell *cell);
 
 /* How many wait now. */
-uint32_t pp_barrier_waiting(struct pp_cell *cell);
+uint32_t pp_barrier_waiting(struct pp_cell *cell, uint32_t parties);
 
 #endif

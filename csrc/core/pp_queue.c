@@ -24,8 +24,10 @@ static void set_up(struct pp_queue *queue, struct pp_chunk *chunk, struct pp_que
     queue->signal_in = queue->signal_out = -1;
     queue->get_spins = queue->put_spins = queue->lock_spins = PP_SPIN_START;
     queue->slots_at = chunk->size + (uint64_t)PP_SEGMENT * PP_SEGMENTS;
-    queue->slot_size = page->slot_size;
-    queue->slots_there = page->slots_there;
+    queue->slot_size = *(volatile uint64_t *)&page->slot_size;
+    queue->slots_there = *(volatile uint32_t *)&page->slots_there;
+    queue->max = pp_load(&page->self.max);
+    queue->joinable = pp_load(&page->self.flags);
 }
 
 int pp_queue_make(struct pp_queue *queue, uint32_t max, int joinable)
@@ -95,8 +97,7 @@ uint32_t pp_queue_size(struct pp_queue *queue)
 
 int pp_queue_is_full(struct pp_queue *queue)
 {
-    uint32_t max = pp_load(&queue->page->self.max);
-    return max != 0 && pp_queue_size(queue) >= max;
+    return queue->max != 0 && pp_queue_size(queue) >= queue->max;
 }
 
 /* -- the two locks -- */
@@ -238,7 +239,7 @@ enum pp_answer pp_queue_put(struct pp_queue *queue, struct pp_record *record, st
         return pp_sleep_on(queue, &page->room, &page->room_asleep, has_room, wait);
     }
     pp_wake_one(&page->items, &page->items_asleep);
-    if (pp_load(&page->self.max) != 0 && wait != NULL && wait->slept) {
+    if (queue->max != 0 && wait != NULL && wait->slept) {
         /* Others may still be asleep, and a consumer that was quick may have woken only us. */
         pp_store(&page->room_asleep, 1); /* killed here: a wake-up for nobody */
         if (!pp_queue_is_full(queue)) {
@@ -286,8 +287,7 @@ enum pp_answer pp_queue_peek(struct pp_queue *queue, struct pp_record *record, s
             give(queue, &page->readers);
             return PP_FAILED;
         }
-        uint64_t header;
-        memcpy(&header, at, sizeof header);
+        uint64_t header = pp_load64((pp_word64 *)(void *)at); /* once */
         record->kind = (enum pp_record_kind)(header >> 32 & 0xff);
         record->length = (uint32_t)header;
         record->tag = (uint32_t)(header >> 40 & 0xffff);
@@ -297,7 +297,8 @@ enum pp_answer pp_queue_peek(struct pp_queue *queue, struct pp_record *record, s
         }
         if (record->kind != PP_JUMP) {
             uint32_t needs = units_of(record);
-            if (record->length > PP_RECORD_MOST || place % PP_UNITS + needs >= PP_UNITS || record->kind < PP_BYTES) {
+            if (record->length > PP_RECORD_MOST || place % PP_UNITS + needs >= PP_UNITS || record->kind < PP_BYTES
+                || record->kind > PP_LARGE_PICKLE) {
                 return written_over(queue);
             }
             PP_CRASH_POINT("queue.peeked");
@@ -342,7 +343,7 @@ void pp_queue_take(struct pp_queue *queue, struct pp_record *record, struct pp_w
     struct pp_queue_page *page = queue->page;
     uint64_t head = pp_load64(&page->head);
     uint32_t item = pp_items(head) + 1;
-    if (pp_load(&page->self.flags)) {
+    if (queue->joinable) {
         count_taken(queue, pp_items(head));
     }
     if (pp_is_large(record)) {
@@ -356,7 +357,7 @@ void pp_queue_take(struct pp_queue *queue, struct pp_record *record, struct pp_w
     }
     give(queue, &page->readers);
     PP_CRASH_POINT("queue.freed");
-    if (pp_load(&page->self.max) != 0) {
+    if (queue->max != 0) {
         pp_wake_one(&page->room, &page->room_asleep);
     }
     if (wait != NULL && wait->slept) {

@@ -104,8 +104,8 @@ struct pp_queue {
     struct pp_queue_page *page;
     _Atomic(char *) windows[PP_WINDOWS];
     int signal_in, signal_out; /* a pipe that is readable while there are items, once `polled`; -1 for none */
-    uint64_t slots_at, slot_size; /* in the file; copied, so that nobody can change them */
-    uint32_t slots_there;
+    uint64_t slots_at, slot_size; /* in the file; these and what it is are read once, so that nobody can change them */
+    uint32_t slots_there, max, joinable;
     pp_word get_spins, put_spins, lock_spins;
 };
 

@@ -11,6 +11,7 @@
 #include "core/pp_page.h"
 
 #define WARM_SLOTS 8u
+#define BELIEVED ((uint64_t)1 << 24)
 #define WARM_BYTES ((uint64_t)64 << 20)
 #define NEVER 0x7fffffffu /* a holder that does not die: what a failed copy at a fork left to its readers */
 
@@ -103,6 +104,15 @@ int64_t pp_slot_write(struct pp_queue *queue, int64_t slot, uint64_t offset, con
                              pp_slot_at(queue, slot) + (off_t)offset);
     PP_CRASH_POINT("slot.filled");
     return written;
+}
+
+int pp_slot_has(struct pp_queue *queue, int64_t slot, uint64_t size)
+{
+    if (size <= BELIEVED) {
+        return 1;
+    }
+    off_t hole = lseek(queue->chunk->fd, (off_t)pp_slot_at(queue, slot), SEEK_HOLE);
+    return hole < 0 ? errno != ENXIO : (uint64_t)(hole - (off_t)pp_slot_at(queue, slot)) >= size;
 }
 
 void pp_slot_send(struct pp_queue *queue, int64_t slot, uint32_t item)

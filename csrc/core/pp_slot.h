@@ -38,6 +38,10 @@ static inline int64_t pp_slot_at(struct pp_queue *queue, int64_t slot)
 /* Write to it at an offset. How many bytes were, or -1 and errno. */
 int64_t pp_slot_write(struct pp_queue *queue, int64_t slot, uint64_t offset, const void *bytes, uint64_t count);
 
+/* Whether so much was written to it: a size that a record says is not believed, where it is so large that memory for it
+ * would be taken from others in vain. */
+int pp_slot_has(struct pp_queue *queue, int64_t slot, uint64_t size);
+
 /* Under the producers' lock, before its record counts; under the consumers', before its record is gone. */
 void pp_slot_send(struct pp_queue *queue, int64_t slot, uint32_t item);
 void pp_slot_receive(struct pp_queue *queue, int64_t slot, uint32_t item);

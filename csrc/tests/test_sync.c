@@ -343,11 +343,11 @@ static void test_hostile_memory(void)
         (void)pp_condition_waiting(cell);
         pp_condition_notify(cell, cell, 3);
         uint32_t index;
-        if (pp_barrier_guard(chunk, cell, &wait) == PP_DONE && pp_barrier_arrive(chunk, cell, &index, &wait) == PP_ARRIVED) {
+        if (pp_barrier_guard(chunk, cell, &wait) == PP_DONE && pp_barrier_arrive(chunk, cell, 2, &index, &wait) == PP_ARRIVED) {
             (void)pp_barrier_wait(chunk, cell, &wait);
             (void)pp_barrier_was_broken(cell, wait.seen);
         }
-        (void)pp_barrier_waiting(cell);
+        (void)pp_barrier_waiting(cell, 2);
         pp_barrier_give_up(chunk, cell, wait.seen, round % 2 ? PP_FULL : PP_ARRIVED);
         pp_barrier_open(chunk, cell, wait.seen);
         pp_barrier_reset(chunk, cell);
