@@ -19,7 +19,7 @@ from polyproc._launch.forkserver import forkserver
 from polyproc._launch.stopping import children_of
 from polyproc._process.lifeline import lifeline
 
-LIMIT = 120.0
+LIMIT = 120.0 + float(os.environ.get("POLYPROC_CHAOS_SECONDS", "0"))
 PROGRAMS = Path(__file__).parent / "programs"
 # The core keeps the chunk that it fills.
 CHUNK, MOST_CHUNKS = "/memfd:polyproc-chunk (deleted)", 4
