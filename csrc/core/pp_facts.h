@@ -20,8 +20,10 @@
 struct pp_facts {
     pp_word mark;  /* not zero in a child: the kernel does not wipe */
     pp_word birth; /* pp_birth() */
+    pp_word processors; /* pp_processors() */
     pthread_mutex_t registry_guard;
     pthread_mutex_t chunk_guard;
+    pthread_mutex_t view_guard;
 };
 
 extern struct pp_facts *pp_facts;

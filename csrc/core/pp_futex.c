@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/pp_facts.h"
+
 #ifndef SYS_futex_waitv
 #define SYS_futex_waitv 449
 #endif
@@ -33,12 +35,13 @@ int64_t pp_now(void)
 
 int pp_processors(void)
 {
-    static _Atomic int known; /* a fact about this process */
+    uint32_t known = pp_load_own(&pp_facts->processors);
     if (known == 0) {
         cpu_set_t set;
-        known = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+        known = sched_getaffinity(0, sizeof set, &set) == 0 ? (uint32_t)CPU_COUNT(&set) : 1;
+        pp_store_own(&pp_facts->processors, known);
     }
-    return known;
+    return (int)known;
 }
 
 static struct timespec *as_timespec(int64_t deadline, struct timespec *time)

@@ -3,11 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "core/pp_crash.h"
+#include "core/pp_facts.h"
 #include "core/pp_page.h"
 
 #define WARM_SLOTS 8u
@@ -158,7 +158,6 @@ uint64_t pp_slot_memory(struct pp_queue *queue)
 /* -- views -- */
 
 static struct pp_view *views; /* a fact about this process: what it has mapped */
-static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
 
 /* Make each page the process's own. Writing to it does, and nobody who writes there at this moment loses anything: the
  * kernel copies a page when it is first written to, and a write of nothing by an atomic operation counts. */
@@ -181,7 +180,7 @@ static int own_pages(struct pp_view *view)
  * by the fork the child's. */
 static void before_fork(void)
 {
-    pthread_mutex_lock(&guard);
+    pthread_mutex_lock(&pp_facts->view_guard);
     for (struct pp_view *view = views; view != NULL; view = view->next) {
         if (view->slot >= 0) {
             if (own_pages(view)) {
@@ -194,9 +193,7 @@ static void before_fork(void)
     }
 }
 
-static void after_fork(void) { pthread_mutex_unlock(&guard); }
-
-static void after_fork_in_child(void) { pthread_mutex_init(&guard, NULL); }
+static void after_fork(void) { pthread_mutex_unlock(&pp_facts->view_guard); }
 
 int pp_view_map(struct pp_view *view, struct pp_queue *queue, int64_t slot, size_t size)
 {
@@ -210,22 +207,22 @@ int pp_view_map(struct pp_view *view, struct pp_queue *queue, int64_t slot, size
     if (bytes == MAP_FAILED) {
         return 0;
     }
-    pthread_mutex_lock(&guard);
+    pthread_mutex_lock(&pp_facts->view_guard);
     if (!handles_fork) {
-        handles_fork = pthread_atfork(before_fork, after_fork, after_fork_in_child) == 0;
+        handles_fork = pthread_atfork(before_fork, after_fork, NULL) == 0;
     }
     *view = (struct pp_view){views, NULL, queue, slot, bytes, size};
     if (views != NULL) {
         views->before = view;
     }
     views = view;
-    pthread_mutex_unlock(&guard);
+    pthread_mutex_unlock(&pp_facts->view_guard);
     return 1;
 }
 
 void pp_view_unmap(struct pp_view *view)
 {
-    pthread_mutex_lock(&guard);
+    pthread_mutex_lock(&pp_facts->view_guard);
     if (view->next != NULL) {
         view->next->before = view->before;
     }
@@ -238,5 +235,5 @@ void pp_view_unmap(struct pp_view *view)
     if (view->slot >= 0) {
         pp_slot_give(view->queue, view->slot);
     }
-    pthread_mutex_unlock(&guard);
+    pthread_mutex_unlock(&pp_facts->view_guard);
 }
