@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/pp_atomic.h"
 #include "core/pp_crash.h"
 #include "core/pp_memfd.h"
 
@@ -30,11 +31,22 @@ int pp_named_path(struct pp_named *named, const char *name)
     return 0;
 }
 
+/* A file without a name gets one by linkat(2): where a filter refuses that, a file has its name from the beginning. */
+static int can_link(void)
+{
+    static pp_word answer; /* a fact about this kernel and its filter: 0 not asked, 1 no, 2 yes */
+    if (pp_load_own(&answer) == 0) {
+        int refused = linkat(-1, "", -1, "", 0) != 0 && pp_is_refusal(errno); /* ENOENT, else */
+        pp_store_own(&answer, refused ? 1 : 2);
+    }
+    return pp_load_own(&answer) == 2;
+}
+
 int pp_named_make(struct pp_named *named, int with_name)
 {
     named->fd = -1;
-    named->has_name = with_name;
-    if (!with_name) {
+    named->has_name = with_name || !can_link();
+    if (!named->has_name) {
         named->fd = open(FOLDER, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
         named->has_name = named->fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR);
     }

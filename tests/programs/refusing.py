@@ -12,10 +12,12 @@ import sys
 NUMBERS = {
     "clone3": (435, 435),
     "close_range": (436, 436),
+    "eventfd2": (290, 19),
     "fallocate": (285, 47),
     "futex_waitv": (449, 449),
     "get_robust_list": (274, 100),
     "getrandom": (318, 278),
+    "linkat": (265, 37),
     "madvise": (28, 233),
     "memfd_create": (319, 279),
     "pidfd_open": (434, 434),

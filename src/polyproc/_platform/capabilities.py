@@ -22,6 +22,8 @@ INSTEAD = {
     "futex_waitv": "that a lock's owner has died is seen after 40 ms, and not at once",
     "get_robust_list": "the kernel does not tell of the death of a lock's owner: /proc is looked at, every 40 ms",
     "prctl": "children of the fork server are the server's own, which tells how they end",
+    "linkat": "a named segment has its name before it is whole",
+    "eventfd2": "a semaphore of many tokens is a number in a file, which costs more",
     "getrandom": "/dev/urandom is read",
     "preadv2": "who receives sleeps at once, and does not look for a while first",
 }

@@ -9,7 +9,7 @@ from typing import Any
 
 from polyproc._process.process import current_process
 from polyproc._synchronize.semaphore_value import SEM_VALUE_MAX, checked_value
-from polyproc._synchronize.token import TokenCounter
+from polyproc._synchronize.token import counter_of
 from polyproc._twin import HeldByTwin
 
 RECURSIVE_MUTEX, SEMAPHORE = 0, 1
@@ -23,7 +23,7 @@ class TokenLock(HeldByTwin):
     def __init__(self, kind: int, value: int, maxvalue: int, *, ctx: Any = None) -> None:
         self._kind = kind
         self._maxvalue = maxvalue
-        self._tokens = TokenCounter(checked_value(value))
+        self._tokens = counter_of(checked_value(value))
         self._forget_holds()
 
     def _forget_holds(self) -> None:

@@ -11,17 +11,34 @@ from __future__ import annotations
 import array
 import fcntl
 import os
+import select
 import sys
 import termios
 import time
 from typing import Any
 
+from polyproc._lazy import load
 from polyproc._pickling import inherited
 from polyproc._pickling.live_fd import live_fd
 from polyproc._platform.handles import ready
-from polyproc._platform.posix import close_quietly
+from polyproc._platform.posix import Capability, close_quietly
 
-_MOST_IN_A_PIPE = 4096  # PIPE_BUF: what every pipe takes at once
+_MOST_IN_A_PIPE = select.PIPE_BUF  # what every pipe takes at once
+
+eventfd = Capability("eventfd2", hasattr(os, "eventfd"))
+
+
+def counter_of(value: int) -> TokenCounter:
+    """Return a counter of tokens, of the kind that is to be had here."""
+    if value > _MOST_IN_A_PIPE:
+        if eventfd.may_work:
+            try:
+                return TokenCounter(value)
+            except OSError as error:
+                eventfd.note(error)
+        make: Any = load("polyproc._synchronize.many_tokens", "ManyTokens")
+        return make(value)  # type: ignore[no-any-return]
+    return TokenCounter(value)
 
 
 class TokenCounter:
@@ -31,7 +48,7 @@ class TokenCounter:
         self._read_fd = self._write_fd = -1
         if fds is not None:
             self._read_fd, self._write_fd = fds
-        elif value > _MOST_IN_A_PIPE and hasattr(os, "eventfd"):
+        elif value > _MOST_IN_A_PIPE:
             self._read_fd = os.eventfd(value, os.EFD_SEMAPHORE | os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             self._write_fd = self._read_fd
         else:
@@ -73,6 +90,10 @@ class TokenCounter:
                 if line.startswith("eventfd-count:"):
                     return int(line.split()[1], 16)
         raise NotImplementedError("this system does not tell the value of an eventfd")
+
+    def fileno(self) -> int:
+        """Return what can be read while the number is not zero."""
+        return self._read_fd
 
     def _is_eventfd(self) -> bool:
         return self._read_fd == self._write_fd
