@@ -14,7 +14,7 @@ PYTHONS ?= $(shell $(PYTHON) tests/find_pythons.py)
 # A child that had to compile this library anew would be measured with the compiler.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-portable test-each lint conformance downstream chaos bench c-test musl-test docs clean
+.PHONY: demo test test-portable test-each lint conformance downstream chaos bench c-test musl-test arm64 docs clean
 
 $(VENV)/installed: $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
@@ -75,6 +75,10 @@ musl-test:
 		musl-gcc -std=gnu11 -g -O1 -Wall -Wextra -Icsrc -pthread -static $(SYSTEM_HEADERS) $(CORE) csrc/tests/$$name.c \
 			-o build/musl_$$name && build/musl_$$name || exit 1; \
 	done
+
+# A whole emulated machine. Not for .ci/run: it needs a cross compiler, an emulator and a Debian mirror.
+arm64:
+	$(PYTHON) tests/machines/arm64.py $(TESTS)
 
 conformance:
 	$(PYTHON) tests/conformance/harness.py $(PYTHONS)
