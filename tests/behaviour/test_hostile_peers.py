@@ -162,6 +162,29 @@ def test_a_side_that_is_over_and_did_not_succeed_is_no_success():
         auth._run(ours, interrupted())
 
 
+@pytest.mark.parametrize("kind", [Alarm, ValueError, TimeoutError, ConnectionResetError, EOFError])
+def test_what_a_handler_raises_in_a_handshake_reaches_who_accepts(monkeypatch, kind):
+    """Also where a peer could have made us raise the same."""
+
+    def on_signal(number, frame):
+        raise kind("of the handler")
+
+    def advance(peer):
+        signal.raise_signal(signal.SIGUSR1)
+
+    monkeypatch.setattr(handshake.Handshake, "advance", advance)
+    before = signal.signal(signal.SIGUSR1, on_signal)
+    try:
+        with (
+            Listener(("127.0.0.1", 0), authkey=KEY) as listener,
+            socket.create_connection(listener.address),
+            pytest.raises(kind, match="of the handler"),
+        ):
+            listener.accept(5)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_handlers_that_raise_at_random_moments():
     """A peer without the key says pickles; had one been opened, this process would have ended."""

@@ -35,6 +35,8 @@ MOST_PLACES = 1024
 _MOST_ENCRYPTED = 128  # what TLS keeps of a peer is much more than a message
 _AT_ONCE = 64  # how many are let in before those that are there are looked at
 _TICK = 1.0  # how soon it is seen that the listener was closed
+# Whose code runs in a handshake. What is raised anywhere else comes from a signal handler.
+_HANDSHAKERS = frozenset(("polyproc", "ssl", "socket", "hmac", "hashlib"))
 _NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
@@ -323,11 +325,10 @@ class Admission:
         except AuthenticationError:
             self._drop(peer, "it has another key")
             raise
-        except Exception as error:  # noqa: BLE001  (nothing that a peer does may end who accepts)
+        except BaseException as error:
             self._drop(peer, str(error))
-        except BaseException:
-            self._drop(peer, "it was interrupted")
-            raise
+            if not isinstance(error, Exception) or _is_a_handlers(error):
+                raise  # nothing that a peer does may end who accepts; but this it did not do
         else:
             if is_through:
                 self._peers.remove(peer)
@@ -340,3 +341,12 @@ class Admission:
             self._peers.remove(peer)
             peer.sock.close()
             log.info("a peer was dropped: %s", why)
+
+
+def _is_a_handlers(error: Exception) -> bool:
+    """Say whether a signal handler of the program raised it, in the midst of what peers make us do."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    name = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__"))
+    return name.partition(".")[0] not in _HANDSHAKERS
