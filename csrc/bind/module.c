@@ -34,7 +34,7 @@ static PyMethodDef methods[] = {
 
 static PyType_Spec *const types[] = {
     &py_lock_spec, &py_rlock_spec, &py_semaphore_spec, &py_event_spec, &py_condition_spec, &py_barrier_spec,
-    &py_memory_spec, &py_scalar_spec, &py_array_spec, &py_queue_spec, &py_mapping_spec, &py_connection_spec,
+    &py_memory_spec, &py_scalar_spec, &py_array_spec, &py_queue_spec, &py_slot_spec, &py_connection_spec,
     &py_special_spec, &py_bound_spec, &py_latch_spec, &py_lines_spec, &py_segment_spec, &py_shared_memory_spec,
 };
 

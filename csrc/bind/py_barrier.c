@@ -82,18 +82,19 @@ static void surely_take_guard(PyCell *self)
     PyErr_Restore(type, value, traceback);
 }
 
-/* All have come: run the action, and let all go. Whether the action has raised nothing. */
-static int let_go(PyCell *self, uint32_t generation, PyObject *action)
+/* All have come: run the action, and let all go; the index. None where the barrier was broken meanwhile. */
+static PyObject *let_go(PyCell *self, uint32_t generation, uint32_t index, PyObject *action)
 {
     PyObject *done = action == Py_None ? Py_NewRef(Py_None) : PyObject_CallObject(action, NULL);
+    int opened = 0;
     surely_take_guard(self);
     if (done == NULL) {
-        pp_barrier_abort(self->chunk, self->cell);
+        (void)pp_barrier_give_up(self->chunk, self->cell, generation, PP_LAST);
     } else {
-        pp_barrier_open(self->chunk, self->cell, generation);
+        opened = pp_barrier_open(self->chunk, self->cell, generation);
     }
     Py_XDECREF(done);
-    return done != NULL;
+    return PyErr_Occurred() ? NULL : opened ? PyLong_FromUnsignedLong(index) : Py_NewRef(Py_None);
 }
 
 /* Too late, or interrupted: those who wait with us would wait for ever. Whether that has broken the generation; else it
@@ -125,7 +126,7 @@ static PyObject *barrier_come(PyObject *object, PyObject *args)
             Py_RETURN_NONE;
         }
         if (arrival == PP_LAST) {
-            return let_go(self, wait.seen, action) && !PyErr_Occurred() ? PyLong_FromUnsignedLong(index) : NULL;
+            return let_go(self, wait.seen, index, action);
         }
         int gave_up = py_wait(wait_step, self, &wait, 0) != PP_DONE && give_up(self, wait.seen, arrival);
         if (PyErr_Occurred()) {

@@ -129,6 +129,8 @@ void py_queue_dealloc(PyObject *object)
     }
     Py_XDECREF(self->dumps);
     Py_XDECREF(self->loads);
+    Py_XDECREF(self->slot_type);
+    Py_XDECREF(self->kept);
     release(object);
     Py_DECREF(type);
 }
@@ -252,16 +254,21 @@ static PyObject *queue_put_tagged(PyObject *self, PyObject *const *args, Py_ssiz
     return put((PyQueue *)self, args[1], PP_FOREVER, (uint32_t)tag);
 }
 
-/* _put_packed(kind, data, slot, deadline, tag) */
+/* _put_packed(kind, data, slot, deadline, tag): with the record, its slot is the queue's */
 static PyObject *queue_put_packed(PyObject *object, PyObject *args)
 {
     PyQueue *self = (PyQueue *)object;
     int kind;
     const char *bytes;
     Py_ssize_t length;
-    long long slot, deadline;
+    PyObject *holder;
+    long long deadline;
     unsigned int tag;
-    if (!PyArg_ParseTuple(args, "iy#LLI", &kind, &bytes, &length, &slot, &deadline, &tag) || !py_queue_usable(self)) {
+    if (!PyArg_ParseTuple(args, "iy#OLI", &kind, &bytes, &length, &holder, &deadline, &tag) || !py_queue_usable(self)) {
+        return NULL;
+    }
+    int64_t slot = holder == Py_None ? -1 : py_slot_of(self, holder);
+    if (PyErr_Occurred()) {
         return NULL;
     }
     if (kind < PP_BYTES || kind > PP_LARGE_PICKLE || length > (Py_ssize_t)PP_RECORD_MOST
@@ -270,7 +277,11 @@ static PyObject *queue_put_packed(PyObject *object, PyObject *args)
         return NULL;
     }
     struct pp_record record = {(enum pp_record_kind)kind, bytes, (uint32_t)length, slot, tag};
-    return put_record(self, &record, deadline);
+    PyObject *done = put_record(self, &record, deadline);
+    if (done != NULL && slot >= 0) {
+        py_slot_gone(holder);
+    }
+    return done;
 }
 
 /* -- getting -- */
@@ -324,21 +335,37 @@ static enum pp_answer get_step(PyCell *base, struct pp_wait *wait, int extra)
     return PP_DONE;
 }
 
-/* Take the oldest record: its kind and its bytes. NULL with an exception set. */
-static PyObject *take_record(PyQueue *self, struct pp_record *record, int64_t deadline)
+/* What a large record names, which we hold from here on, in an object that gives it back: a new one, or `slot`. */
+static PyObject *owned_slot(PyQueue *self, struct pp_record *record, PyObject *slot)
 {
+    if (slot == NULL && (slot = py_slot_new(self)) == NULL) {
+        pp_slot_give(&self->queue, record->slot);
+        return NULL;
+    }
+    py_slot_own(slot, record->slot);
+    return slot;
+}
+
+/* Take the oldest record: its kind and its bytes, and of a large one its slot, else NULL. NULL with an exception set. */
+static PyObject *take_record(PyQueue *self, struct pp_record *record, PyObject **slot, int64_t deadline)
+{
+    *slot = NULL;
     enum pp_answer answer = pp_queue_peek(&self->queue, record, NULL);
     if (answer == PP_DONE) {
         PyObject *data = PyBytes_FromStringAndSize(record->bytes, record->length);
-        if (data == NULL) {
+        int is_sound = data == NULL || find_slot(self, record, PyBytes_AsString(data));
+        if (is_sound && data != NULL && pp_is_large(record) && (*slot = py_slot_new(self)) == NULL) {
+            Py_CLEAR(data);
+        }
+        if (data == NULL || !is_sound) {
             pp_queue_leave(&self->queue);
-        } else if (!find_slot(self, record, PyBytes_AsString(data))) {
-            Py_DECREF(data);
-            pp_queue_leave(&self->queue);
+            Py_XDECREF(data);
             errno = PP_WRITTEN_OVER;
-            return py_queue_refuse(PP_FAILED, "Empty");
-        } else {
-            pp_queue_take(&self->queue, record, NULL);
+            return is_sound ? NULL : py_queue_refuse(PP_FAILED, "Empty");
+        }
+        pp_queue_take(&self->queue, record, NULL);
+        if (*slot != NULL) {
+            (void)owned_slot(self, record, *slot);
         }
         return data;
     }
@@ -350,6 +377,12 @@ static PyObject *take_record(PyQueue *self, struct pp_record *record, int64_t de
             *record = getting.record;
             PyObject *data = PyBytes_FromStringAndSize(getting.copy, record->length);
             free(getting.copy);
+            if (pp_is_large(record) && (*slot = owned_slot(self, record, NULL)) == NULL) {
+                Py_CLEAR(data);
+            }
+            if (data == NULL) {
+                Py_CLEAR(*slot);
+            }
             return data;
         }
     }
@@ -362,15 +395,24 @@ static PyObject *get(PyQueue *self, int64_t deadline)
     if (!py_queue_usable(self)) {
         return NULL;
     }
-    PyObject *data = take_record(self, &record, deadline);
+    PyObject *slot, *result = self->kept == NULL ? NULL : py_queue_get_kept(self);
+    if (result != NULL) {
+        return result;
+    }
+    PyObject *data = take_record(self, &record, &slot, deadline);
     if (data == NULL || record.kind == PP_BYTES) {
         return data;
     }
     if (record.kind == PP_PICKLE) {
         return py_loads(&self->loads, data);
     }
-    PyObject *result = PyObject_CallMethod((PyObject *)self, "_get_large", "iO", (int)record.kind, data);
+    if (record.kind == PP_LARGE_BYTES) {
+        result = py_slot_open_bytes(slot, data);
+    } else {
+        result = PyObject_CallMethod((PyObject *)self, "_get_large", "OO", data, slot);
+    }
     Py_DECREF(data);
+    Py_DECREF(slot);
     return result;
 }
 
@@ -389,7 +431,7 @@ static PyObject *queue_get_nowait(PyObject *self, PyObject *ignored)
     return get((PyQueue *)self, -1);
 }
 
-/* _take(timeout) -> (tag, kind, data): the oldest record as it is */
+/* _take(timeout) -> (tag, kind, data, slot): the oldest record as it is */
 static PyObject *queue_take(PyObject *object, PyObject *timeout)
 {
     PyQueue *self = (PyQueue *)object;
@@ -398,8 +440,9 @@ static PyObject *queue_take(PyObject *object, PyObject *timeout)
     if (!py_queue_usable(self) || !py_deadline(timeout, &deadline)) {
         return NULL;
     }
-    PyObject *data = take_record(self, &record, deadline);
-    return data == NULL ? NULL : Py_BuildValue("IiN", record.tag, (int)record.kind, data);
+    PyObject *slot, *data = take_record(self, &record, &slot, deadline);
+    return data == NULL ? NULL
+                        : Py_BuildValue("IiNN", record.tag, (int)record.kind, data, slot == NULL ? Py_NewRef(Py_None) : slot);
 }
 
 /* Throw the oldest record away, which is done with it; whether there was one. */
@@ -408,15 +451,13 @@ static PyObject *queue_drop_one(PyObject *object, PyObject *ignored)
     (void)ignored;
     PyQueue *self = (PyQueue *)object;
     struct pp_record record;
-    PyObject *data = take_record(self, &record, -1);
+    PyObject *slot, *data = take_record(self, &record, &slot, -1);
     if (data == NULL) {
         PyErr_Clear();
         Py_RETURN_FALSE;
     }
     Py_DECREF(data);
-    if (record.kind >= PP_LARGE_BYTES) {
-        pp_slot_give(&self->queue, record.slot);
-    }
+    Py_XDECREF(slot);
     if (self->queue.joinable && py_queue_one_done(self) == PP_FAILED) {
         return py_queue_refuse(PP_FAILED, "Empty");
     }
@@ -457,12 +498,11 @@ static PyMethodDef queue_methods[] = {
     {"_where", py_cell_where, METH_NOARGS, "_where() -> (id, offset)"},
     {"_put_packed", queue_put_packed, METH_VARARGS, "_put_packed(kind, data, slot, deadline, tag)"},
     {"_put_tagged", FAST(queue_put_tagged), METH_FASTCALL, "_put_tagged(tag, obj)"},
-    {"_take", queue_take, METH_O, "_take(timeout) -> (tag, kind, data)"},
+    {"_take", queue_take, METH_O, "_take(timeout) -> (tag, kind, data, slot)"},
+    {"_keep", py_queue_keep, METH_O, "_keep(items): a list of what was taken, to be got next"},
     {"_drop_one", queue_drop_one, METH_NOARGS, "_drop_one() -> whether there was an item to drop"},
-    {"_slot_take", py_slot_take, METH_O, "_slot_take(size) -> slot"},
-    {"_slot_write", py_slot_write, METH_VARARGS, "_slot_write(slot, offset, buffer)"},
-    {"_slot_read", py_slot_read, METH_VARARGS, "_slot_read(slot, size) -> bytes"},
-    {"_slot_give", py_slot_give, METH_O, "_slot_give(slot)"},
+    {"_slot_take", py_slot_take, METH_O, "_slot_take(size) -> the number of a slot that nobody gives back"},
+    {"_slot", py_slot_make, METH_O, "_slot(size) -> Slot"},
     {"_slot_memory", py_slot_memory, METH_NOARGS, "_slot_memory() -> bytes"},
     {"_poll_on", py_queue_poll_on, METH_NOARGS, "_poll_on() -> a descriptor that is readable while there are items"},
     {"_end", py_queue_end, METH_NOARGS, "_end(): nothing more can be put"},

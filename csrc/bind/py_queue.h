@@ -11,7 +11,9 @@ typedef struct {
     int closed;      /* PY_QUEUE_ */
     uint32_t births; /* the process that closed it: pp_birth */
     int has_put;
-    PyObject *dumps, *loads;
+    PyObject *dumps, *loads, *slot_type;
+    PyObject *kept;       /* a list: what was taken for a call that raised, and is got next */
+    uint32_t kept_births; /* by which process */
 } PyQueue;
 
 /* Whether it is closed: not; to be told by ValueError, until the process forks; by OSError, for good. */
@@ -32,10 +34,24 @@ void py_queue_dealloc(PyObject *self);
 
 /* Methods of a queue for large messages. */
 PyObject *py_slot_take(PyObject *self, PyObject *size);
-PyObject *py_slot_write(PyObject *self, PyObject *args);
-PyObject *py_slot_read(PyObject *self, PyObject *args);
-PyObject *py_slot_give(PyObject *self, PyObject *slot);
+PyObject *py_slot_make(PyObject *self, PyObject *size);
 PyObject *py_slot_memory(PyObject *self, PyObject *ignored);
+
+/* A Slot that holds nothing yet; have it own one. */
+PyObject *py_slot_new(PyQueue *queue);
+void py_slot_own(PyObject *slot, int64_t number);
+
+/* Which one a Slot of this queue holds, or the number that an int is; -1 for none. When it is put, it is the record's. */
+int64_t py_slot_of(PyQueue *queue, PyObject *object);
+void py_slot_gone(PyObject *object);
+
+/* The bytes that a record tells of; the slot is given back, whatever happens. */
+PyObject *py_slot_open_bytes(PyObject *slot, PyObject *record);
+
+/* What was taken for a call that raised: how many; the first of them, NULL without an exception for none; and keep more. */
+Py_ssize_t py_queue_kept(PyQueue *self);
+PyObject *py_queue_get_kept(PyQueue *self);
+PyObject *py_queue_keep(PyObject *self, PyObject *items);
 
 /* The methods of py_queue_state.c. */
 PyObject *py_queue_size(PyObject *self, PyObject *argument);
@@ -50,6 +66,6 @@ PyObject *py_queue_await(PyObject *self, PyObject *argument);
 PyObject *py_queue_close(PyObject *self, PyObject *argument);
 PyObject *py_queue_get_closed(PyObject *self, void *ignored);
 
-extern PyType_Spec py_queue_spec, py_mapping_spec;
+extern PyType_Spec py_queue_spec, py_slot_spec;
 
 #endif

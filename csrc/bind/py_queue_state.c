@@ -14,11 +14,46 @@ int py_queue_is_closed(PyQueue *self)
     return self->closed;
 }
 
+/* -- what was taken for a call that raised -- */
+
+Py_ssize_t py_queue_kept(PyQueue *self)
+{
+    /* A forked child's are its parent's. */
+    return self->kept == NULL || self->kept_births != pp_birth() ? 0 : PyList_Size(self->kept);
+}
+
+PyObject *py_queue_get_kept(PyQueue *self)
+{
+    PyObject *first = py_queue_kept(self) == 0 ? NULL : PyObject_CallMethod(self->kept, "pop", "i", 0);
+    if (first == NULL) {
+        PyErr_Clear(); /* another thread was faster */
+    }
+    return first;
+}
+
+PyObject *py_queue_keep(PyObject *object, PyObject *items)
+{
+    PyQueue *self = (PyQueue *)object;
+    if (self->kept == NULL || py_queue_kept(self) == 0) {
+        PyObject *before = self->kept;
+        self->kept = PyList_New(0);
+        self->kept_births = pp_birth();
+        Py_XDECREF(before);
+    }
+    if (self->kept == NULL || PyList_SetSlice(self->kept, 0, 0, items) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* -- looking at it -- */
+
 PyObject *py_queue_size(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
     PyQueue *self = (PyQueue *)object;
-    return PyLong_FromUnsignedLong(self->base.chunk == NULL ? 0 : pp_queue_size(&self->queue));
+    size_t size = self->base.chunk == NULL ? 0 : pp_queue_size(&self->queue);
+    return PyLong_FromSize_t(size + (size_t)py_queue_kept(self));
 }
 
 PyObject *py_queue_full(PyObject *object, PyObject *ignored)
@@ -130,7 +165,7 @@ PyObject *py_queue_empty(PyObject *object, PyObject *ignored)
         PyErr_Format(PyExc_OSError, how == PY_QUEUE_CLOSED ? "Queue %R is closed" : "handle is closed", object);
         return NULL;
     }
-    return PyBool_FromLong(self->base.chunk == NULL || pp_queue_size(&self->queue) == 0);
+    return PyBool_FromLong(self->base.chunk == NULL || (pp_queue_size(&self->queue) == 0 && py_queue_kept(self) == 0));
 }
 
 static enum pp_answer await_step(PyCell *base, struct pp_wait *wait, int extra)
@@ -147,6 +182,9 @@ PyObject *py_queue_await(PyObject *object, PyObject *timeout)
     int64_t deadline;
     if (!py_queue_usable(self) || !py_deadline(timeout, &deadline)) {
         return NULL;
+    }
+    if (py_queue_kept(self) != 0) {
+        Py_RETURN_TRUE;
     }
     pp_wait_start(&wait, deadline, &self->queue.get_spins);
     enum pp_answer answer = py_wait(await_step, &self->base, &wait, 0);

@@ -1,18 +1,115 @@
-/* Slots of a queue, and Mapping: the memory of one as a buffer. The algorithm is in core/pp_slot. */
+/* Slot: a slot of a queue that this process holds. It has one owner, this object, until its record is put: so an exception
+ * between any two steps, a signal handler's among them, leaves no slot behind. Mapped, it is a buffer. */
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "bind/py_queue.h"
 #include "core/pp_slot.h"
 
-/* Whether an argument is a slot of this queue; -1 with an exception set. */
-static int64_t slot_argument(PyQueue *self, long long slot)
+typedef struct {
+    PyObject_HEAD
+    PyQueue *queue;
+    int64_t slot; /* -1: it is no longer ours, or it is the view's */
+    int is_mapped;
+    struct pp_view view;
+} PySlot;
+
+/* The class, found by way of the queue's own. */
+static PyTypeObject *slot_type(PyQueue *queue)
 {
-    if (self->base.chunk == NULL || slot < 0 || slot >= self->queue.slots_there) {
-        PyErr_SetString(PyExc_ValueError, "this is no slot of the queue");
-        return -1;
+    if (queue->slot_type == NULL) {
+        PyTypeObject *own = py_class_with((PyObject *)queue, py_queue_dealloc);
+        PyObject *module = own == NULL ? NULL : PyType_GetModule(own);
+        queue->slot_type = module == NULL ? NULL : PyObject_GetAttrString(module, "Slot");
     }
-    return slot;
+    return (PyTypeObject *)queue->slot_type;
+}
+
+PyObject *py_slot_new(PyQueue *queue)
+{
+    PyTypeObject *type = slot_type(queue);
+    PySlot *self = type == NULL ? NULL : (PySlot *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
+    if (self != NULL) {
+        self->queue = (PyQueue *)Py_NewRef((PyObject *)queue);
+        self->slot = -1;
+    }
+    return (PyObject *)self;
+}
+
+void py_slot_own(PyObject *slot, int64_t number) { ((PySlot *)slot)->slot = number; }
+
+static void slot_dealloc(PyObject *object);
+
+int64_t py_slot_of(PyQueue *queue, PyObject *object)
+{
+    if (PyLong_Check(object)) { /* one that is somebody else's to give back */
+        return PyLong_AsLongLong(object);
+    }
+    int is_slot = py_class_with(object, slot_dealloc) != NULL && ((PySlot *)object)->queue == queue;
+    return is_slot ? ((PySlot *)object)->slot : -1;
+}
+
+void py_slot_gone(PyObject *object)
+{
+    if (!PyLong_Check(object)) {
+        ((PySlot *)object)->slot = -1;
+    }
+}
+
+static void give(PySlot *self)
+{
+    int64_t slot = __atomic_exchange_n(&self->slot, -1, __ATOMIC_SEQ_CST); /* killed here: as before, it is a dead holder's */
+    if (slot >= 0) {
+        pp_slot_give(&self->queue->queue, slot);
+    }
+}
+
+static void slot_dealloc(PyObject *object)
+{
+    PySlot *self = (PySlot *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    if (self->is_mapped) {
+        pp_view_unmap(&self->view);
+    }
+    if (self->queue != NULL) {
+        give(self);
+    }
+    Py_XDECREF((PyObject *)self->queue);
+    release(object);
+    Py_DECREF(type);
+}
+
+/* The slot's number; -1 with an exception set when it was given back. */
+static int64_t held(PySlot *self)
+{
+    if (self->slot < 0) {
+        PyErr_SetString(PyExc_ValueError, "the slot is no longer held");
+    }
+    return self->slot;
+}
+
+/* _slot(size) -> Slot */
+PyObject *py_slot_make(PyObject *object, PyObject *size_object)
+{
+    PyQueue *queue = (PyQueue *)object;
+    unsigned long long size = PyLong_AsUnsignedLongLong(size_object);
+    if (PyErr_Occurred() || !py_queue_usable(queue)) {
+        return NULL;
+    }
+    PyObject *self = py_slot_new(queue);
+    if (self == NULL) {
+        return NULL;
+    }
+    int64_t slot = pp_slot_take(&queue->queue, size);
+    if (slot < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        Py_DECREF(self);
+        return NULL;
+    }
+    py_slot_own(self, slot);
+    return self;
 }
 
 PyObject *py_slot_take(PyObject *object, PyObject *size_object)
@@ -26,20 +123,28 @@ PyObject *py_slot_take(PyObject *object, PyObject *size_object)
     return slot < 0 ? PyErr_SetFromErrno(PyExc_OSError) : PyLong_FromLongLong(slot);
 }
 
-PyObject *py_slot_write(PyObject *object, PyObject *args)
+PyObject *py_slot_memory(PyObject *object, PyObject *ignored)
 {
+    (void)ignored;
     PyQueue *self = (PyQueue *)object;
-    long long slot;
+    return PyLong_FromUnsignedLongLong(self->base.chunk == NULL ? 0 : pp_slot_memory(&self->queue));
+}
+
+/* write(offset, buffer) */
+static PyObject *slot_write(PyObject *object, PyObject *args)
+{
+    PySlot *self = (PySlot *)object;
     unsigned long long offset;
     Py_buffer view;
-    if (!PyArg_ParseTuple(args, "LKy*", &slot, &offset, &view)) {
+    if (!PyArg_ParseTuple(args, "Ky*", &offset, &view)) {
         return NULL;
     }
-    int failed = slot_argument(self, slot) < 0;
+    int64_t slot = held(self);
+    int failed = slot < 0;
     for (Py_ssize_t done = 0; !failed && done < view.len;) {
         int64_t written;
         Py_BEGIN_ALLOW_THREADS
-        written = pp_slot_write(&self->queue, slot, offset + (uint64_t)done, (char *)view.buf + done,
+        written = pp_slot_write(&self->queue->queue, slot, offset + (uint64_t)done, (char *)view.buf + done,
                                 (uint64_t)(view.len - done));
         Py_END_ALLOW_THREADS
         if (written > 0) {
@@ -57,113 +162,134 @@ PyObject *py_slot_write(PyObject *object, PyObject *args)
     Py_RETURN_NONE;
 }
 
-/* The bytes that a slot begins with. */
-PyObject *py_slot_read(PyObject *object, PyObject *args)
+/* The bytes that it begins with, to `bytes`. No signal handler runs meanwhile: what it raised would lose a message. */
+static int read_all(PyQueue *queue, int64_t slot, char *bytes, Py_ssize_t size)
 {
-    PyQueue *self = (PyQueue *)object;
-    long long slot;
-    Py_ssize_t size;
-    if (!PyArg_ParseTuple(args, "Ln", &slot, &size) || slot_argument(self, slot) < 0) {
-        return NULL;
-    }
-    if (size < 0 || (uint64_t)size > self->queue.slot_size || !pp_slot_has(&self->queue, slot, (uint64_t)size)) {
-        errno = PP_WRITTEN_OVER;
-        return py_queue_refuse(PP_FAILED, "Empty");
-    }
-    PyObject *data = PyBytes_FromStringAndSize(NULL, size);
-    char *bytes = data == NULL ? NULL : PyBytes_AsString(data);
-    for (Py_ssize_t done = 0; data != NULL && done < size;) {
-        ssize_t count;
-        Py_BEGIN_ALLOW_THREADS
-        count = pread(self->queue.chunk->fd, bytes + done, (size_t)(size - done),
-                      pp_slot_at(&self->queue, slot) + done);
-        Py_END_ALLOW_THREADS
+    int error = 0;
+    Py_BEGIN_ALLOW_THREADS
+    for (Py_ssize_t done = 0; error == 0 && done < size;) {
+        ssize_t count = pread(queue->queue.chunk->fd, bytes + done, (size_t)(size - done),
+                              pp_slot_at(&queue->queue, slot) + done);
         if (count > 0) {
             done += count;
         } else if (count == 0 || errno != EINTR) {
-            PyErr_SetFromErrno(PyExc_OSError);
+            error = count == 0 ? PP_WRITTEN_OVER : errno;
         }
-        if (PyErr_Occurred() || PyErr_CheckSignals() < 0) {
-            Py_CLEAR(data);
-        }
+    }
+    Py_END_ALLOW_THREADS
+    errno = error;
+    return error == 0;
+}
+
+static PyObject *read_object(PySlot *self, Py_ssize_t size, int mutable)
+{
+    if (held(self) < 0) {
+        return NULL;
+    }
+    if (size < 0 || (uint64_t)size > self->queue->queue.slot_size
+        || !pp_slot_has(&self->queue->queue, self->slot, (uint64_t)size)) {
+        errno = PP_WRITTEN_OVER;
+        return py_queue_refuse(PP_FAILED, "Empty");
+    }
+    PyObject *data = mutable ? PyByteArray_FromStringAndSize(NULL, size) : PyBytes_FromStringAndSize(NULL, size);
+    char *bytes = data == NULL ? NULL : mutable ? PyByteArray_AsString(data) : PyBytes_AsString(data);
+    if (data != NULL && !read_all(self->queue, self->slot, bytes, size)) {
+        Py_DECREF(data);
+        return py_queue_refuse(PP_FAILED, "Empty");
     }
     return data;
 }
 
-PyObject *py_slot_give(PyObject *object, PyObject *slot_object)
+/* read(size) -> bytes */
+static PyObject *slot_read(PyObject *self, PyObject *size_object)
 {
-    PyQueue *self = (PyQueue *)object;
-    int64_t slot = slot_argument(self, PyLong_AsLongLong(slot_object));
-    if (slot < 0) {
+    Py_ssize_t size = PyLong_AsSsize_t(size_object);
+    return PyErr_Occurred() ? NULL : read_object((PySlot *)self, size, 0);
+}
+
+/* A record of bytes is: slot, whether they are a bytearray's (4 bytes each), how many (8). */
+PyObject *py_slot_open_bytes(PyObject *slot, PyObject *record)
+{
+    uint32_t mutable;
+    uint64_t size;
+    if (PyBytes_Size(record) != 16) {
+        errno = PP_WRITTEN_OVER;
+        return py_queue_refuse(PP_FAILED, "Empty");
+    }
+    memcpy(&mutable, PyBytes_AsString(record) + 4, sizeof mutable);
+    memcpy(&size, PyBytes_AsString(record) + 8, sizeof size);
+    PyObject *data = read_object((PySlot *)slot, size > (uint64_t)PY_SSIZE_T_MAX ? -1 : (Py_ssize_t)size, mutable != 0);
+    give((PySlot *)slot);
+    return data;
+}
+
+static PyObject *slot_open(PyObject *self, PyObject *record)
+{
+    if (!PyBytes_Check(record)) {
+        PyErr_SetString(PyExc_TypeError, "a record is bytes");
         return NULL;
     }
-    pp_slot_give(&self->queue, slot);
+    return py_slot_open_bytes(self, record);
+}
+
+static PyObject *slot_give(PyObject *self, PyObject *ignored)
+{
+    (void)ignored;
+    give((PySlot *)self);
     Py_RETURN_NONE;
 }
 
-PyObject *py_slot_memory(PyObject *object, PyObject *ignored)
+/* map(size) -> itself, which is a buffer from here on and holds the slot as long as anybody looks at it */
+static PyObject *slot_map(PyObject *object, PyObject *size_object)
 {
-    (void)ignored;
-    PyQueue *self = (PyQueue *)object;
-    return PyLong_FromUnsignedLongLong(self->base.chunk == NULL ? 0 : pp_slot_memory(&self->queue));
-}
-
-/* -- a mapped slot -- */
-
-typedef struct {
-    PyObject_HEAD
-    PyObject *queue;
-    struct pp_view view;
-} PyMapping;
-
-/* Mapping(queue, slot, size) */
-static PyObject *mapping_new(PyTypeObject *type, PyObject *args, PyObject *names)
-{
-    (void)names;
-    PyObject *queue;
-    long long slot;
-    Py_ssize_t size;
-    if (!PyArg_ParseTuple(args, "OLn", &queue, &slot, &size)) {
+    PySlot *self = (PySlot *)object;
+    Py_ssize_t size = PyLong_AsSsize_t(size_object);
+    if (PyErr_Occurred() || held(self) < 0) {
         return NULL;
     }
-    if (py_class_with(queue, py_queue_dealloc) == NULL || slot_argument((PyQueue *)queue, slot) < 0) {
-        PyErr_SetString(PyExc_TypeError, "Mapping() takes a queue, a slot of it and a size");
-        return NULL;
-    }
-    allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
-    PyMapping *self = (PyMapping *)allocate(type, 0);
-    if (self == NULL) {
-        return NULL;
-    }
-    if (size <= 0 || !pp_view_map(&self->view, &((PyQueue *)queue)->queue, slot, (size_t)size)) {
-        Py_DECREF(self);
+    if (size <= 0 || !pp_view_map(&self->view, &self->queue->queue, self->slot, (size_t)size)) {
         return PyErr_SetFromErrno(PyExc_OSError);
     }
-    self->queue = Py_NewRef(queue);
-    return (PyObject *)self;
+    self->is_mapped = 1;
+    self->slot = -1;
+    return Py_NewRef(object);
 }
 
-static void mapping_dealloc(PyObject *object)
+static int slot_buffer(PyObject *object, Py_buffer *buffer, int flags)
 {
-    PyMapping *self = (PyMapping *)object;
-    PyTypeObject *type = Py_TYPE(object);
-    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
-    if (self->queue != NULL) {
-        pp_view_unmap(&self->view);
-        Py_DECREF(self->queue);
+    PySlot *self = (PySlot *)object;
+    if (!self->is_mapped) {
+        PyErr_SetString(PyExc_BufferError, "the slot is not mapped");
+        return -1;
     }
-    release(object);
-    Py_DECREF(type);
-}
-
-static int mapping_buffer(PyObject *object, Py_buffer *buffer, int flags)
-{
-    PyMapping *self = (PyMapping *)object;
     return PyBuffer_FillInfo(buffer, object, self->view.bytes, (Py_ssize_t)self->view.size, 0, flags);
 }
 
-static PyType_Slot mapping_slots[] = {
-    {Py_tp_new, mapping_new}, {Py_tp_dealloc, mapping_dealloc}, {Py_bf_getbuffer, mapping_buffer}, {0, NULL},
+static PyObject *slot_number(PyObject *self, void *ignored)
+{
+    (void)ignored;
+    return PyLong_FromLongLong(((PySlot *)self)->slot);
+}
+
+static PyMethodDef slot_methods[] = {
+    {"write", slot_write, METH_VARARGS, "write(offset, buffer)"},
+    {"read", slot_read, METH_O, "read(size) -> bytes"},
+    {"open", slot_open, METH_O, "open(record) -> the bytes or bytearray that a record tells of; the slot is given back"},
+    {"map", slot_map, METH_O, "map(size) -> itself: the memory as a buffer"},
+    {"give", slot_give, METH_NOARGS, "give(): give it back, if it is held"},
+    {NULL, NULL, 0, NULL},
 };
 
-PyType_Spec py_mapping_spec = {"polyproc._core.Mapping", sizeof(PyMapping), 0, Py_TPFLAGS_DEFAULT, mapping_slots};
+static PyGetSetDef slot_attributes[] = {
+    {"number", slot_number, NULL, "Its number; -1 when it is no longer held.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot slot_slots[] = {
+    {Py_tp_dealloc, slot_dealloc}, {Py_bf_getbuffer, slot_buffer}, {Py_tp_methods, slot_methods},
+    {Py_tp_getset, slot_attributes}, {0, NULL},
+};
+
+PyType_Spec py_slot_spec = {
+    "polyproc._core.Slot", sizeof(PySlot), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, slot_slots,
+};

@@ -121,13 +121,12 @@ static int turn(struct pp_cell *cell, uint64_t state, int by_reset)
     return 1;
 }
 
-void pp_barrier_open(struct pp_chunk *chunk, struct pp_cell *cell, uint32_t generation)
+int pp_barrier_open(struct pp_chunk *chunk, struct pp_cell *cell, uint32_t generation)
 {
     uint64_t state = pp_load64(&cell->tid);
-    if (generation_of(state) == generation && (state & BROKEN) == 0) {
-        turn(cell, state, 0);
-    }
+    int opened = generation_of(state) == generation && (state & BROKEN) == 0 && turn(cell, state, 0);
     pp_lock_release(chunk, cell);
+    return opened;
 }
 
 void pp_barrier_abort(struct pp_chunk *chunk, struct pp_cell *cell)

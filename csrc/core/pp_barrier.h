@@ -43,13 +43,13 @@ enum pp_arrival pp_barrier_arrive(struct pp_chunk *chunk, struct pp_cell *cell, 
 enum pp_answer pp_barrier_wait(struct pp_chunk *chunk, struct pp_cell *cell, struct pp_wait *wait);
 int pp_barrier_was_broken(struct pp_cell *cell, uint32_t generation);
 
-/* With the guard, which is given back. */
-void pp_barrier_open(struct pp_chunk *chunk, struct pp_cell *cell, uint32_t generation);
+/* With the guard, which is given back. pp_barrier_open: whether it has let them go; else it was broken, or reset, meanwhile. */
+int pp_barrier_open(struct pp_chunk *chunk, struct pp_cell *cell, uint32_t generation);
 void pp_barrier_abort(struct pp_chunk *chunk, struct pp_cell *cell);
 void pp_barrier_reset(struct pp_chunk *chunk, struct pp_cell *cell);
 
-/* The same, of one that waits no longer for the generation that it had come to (PP_ARRIVED), or the one after (PP_FULL):
- * break that generation. PP_AGAIN: it was over, or that one has begun. PP_DONE: it is broken. */
+/* The same, of one that gives up the generation that it had come to (PP_ARRIVED, PP_LAST), or the one after (PP_FULL): break
+ * that generation. PP_AGAIN: it was over, or that one has begun. PP_DONE: it is broken. */
 enum pp_answer pp_barrier_give_up(struct pp_chunk *chunk, struct pp_cell *cell, uint32_t generation, enum pp_arrival arrival);
 
 int pp_barrier_is_broken(struct pp_cell *cell);

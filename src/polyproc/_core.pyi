@@ -238,22 +238,20 @@ class Queue(_Handle):
         """Refuse to put and get in this process: by ValueError, until it forks, or by OSError."""
     def _await(self, timeout: float | None, /) -> bool:
         """Wait until there is an item, or it is shut down; take nothing."""
-    def _put_packed(self, kind: int, data: bytes, slot: int, deadline: int, tag: int, /) -> None:
-        """Put a record: see polyproc._queues.large."""
+    def _put_packed(self, kind: int, data: bytes, slot: Slot | int | None, deadline: int, tag: int, /) -> None:
+        """Put a record: see polyproc._queues.large. Its slot is then the queue's."""
     def _put_tagged(self, tag: int, obj: Any, /) -> None:
         """Put an item with 16 bits beside it."""
-    def _take(self, timeout: float | None, /) -> tuple[int, int, bytes]:
-        """Take the oldest record as it is: its tag, kind and bytes. Raises queue.Empty, ShutDown."""
+    def _take(self, timeout: float | None, /) -> tuple[int, int, bytes, Slot | None]:
+        """Take the oldest record as it is: its tag, kind, bytes and slot. Raises queue.Empty, ShutDown."""
+    def _keep(self, items: list[Any], /) -> None:
+        """Have items that were taken be got next, in this process."""
     def _drop_one(self) -> bool:
         """Throw away the oldest item; say whether there was one."""
-    def _slot_take(self, size: int, /) -> int:
+    def _slot(self, size: int, /) -> Slot:
         """Take a slot for a large message. Raises OSError: EMSGSIZE, ENOSPC."""
-    def _slot_write(self, slot: int, offset: int, buffer: Any, /) -> None:
-        """Write to a slot. Raises OSError without memory."""
-    def _slot_read(self, slot: int, size: int, /) -> bytes:
-        """Return the bytes that a slot begins with."""
-    def _slot_give(self, slot: int, /) -> None:
-        """Give a slot back."""
+    def _slot_take(self, size: int, /) -> int:
+        """Take a slot that nobody gives back, and return its number: for tests."""
     def _slot_memory(self) -> int:
         """Return the bytes of memory that slots have."""
     def _poll_on(self) -> int:
@@ -267,10 +265,20 @@ class Queue(_Handle):
     def _unfinished(self) -> int:
         """Return how many are not done."""
 
-class Mapping:
-    """The memory of a slot, as a buffer; private to this process. The slot goes back with the last view of it."""
+class Slot:
+    """A slot of a queue that this process holds. It goes back with this object, unless its record was put."""
 
-    def __new__(cls, queue: Queue, slot: int, size: int, /) -> Self: ...
+    number: int
+    def write(self, offset: int, buffer: Any, /) -> None:
+        """Write to it. Raises OSError without memory."""
+    def read(self, size: int, /) -> bytes:
+        """Return the bytes that it begins with."""
+    def open(self, record: bytes, /) -> bytes | bytearray:
+        """Return the bytes that a record tells of, and give it back."""
+    def map(self, size: int, /) -> Self:
+        """Map its memory, privately: from here on it is a buffer, and goes back with the last view of it."""
+    def give(self) -> None:
+        """Give it back, if it is held and not mapped."""
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
 class Latch:

@@ -34,9 +34,9 @@ class _Queue(SharedQueue[Any]):
 
 
 def _opened(queue: _Queue) -> tuple[int, bool, Any]:
-    number, kind, record = queue._take(None)
+    number, kind, record, slot = queue._take(None)
     try:
-        return number, True, large.open_record(queue, kind, record)
+        return number, True, large.open_record(kind, record, slot)
     except BaseException as error:  # noqa: BLE001  (a message that cannot be opened is that task's error alone)
         return number, False, error
 
@@ -82,11 +82,9 @@ class Line:
         numbers: list[int] = []
         while len(numbers) < most and self._tasks.qsize():
             try:
-                number, kind, record = self._tasks._take(0)
+                number = self._tasks._take(0)[0]
             except Exception:  # noqa: BLE001  (queue.Empty: the worker was faster)
                 break
-            if kind >= large.LARGE_BYTES:
-                self._tasks._slot_give(int.from_bytes(record[:4], "little"))
             if number:
                 numbers.append(number)
         return numbers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -29,16 +29,20 @@ class AsyncQueue(Twin):
 
     async def get(self, block: bool = True, timeout: float | None = None) -> Any:
         """Remove and return the oldest item; wait up to `timeout` seconds for one. Raises as the queue's `get`."""
+        return await self._got(self._get_now, block, timeout)
+
+    async def _got(self, get_now: Callable[[], Any], block: bool, timeout: float | None) -> Any:
+        """Call until there is something to get. What was got is never held over a wait."""
         ticks = Ticks(timeout)
         while True:
             try:
-                return self._get_now()
+                return get_now()
             except queue.Empty:
                 if not block or ticks.is_over():
                     raise
             if await readable(self._descriptor(), ticks.left()):
                 try:
-                    return self._get_now()
+                    return get_now()
                 except queue.Empty:  # another consumer was faster, or is about to take it
                     await ticks.next()
 
@@ -63,15 +67,7 @@ class AsyncQueue(Twin):
         self, max_items: int | None = None, block: bool = True, timeout: float | None = None
     ) -> list[Any]:
         """Remove and return what is there, up to `max_items`; wait up to `timeout` seconds for the first."""
-        if max_items is not None and max_items <= 0:
-            raise ValueError("max_items must be positive")
-        first = await self.get(block, timeout)
-        if max_items == 1:
-            return [first]
-        try:
-            return [first, *self._of.get_many(None if max_items is None else max_items - 1, False)]
-        except (queue.Empty, ShutDown):
-            return [first]
+        return await self._got(partial(self._of.get_many, max_items, False), block, timeout)  # type: ignore[no-any-return]
 
     async def put_many(self, items: Iterable[Any], block: bool = True, timeout: float | None = None) -> None:
         """Add items in order; wait up to `timeout` seconds in all for free places."""

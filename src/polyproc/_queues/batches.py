@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import suppress
+from itertools import repeat, starmap
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from polyproc._queues.shut_down import Empty, ShutDown
@@ -26,6 +28,9 @@ class Batches(HasTwin, Generic[T]):
             """Remove and return an item."""
             ...
 
+        def _keep(self, items: list[T]) -> None:
+            """Have items that were taken be got next."""
+
     def put_many(self, items: Iterable[T], block: bool = True, timeout: float | None = None) -> None:
         """Add items in order; wait up to `timeout` seconds in all for free places.
 
@@ -40,19 +45,27 @@ class Batches(HasTwin, Generic[T]):
     def get_many(self, max_items: int | None = None, block: bool = True, timeout: float | None = None) -> list[T]:
         """Remove and return what is there, up to `max_items`; wait up to `timeout` seconds for the first.
 
+        Where it raises, because an item cannot be opened or a signal handler has raised, what it had taken is not lost:
+        the next `get` or `get_many` of this process returns it.
+
         Raises:
             queue.Empty: none came.
             ShutDown, ValueError: as `get`.
         """
         if max_items is not None and max_items <= 0:
             raise ValueError("max_items must be positive")
-        found = [self.get(block, timeout)]
+        found: list[T] = []
         try:
-            while max_items is None or len(found) < max_items:
-                found.append(self.get(False))
-        except (Empty, ShutDown):
-            pass
-        return found
+            # `extend` takes what `get` returns with no Python code in between that a signal handler could interrupt.
+            found.extend(starmap(self.get, ((block, timeout),)))
+            more = repeat((False,)) if max_items is None else repeat((False,), max_items - 1)
+            with suppress(Empty, ShutDown):
+                found.extend(starmap(self.get, more))
+            return found
+        except BaseException:
+            if found:
+                self._keep(found)
+            raise
 
     def __iter__(self) -> Iterator[T]:
         """Yield items, waiting for each, until the queue is shut down and empty."""

@@ -93,9 +93,9 @@ class SharedQueue(core.Queue, Batches[T]):
             return
         large.put(self, record, deadline, tag)
 
-    def _get_large(self, kind: int, record: bytes) -> Any:
-        """Return the object of a large record. The core calls it."""
-        return large.unpack(self, kind, record)
+    def _get_large(self, record: bytes, slot: core.Slot) -> Any:
+        """Return the object of a large pickle. The core calls it."""
+        return large.unpack(record, slot)
 
     def _refused(self, error: Exception, obj: Any) -> bool:
         """Say whether somebody was told that an object could not be pickled; else the error is raised."""

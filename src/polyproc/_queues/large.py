@@ -18,7 +18,7 @@ import polyproc._core as core
 from polyproc._pickling.pickler import dumps_through
 
 BYTES, PICKLE, LARGE_BYTES, LARGE_PICKLE = 1, 2, 3, 4
-NO_SLOT = -1
+NO_SLOT = None
 MOST = 65536  # bytes of a record; what is longer goes to a slot
 
 _BYTES = struct.Struct("<IIQ")
@@ -27,18 +27,18 @@ _BUFFER = struct.Struct("<QQ")
 _READONLY = 1 << 63
 _ALIGNMENT = 64
 
-Packed = tuple[int, bytes, int]  # the arguments of core.Queue._put_packed: kind, data, slot
+Packed = tuple[int, bytes, core.Slot | None]  # the arguments of core.Queue._put_packed: kind, data, slot
 
 
 def pack(queue: Any, obj: Any) -> Packed:
-    """Make a record of an object. Its slot, if it has one, is the caller's to give back if it cannot be put.
+    """Make a record of an object. Its slot, if it has one, is given back unless it is put.
 
     Raises:
         Exception: what pickling raised; OSError without memory.
     """
     if type(obj) is bytes or type(obj) is bytearray:
         slot = _filled(queue, len(obj), [(0, obj)])
-        return LARGE_BYTES, _BYTES.pack(slot, type(obj) is bytearray, len(obj)), slot
+        return LARGE_BYTES, _BYTES.pack(slot.number, type(obj) is bytearray, len(obj)), slot
     buffers: list[memoryview] = []
     return record_of(queue, dumps_through(obj, queue._memory_fd, 5, buffers), buffers)
 
@@ -61,7 +61,7 @@ def record_of(queue: core.Queue, data: bytes, buffers: list[memoryview]) -> Pack
         parts.append((start, buffer))
         table.append(_BUFFER.pack(start, buffer.nbytes | (_READONLY if buffer.readonly else 0)))
     slot = _filled(queue, end, parts)
-    header = _PICKLE.pack(slot, len(buffers), len(data) if apart else 0, end)
+    header = _PICKLE.pack(slot.number, len(buffers), len(data) if apart else 0, end)
     return LARGE_PICKLE, b"".join([header, *table, b"" if apart else data]), slot
 
 
@@ -70,55 +70,43 @@ def put(queue: core.Queue, record: Packed, deadline: int, tag: int) -> None:
     try:
         queue._put_packed(*record, deadline, tag)
     except BaseException:
-        if record[2] != NO_SLOT:
-            queue._slot_give(record[2])
+        if record[2] is not None:
+            record[2].give()  # at once: the exception's traceback keeps it
         raise
 
 
-def _filled(queue: core.Queue, size: int, parts: list[tuple[int, Any]]) -> int:
-    slot = queue._slot_take(size)
+def _filled(queue: core.Queue, size: int, parts: list[tuple[int, Any]]) -> core.Slot:
+    slot = queue._slot(size)
     try:
         for offset, part in parts:
-            queue._slot_write(slot, offset, part)
+            slot.write(offset, part)
     except BaseException:
-        queue._slot_give(slot)
+        slot.give()
         raise
     return slot
 
 
-def open_record(queue: core.Queue, kind: int, record: bytes) -> Any:
+def open_record(kind: int, record: bytes, slot: core.Slot | None) -> Any:
     """Make the object of any record that was taken."""
     if kind == PICKLE:
         return pickle.loads(record)
-    return record if kind == BYTES else unpack(queue, kind, record)
+    if slot is None:
+        return record
+    return slot.open(record) if kind == LARGE_BYTES else unpack(record, slot)
 
 
-def unpack(queue: core.Queue, kind: int, record: bytes) -> Any:
-    """Make the object of a large record that was taken; its slot goes back when nobody looks at it any more."""
-    slot = int.from_bytes(record[:4], "little")
-    if kind == LARGE_BYTES:
-        _, mutable, size = _BYTES.unpack(record)
-        data = _copied(queue, slot, size)
-        return bytearray(data) if mutable else data
-    _, count, apart, size = _PICKLE.unpack_from(record)
-    if not count:
-        return pickle.loads(_copied(queue, slot, apart))
+def unpack(record: bytes, slot: core.Slot) -> Any:
+    """Make the object of a large pickle that was taken; its slot goes back when nobody looks at it any more."""
     try:
-        view = memoryview(core.Mapping(queue, slot, size))
-    except BaseException:
-        queue._slot_give(slot)
-        raise
+        _, count, apart, size = _PICKLE.unpack_from(record)
+        if not count:
+            return pickle.loads(slot.read(apart))
+        view = memoryview(slot.map(size))
+    finally:
+        slot.give()  # unless it is mapped
     buffers = []
     for start, length in _BUFFER.iter_unpack(record[_PICKLE.size : _PICKLE.size + count * _BUFFER.size]):
         buffer = view[start : start + (length & ~_READONLY)]
         buffers.append(buffer.toreadonly() if length & _READONLY else buffer)
     stream = view[:apart] if apart else record[_PICKLE.size + count * _BUFFER.size :]
     return pickle.loads(stream, buffers=buffers)
-
-
-def _copied(queue: core.Queue, slot: int, size: int) -> bytes:
-    """Read a slot and give it back."""
-    try:
-        return queue._slot_read(slot, size)
-    finally:
-        queue._slot_give(slot)

@@ -61,6 +61,13 @@ class Queue(Batches[T], ClassicQueue, metaclass=Subclassed):
         self._reset()
         register_after_fork(self, Queue._after_fork)
 
+    def _reset(self, after_fork: bool = False) -> None:
+        self._kept: collections.deque[T] = collections.deque()  # what was taken for a call that raised
+        super()._reset(after_fork)
+
+    def _keep(self, items: list[T]) -> None:
+        self._kept.extendleft(reversed(items))
+
     # -- putting ---------------------------------------------------------------------------------------------------
 
     def put(self, obj: T, block: bool = True, timeout: float | None = None) -> None:
@@ -76,9 +83,9 @@ class Queue(Batches[T], ClassicQueue, metaclass=Subclassed):
         self._take_place(block, timeout)
         try:
             data = dumps_through(obj, self._writer.fileno)
-        except Exception as error:
+        except BaseException as error:
             self._sem.release()
-            if type(self)._on_queue_feeder_error is Queue._on_queue_feeder_error:
+            if not isinstance(error, Exception) or type(self)._on_queue_feeder_error is Queue._on_queue_feeder_error:
                 raise
             self._on_queue_feeder_error(error, obj)
             return
@@ -120,6 +127,8 @@ class Queue(Batches[T], ClassicQueue, metaclass=Subclassed):
         """
         if self._closed:
             raise ValueError(f"Queue {self!r} is closed")
+        if self._kept:
+            return self._kept.popleft()
         return pickle.loads(self._receive(block, timeout))  # type: ignore[no-any-return]
 
     def _receive(self, block: bool, timeout: float | None) -> bytes:
@@ -139,6 +148,14 @@ class Queue(Batches[T], ClassicQueue, metaclass=Subclassed):
             self._hand_over(_LAST)  # for the next who asks
             raise ShutDown
         return data
+
+    def qsize(self) -> int:
+        """Return the number of items as it is at this moment."""
+        return super().qsize() + len(self._kept)
+
+    def empty(self) -> bool:
+        """Say whether nothing can be got at this moment."""
+        return not self._kept and super().empty()
 
     # -- ending ----------------------------------------------------------------------------------------------------
 
