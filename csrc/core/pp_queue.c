@@ -14,6 +14,10 @@
 #include "core/pp_slot.h"
 #include "core/pp_spin.h"
 
+#define HANDING_GAP 300000      /* 0.3 ms */
+#define HANDING_MOST 1000000000 /* 1 s */
+#define HANDING_LIMIT 1000000   /* 1 ms: how long others stand back */
+#define LOOKS 32u
 #define GUARD_LIMIT 200000000 /* 0.2 s: longer than any process holds a lock, unless it is stopped */
 
 static void set_up(struct pp_queue *queue, struct pp_chunk *chunk, struct pp_queue_page *page)
@@ -23,6 +27,7 @@ static void set_up(struct pp_queue *queue, struct pp_chunk *chunk, struct pp_que
     queue->page = page;
     queue->signal_in = queue->signal_out = -1;
     queue->get_spins = queue->put_spins = queue->lock_spins = PP_SPIN_START;
+    queue->handing_gap = HANDING_GAP;
     queue->slots_at = chunk->size + (uint64_t)PP_SEGMENT * PP_SEGMENTS;
     queue->slot_size = *(volatile uint64_t *)&page->slot_size;
     queue->slots_there = *(volatile uint32_t *)&page->slots_there;
@@ -241,7 +246,7 @@ enum pp_answer pp_queue_put(struct pp_queue *queue, struct pp_record *record, st
     pp_wake_one(&page->items, &page->items_asleep);
     if (queue->max != 0 && wait != NULL && wait->slept) {
         /* Others may still be asleep, and a consumer that was quick may have woken only us. */
-        pp_store(&page->room_asleep, 1); /* killed here: a wake-up for nobody */
+        pp_store(&page->room_asleep, PP_ASLEEP); /* killed here: a wake-up for nobody */
         if (!pp_queue_is_full(queue)) {
             pp_wake_one(&page->room, &page->room_asleep);
         }
@@ -258,6 +263,58 @@ static enum pp_answer written_over(struct pp_queue *queue)
     return PP_FAILED;
 }
 
+/* -- handing over -- */
+
+static void was_handed(struct pp_queue *queue)
+{
+    if (pp_load(&queue->page->handed)) {
+        pp_store(&queue->page->handed, 0); /* killed here: they stand back no longer than they do at most */
+        pp_futex_wake(&queue->page->handed, 0x7fffffff);
+    }
+}
+
+/* There is an item, and we have not slept for it. Whether it is to be left to others for now; without `wait` whether to call
+ * again with it, at the cost of next to nothing. */
+static int stands_back(struct pp_queue *queue, struct pp_wait *wait)
+{
+    struct pp_queue_page *page = queue->page;
+    int is_handed = pp_load(&page->handed) != 0;
+    if (wait == NULL) {
+        uint32_t gets = pp_load_own(&queue->gets) + 1;
+        pp_store_own(&queue->gets, gets);
+        return is_handed || (gets % LOOKS == 0 && pp_load(&page->items_asleep));
+    }
+    if (wait->slept || wait->deadline < 0 || (!is_handed && !pp_load(&page->items_asleep))) {
+        return 0;
+    }
+    int64_t now = pp_now();
+    if (!is_handed) {
+        if (now < queue->next_handing) {
+            return 0;
+        }
+        queue->next_handing = now + HANDING_GAP;
+        pp_store(&page->handed, 1);
+        PP_CRASH_POINT("queue.handed");
+        if (pp_load(&page->items_asleep) == PP_ASLEEP && !pp_wake_one(&page->items, &page->items_asleep)) {
+            was_handed(queue); /* nobody is asleep */
+            return 0;
+        }
+    }
+    int64_t until = now + HANDING_LIMIT < wait->deadline ? now + HANDING_LIMIT : wait->deadline;
+    while (pp_load(&page->handed) && pp_now() < until) {
+        if (pp_futex_wait(&page->handed, 1, until) == EINTR) {
+            return 1; /* a signal */
+        }
+    }
+    int in_vain = pp_cas(&page->handed, 1, 0); /* killed here: it is nobody's any more */
+    if (in_vain) {
+        pp_cas(&page->items_asleep, PP_WOKEN, 0); /* killed here: only that it is tried once more in vain */
+    }
+    queue->handing_gap = in_vain && queue->handing_gap < HANDING_MOST ? queue->handing_gap * 2 : HANDING_GAP;
+    queue->next_handing = pp_now() + queue->handing_gap;
+    return is_empty(queue);
+}
+
 enum pp_answer pp_queue_peek(struct pp_queue *queue, struct pp_record *record, struct pp_wait *wait)
 {
     struct pp_queue_page *page = queue->page;
@@ -270,6 +327,9 @@ enum pp_answer pp_queue_peek(struct pp_queue *queue, struct pp_record *record, s
             give(queue, &page->readers);
         }
         return pp_sleep_on(queue, &page->items, &page->items_asleep, has_items, wait);
+    }
+    if (stands_back(queue, wait)) {
+        return PP_AGAIN;
     }
     enum pp_answer answer = take(queue, &page->readers, wait);
     if (answer != PP_DONE) {
@@ -361,7 +421,8 @@ void pp_queue_take(struct pp_queue *queue, struct pp_record *record, struct pp_w
         pp_wake_one(&page->room, &page->room_asleep);
     }
     if (wait != NULL && wait->slept) {
-        pp_store(&page->items_asleep, 1); /* we were woken, others may still be asleep; killed here: a wake-up for nobody */
+        was_handed(queue);
+        pp_store(&page->items_asleep, PP_ASLEEP); /* we were woken, others may still be asleep; killed here: a wake-up for nobody */
         if (!is_empty(queue)) {
             pp_wake_one(&page->items, &page->items_asleep);
         }
@@ -379,7 +440,7 @@ enum pp_answer pp_queue_await(struct pp_queue *queue, struct pp_wait *wait)
     struct pp_queue_page *page = queue->page;
     if (has_items(queue)) {
         if (wait->slept) { /* the wake-up may have been meant for somebody who gets */
-            pp_store(&page->items_asleep, 1); /* killed here: a wake-up for nobody */
+            pp_store(&page->items_asleep, PP_ASLEEP); /* killed here: a wake-up for nobody */
             pp_wake_one(&page->items, &page->items_asleep);
         }
         return PP_DONE;

@@ -4,14 +4,21 @@
 #include "core/pp_futex.h"
 #include "core/pp_spin.h"
 
-void pp_wake_one(pp_word *word, pp_word *asleep)
+static int wake_first(pp_word *word, pp_word *asleep)
 {
-    if (pp_load(asleep) != 0) {
-        pp_store(asleep, 0);
-        PP_CRASH_POINT("queue.lowered");
-        pp_add(word, 1); /* killed here: as before, their tick */
-        pp_futex_wake(word, 1);
+    pp_store(asleep, PP_WOKEN);
+    PP_CRASH_POINT("queue.lowered");
+    pp_add(word, 1); /* killed here: as before, their tick */
+    if (pp_futex_wake(word, 1) > 0) {
+        return 1;
     }
+    pp_cas(asleep, PP_WOKEN, 0); /* killed here: nobody is asleep */
+    return 0;
+}
+
+int pp_wake_one(pp_word *word, pp_word *asleep)
+{
+    return pp_load(asleep) == PP_ASLEEP && wake_first(word, asleep);
 }
 
 void pp_wake_all(pp_word *word, pp_word *asleep)
@@ -49,7 +56,7 @@ enum pp_answer pp_sleep_on(struct pp_queue *queue, pp_word *word, pp_word *aslee
         return PP_AGAIN;
     }
     uint32_t seen = pp_load(word);
-    pp_store(asleep, 1); /* killed here: a wake-up for nobody */
+    pp_store(asleep, PP_ASLEEP); /* killed here: a wake-up for nobody */
     if (ready(queue)) {
         return PP_AGAIN;
     }

@@ -67,9 +67,8 @@ def test_the_end_is_told_of_though_who_ended_it_died(point):
     waiting = helper(wait_until_ended, queue)
     killed(die_at(point, queue.shutdown))
     if point == "queue.told":  # it had only begun
-        queue.put(1)
+        queue.put("still possible")
         queue.shutdown()
-        assert queue.get(timeout=SOON) == 1
     ended(waiting)
     wait_for(queue)
     with pytest.raises(polyproc.queues.ShutDown):
@@ -256,3 +255,48 @@ def test_join_of_a_queue_whose_consumers_are_killed_at_random_ends_when_all_is_d
     for worker in workers:
         worker.kill()
         worker.join(SOON)
+
+
+def take_all(queue, counts, place):
+    while queue.get() is not None:
+        counts[place] += 1
+
+
+def test_who_is_fast_does_not_take_all_while_others_wait():
+    queue, counts = ctx.Queue(), ctx.RawArray("q", 3)
+    others = [helper(take_all, queue, counts, place) for place in range(3)]
+    for other in others:
+        is_asleep(other)
+    deadline, number = time.monotonic() + SOON, 0
+    while not all(counts):
+        assert time.monotonic() < deadline, f"of {number} items the others got {list(counts)}"
+        queue.put(number)
+        try:
+            queue.get(timeout=0.002)
+        except polyproc.queues.Empty:  # another has it
+            pass
+        number += 1
+    for _ in others:
+        queue.put(None)
+    for other in others:
+        ended(other)
+
+
+def put_and_get(queue):
+    while True:
+        queue.put(1)
+        try:
+            queue.get(timeout=0.01)
+        except polyproc.queues.Empty:  # another has it
+            pass
+
+
+def test_who_dies_as_it_hands_an_item_over_keeps_nobody_waiting():
+    queue, counts = ctx.Queue(), ctx.RawArray("q", 1)
+    other = helper(take_all, queue, counts, 0)
+    is_asleep(other)
+    killed(die_at("queue.handed", put_and_get, queue))
+    queue.put(None)
+    ended(other)
+    queue.put("usable")
+    assert "usable" in drained(queue)
