@@ -20,7 +20,7 @@ from polyproc._launch.target_code import target_code
 from polyproc._pickling.by_value import main_policy
 from polyproc._pickling.inherited import InheritedFd
 from polyproc._pickling.pickler import dumps
-from polyproc._pickling.spawning import preparing
+from polyproc._pickling.spawning import while_preparing
 from polyproc._platform.interpreter import command_line, spawn
 from polyproc._platform.posix import file_with
 from polyproc._platform.site_plan import site_plan
@@ -49,8 +49,7 @@ def pack(process_obj: BaseProcess[Any], child: Spawning) -> tuple[bool, bytes]:
     main_policy.by_value = not main_code.is_importable()
     main_policy.some_late = main_code.has_late_definitions()
     main_policy.late = lambda name: not main_code.offers(name)
-    with preparing(child):
-        return True, dumps(process_obj)
+    return True, while_preparing(child, lambda: dumps(process_obj))
 
 
 def start_program(told: dict[str, Any], entry: str, pass_fds: list[int]) -> int:

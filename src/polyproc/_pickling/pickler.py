@@ -82,8 +82,7 @@ def dumps_through(
     """Pickle a message, which will travel through the descriptor `through()`. If that fails, nothing is kept for it."""
     passage = spawning.Passage(through)
     try:
-        with spawning.sending(passage):
-            return dumps(obj, protocol, apart)
+        return spawning.while_sending(passage, None, lambda: dumps(obj, protocol, apart))
     except BaseException:
         for kept in passage.kept:
             load("polyproc._pickling.in_transit", "in_transit").forget(*kept)  # type: ignore[attr-defined]
@@ -105,8 +104,7 @@ class KeptPickle(bytes):
 def dumps_to_keep(obj: object, protocol: int | None = None, apart: list[memoryview] | None = None) -> bytes:
     """Pickle what will be kept, and sent perhaps more than once: what is in it lives as long as what is returned."""
     things: list[Any] = []
-    with spawning.sending(None, things):
-        data = dumps(obj, protocol, apart)
+    data = spawning.while_sending(None, things, lambda: dumps(obj, protocol, apart))
     if things:
         kept = KeptPickle(data)
         kept.things = things

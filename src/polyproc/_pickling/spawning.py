@@ -11,10 +11,11 @@ from _thread import _local
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
-    from typing import Any
+    from typing import Any, TypeVar
 
     from polyproc.abc import Spawning
+
+    _T = TypeVar("_T")
 
 
 class Passage:
@@ -52,31 +53,28 @@ def parcel() -> list[Any] | None:
     return _slot.parcel
 
 
-class sending:
-    """Make a passage that of the message that this thread pickles, for the time of a block."""
+def while_sending(passage: Passage | None, parcel: list[Any] | None, act: Callable[[], _T]) -> _T:
+    """Make a passage that of the message that this thread pickles, while `act` runs; return what that returns.
 
-    def __init__(self, passage: Passage | None, parcel: list[Any] | None = None) -> None:
-        self._new = passage, parcel
+    No context manager: a signal handler that raises as one is entered or left would leave the passage in place.
+    """
+    slot = _slot
+    before = slot.passage, slot.parcel
+    try:
+        slot.passage, slot.parcel = passage, parcel
+        return act()
+    finally:
+        slot.passage, slot.parcel = before
 
-    def __enter__(self) -> None:
-        self._before = _slot.passage, _slot.parcel
-        _slot.passage, _slot.parcel = self._new
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        _slot.passage, _slot.parcel = self._before
-
-
-class preparing:
-    """Make `child` the one being prepared, for the time of a block."""
-
-    def __init__(self, child: Spawning) -> None:
-        self._child = child
-
-    def __enter__(self) -> None:
-        _slot.child = self._child
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        _slot.child = None
+def while_preparing(child: Spawning, act: Callable[[], _T]) -> _T:
+    """Make `child` the one being prepared by this thread, while `act` runs; return what that returns."""
+    slot = _slot
+    try:
+        slot.child = child
+        return act()
+    finally:
+        slot.child = None
 
 
 def set_spawning(child: Spawning | None) -> None:
