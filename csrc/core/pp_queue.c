@@ -14,8 +14,8 @@
 #include "core/pp_slot.h"
 #include "core/pp_spin.h"
 
-#define HANDING_GAP 300000      /* 0.3 ms */
-#define HANDING_MOST 1000000000 /* 1 s */
+#define HANDING_GAP 300000u     /* 0.3 ms */
+#define HANDING_MOST 1000000000u /* 1 s */
 #define HANDING_LIMIT 1000000   /* 1 ms: how long others stand back */
 #define LOOKS 32u
 #define GUARD_LIMIT 200000000 /* 0.2 s: longer than any process holds a lock, unless it is stopped */
@@ -27,7 +27,6 @@ static void set_up(struct pp_queue *queue, struct pp_chunk *chunk, struct pp_que
     queue->page = page;
     queue->signal_in = queue->signal_out = -1;
     queue->get_spins = queue->put_spins = queue->lock_spins = PP_SPIN_START;
-    queue->handing_gap = HANDING_GAP;
     queue->slots_at = chunk->size + (uint64_t)PP_SEGMENT * PP_SEGMENTS;
     queue->slot_size = *(volatile uint64_t *)&page->slot_size;
     queue->slots_there = *(volatile uint32_t *)&page->slots_there;
@@ -265,12 +264,15 @@ static enum pp_answer written_over(struct pp_queue *queue)
 
 /* -- handing over -- */
 
-static void was_handed(struct pp_queue *queue)
+/* It is taken, or was kept in vain: others go on, and keep none for so long. */
+static void handed(struct pp_queue *queue, uint32_t gap)
 {
-    if (pp_load(&queue->page->handed)) {
-        pp_store(&queue->page->handed, 0); /* killed here: they stand back no longer than they do at most */
-        pp_futex_wake(&queue->page->handed, 0x7fffffff);
-    }
+    struct pp_queue_page *page = queue->page;
+    /* Killed here: others stand back no longer than they do at most. */
+    pp_store(&page->handing_gap, gap);
+    pp_store64(&page->next_handing, (uint64_t)(pp_now() + gap));
+    pp_store(&page->handed, 0);
+    pp_futex_wake(&page->handed, 0x7fffffff);
 }
 
 /* There is an item, and we have not slept for it. Whether it is to be left to others for now; without `wait` whether to call
@@ -289,29 +291,26 @@ static int stands_back(struct pp_queue *queue, struct pp_wait *wait)
     }
     int64_t now = pp_now();
     if (!is_handed) {
-        if (now < queue->next_handing) {
+        if (now < (int64_t)pp_load64(&page->next_handing) || !pp_cas(&page->handed, 0, 1)) {
             return 0;
         }
-        queue->next_handing = now + HANDING_GAP;
-        pp_store(&page->handed, 1);
         PP_CRASH_POINT("queue.handed");
         if (pp_load(&page->items_asleep) == PP_ASLEEP && !pp_wake_one(&page->items, &page->items_asleep)) {
-            was_handed(queue); /* nobody is asleep */
+            handed(queue, HANDING_GAP); /* nobody is asleep */
             return 0;
         }
     }
     int64_t until = now + HANDING_LIMIT < wait->deadline ? now + HANDING_LIMIT : wait->deadline;
     while (pp_load(&page->handed) && pp_now() < until) {
         if (pp_futex_wait(&page->handed, 1, until) == EINTR) {
-            return 1; /* a signal */
+            break; /* a signal */
         }
     }
-    int in_vain = pp_cas(&page->handed, 1, 0); /* killed here: it is nobody's any more */
-    if (in_vain) {
+    if (pp_load(&page->handed)) { /* in vain; perhaps its setter has died */
+        uint32_t gap = pp_load(&page->handing_gap);
+        handed(queue, gap < HANDING_GAP ? HANDING_GAP : gap < HANDING_MOST ? gap * 2 : gap);
         pp_cas(&page->items_asleep, PP_WOKEN, 0); /* killed here: only that it is tried once more in vain */
     }
-    queue->handing_gap = in_vain && queue->handing_gap < HANDING_MOST ? queue->handing_gap * 2 : HANDING_GAP;
-    queue->next_handing = pp_now() + queue->handing_gap;
     return is_empty(queue);
 }
 
@@ -421,7 +420,9 @@ void pp_queue_take(struct pp_queue *queue, struct pp_record *record, struct pp_w
         pp_wake_one(&page->room, &page->room_asleep);
     }
     if (wait != NULL && wait->slept) {
-        was_handed(queue);
+        if (pp_load(&page->handed)) {
+            handed(queue, HANDING_GAP);
+        }
         pp_store(&page->items_asleep, PP_ASLEEP); /* we were woken, others may still be asleep; killed here: a wake-up for nobody */
         if (!is_empty(queue)) {
             pp_wake_one(&page->items, &page->items_asleep);

@@ -24,7 +24,7 @@
  * Who was woken has to take its item before one who was awake comes by again, and would lose that race for ever while a
  * consumer is fast. So now and then a consumer that finds items without having slept, while others sleep, hands one over:
  * it sets `handed` and wakes one, and all who have not slept stand back until that one has taken it, or a
- * millisecond is over. A process hands over each 0.3 ms at most, and less often where nobody comes.
+ * millisecond is over. That happens each 0.3 ms at most, and less often where nobody comes.
  *
  * A joinable queue is done when it is empty, and no living process has taken more than it has said task_done for. Each
  * process counts in a word of its own, with its tag in it: the words of the dead need not be repaired, they just do not
@@ -83,7 +83,10 @@ struct pp_queue_page {
     pp_word64 head; /* items ever taken | position: under `readers` */
     pp_word leaked; /* a lock was recovered: segments may have been left behind */
     pp_word handed; /* the next item is for one who was woken */
-    uint32_t unused_2[12];
+    pp_word handing_gap;    /* ns: how long after that another may be, at the earliest */
+    uint32_t unused_2[1];
+    pp_word64 next_handing; /* and when that is, a time of pp_now */
+    uint32_t unused_7[8];
     pp_word items, items_asleep; /* changed when there is one more */
     uint32_t unused_3[14];
     pp_word room, room_asleep; /* changed when there is one less */
@@ -114,9 +117,7 @@ struct pp_queue {
     uint64_t slots_at, slot_size; /* in the file; these and what it is are read once, so that nobody can change them */
     uint32_t slots_there, max, joinable;
     pp_word get_spins, put_spins, lock_spins;
-    pp_word gets;        /* looks since it was last asked whether others wait for their turn */
-    int64_t next_handing; /* when an item may be handed over again, and how long after the one before */
-    int64_t handing_gap;
+    pp_word gets; /* how often it was looked for an item without sleeping */
 };
 
 struct pp_record {
