@@ -60,7 +60,13 @@ PyObject *py_hold(PyObject *module, PyObject *id)
     if (chunk == NULL) {
         return NULL;
     }
-    return Py_BuildValue("ii", chunk->fd, chunk->registry->fd);
+    int fd = pp_chunk_fd(chunk), registry_fd = fd < 0 ? -1 : pp_registry_fd(chunk->registry);
+    if (registry_fd < 0) {
+        pp_chunk_drop(chunk);
+        PyErr_SetFromErrno(PyExc_OSError);
+        return NULL;
+    }
+    return Py_BuildValue("ii", fd, registry_fd);
 }
 
 PyObject *py_leave(PyObject *module, PyObject *ignored)

@@ -65,8 +65,8 @@ static int settle(PyQueue *self, int made, int signal_in, int signal_out)
     self->base.chunk = self->queue.chunk;
     self->base.cell = &self->queue.page->self;
     self->base.offset = (uint32_t)((char *)self->queue.page - (char *)self->queue.chunk->page);
-    self->queue.signal_in = signal_in;
-    self->queue.signal_out = signal_out;
+    pp_fd_take(&self->queue.signal_in, signal_in);
+    pp_fd_take(&self->queue.signal_out, signal_out);
     return 0;
 }
 
@@ -123,9 +123,9 @@ void py_queue_dealloc(PyObject *object)
     if (self->base.chunk != NULL) {
         pp_queue_drop(&self->queue);
     }
-    if (self->queue.signal_in >= 0 && self->base.chunk != NULL) {
-        close(self->queue.signal_in);
-        close(self->queue.signal_out);
+    if (self->base.chunk != NULL) {
+        pp_fd_close(&self->queue.signal_in);
+        pp_fd_close(&self->queue.signal_out);
     }
     Py_XDECREF(self->dumps);
     Py_XDECREF(self->loads);

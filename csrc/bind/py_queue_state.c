@@ -74,7 +74,7 @@ PyObject *py_queue_poll_on(PyObject *object, PyObject *ignored)
     (void)ignored;
     PyQueue *self = (PyQueue *)object;
     struct pp_wait wait;
-    if (self->base.chunk == NULL || self->queue.signal_in < 0) {
+    if (self->base.chunk == NULL || !pp_fd_is_there(&self->queue.signal_in)) {
         PyErr_SetString(PyExc_OSError, "handle is closed");
         return NULL;
     }
@@ -83,7 +83,7 @@ PyObject *py_queue_poll_on(PyObject *object, PyObject *ignored)
     if (answer != PP_DONE) {
         return py_queue_refuse(answer, "Empty");
     }
-    return PyLong_FromLong(self->queue.signal_in);
+    return PyLong_FromLong(self->queue.signal_in.number);
 }
 
 static enum pp_answer end_step(PyCell *base, struct pp_wait *wait, int extra)

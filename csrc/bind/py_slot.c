@@ -168,7 +168,7 @@ static int read_all(PyQueue *queue, int64_t slot, char *bytes, Py_ssize_t size)
     int error = 0;
     Py_BEGIN_ALLOW_THREADS
     for (Py_ssize_t done = 0; error == 0 && done < size;) {
-        ssize_t count = pread(queue->queue.chunk->fd, bytes + done, (size_t)(size - done),
+        ssize_t count = pread(pp_chunk_fd(queue->queue.chunk), bytes + done, (size_t)(size - done),
                               pp_slot_at(&queue->queue, slot) + done);
         if (count > 0) {
             done += count;

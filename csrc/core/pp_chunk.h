@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "core/pp_atomic.h"
+#include "core/pp_fd.h"
 #include "core/pp_registry.h"
 
 #define PP_CELL_SIZE 64
@@ -51,10 +52,13 @@ struct pp_chunk {
     struct pp_tenant *tenant; /* the registry's: who this process is */
     pp_word *noted;           /* bits of those cells that are Locks which this process has taken; NULL for none */
     size_t size;
-    int fd;
+    struct pp_fd fd;
     uint32_t handles;
     unsigned char id[PP_ID_SIZE];
 };
+
+/* Its descriptor, to be used at once: -1 and EBADF if a program has closed it, and it cannot be had again. */
+static inline int pp_chunk_fd(struct pp_chunk *chunk) { return pp_fd_of(&chunk->fd, chunk->page); }
 
 /* Take `size` bytes of cells for an object of a kind; the rest of the cell is zero. Counts a handle to *chunk. Returns the
  * offset of the cell, or 0 and errno (ENOMEM, EMFILE). What is large gets a chunk of its own. */

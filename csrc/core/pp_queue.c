@@ -25,7 +25,8 @@ static void set_up(struct pp_queue *queue, struct pp_chunk *chunk, struct pp_que
     memset(queue, 0, sizeof *queue);
     queue->chunk = chunk;
     queue->page = page;
-    queue->signal_in = queue->signal_out = -1;
+    pp_fd_take(&queue->signal_in, -1);
+    pp_fd_take(&queue->signal_out, -1);
     queue->get_spins = queue->put_spins = queue->lock_spins = PP_SPIN_START;
     queue->slots_at = chunk->size + (uint64_t)PP_SEGMENT * PP_SEGMENTS;
     queue->slot_size = *(volatile uint64_t *)&page->slot_size;
@@ -65,7 +66,7 @@ int pp_queue_adopt(struct pp_queue *queue, struct pp_chunk *chunk, uint32_t offs
 {
     struct stat info;
     struct pp_cell *cell = pp_chunk_cell(chunk, offset, PP_QUEUE, sizeof(struct pp_queue_page));
-    if (cell == NULL || fstat(chunk->fd, &info) != 0) {
+    if (cell == NULL || fstat(pp_chunk_fd(chunk), &info) != 0) {
         return 0;
     }
     set_up(queue, chunk, (struct pp_queue_page *)(void *)cell);
@@ -142,8 +143,8 @@ static int has_room(struct pp_queue *queue) { return !pp_queue_is_full(queue) ||
 
 static void signal_items(struct pp_queue *queue)
 {
-    if (queue->signal_out >= 0) {
-        ssize_t ignored = write(queue->signal_out, "", 1); /* EAGAIN: it is readable enough */
+    if (pp_fd_is_there(&queue->signal_out)) {
+        ssize_t ignored = write(queue->signal_out.number, "", 1); /* EAGAIN: it is readable enough */
         (void)ignored;
     }
 }
@@ -152,11 +153,11 @@ static void signal_items(struct pp_queue *queue)
 static void drain_signal(struct pp_queue *queue)
 {
     char tokens[64];
-    if (queue->signal_in < 0 || take(queue, &queue->page->writers, NULL) != PP_DONE) {
+    if (!pp_fd_is_there(&queue->signal_in) || take(queue, &queue->page->writers, NULL) != PP_DONE) {
         return;
     }
     if (is_empty(queue) && !pp_load(&queue->page->ended)) {
-        while (read(queue->signal_in, tokens, sizeof tokens) == (ssize_t)sizeof tokens) {
+        while (read(queue->signal_in.number, tokens, sizeof tokens) == (ssize_t)sizeof tokens) {
         }
     }
     give(queue, &queue->page->writers);

@@ -113,7 +113,7 @@ struct pp_queue {
     struct pp_chunk *chunk;
     struct pp_queue_page *page;
     _Atomic(char *) windows[PP_WINDOWS];
-    int signal_in, signal_out; /* a pipe that is readable while there are items, once `polled`; -1 for none */
+    struct pp_fd signal_in, signal_out; /* a pipe that is readable while there are items, once `polled`; -1 for none */
     uint64_t slots_at, slot_size; /* in the file; these and what it is are read once, so that nobody can change them */
     uint32_t slots_there, max, joinable;
     pp_word get_spins, put_spins, lock_spins;

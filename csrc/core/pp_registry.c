@@ -50,6 +50,7 @@ struct pp_registry_page {
 };
 
 static struct pp_registry *registries;
+static struct pp_registry *own; /* whose memory new objects are of */
 
 #define ENDED UINT64_MAX
 
@@ -125,7 +126,7 @@ static struct pp_registry *add(struct pp_registry_page *page, const unsigned cha
     }
     registry->page = page;
     registry->tenant = tenant;
-    registry->fd = fd;
+    pp_fd_take(&registry->fd, fd);
     memcpy(registry->id, id, sizeof registry->id);
     registry->next = registries;
     registries = registry;
@@ -160,14 +161,18 @@ static struct pp_registry *make(void)
 struct pp_registry *pp_registry_own(void)
 {
     pthread_mutex_lock(&pp_facts->registry_guard);
-    /* The family's is the first that this process has had: the last of the list. */
-    struct pp_registry *found = registries;
-    while (found != NULL && found->next != NULL) {
-        found = found->next;
+    /* The family's is the first that this process has had: the last of the list. One whose descriptor is lost cannot be
+     * sent any more: then there is another for what is made from now on. */
+    if (own == NULL) {
+        own = registries;
+        while (own != NULL && own->next != NULL) {
+            own = own->next;
+        }
     }
-    if (found == NULL) {
-        found = make();
+    if (own == NULL || pp_registry_fd(own) < 0) {
+        own = make();
     }
+    struct pp_registry *found = own;
     pthread_mutex_unlock(&pp_facts->registry_guard);
     return found;
 }

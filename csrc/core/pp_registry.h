@@ -34,6 +34,7 @@
 #include <stdint.h>
 
 #include "core/pp_atomic.h"
+#include "core/pp_fd.h"
 
 #define PP_TAG_WAITERS 0x80000000u
 #define PP_TAG_MASK 0x7fffffffu
@@ -54,9 +55,12 @@ struct pp_registry {
     struct pp_registry *next;
     struct pp_registry_page *page;
     struct pp_tenant *tenant;
-    int fd;
+    struct pp_fd fd;
     unsigned char id[16];
 };
+
+/* Its descriptor, to be used at once: see pp_chunk_fd. */
+static inline int pp_registry_fd(struct pp_registry *registry) { return pp_fd_of(&registry->fd, registry->page); }
 
 /* The registry of this family, made when first asked for. NULL and errno when there is no memory or descriptor. */
 struct pp_registry *pp_registry_own(void);

@@ -21,7 +21,7 @@ char *pp_segment_address(struct pp_queue *queue, uint32_t place)
     char *start = queue->windows[window];
     if (start == NULL) {
         off_t offset = (off_t)(queue->chunk->size + window * WINDOW);
-        start = mmap(NULL, WINDOW, PROT_READ | PROT_WRITE, MAP_SHARED, queue->chunk->fd, offset);
+        start = mmap(NULL, WINDOW, PROT_READ | PROT_WRITE, MAP_SHARED, pp_chunk_fd(queue->chunk), offset);
         if (start == MAP_FAILED) {
             return NULL;
         }
@@ -54,7 +54,7 @@ int pp_segment_reserve(struct pp_queue *queue, uint32_t segment, uint32_t end)
         return 1;
     }
     uint64_t start = queue->chunk->size + (uint64_t)segment * PP_SEGMENT + has * STEP;
-    while (pp_reserve(queue->chunk->fd, start, (uint64_t)(needs - has) * STEP) != 0) {
+    while (pp_reserve(pp_chunk_fd(queue->chunk), start, (uint64_t)(needs - has) * STEP) != 0) {
         if (errno != EINTR) {
             return 0;
         }
@@ -104,7 +104,7 @@ int64_t pp_segment_chain(struct pp_queue *queue, uint32_t place)
 static uint32_t emptied(struct pp_queue *queue, uint32_t segment, uint32_t word)
 {
     if (segment >= WARM) {
-        fallocate(queue->chunk->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+        fallocate(pp_chunk_fd(queue->chunk), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                   (off_t)(queue->chunk->size + (uint64_t)segment * PP_SEGMENT), PP_SEGMENT);
         word = 0;
     }

@@ -38,7 +38,7 @@ static int is_free(struct pp_queue *queue, uint64_t word)
 
 static void punch(struct pp_queue *queue, int64_t slot)
 {
-    if (fallocate(queue->chunk->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, pp_slot_at(queue, slot),
+    if (fallocate(pp_chunk_fd(queue->chunk), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, pp_slot_at(queue, slot),
                   (off_t)queue->slot_size) == 0) {
         pp_store64(&queue->page->slots[slot].size, 0); /* killed here: it counts as warm until it is used again */
     }
@@ -100,7 +100,7 @@ int64_t pp_slot_write(struct pp_queue *queue, int64_t slot, uint64_t offset, con
         errno = EMSGSIZE;
         return -1;
     }
-    ssize_t written = pwrite(queue->chunk->fd, bytes, count < ((size_t)1 << 30) ? count : (size_t)1 << 30,
+    ssize_t written = pwrite(pp_chunk_fd(queue->chunk), bytes, count < ((size_t)1 << 30) ? count : (size_t)1 << 30,
                              pp_slot_at(queue, slot) + (off_t)offset);
     PP_CRASH_POINT("slot.filled");
     return written;
@@ -203,7 +203,7 @@ int pp_view_map(struct pp_view *view, struct pp_queue *queue, int64_t slot, size
         errno = PP_WRITTEN_OVER;
         return 0;
     }
-    char *bytes = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE, queue->chunk->fd, pp_slot_at(queue, slot));
+    char *bytes = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE, pp_chunk_fd(queue->chunk), pp_slot_at(queue, slot));
     if (bytes == MAP_FAILED) {
         return 0;
     }

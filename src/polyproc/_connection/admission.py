@@ -26,6 +26,7 @@ from polyproc._connection.handshake import Handshake
 from polyproc._errors import AuthenticationError, TimeoutError
 from polyproc._log import log
 from polyproc._platform.handles import most_descriptors
+from polyproc._platform.posix import LongLived
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -178,6 +179,7 @@ class Admission:
     ) -> None:
         listening.setblocking(False)
         self._listening: socket.socket | None = listening
+        self._door = LongLived(listening.fileno())
         self._arrivals = _Arrivals(listening)
         self._authkey = authkey
         self._tls = tls
@@ -228,9 +230,15 @@ class Admission:
         """Close everything; who accepts in another thread gets OSError."""
         listening, self._listening = self._listening, None
         if listening is not None:
-            if self._pid == os.getpid() and not self._clear():
+            if not self.is_there():
+                listening.detach()
+            elif self._pid == os.getpid() and not self._clear():
                 _nudge(listening)  # who accepts clears
             listening.close()
+
+    def is_there(self) -> bool:
+        """Say whether the listening socket is still there: a program may have closed all its descriptors."""
+        return self._door.is_there()
 
     def _clear(self) -> bool:
         """Close all peers, unless another thread has to do with them; say whether that was done."""
@@ -257,12 +265,12 @@ class Admission:
         """Wait until something can be done, do it, and drop who took too long."""
         listening = self._listening
         door, now = -1 if listening is None else listening.fileno(), time.monotonic()
-        if listening is None or door < 0:
+        if listening is None or door < 0 or not self.is_there():
             raise OSError("listener is closed")
         oldest = self._peers.oldest()
         limit = min(until, now + _TICK, math.inf if oldest is None else oldest.until)
         ready = self._peers.wait(door, limit - now)
-        if self._listening is None:
+        if self._listening is None or not self.is_there():
             raise OSError("listener is closed")
         for fd in ready:
             peer = self._peers.get(fd)

@@ -27,7 +27,7 @@ from polyproc._connection.connection import Connection
 from polyproc._connection.listener import Client, Listener
 from polyproc._errors import AuthenticationError
 from polyproc._log import log
-from polyproc._platform.posix import close_quietly
+from polyproc._platform.posix import LongLived, close_quietly
 from polyproc._process.process import current_process
 
 _KEY = 16
@@ -91,13 +91,17 @@ class _Desk(Listener):
         admitted = self._admit(None)
         return self._connection_of(admitted), admitted.request
 
+    def is_there(self) -> bool:
+        """Say whether it can be reached: a program may have closed all its descriptors."""
+        return self._admission is not None and self._admission.is_there()
+
 
 class Sharer:
     """The descriptors that were shared and not fetched yet, and who gives them. One instance, `sharer`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._shared: dict[bytes, list[int]] = {}
+        self._shared: dict[bytes, list[LongLived]] = {}
         self._listener: _Desk | None = None
         self._thread: threading.Thread | None = None
         register_after_fork(self, Sharer._reborn)
@@ -110,10 +114,10 @@ class Sharer:
             for fd in fds:
                 duplicates.append(os.dup(fd))
             with self._lock:
-                if self._listener is None:
+                if self._listener is None or not self._listener.is_there():
                     self._start()
                 assert self._listener is not None  # it was started
-                self._shared[key] = duplicates
+                self._shared[key] = [LongLived(fd) for fd in duplicates]
                 return Ticket(os.getpid(), self._listener.address, key, len(fds))
         except BaseException:
             close_quietly(*duplicates)
@@ -125,7 +129,7 @@ class Sharer:
 
     def forget(self, key: bytes) -> None:
         """Give up what a ticket stands for: nobody will use it."""
-        close_quietly(*self._shared.pop(key, ()))
+        _close(self._shared.pop(key, []))
 
     def stop(self, timeout: float | None = None) -> None:
         """Give nothing more; wait up to `timeout` seconds for the thread to end."""
@@ -136,7 +140,7 @@ class Sharer:
         if listener is not None:
             listener.close()
         for fds in shared.values():
-            close_quietly(*fds)
+            _close(fds)
         if thread is not None:
             thread.join(timeout)
 
@@ -153,7 +157,7 @@ class Sharer:
 
     def _serve(self, listener: _Desk) -> None:
         try:
-            while self._listener is listener:
+            while self._listener is listener and listener.is_there():
                 try:
                     self._give(*listener.next())
                 except Exception as error:  # noqa: BLE001  (a peer's fault must not end the service)
@@ -166,25 +170,26 @@ class Sharer:
 
     def _end(self, listener: _Desk) -> None:
         """See to it that who comes is refused, and does not wait for a thread that has ended."""
-        shared: dict[bytes, list[int]] = {}
+        shared: dict[bytes, list[LongLived]] = {}
         with self._lock:
             if self._listener is listener:
                 self._listener = self._thread = None
                 shared, self._shared = self._shared, {}
         listener.close()
         for fds in shared.values():
-            close_quietly(*fds)
+            _close(fds)
 
     def _give(self, connection: Connection[Any, Any], key: bytes) -> None:
         with self._lock:
-            fds = self._shared.pop(key, [])
+            kept = self._shared.pop(key, [])
+        fds = [one.fd for one in kept] if all(one.is_there() for one in kept) else []
         try:
             with connection, closing(_socket_of(connection)) as sock:
                 sock.setblocking(False)  # it has room for a byte, unless the receiver is up to something
                 rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))] if fds else []
                 sock.sendmsg([_GIVEN if fds else _UNKNOWN], rights)
         finally:
-            close_quietly(*fds)
+            _close(kept)
 
     def _reborn(self) -> None:
         """In a forked child: what was shared is the parent's to give."""
@@ -194,8 +199,13 @@ class Sharer:
         if listener is not None:
             listener.close()
         for fds in self._shared.values():
-            close_quietly(*fds)
+            _close(fds)
         self._shared = {}
+
+
+def _close(kept: list[LongLived]) -> None:
+    for one in kept:
+        one.close()
 
 
 sharer = Sharer()

@@ -30,7 +30,7 @@ def main(socket_fd: int, client_pid: int, comm: str, mask: set[int]) -> NoReturn
         _signal.signal(_signal.SIGTERM, _signal.SIG_DFL)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
     _signal.set_wakeup_fd(-1)  # an event loop's, which shall not hear of our signals
-    lifeline_fd, lifeline.inherited_fd = lifeline.inherited_fd, -1
+    lifeline_fd = lifeline.take_inherited()
     hang_on(os.dup(lifeline_fd))
     after_fork()
     if null_input.fd >= 0:

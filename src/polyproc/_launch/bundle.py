@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from types import CodeType
 from typing import Any
 
-from polyproc._platform.posix import file_with
+from polyproc._platform.posix import LongLived, file_with
 
 # In a child before user code, each behind what it imports; a test compares this with what a child really loads.
 CHILD = (
@@ -47,8 +47,13 @@ class Bundle:
 
     def __init__(self) -> None:
         self.contents: dict[str, Any] = {}
-        self.fd = -1
+        self._file = LongLived()
         self.size = 0
+
+    @property
+    def fd(self) -> int:
+        """The file's descriptor, after `open`."""
+        return self._file.fd
 
     def prepare(self) -> None:
         """Read the code, unless that was done."""
@@ -60,11 +65,12 @@ class Bundle:
             }
 
     def open(self) -> None:
-        """Put it into the file, unless that was done. Children read it by pread(2): they share its position."""
-        if self.fd < 0:
+        """Put it into the file, unless it is there. Children read it by pread(2): they share its position."""
+        if not self._file.is_there():
             self.prepare()
             data = marshal.dumps(self.contents)
-            self.fd, self.size = file_with("polyproc-bundle", data), len(data)
+            self._file.take(file_with("polyproc-bundle", data))
+            self.size = len(data)
 
 
 def _code(name: str) -> tuple[Any, CodeType | None]:

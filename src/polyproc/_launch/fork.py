@@ -13,6 +13,7 @@ import sys
 
 from polyproc._launch.popen import Popen as ChildHandle
 from polyproc._lazy import load
+from polyproc._platform.posix import LongLived
 from polyproc._process.bootstrap import after_fork, has_more_to_reset, live
 from polyproc._process.lifeline import lifeline
 from polyproc._process.output import KeptStream
@@ -33,18 +34,20 @@ class _NullInput:
 
     def __init__(self) -> None:
         self.stream: TextIO | None = None
+        self._file = LongLived()
         self._seen: object = self
         self.fd = -1
 
     def prepare(self) -> None:
         """Open it, in the parent; and see whether descriptor 0 is standard input, which a child then replaces, too."""
-        if self.stream is None:
-            fd = os.open(os.devnull, os.O_RDONLY)
-            self.stream = open(fd, encoding="utf-8", closefd=False)  # noqa: SIM115  (it stays open for all children)
+        if not self._file.is_there():
+            self._file.take(os.open(os.devnull, os.O_RDONLY))
+            self.stream = open(self._file.fd, encoding="utf-8", closefd=False)  # noqa: SIM115  (for all children)
+            self._seen = self
         if sys.stdin is not self._seen:
             self._seen = sys.stdin
             try:
-                self.fd = self.stream.fileno() if sys.stdin is not None and sys.stdin.fileno() == 0 else -1
+                self.fd = self._file.fd if sys.stdin is not None and sys.stdin.fileno() == 0 else -1
             except (OSError, ValueError, AttributeError):
                 self.fd = -1
 
@@ -73,7 +76,7 @@ class Popen(ChildHandle):
             # In this frame, and not in a function of its own, which would cost two or three page faults.
             try:
                 if ends is not None:
-                    parent_sentinel = os.dup(lifeline.inherited_fd)
+                    parent_sentinel = lifeline.copy_inherited()
                 if has_more_to_do:
                     lifeline.hang_on_to_parent(process_obj.daemon)
                     after_fork()

@@ -78,7 +78,7 @@ class ForkServer:
             if main is not None:
                 told["preload_main"] = main
             self._environ = environ().copy()
-            pid = start_program(told, "forkserver_main", [theirs.fileno(), lifeline.read_fd])
+            pid = start_program(told, "forkserver_main", [theirs.fileno(), told["lifeline"]])
         except BaseException:
             ours.close()
             raise

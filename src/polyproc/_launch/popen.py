@@ -18,7 +18,7 @@ from polyproc._errors import ProcessDied, RemoteError, RemoteTraceback
 from polyproc._lazy import load
 from polyproc._platform.handles import ended_sentinel, has_pidfds, open_pidfd, ready, send_signal
 from polyproc._platform.oom import kills
-from polyproc._platform.posix import close_quietly
+from polyproc._platform.posix import LongLived, close_quietly
 from polyproc._process import box as box_module
 from polyproc._process.bootstrap import flush_streams
 from polyproc._process.box import Box
@@ -67,6 +67,8 @@ class Popen:
     _status_fd = -1
     _spare_fd = -1
     _end_fd = -1
+    _watched = LongLived()  # the sentinel, and where a template tells the status: a program may close them
+    _status = LongLived()
     _box = Box(-1)
     _left: tuple[int, bytes] | None = None
     _output = ""
@@ -86,6 +88,8 @@ class Popen:
             self._spare_fd = os.dup(self._box.fd)
             flush_before_start()
             self._launch(process_obj)
+            self._watched = LongLived(self.sentinel)
+            self._status = LongLived(self._status_fd)
         except OSError as error:
             self._give_up()
             raise start_failed(error) from None
@@ -150,7 +154,7 @@ class Popen:
         if self.returncode is None:
             if timeout is None:
                 self._block()
-            elif not ready([self.sentinel], timeout):
+            elif not ready([self._sentinel_now()], timeout):
                 return None
             self._reap()
             while self.returncode is None:
@@ -167,8 +171,15 @@ class Popen:
                 return
             except OSError:  # reaped by somebody else, or about to be by another thread; or a filter
                 pass
-        if self.sentinel >= 0:
+        if self._sentinel_now() >= 0:
             ready([self.sentinel], None)
+
+    def _sentinel_now(self) -> int:
+        """Return the sentinel, anew if this program has closed it: its child is not reaped, and the pid is its own."""
+        if not self._watched.is_there() and self._watched.fd >= 0:
+            self._watched.take(open_pidfd(self.pid))
+            self.sentinel = self._watched.fd
+        return self.sentinel
 
     def _reap(self) -> None:
         with self._lock:
@@ -185,20 +196,20 @@ class Popen:
         return os.waitstatus_to_exitcode(status) if pid == self.pid else None
 
     def _runs(self) -> bool:
-        return self.sentinel >= 0 and not ready([self.sentinel], 0)
+        return self._sentinel_now() >= 0 and not ready([self.sentinel], 0)
 
     def _read_status(self) -> int | None:
         """Read the exit code from the template, which is the child's parent here."""
         if self._runs():
             return None
-        told = os.read(self._status_fd, 8)
+        told = os.read(self._status_fd, 8) if self._status.is_there() else b""
         return int.from_bytes(told, "little", signed=True) if len(told) == 8 else self._code_without_status()
 
     def _code_without_status(self) -> int:
         info = bytearray(_INFO_SIZE)
         info[:8] = _PIDFD_INFO_EXIT.to_bytes(8, sys.byteorder)
         try:
-            fcntl.ioctl(self.sentinel, _PIDFD_GET_INFO, info)
+            fcntl.ioctl(self._sentinel_now(), _PIDFD_GET_INFO, info)
         except OSError:
             pass
         else:
@@ -211,6 +222,7 @@ class Popen:
     def _settle(self, code: int) -> None:
         """Take over what the child left, so that an ended child costs no descriptor but the sentinel."""
         try:
+            self._box.check()
             self._left = self._box.result()
             if self._left[0] == box_module.NOTHING or code != 0:
                 self._output, self._stack = self._box.output(), self._box.stack()
@@ -218,7 +230,7 @@ class Popen:
         except OSError as error:
             self._left = (box_module.NOTHING, b"")
             self._output = f"(its black box cannot be read: {error})"
-        close_quietly(self._status_fd)
+        self._status.close()
         self._status_fd = -1
         if code == -_SIGKILL and not self._was_told_to_die:
             self._lacked_memory = kills.explain_one()
@@ -235,7 +247,7 @@ class Popen:
                 self._was_told_to_die = True
             try:
                 # By the pidfd it cannot reach another process that got the same number.
-                send_signal(self.sentinel if self._status_fd >= 0 else -1, self.pid, signum)
+                send_signal(self._sentinel_now() if self._status_fd >= 0 else -1, self.pid, signum)
             except ProcessLookupError:
                 pass
             except PermissionError:
@@ -312,15 +324,19 @@ class Popen:
 
     def close(self) -> None:
         """Give back the sentinel."""
-        sentinel, self.sentinel = self.sentinel, -1
-        close_quietly(sentinel)
+        self.sentinel = -1
+        self._watched.close()
 
     def __del__(self) -> None:
         try:
             self._box.close()
         except (AttributeError, OSError):  # it was never made, or its number was closed by somebody else
             pass
-        close_quietly(getattr(self, "_status_fd", -1), getattr(self, "sentinel", -1))
+        if self._watched.fd >= 0:
+            self._watched.close()
+            self._status.close()
+        else:  # the start has failed
+            close_quietly(self._status_fd, self.sentinel)
 
 
 def flush_before_start() -> None:

@@ -30,7 +30,7 @@ class Forked(NamedTuple):
     pid: int
     pidfd: int
     status_fd: int  # -1 if the child is ours, else where the template tells how it ended
-    channel: protocol.Socket
+    channel: protocol.Channel
 
     def give(self, told: dict[str, Any], fds: list[int]) -> bool:
         """Give it its job and `fds`; return False if it was killed while it waited: it has not got the job."""
@@ -66,13 +66,13 @@ class Template:
         limit: after how many seconds without an answer it counts as dead; None for never.
     """
 
-    def __init__(self, sock: protocol.Socket, pid: int, comm: str, limit: float | None = None) -> None:
+    def __init__(self, sock: protocol.Channel, pid: int, comm: str, limit: float | None = None) -> None:
         self.pid = pid
         self._sock = sock
         self._comm = comm
         self._limit = limit
         self._has_unborn = False  # whether it may have made a child that we were not told of
-        self._ordered: deque[protocol.Socket] = deque()  # our ends of the channels of children that were ordered
+        self._ordered: deque[protocol.Channel] = deque()  # our ends of the channels of children that were ordered
         self._dawdles = False  # whether it may wait before it makes them
         # Whether an exception (a signal handler's) has come in the middle of what we say to each other: an answer could
         # then be taken for another's, and so there are no more.
@@ -83,7 +83,9 @@ class Template:
         return len(self._ordered)
 
     def has_ended(self) -> bool:
-        """Say whether it has, and reap it."""
+        """Say whether it has, and reap it; or will, since this program has closed our end of its socket."""
+        if not self._sock.is_there():
+            return True
         try:
             return os.waitpid(self.pid, os.WNOHANG)[0] == self.pid
         except ChildProcessError:
@@ -102,7 +104,7 @@ class Template:
         self._is_torn = True
 
     def _receive(self) -> tuple[Any, list[int]]:
-        if self._limit is not None and not ready([self._sock.fileno()], self._limit):
+        if self._limit is not None and self._sock.is_there() and not ready([self._sock.fileno()], self._limit):
             raise EOFError("the template does not answer")
         return protocol.receive(self._sock)
 

@@ -31,7 +31,7 @@ import os
 import sys
 from _socket import CMSG_SPACE, SCM_RIGHTS, SOL_SOCKET
 
-from polyproc._platform.posix import file_with, pread_all
+from polyproc._platform.posix import LongLived, file_with, pread_all
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
@@ -47,12 +47,33 @@ _PACKET_SIZE = 1 << 16
 _INLINE = 1 << 15  # a packet must fit into the socket's buffer
 
 
-def socketpair() -> tuple[Socket, Socket]:
+class Channel(_socket.socket):
+    """An end of a socketpair that carries whole messages. A program may close it, and its number be another's then."""
+
+    __slots__ = ("_ours",)
+
+    def __init__(self, sock: Socket) -> None:
+        fd = sock.detach()
+        super().__init__(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fd)
+        self.settimeout(None)  # whatever socket.setdefaulttimeout says
+        self._ours = LongLived(fd)
+
+    def is_there(self) -> bool:
+        """Say whether its descriptor is still its own."""
+        return self._ours.is_there()
+
+    def close(self) -> None:
+        """Close it, if it is still there."""
+        if self._ours.is_there():
+            super().close()
+        else:
+            self.detach()
+
+
+def socketpair() -> tuple[Channel, Channel]:
     """Return two connected sockets that carry whole messages."""
-    pair = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-    for sock in pair:
-        sock.settimeout(None)  # whatever socket.setdefaulttimeout says
-    return pair
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    return Channel(ours), Channel(theirs)
 
 
 def send_job(sock: Socket, told: dict[str, Any], fds: list[int]) -> None:
@@ -93,6 +114,8 @@ def send(sock: Socket, message: Any, fds: list[int]) -> None:
 
 
 def _send_packet(sock: Socket, data: bytes, fds: list[int]) -> None:
+    if isinstance(sock, Channel) and not sock.is_there():
+        raise ConnectionResetError("this program has closed the template's socket")
     packed = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
     sock.sendmsg([data], [(SOL_SOCKET, SCM_RIGHTS, packed)] if fds else [], _socket.MSG_NOSIGNAL)
 
@@ -110,6 +133,8 @@ def receive(sock: Socket) -> tuple[Any, list[int]]:
 
 
 def _receive_packet(sock: Socket) -> tuple[bytes, list[int]]:
+    if isinstance(sock, Channel) and not sock.is_there():
+        raise EOFError("this program has closed the template's socket")
     data, ancillary, _, _ = sock.recvmsg(
         _PACKET_SIZE, CMSG_SPACE(4 * _FDS_IN_A_PACKET), getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
     )

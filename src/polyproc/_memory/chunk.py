@@ -53,19 +53,33 @@ class Chunk:
     """One chunk that this process has mapped; it stays mapped as long as this object lives."""
 
     def __init__(self, id: bytes) -> None:
-        fd, registry_fd = core.hold(id)
+        core.hold(id)
         self.id = id
-        self.fd = fd
-        self.registry = chunks.registry(registry_fd)
 
     def __del__(self, detach: Callable[[bytes], None] = core.detach) -> None:  # modules may be gone by then
         if hasattr(self, "id"):
             detach(self.id)
 
     def __reduce__(self) -> tuple[Any, ...]:
+        fd, registry_fd = descriptors(self.id)
         if spawning.current() is not None:
-            return _inherit, (self.id, DupFd(self.fd), self.registry)
-        return _fetch, (self.id, live_fd(self.fd, owner=self), live_fd(self.registry.fd))
+            return _inherit, (self.id, DupFd(fd), chunks.registry(registry_fd))
+        return _fetch, (self.id, live_fd(fd, owner=self), live_fd(registry_fd))
+
+
+def descriptors(id: bytes) -> tuple[int, int]:
+    """Return the descriptors of a chunk and its registry, as they are now: a program may have closed them.
+
+    Raises:
+        OSError: it has, and they cannot be had again (EBADF).
+    """
+    try:
+        fds = core.hold(id)
+    except OSError as error:
+        error.add_note("this process has closed the descriptor of a shared object, which so cannot be sent any more")
+        raise
+    core.detach(id)
+    return fds
 
 
 class Chunks:

@@ -22,7 +22,7 @@ Every number read from the box is checked: a child may have written anything the
 from __future__ import annotations
 
 from polyproc._kernel import os
-from polyproc._platform.posix import anonymous_file, pread_all, pwrite_all
+from polyproc._platform.posix import LongLived, anonymous_file, pread_all, pwrite_all
 
 NOTHING = 0
 NONE = 1  # returned None
@@ -47,10 +47,11 @@ _RESULT_AT = 65536
 class Box:
     """One black box, by its descriptor."""
 
-    __slots__ = ("fd", "kind", "output_count")
+    __slots__ = ("_file", "fd", "kind", "output_count")
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
+        self._file: LongLived | None = None  # in the parent, which keeps it for long
         self.output_count = 0
         self.kind = NOTHING  # NONE while a return of None waits for note_exit to store it
 
@@ -59,13 +60,21 @@ class Box:
         """Make an empty box. Raises OSError when there is no descriptor left."""
         fd = anonymous_file("polyproc-box")
         os.lseek(fd, _STACK_AT, 0)
-        return cls(fd)
+        box = cls(fd)
+        box._file = LongLived(fd)
+        return box
+
+    def check(self) -> None:
+        """Raise OSError if this program has closed it: its number is another's then."""
+        if self._file is not None and not self._file.is_there():
+            raise OSError("this program has closed it")
 
     def close(self) -> None:
         """Give the descriptor back."""
         if self.fd >= 0:
             fd, self.fd = self.fd, -1
-            os.close(fd)
+            if self._file is None or self._file.is_there():
+                os.close(fd)
 
     def commit(self, kind: int, data: bytes = b"") -> None:
         """Store the result; it counts from the last store on."""

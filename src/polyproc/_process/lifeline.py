@@ -17,7 +17,7 @@ import _thread
 import fcntl
 import os
 
-from polyproc._platform.posix import close_quietly
+from polyproc._platform.posix import LongLived
 
 _F_SETSIG = 10  # Linux, <fcntl.h>; the fcntl module does not name it before 3.15
 _SIGKILL = 9
@@ -27,20 +27,37 @@ class Lifeline:
     """The lifeline that this process holds for its children. One instance, `lifeline`."""
 
     def __init__(self) -> None:
-        self.read_fd = -1
-        self.write_fd = -1
-        self.inherited_fd = -1
-        self.armed_fd = -1
+        self._read = LongLived()
+        self._write = LongLived()
+        self._inherited = LongLived()
+        self._armed = LongLived()
         self._resets = False
         self._lock = _thread.allocate_lock()
 
     def open(self) -> int:
-        """Return the read end, made on the first call. Raises OSError when there is no descriptor left."""
+        """Return the read end, made on the first call; anew, if a program has closed it.
+
+        Raises OSError when there is no descriptor left.
+        """
         with self._lock:
-            if self.read_fd < 0:
-                self.read_fd, self.write_fd = os.pipe()
+            if not self._write.is_there():
+                self._read.close()
+                for end, fd in zip((self._read, self._write), os.pipe(), strict=True):
+                    end.take(fd)
                 self._reset_in_forks()
-        return self.read_fd
+            elif not self._read.is_there():  # the other end stays: children hang on to it
+                self._read.take(os.open(f"/proc/self/fd/{self._write.fd}", os.O_RDONLY | os.O_CLOEXEC))
+        return self._read.fd
+
+    def take_inherited(self) -> int:
+        """In a forked child: return the read end of its parent's, which is the caller's to close; -1 for none."""
+        fd = self._inherited.fd if self._inherited.is_there() else -1
+        self._inherited.forget()
+        return fd
+
+    def copy_inherited(self) -> int:
+        """In a forked child: return a duplicate of that end."""
+        return os.dup(self._inherited.fd)
 
     def _reset_in_forks(self) -> None:
         """Have `reborn` called in forked children: only once there is something to let go of, as each pays for it."""
@@ -50,24 +67,28 @@ class Lifeline:
 
     def is_held(self) -> bool:
         """Say whether a forked child would inherit anything of it."""
-        return self.read_fd >= 0 or self.armed_fd >= 0
+        return self._read.fd >= 0 or self._armed.fd >= 0
 
     def reborn(self) -> None:
         """Let go, in a forked child, of the parent's write end; its read end becomes the inherited one."""
-        if self.read_fd >= 0 or self.inherited_fd >= 0 or self.armed_fd >= 0:
-            close_quietly(self.write_fd, self.inherited_fd, self.armed_fd)
-            self.armed_fd = -1
-            self.inherited_fd, self.read_fd, self.write_fd = self.read_fd, -1, -1
+        self._write.close()
+        self._inherited.close()
+        self._armed.close()
+        self._inherited, self._read = self._read, self._inherited
         if self._lock.locked():  # another thread of the parent held it
             self._lock = _thread.allocate_lock()
 
     def hang_on_to_parent(self, wanted: bool) -> None:
         """In a forked child: die with the parent, if wanted; and let go of what was inherited."""
-        fd, self.inherited_fd = self.inherited_fd, -1
         if wanted:
-            hang_on(fd)
-        elif fd >= 0:
-            os.close(fd)
+            hang_on(self.take_inherited())
+        else:
+            self._inherited.close()
+
+    def arm(self, fd: int) -> None:
+        """Keep what kills this process with its parent."""
+        self._armed.take(fd)
+        self._reset_in_forks()
 
 
 lifeline = Lifeline()
@@ -87,8 +108,7 @@ def hang_on(fd: int) -> None:
         _thread.start_new_thread(_watch, (fd,))
         return
     os.close(fd)
-    lifeline.armed_fd = own
-    lifeline._reset_in_forks()
+    lifeline.arm(own)
     try:
         gone = not os.read(own, 1)
     except BlockingIOError:

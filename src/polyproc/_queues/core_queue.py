@@ -15,10 +15,10 @@ import traceback
 from typing import Any, TypeVar
 
 import polyproc._core as core
-from polyproc._memory.chunk import attach_with, registry_to_send
+from polyproc._memory.chunk import attach_with, descriptors, registry_to_send
 from polyproc._pickling.live_fd import sent_fds
 from polyproc._pickling.pickler import dumps, loads
-from polyproc._platform.posix import close_quietly
+from polyproc._platform.posix import LongLived, close_quietly
 from polyproc._queues import large
 from polyproc._queues.batches import Batches
 from polyproc._queues.subclassing import Subclassed
@@ -38,19 +38,14 @@ class SharedQueue(core.Queue, Batches[T]):
         except BaseException:
             close_quietly(*signals)
             raise
-        self._signals = signals
+        self._signals = tuple(map(LongLived, signals))
 
     def __getstate__(self) -> tuple[Any, ...]:
         id, offset = self._where()
-        fd, registry_fd = core.hold(id)
-        try:
-            return (
-                offset,
-                sent_fds(fd, *(signal for signal in self._signals if signal >= 0)),
-                registry_to_send(registry_fd),
-            )
-        finally:
-            core.detach(id)
+        fd, registry_fd = descriptors(id)
+        signals = [signal.fd for signal in self._signals if signal.is_there()]
+        signals = signals if len(signals) == len(self._signals) else []
+        return offset, sent_fds(fd, *signals), registry_to_send(registry_fd)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         offset, sent, sent_registry = state
@@ -67,14 +62,11 @@ class SharedQueue(core.Queue, Batches[T]):
             raise
         finally:
             os.close(fd)
-        self._signals = tuple(signals)
+        self._signals = tuple(map(LongLived, signals))
 
     def _memory_fd(self) -> int:
         """Return the descriptor of its memory: who has that may get its items (_pickling/in_transit.py)."""
-        id, _ = self._where()
-        fd, _ = core.hold(id)
-        core.detach(id)
-        return fd
+        return descriptors(self._where()[0])[0]
 
     def fileno(self) -> int:
         """Return a descriptor that is readable while there are items, for `wait` and selectors.
