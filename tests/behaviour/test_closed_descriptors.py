@@ -1,13 +1,16 @@
 """Programs that close all descriptors and go on, as daemons do."""
 
 import os
+import threading
 
 import pytest
 
+import polyproc
 from conftest import run_program
 from polyproc._memory.segment import SharedMemory
 from polyproc._native import native
 from polyproc._platform.posix import LongLived
+from polyproc.reduction import DupFd, recv_handle, send_handle
 
 
 def can_open_what_is_mapped():
@@ -51,3 +54,17 @@ def test_the_tracker_removes_nothing_of_a_program_that_has_closed_all_descriptor
     segment.close()
     segment.unlink()
     SharedMemory._tracker._stop()
+
+
+def test_descriptors_that_are_received_are_close_on_exec():
+    read_fd, write_fd = os.pipe()
+    ours, theirs = polyproc.Pipe()
+    sender = threading.Thread(target=send_handle, args=(ours, read_fd, os.getpid()))
+    sender.start()
+    received = [recv_handle(theirs), DupFd(write_fd).detach()]
+    sender.join(30)
+    assert not any(os.get_inheritable(fd) for fd in received)
+    for fd in (read_fd, write_fd, *received):
+        os.close(fd)
+    ours.close()
+    theirs.close()

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
 HAVE_SEND_HANDLE = hasattr(socket, "CMSG_LEN") and hasattr(socket, "SCM_RIGHTS") and hasattr(socket.socket, "sendmsg")
 ACKNOWLEDGE = True
+
+_FD_SIZE = array("i").itemsize
+_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)  # socket.recv_fds of 3.11 takes flags and forgets them
 
 
 def sendfds(sock: socket.socket, fds: Sequence[int]) -> None:
@@ -19,8 +23,12 @@ def sendfds(sock: socket.socket, fds: Sequence[int]) -> None:
 
 
 def recvfds(sock: socket.socket, size: int) -> list[int]:
-    """Receive `size` descriptors from a Unix socket and acknowledge them. Raises EOFError, RuntimeError."""
-    message, fds, _, _ = socket.recv_fds(sock, 1, size)
+    """Receive `size` descriptors from a Unix socket, close-on-exec, acknowledge them. Raises EOFError, RuntimeError."""
+    message, ancillary, _, _ = sock.recvmsg(1, socket.CMSG_SPACE(size * _FD_SIZE), _CLOSE_ON_EXEC)
+    fds = array("i")
+    for level, kind, packed in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(packed[: len(packed) // _FD_SIZE * _FD_SIZE])
     if not message and not fds:
         raise EOFError
     sock.send(b"A")
@@ -28,7 +36,7 @@ def recvfds(sock: socket.socket, size: int) -> list[int]:
         for fd in fds:
             os.close(fd)
         raise RuntimeError(f"received {len(fds)} descriptors, expected {size}")
-    return fds
+    return list(fds)
 
 
 def send_handle(conn: Any, handle: int, destination_pid: int) -> None:
