@@ -91,6 +91,9 @@ class Chatty:
     def wait(self, timeout=None):
         return self._arrived.wait(timeout)
 
+    def waiting(self):
+        return len(self._arrived._cond._waiters)
+
     def pulse(self):
         self._arrived.set()
         self._arrived.clear()
@@ -100,3 +103,22 @@ class Chatty:
 
     def pid(self):
         return os.getpid()
+
+
+class Line:
+    """In a server, who waits at a condition or an event."""
+
+    def __init__(self, proxy):
+        obj = proxy._getvalue()
+        self._condition = getattr(obj, "_cond", obj)
+
+    def waiting(self):
+        return len(self._condition._waiters)
+
+
+class Manager(SyncManager):
+    """A manager that tells who waits."""
+
+
+Manager.register("Line", Line)
+Manager.register("Chatty", Chatty)

@@ -6,7 +6,6 @@ import random
 import signal
 import socket
 import struct
-import subprocess
 import sys
 import threading
 import time
@@ -15,7 +14,8 @@ from pathlib import Path
 import pytest
 
 import polyproc
-from conftest import PROGRAMS, eventually
+from behaviour.peers import hostile
+from conftest import eventually
 from polyproc import AuthenticationError
 from polyproc._connection import admission, auth, handshake
 from polyproc._connection.sharer import sharer
@@ -27,17 +27,6 @@ KEY = b"the key"
 
 class Alarm(BaseException):
     """What a handler raises at a random moment."""
-
-
-@contextlib.contextmanager
-def hostile(address, what, key=b""):
-    """Run a hostile peer meanwhile."""
-    command = [sys.executable, str(PROGRAMS / "hostile_peer.py"), repr(address), what, key.hex()]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as peer:
-        try:
-            yield peer
-        finally:
-            peer.kill()
 
 
 def accepted(listener):

@@ -5,6 +5,7 @@ import gc
 import os
 import queue
 import random
+import signal
 import threading
 import time
 
@@ -13,6 +14,7 @@ import pytest
 import polyproc
 from behaviour import managed
 from behaviour.loops import cut_short
+from behaviour.peers import hostile
 from conftest import eventually
 from polyproc._managers import server as server_module
 from polyproc._managers.held import Holdings
@@ -25,7 +27,7 @@ SLICE = 0.25
 
 @pytest.fixture
 def manager():
-    with polyproc.get_context("fork").Manager() as made:
+    with managed.Manager(ctx=polyproc.get_context("fork")) as made:
         yield made
     made.join()
 
@@ -81,7 +83,7 @@ def test_an_object_lives_until_it_is_taken_out_of_another(ctx, manager):
 def test_a_proxy_that_was_not_made_whole_drops_nothing(manager, monkeypatch):
     numbers = manager.list([1])
 
-    def interrupted(self, arrived=False):
+    def interrupted(self):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -126,7 +128,7 @@ def test_random_references_against_a_model():
             ident = references.add(name, thing, (), None)
             alive[ident], counts[ident] = thing, {name: 1}
         elif act == 1:
-            references.claim(name, ident, arrived=False)
+            references.claim(name, ident)
             counts[ident][name] = counts[ident].get(name, 0) + 1
         elif act == 2:
             references.drop(name, ident)
@@ -149,6 +151,23 @@ def test_random_references_against_a_model():
         for ident in [ident for ident in alive if not any(counts[ident].values())]:
             del alive[ident], counts[ident]
         assert set(references.entries) == set(alive)
+
+
+def test_a_token_that_arrives_before_its_departure_is_told():
+    """In whatever order, and however often one is opened: no token stands for another."""
+    references = References()
+    ident = references.add("a", object(), (), None)
+    references.claim("b", ident, "first")
+    references.claim("b", ident, "first")
+    references.sweep()
+    references.lend(ident, "second")
+    references.lend(ident, "first")
+    references.drop_client("a")
+    references.drop_client("b")
+    assert ident in references.entries
+    references.claim("c", ident, "second")
+    references.drop_client("c")
+    assert not references.entries
 
 
 def test_what_a_child_inherits_and_never_comes_for_goes_in_time(monkeypatch):
@@ -198,9 +217,10 @@ def test_a_notification_while_the_notifier_holds_the_lock_is_not_lost(manager):
         with condition:
             return condition.wait(10)
 
+    line = manager.Line(condition)
     for seconds in (0.1, 1.6 * SLICE):
         waiting = in_thread(wait)
-        time.sleep(0.1)
+        eventually(lambda: line.waiting() == 1)
         with condition:
             time.sleep(seconds)
             condition.notify()
@@ -209,29 +229,26 @@ def test_a_notification_while_the_notifier_holds_the_lock_is_not_lost(manager):
 
 def test_an_event_that_is_set_and_cleared_is_not_missed(manager):
     event = manager.Event()
+    line = manager.Line(event)
     for number in range(8):
         waiting = in_thread(event.wait, 10)
-        time.sleep(0.1 + 0.05 * number)
+        eventually(lambda: line.waiting() == 1)
+        time.sleep(0.05 * number)
         event.set()
         event.clear()
         assert finished(*waiting) is True
 
 
-def test_a_class_of_the_programs_own_waits_by_one_call():
-    class Manager(SyncManager):
-        pass
-
-    Manager.register("Chatty", managed.Chatty)
-    with Manager() as manager:
-        chatty = manager.Chatty()
-        waiting = in_thread(chatty.wait, 10)
-        time.sleep(2.2 * SLICE)
-        chatty.pulse()
-        assert finished(*waiting) is True
-        with pytest.raises(polyproc.RemoteError, match="SystemExit"):
-            chatty.leave()
-        assert chatty.pid() == manager._process.pid
-    manager.join()
+def test_a_class_of_the_programs_own_waits_by_one_call(manager):
+    chatty = manager.Chatty()
+    waiting = in_thread(chatty.wait, 10)
+    eventually(lambda: chatty.waiting() == 1)
+    time.sleep(2.2 * SLICE)
+    chatty.pulse()
+    assert finished(*waiting) is True
+    with pytest.raises(polyproc.RemoteError, match="SystemExit"):
+        chatty.leave()
+    assert chatty.pid() == manager._process.pid
 
 
 def test_waits_that_are_over(manager):
@@ -297,16 +314,21 @@ def killed_in(ctx, manager, target, *args):
 def test_a_killed_waiters_notification_goes_to_another(manager):
     ctx = polyproc.get_context("fork")
     condition = manager.Condition()
-    killed_in(ctx, manager, managed.wait_holding, condition)
+    line = manager.Line(condition)
+    process = ctx.Process(target=managed.wait_holding, args=(condition, manager.Event()))
+    process.start()
+    eventually(lambda: line.waiting() == 1)
 
     def wait():
         with condition:
             return condition.wait(10)
 
     waiting = in_thread(wait)
-    time.sleep(0.05)
+    eventually(lambda: line.waiting() == 2)
     with condition:
-        condition.notify()  # the one who was first in line
+        process.kill()
+        process.join()
+        condition.notify()  # of the one that was first in line
     assert finished(*waiting) is True
     assert condition.acquire(timeout=10)
     condition.release()
@@ -404,8 +426,9 @@ def test_a_condition_over_a_shared_lock(manager):
         with lock:
             return condition.wait(10)
 
+    line = manager.Line(condition)
     waiting = in_thread(wait)
-    time.sleep(0.1)
+    eventually(lambda: line.waiting() == 1)
     with condition:
         assert not lock.acquire(False)
         condition.notify()
@@ -586,3 +609,70 @@ def test_a_notification_at_the_last_moment_counts():
     finally:
         serving.client = None
         ours.close()
+
+
+# -- handlers that raise -------------------------------------------------------------------------------------------
+
+
+class Alarm(Exception):
+    """What a handler raises: an ordinary exception, as those that methods raise."""
+
+
+def on_alarm(number, frame):
+    raise Alarm
+
+
+@pytest.mark.skipif(not polyproc.native, reason="in pure Python a handler may run where a descriptor is nobody's yet")
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_no_answer_is_taken_for_the_next_calls_whatever_a_handler_raises(manager):
+    """Random calls with answers that tell whose they are, and alarms at random moments of them."""
+    chance = random.Random(5)
+    table = manager.dict()
+    table.update({number: number for number in range(100)})
+    before = signal.signal(signal.SIGALRM, on_alarm)
+    interrupted = 0
+    try:
+        until = time.monotonic() + 2.0
+        while time.monotonic() < until:
+            number = chance.randrange(100)
+            try:
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.00001, 0.0004))
+                    while True:
+                        assert table[number] == number
+                        number = (number + 1) % 100
+                finally:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+            except Alarm:
+                interrupted += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted > 20
+    assert dict(table) == {number: number for number in range(100)}
+
+
+def test_a_call_that_cannot_be_sent_costs_no_connection(manager):
+    """A lock that is held by it stays held."""
+    lock, numbers = manager.RLock(), manager.list()
+    with lock:
+        with pytest.raises(Exception, match="pickle"):
+            numbers.append(threading.Lock())
+        assert lock.acquire(False)
+        lock.release()
+    assert list(numbers) == []
+
+
+@pytest.mark.parametrize(
+    "what", ["silent", "half a header", "huge header", "huger header", "negative header", "command"]
+)
+@pytest.mark.parametrize("knows", [True, False])
+def test_hostile_clients_hinder_nobody(manager, what, knows):
+    key = bytes(manager._authkey) if knows and what != "command" else b""
+    with hostile(manager.address, what, key) as peer:
+        assert peer.stdout.readline()
+        elsewhere = SyncManager(manager.address, bytes(manager._authkey))
+        begin = time.monotonic()
+        elsewhere.connect()
+        assert list(elsewhere.list([1])) == [1]
+        assert time.monotonic() - begin < 4

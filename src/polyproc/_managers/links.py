@@ -12,6 +12,7 @@ holds.
 from __future__ import annotations
 
 import collections
+import itertools
 import os
 import threading
 import time
@@ -55,9 +56,10 @@ class Anchor:
     def __init__(self, connect: Callable[[str], Any]) -> None:
         self._connection = connect(ANCHOR)
         self._lock = threading.Lock()
-        self._unsent: collections.deque[tuple[str, str]] = collections.deque()
+        self._unsent: collections.deque[tuple[str, Any]] = collections.deque()
+        self._numbers = itertools.count()
 
-    def say(self, what: str, ident: str) -> None:
+    def say(self, what: str, ident: Any) -> None:
         """Send a message, now or after those that another thread, or this one below us, is sending. Never waits."""
         self._unsent.append((what, ident))
         self._send_if_free()
@@ -78,10 +80,12 @@ class Anchor:
 
     def sync(self) -> None:
         """Wait until the server has done all that was said."""
+        number = str(next(self._numbers))
         with self._lock:
-            self._unsent.append((SYNC, ""))
+            self._unsent.append((SYNC, number))
             self._send_all()
-            answer_of(*self._connection.recv())  # the server may refuse us
+            while answer_of(*self._connection.recv()) != number:  # one that an exception kept from being heard
+                pass
         self._send_if_free()  # what was said while we waited
 
 
@@ -225,10 +229,10 @@ class Link:
             except (OSError, EOFError):  # the server has ended
                 pass
 
-    def lend(self, ident: str) -> None:
-        """Have an object stay for a while: its token is on its way to another process."""
+    def lend(self, ident: str, passage: str) -> None:
+        """Keep an object for a while: its token is on its way to another process."""
         if self._anchor is not None:
-            self._anchor.say(LEND, ident)
+            self._anchor.say(LEND, (ident, passage))
 
 
 class _Answering(threading.local):
@@ -241,6 +245,7 @@ class Links:
     def __init__(self) -> None:
         self.name = ""
         self.answering = _Answering()  # the link whose answer this thread waits for, or waited for last
+        self._passages = itertools.count()
         self._pid = 0
         self._leaves = 0  # the process that will say good-bye at its end
         self._heirs: dict[int, str] = {}  # names of children that threads are about to fork
@@ -291,6 +296,11 @@ class Links:
     def _after_fork_in_child(self) -> None:
         heir = self._heirs.get(threading.get_ident())
         self._be(heir or _new_name(), heir is not None)
+
+    def new_passage(self) -> str:
+        """Return a name for a token's way to another process."""
+        self.check()
+        return f"{self.name}-{next(self._passages)}"
 
     def leave_at_exit(self) -> None:
         """Have this process say good-bye at its end."""

@@ -52,7 +52,7 @@ class BaseProxy:
         self._owner = the_server(token.address)
         self._link = None if self._owner is not None else self._linked()
         if incref or self._owner is not None:
-            self._incref(arrived=incref)
+            self._incref()
         self._is_counted = True
         if self._owner is None:
             register_after_fork(self, BaseProxy._after_fork)
@@ -102,11 +102,12 @@ class BaseProxy:
     def _ask_server(self, function: str, *args: Any) -> Any:
         return answer_of(*self._link.ask((None, function, args, {})))  # type: ignore[union-attr]
 
-    def _incref(self, arrived: bool = False) -> None:
+    def _incref(self) -> None:
+        passage, self._token.passage = self._token.passage, None
         if self._owner is not None:
-            self._owner.incref("", self._id, arrived)
+            self._owner.incref("", self._id, passage)
         else:
-            self._ask_server("incref", self._id, arrived)
+            self._ask_server("incref", self._id, passage)
         log.debug("INCREF %r", self._id)
 
     def __del__(self) -> None:
@@ -138,16 +139,17 @@ class BaseProxy:
         kwds: dict[str, Any] = {}
         if spawning.current() is not None:
             kwds["authkey"] = self._authkey
+        token = Token(self._token.typeid, self._token.address, self._id, links.new_passage())
         if self._owner is not None:
-            self._owner.references.lend(self._id)
+            self._owner.references.lend(self._id, token.passage)
             if serving.client is not None and serving.client.is_answering:
                 kwds[_OF_LINK] = True
         elif self._link is not None:
-            self._link.lend(self._id)
+            self._link.lend(self._id, token.passage)
         if getattr(self, "_isauto", False):
             kwds["exposed"] = self._exposed
-            return RebuildProxy, (AutoProxy, self._token, self._serializer, kwds)
-        return RebuildProxy, (type(self), self._token, self._serializer, kwds)
+            return RebuildProxy, (AutoProxy, token, self._serializer, kwds)
+        return RebuildProxy, (type(self), token, self._serializer, kwds)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         return self._getvalue()

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any
 
-from polyproc._managers.serving import watch
+from polyproc._managers.serving import Client, watch
 
 # Seconds that an object stays whose token is on its way to a process that has not said that it has it; and that what a
 # forked child inherits waits for that child.
@@ -23,17 +23,27 @@ class Entry:
         watch(obj)
         self.method_to_typeid = method_to_typeid or {}
         self.references: collections.Counter[str] = collections.Counter()
-        self.lent = 0  # tokens on their way; an arrival may be seen before its departure
-        self.lent_until = 0.0
+        # Passages of tokens that are on their way, and of those that came before their departure was told; until when.
+        self.lent: dict[str, float] = {}
+        self.early: dict[str, float] = {}
 
-    def lend(self, now: float) -> None:
-        """Have it stay until somebody has what is on its way, but not for ever."""
-        self.lent += 1
-        self.lent_until = now + LENT
+    def lend(self, passage: str, now: float) -> None:
+        """Keep it until a token has arrived, but not for ever."""
+        if self.early.pop(passage, None) is None:
+            self.lent[passage] = now + LENT
 
-    def arrived(self) -> None:
-        """Note that somebody has what was on its way."""
-        self.lent = max(self.lent - 1, -1)
+    def arrived(self, passage: str, now: float) -> None:
+        """Note that a token has arrived."""
+        if self.lent.pop(passage, None) is None:
+            self.early[passage] = now + LENT
+
+    def expire(self, now: float) -> bool:
+        """Forget what is late; say whether something was lent in vain."""
+        late = [passage for passage, until in self.lent.items() if until <= now]
+        for passage in late:
+            del self.lent[passage]
+        self.early = {passage: until for passage, until in self.early.items() if until > now}
+        return bool(late)
 
 
 class ClientExit:
@@ -42,6 +52,7 @@ class ClientExit:
     def __init__(self) -> None:
         self.known = threading.Event()
         self.died = True
+        self.parked: list[Client] = []  # those of its connections that have gone before and hold locks
 
 
 class References:
@@ -67,19 +78,19 @@ class References:
             self.entries[ident].references[name] += 1
         return ident
 
-    def claim(self, name: str, ident: str, arrived: bool) -> None:
-        """Have a process refer to an object, perhaps by a token that has arrived. Raises KeyError when it is gone."""
+    def claim(self, name: str, ident: str, passage: str | None = None) -> None:
+        """Have a process refer to an object, perhaps by a token that was on its way. Raises KeyError if it is gone."""
         with self.mutex:
             entry = self.entries[ident]
             entry.references[name] += 1
-            if arrived:
-                entry.arrived()
+            if passage is not None:
+                entry.arrived(passage, time.monotonic())
 
-    def lend(self, ident: str) -> None:
-        """Have an object stay for a while: its token is on its way to another process."""
+    def lend(self, ident: str, passage: str) -> None:
+        """Keep an object for a while: its token is on its way to another process."""
         with self.mutex:
             if ident in self.entries:
-                self.entries[ident].lend(time.monotonic())
+                self.entries[ident].lend(passage, time.monotonic())
 
     def inherit(self, name: str, heir: str) -> None:
         """Have a child that is being forked refer to what its parent does, until it has come and says otherwise."""
@@ -107,7 +118,7 @@ class References:
         del dropped  # its finalizer is the user's, and runs without the lock
 
     def _drop_if_unused(self, ident: str, entry: Entry) -> Entry | None:
-        if any(entry.references.values()) or entry.lent > 0:
+        if any(entry.references.values()) or entry.lent:
             return None
         return self.entries.pop(ident)
 
@@ -129,8 +140,7 @@ class References:
             for heir in late:
                 del self._heirs[heir]
             for ident, entry in list(self.entries.items()):
-                if entry.lent < 0 or (entry.lent and entry.lent_until <= now):
-                    entry.lent = 0
+                if (entry.lent or entry.early) and entry.expire(now):
                     dropped.append(self._drop_if_unused(ident, entry))
         dropped.clear()
         for heir in late:

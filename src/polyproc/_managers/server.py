@@ -153,17 +153,19 @@ class Server:
                 if what == DECREF:
                     self.references.drop(name, ident)
                 elif what == LEND:
-                    self.references.lend(ident)
+                    self.references.lend(*ident)
                 elif what == INHERIT:
                     self.references.inherit(name, ident)
                 elif what == BYE:
                     ending.died = False
                 else:
-                    connection.send((RETURN, None))
+                    connection.send((RETURN, ident))
         finally:
             with self.mutex:
                 ending.known.set()
                 self._exits.pop(name, None)
+            for client in list(ending.parked):
+                client.orders.put(_look)
             self.references.drop_client(name)
 
     def _exit_of(self, name: str) -> ClientExit:
@@ -201,12 +203,16 @@ class Server:
         and so this thread stays: its number would else be another's, who would own them.
         """
         self._holdings.park(client)
+        ending.parked.append(client)
         while client.held and not self.stop_event.is_set():
+            if ending.known.is_set() and ending.died:
+                self._holdings.let_go(client)
+                break
             try:
                 client.orders.get(timeout=_TICK)()
             except Empty:
-                if ending.known.is_set() and ending.died:
-                    self._holdings.let_go(client)
+                pass
+        ending.parked.remove(client)
 
     def _answer(self, client: Client, answer: tuple[str, Any], taken_from: Any) -> None:
         client.is_answering = True
@@ -293,9 +299,9 @@ class Server:
             exposed = [*exposed, *method_to_typeid]
         return self.references.add(name, obj, exposed, method_to_typeid), tuple(exposed)
 
-    def incref(self, name: str, ident: str, arrived: bool) -> None:
+    def incref(self, name: str, ident: str, passage: str | None = None) -> None:
         """Have a client refer to an object, perhaps by a token that has arrived. Raises KeyError when it is gone."""
-        self.references.claim(name, ident, arrived)
+        self.references.claim(name, ident, passage)
 
     # -- what a manager asks for -----------------------------------------------------------------------------------
 
@@ -325,6 +331,10 @@ class Server:
     def shutdown(self, name: str) -> None:
         """End the server."""
         self.stop_event.set()
+
+
+def _look() -> None:
+    """Do nothing: a thread that waits for orders looks around."""
 
 
 def _raised(error: Exception) -> tuple[str, Any]:

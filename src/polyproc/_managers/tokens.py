@@ -1,7 +1,7 @@
 """Tokens and messages: what a proxy and its server say to each other.
 
     calls:   (object or None, method, args, kwargs)  ->  (kind, value)
-    anchor:  (what, object or forked child)              no answer, but to "sync"
+    anchor:  (what, of what)                             no answer, but to "sync"
 
 The first message of a connection says which of the two it is, and for which process. A process has one anchor at a
 server: it holds the process's references. When it ends, whatever way, they are dropped.
@@ -22,16 +22,17 @@ HERE = "here"  # a request: its answer is its argument; the one before it, if th
 class Token:
     """The name of a shared object: its type's, its server's address, and its own there."""
 
-    __slots__ = ("address", "id", "typeid")
+    __slots__ = ("address", "id", "passage", "typeid")
 
-    def __init__(self, typeid: str, address: Any, id: str) -> None:
+    def __init__(self, typeid: str, address: Any, id: str, passage: str | None = None) -> None:
         self.typeid, self.address, self.id = typeid, address, id
+        self.passage = passage  # names its way to another process, at whose end it is None again
 
-    def __getstate__(self) -> tuple[str, Any, str]:
-        return self.typeid, self.address, self.id
+    def __getstate__(self) -> tuple[str, Any, str, str | None]:
+        return self.typeid, self.address, self.id, self.passage
 
-    def __setstate__(self, state: tuple[str, Any, str]) -> None:
-        self.typeid, self.address, self.id = state
+    def __setstate__(self, state: tuple[str, Any, str, str | None]) -> None:
+        self.typeid, self.address, self.id, self.passage = state
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(typeid={self.typeid!r}, address={self.address!r}, id={self.id!r})"
