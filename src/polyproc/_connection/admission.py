@@ -93,6 +93,10 @@ class _Peers:
         """Say whether no more can come without another's going."""
         return len(self._unproved) >= self._places
 
+    def is_crowd(self) -> bool:
+        """Say whether more are here than come in good order."""
+        return len(self._unproved) > _AT_ONCE
+
     def to_go(self) -> Handshake | None:
         """Return the peer that goes first: it has proved nothing, and its host has the most of those."""
         counts = collections.Counter(peer.source for peer in self._unproved.values())
@@ -101,14 +105,16 @@ class _Peers:
 
     def add(self, peer: Handshake) -> None:
         """Add one that has come."""
-        self._poller.register(peer.fd, peer.events)
+        self._poller.register(peer.fd, peer.polled)
         self._unproved[peer.fd] = self._all[peer.fd] = peer
 
     def update(self, peer: Handshake) -> None:
         """Note what a peer waits for now, and what it has proved."""
         if peer.has_proved:
             self._unproved.pop(peer.fd, None)
-        self._poller.modify(peer.fd, peer.events)
+        if peer.events != peer.polled:
+            peer.polled = peer.events
+            self._poller.modify(peer.fd, peer.events)
 
     def remove(self, peer: Handshake) -> None:
         """Take one out. An exception may have left it here in part."""
@@ -285,7 +291,7 @@ class Admission:
             raise TimeoutError("nobody connected in time")
 
     def _let_in(self) -> None:
-        for _ in range(_AT_ONCE):
+        for _ in range(_AT_ONCE if self._peers.is_crowd() else 1):
             accepted = self._next()
             if accepted is None:
                 return

@@ -25,7 +25,7 @@ class Handshake:
         self.fd = sock.fileno()
         self.address = address
         self.until = until
-        self.events = select.POLLIN
+        self.events = self.polled = select.POLLIN  # what it waits for, and what it is polled for
         self.has_proved = False  # that it knows the key; what else is to be said may be missing
         self.request = b""
         self._steps: Steps | None = None
