@@ -67,7 +67,7 @@ def test_interrupt_is_a_keyboard_interrupt(ctx):
         assert ours.recv() == process.pid
         process.interrupt()
         assert isinstance(process.exception(20), KeyboardInterrupt)
-    assert process.exitcode == 1
+    assert process.exitcode == -signal.SIGINT
 
 
 def test_join_waits_at_most_its_timeout(ctx):

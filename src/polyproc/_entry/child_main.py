@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal
 import _thread
 import gc
 import sys
@@ -46,7 +47,14 @@ def perform(job: dict[str, Any], parent_sentinel: int | None) -> int:
     box = Box(job["box"])
     kept.box = box
     try:
+        if "hears_interrupt" in job:
+            _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGINT,))
         process = _make_process(job)
+    except KeyboardInterrupt as error:
+        bootstrap.hear_no_other()
+        last_acts.commit_exception(box, error, last_acts.format_exception(error))
+        bootstrap.flush_streams()
+        bootstrap.end_by_interrupt()
     except BaseException as error:  # noqa: BLE001  (told to the parent and on the error stream, as a target's is)
         text = last_acts.format_exception(error)
         last_acts.commit_exception(box, error, text)

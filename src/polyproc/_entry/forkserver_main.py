@@ -2,7 +2,7 @@
 
     ready report -> the loop of a template; in a child: _entry/child_main.live
 
-It ignores SIGINT, and ends when its client does also while it is busy importing: the lifeline kills it.
+It does not hear of SIGINT, and ends when its client does also while it is busy importing: the lifeline kills it.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 
 def main(job: dict[str, Any]) -> None:
     """Serve; in a child, live its life. Never returns."""
+    # SIGINT is blocked here: one that comes to a child after its job is there for it to hear.
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
-    handlers = {int(_signal.SIGINT): _signal.default_int_handler}
+    handlers = {int(_signal.SIGINT): _signal.default_int_handler} if "hears_interrupt" in job else {}
     comm = job["comm"]
 
-    def at_birth() -> None:  # until it has a real job a Ctrl-C is not for it, and it bears its template's name
-        ignored = {int(_signal.SIGINT): _signal.SIG_IGN}
-        rehearse(lambda channel: receive_job(channel, os.dup(channel.fileno()), comm, ignored))
+    def at_birth() -> None:  # it bears its template's name until it has a real job
+        rehearse(lambda channel: receive_job(channel, os.dup(channel.fileno()), comm, {}))
 
     loop = Loop(job["socket"], job["lifeline"], job["client"], comm, at_birth, handlers)
     for fd in (job["socket"], job["lifeline"]):

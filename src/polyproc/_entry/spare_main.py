@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def main(job: dict[str, Any]) -> None:
     """Load, wait, become what the job says. Never returns."""
-    _signal.signal(_signal.SIGINT, _signal.SIG_IGN)  # until it has a job a Ctrl-C is not for it
+    _signal.signal(_signal.SIGINT, _signal.SIG_IGN)  # until it has a job a Ctrl-C is not for it; then it is unblocked
     channel = _socket.socket(fileno=job["channel"])
     channel.settimeout(None)
     os.set_inheritable(job["channel"], False)
@@ -36,6 +36,8 @@ def main(job: dict[str, Any]) -> None:
     rehearse(_receive_job)
     child = _receive_job(channel)
     _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+    if "hears_interrupt" in job:
+        child["hears_interrupt"] = True
     if main_description is not None and not has_main:
         child["main"] = main_description  # it fails again, where the error is seen
     live(child, None)

@@ -200,15 +200,31 @@ def receive_job(channel: protocol.Socket, lifeline_fd: int, name: str, handlers:
         channel: where it comes.
         lifeline_fd: the client's lifeline.
         name: what ps shows it as.
-        handlers: its handlers of signals: until then a Ctrl-C is not for it.
+        handlers: its handlers of signals: a Ctrl-C is for it if it comes when the job is there.
     """
+    hears = handlers.get(_signal.SIGINT, _signal.SIG_IGN) != _signal.SIG_IGN
+    heard = []
+
+    def hear(number: int, frame: object) -> None:
+        if ready([channel.fileno()], 0):
+            heard.append(number)
+
+    if hears:
+        _signal.signal(_signal.SIGINT, hear)
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGINT,))
     try:
         job, (box_fd, *received.fds) = protocol.receive_job(channel)
     except (EOFError, ConnectionError):
         os._exit(0)  # the client was killed, or has no more use for this child: it was never a process of anybody
+    if hears:
+        # From here to the job itself it waits, to be told as one that comes in the job.
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGINT,))
+        job["hears_interrupt"] = True
     channel.close()
     for number, handler in handlers.items():
         _signal.signal(number, handler)
+    if heard:
+        _signal.raise_signal(_signal.SIGINT)
     _rename(name)
     if "environ" in job:
         os.environb.clear()

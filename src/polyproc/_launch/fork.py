@@ -5,6 +5,7 @@ What the child needs is made ready in the parent: page faults after a fork are w
 
 from __future__ import annotations
 
+import _signal
 import _thread
 import atexit
 import gc
@@ -14,7 +15,7 @@ import sys
 from polyproc._launch.popen import Popen as ChildHandle
 from polyproc._lazy import load
 from polyproc._platform.posix import LongLived
-from polyproc._process.bootstrap import after_fork, has_more_to_reset, live
+from polyproc._process.bootstrap import after_fork, end_by_interrupt, has_more_to_reset, live
 from polyproc._process.lifeline import lifeline
 from polyproc._process.output import KeptStream
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from polyproc._process.process import BaseProcess
 
+
+_SIGINT = (_signal.SIGINT,)
 
 # Made in the parent, once: in each child it would cost a tenth of all its page faults.
 kept_error = KeptStream("stderr")
@@ -70,8 +73,17 @@ class Popen(ChildHandle):
         if ends is not None:
             lifeline.open()
         has_more_to_do = lifeline.is_held() or has_more_to_reset()
-        # A thread that Python does not know of is not counted; it holds no lock of Python's.
-        pid = os.fork() if _thread._count() == 0 else load("polyproc._launch.thread_warning", "warn_and_fork")()  # type: ignore[operator]
+        # Until both know what they are, a Ctrl-C waits: it would be lost, or go on as a second copy of the caller.
+        mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _SIGINT)
+        pid = -1
+        try:
+            # A thread that Python does not know of is not counted; it holds no lock of Python's.
+            pid = os.fork() if _thread._count() == 0 else load("polyproc._launch.thread_warning", "warn_and_fork")()  # type: ignore[operator]
+            if pid:
+                self._started(pid)
+        finally:
+            if pid:
+                _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
         if pid == 0:
             # In this frame, and not in a function of its own, which would cost two or three page faults.
             try:
@@ -88,6 +100,11 @@ class Popen(ChildHandle):
                 sys.stdin = null_input.stream  # prepare has made it
                 if kept_error.replacement is not None:
                     sys.stderr = sys.__stderr__ = kept_error.replacement  # type: ignore[misc]
+                _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+            except KeyboardInterrupt:
+                end_by_interrupt()
             finally:
-                os._exit(live(process_obj, parent_sentinel, self._box))
-        self._started(pid)
+                try:
+                    os._exit(live(process_obj, parent_sentinel, self._box))
+                finally:  # a Ctrl-C as it came back
+                    end_by_interrupt()

@@ -48,6 +48,8 @@ class ProcessHandle:
             return
         try:
             send_signal(self.sentinel, self.pid, number)
+            if number in (signal.SIGINT, signal.SIGTERM):  # which a stopped process would not see
+                send_signal(self.sentinel, self.pid, signal.SIGCONT)
         except ProcessLookupError:  # it ended meanwhile
             pass
 

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from polyproc._process.process import BaseProcess
 
 UNKNOWN = 255
-_SIGINT, _SIGKILL, _SIGTERM = 2, 9, 15
+_SIGINT, _SIGKILL, _SIGTERM, _SIGCONT = 2, 9, 15, 18
+_ENDING = (_SIGINT, _SIGTERM)
+# It ended by a Ctrl-C, and says where.
+_INTERRUPTED = tuple((-_SIGINT, kind) for kind in (box_module.RAISED, box_module.RAISED_TEXT))
 
 # linux/pidfd.h: _IOWR(0xFF, 11, struct pidfd_info), 64 bytes in its first version; the mask is its first word,
 # the exit code its last but one.
@@ -120,13 +123,16 @@ class Popen:
         return end_fd
 
     def _give_up(self) -> None:
-        """Give back what a start that failed has taken; a child that cannot be watched is killed."""
+        """Give back what a start that failed has taken; a child that is there already is killed."""
+        if self.pid > 0:
+            try:
+                os.kill(self.pid, _SIGKILL)
+                os.waitpid(self.pid, 0)
+            except (ProcessLookupError, ChildProcessError):  # reaped by somebody else, or by the template
+                pass
         self._box.close()
-        close_quietly(self._spare_fd, self._status_fd, self._finish_end())
-        self._spare_fd = self._status_fd = -1
-        if self.pid > 0 and self.sentinel < 0:
-            os.kill(self.pid, _SIGKILL)
-            os.waitpid(self.pid, 0)
+        close_quietly(self._spare_fd, self._status_fd, self.sentinel, self._finish_end())
+        self._spare_fd = self._status_fd = self.sentinel = -1
 
     def _started(self, pid: int) -> None:
         self.pid = pid
@@ -246,16 +252,21 @@ class Popen:
             if signum == _SIGKILL:
                 self._was_told_to_die = True
             try:
-                # By the pidfd it cannot reach another process that got the same number.
-                send_signal(self._sentinel_now() if self._status_fd >= 0 else -1, self.pid, signum)
+                self._signal_it(signum)
+                if signum in _ENDING:
+                    self._signal_it(_SIGCONT)  # a stopped process does not see what is sent to it
             except ProcessLookupError:
                 pass
             except PermissionError:
                 if self.wait(timeout=0.1) is None:
                     raise
 
+    def _signal_it(self, signum: int) -> None:
+        # By the pidfd it cannot reach another process that got the same number.
+        send_signal(self._sentinel_now() if self._status_fd >= 0 else -1, self.pid, signum)
+
     def terminate(self) -> None:
-        """Send SIGTERM."""
+        """Send SIGTERM; a stopped process is continued."""
         self.signal(_SIGTERM)
 
     def kill(self) -> None:
@@ -271,7 +282,7 @@ class Popen:
     def outcome(self) -> tuple[bool, Any]:
         """Return (True, what the child returned) or (False, the exception it raised or ProcessDied)."""
         kind, data = self._left or (box_module.NOTHING, b"")
-        if self.returncode not in (0, 1):
+        if self.returncode not in (0, 1) and (self.returncode, kind) not in _INTERRUPTED:
             # It gave a result and then did not come to an orderly end: what it was to leave may be missing.
             return False, self.died()
         if kind == box_module.NONE:

@@ -8,6 +8,7 @@ The job is written before the child exists: nothing waits for anything, and no p
 
 from __future__ import annotations
 
+import _signal
 import marshal
 import os
 import sys
@@ -52,9 +53,17 @@ def pack(process_obj: BaseProcess[Any], child: Spawning) -> tuple[bool, bytes]:
     return True, while_preparing(child, lambda: dumps(process_obj))
 
 
-def start_program(told: dict[str, Any], entry: str, pass_fds: list[int]) -> int:
-    """Start the program `_entry/<entry>.py` with its job and descriptors; return the pid."""
+def start_program(told: dict[str, Any], entry: str, pass_fds: list[int], mask: set[int] | None = None) -> int:
+    """Start the program `_entry/<entry>.py` with its job and descriptors; return the pid.
+
+    SIGINT is blocked in it until it can tell of one as of an end of its job. `mask` is the signal mask that it shall
+    have then: this thread's, unless given.
+    """
     told = pack_objects(told)
+    if mask is None:
+        mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
+    if _signal.SIGINT not in mask:
+        told["hears_interrupt"] = True
     told["entry"] = f"polyproc._entry.{entry}"
     plan = site_plan.describe()
     if plan is not None:
@@ -66,7 +75,8 @@ def start_program(told: dict[str, Any], entry: str, pass_fds: list[int]) -> int:
     fd = file_with("polyproc-job", data)
     try:
         program = PROGRAM.format(bundle=bundle.fd, bundle_size=bundle.size, job=fd, size=len(data))
-        return spawn(command_line(program, without_site=plan is not None), [fd, bundle.fd, *pass_fds])
+        line = command_line(program, without_site=plan is not None)
+        return spawn(line, [fd, bundle.fd, *pass_fds], {*mask, _signal.SIGINT})
     finally:
         os.close(fd)
 
@@ -107,6 +117,10 @@ class Popen(ChildHandle):
             told["lifeline"] = lifeline.open()
             pass_fds.append(told["lifeline"])
         pass_fds += pass_end(told, self._begin_end())
-        pid = start_program(told, "child_main", pass_fds)
+        mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGINT,))
+        try:
+            pid = start_program(told, "child_main", pass_fds, mask)
+            self._started(pid)
+        finally:
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
         self._fds.clear()
-        self._started(pid)

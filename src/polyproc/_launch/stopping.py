@@ -29,7 +29,6 @@ def stop(child: Popen, grace: float) -> int:
             if child.poll() is None:
                 tree.look()
                 child.signal(signum)
-                child.signal(signal.SIGCONT)  # a stopped process does not see what is sent to it
                 left = deadline - time.monotonic()
                 child.wait(max(left / 2 if signum == signal.SIGINT else left, 0.0))
         tree.kill()

@@ -6,7 +6,7 @@ import _signal
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -95,7 +95,7 @@ def inheritable_fds() -> list[int]:
     return found
 
 
-def spawn(line: list[bytes], pass_fds: Sequence[int], blocked: Sequence[int] = ()) -> int:
+def spawn(line: list[bytes], pass_fds: Sequence[int], blocked: Collection[int] = ()) -> int:
     """Start a program with `pass_fds`, the standard streams and no other descriptor; return its pid.
 
     The signals in `blocked` stay blocked in it; without any it has this thread's signal mask.
@@ -124,7 +124,7 @@ def spawn(line: list[bytes], pass_fds: Sequence[int], blocked: Sequence[int] = (
     return _spawn_by_subprocess(line, pass_fds, blocked)
 
 
-def _spawn_by_subprocess(line: list[bytes], pass_fds: Sequence[int], blocked: Sequence[int]) -> int:
+def _spawn_by_subprocess(line: list[bytes], pass_fds: Sequence[int], blocked: Collection[int]) -> int:
     """The same, dearer, and in another way."""
     make: Any = load("subprocess", "Popen")
     devnull: Any = load("subprocess", "DEVNULL")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import itertools
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
@@ -183,6 +184,8 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
             getattr(process, how)()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            _end_now(self._crew)
         self.shutdown(wait=True)
 
 
@@ -190,7 +193,16 @@ def _let_go(crew: Crew) -> None:
     """Have what was asked for done, when the executor is forgotten; at exit, wait for it."""
     crew.close()
     if exit_sequence.is_exiting():
+        if issubclass(getattr(sys, "last_type", None) or object, KeyboardInterrupt):  # it ended the program
+            _end_now(crew)
         crew.join()
+
+
+def _end_now(crew: Crew) -> None:
+    """After a Ctrl-C: drop the calls that have not begun, and end the workers."""
+    crew.close()
+    crew.withdraw_waiting()
+    crew.terminate()
 
 
 def _translated(error: BaseException) -> BaseException:

@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable
 from itertools import starmap
-from types import BuiltinFunctionType, FunctionType, GeneratorType
+from types import BuiltinFunctionType, FrameType, FunctionType, GeneratorType
 from typing import Any, NamedTuple
 
 from polyproc._errors import RemoteError, RemoteTraceback
@@ -100,7 +100,8 @@ class WorkerPlan(NamedTuple):
 def worker(end: Any, cell: Any, threads: int | None, kept: Kept[WorkerPlan]) -> None:
     """Serve until told to end; numerical libraries use so many `threads`."""
     plan = kept.value
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the parent's to decide upon
+    # A Ctrl-C is the parent's to decide upon; an executor waits for what runs, so it ends that.
+    signal.signal(signal.SIGINT, _interrupt if plan.is_executors else signal.SIG_IGN)
     current_process()._config["nests"] = True  # it may start processes: they are daemons too, and end with it
     limit_threads(threads)
     guard = Guard(cell)
@@ -132,6 +133,14 @@ def _set_up(guard: Guard, plan: WorkerPlan) -> GeneratorType[Any, Any, Any] | No
     guard.ends_by_sigterm()
     current_process().state = next(made)
     return made
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt in a call that runs, and nowhere else."""
+    while frame is not None:
+        if frame.f_code is call.__code__:
+            raise KeyboardInterrupt
+        frame = frame.f_back
 
 
 def _serve(end: Any, guard: Guard, plan: WorkerPlan) -> None:
@@ -213,6 +222,8 @@ def _run_batch(
             outcomes.append((True, _run(packed, kind - BATCH, chunk, functions)))
         except BaseException as error:  # noqa: BLE001  (as in `_attempt`)
             outcomes.append((False, _pack_error(error)))
+            if isinstance(error, KeyboardInterrupt):
+                break
         now = time.perf_counter()
         if now > until:
             break

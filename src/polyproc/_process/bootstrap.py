@@ -9,6 +9,7 @@ goes through few functions; what is rare stands apart.
 
 from __future__ import annotations
 
+import _signal
 import _thread
 import atexit
 import faulthandler
@@ -26,9 +27,14 @@ from polyproc._process.output import kept
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
     from polyproc._process.process import BaseProcess
+
+
+# What a life that ended by a KeyboardInterrupt returns in place of an exit code: no number that anybody exits with.
+INTERRUPTED = -(1 << 40)
+_SIGINT = (2,)
 
 
 class MainReached(BaseException):
@@ -83,8 +89,12 @@ def live(process: BaseProcess[Any], parent_sentinel: int | None, box: Box) -> in
             for found in gc.get_objects():
                 if type(found) in WRITERS:
                     flush_file(found)
-    except BaseException:  # noqa: BLE001  (of the end itself, as a Ctrl-C in the midst of it: the code says how it went)
+    except KeyboardInterrupt:  # a Ctrl-C in the midst of the end
+        code = INTERRUPTED
+    except BaseException:  # noqa: BLE001  (of the end itself: the code says how it went)
         pass
+    if code == INTERRUPTED:
+        end_by_interrupt()
     try:
         if code == 0 and box.kind == box_module.NONE:
             os.pwrite(box.fd, box_module.RETURNED_NONE, 0)
@@ -93,6 +103,24 @@ def live(process: BaseProcess[Any], parent_sentinel: int | None, box: Box) -> in
     except OSError:  # somebody closed our descriptors: the kernel still tells the code
         pass
     return code & 0xFF
+
+
+def hear_no_other() -> None:
+    """After a KeyboardInterrupt: have another Ctrl-C end this process, whatever it does then."""
+    try:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    except ValueError:  # this is not the main thread
+        pass
+
+
+def end_by_interrupt() -> NoReturn:
+    """End as a program does that a KeyboardInterrupt has left: by SIGINT, for whoever waits for this process."""
+    try:
+        hear_no_other()
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, _SIGINT)
+        os.kill(os.getpid(), _signal.SIGINT)
+    finally:
+        os._exit(128 + _signal.SIGINT)
 
 
 def run_newborn(process: BaseProcess[Any], parent_sentinel: int | None = None) -> int:
@@ -157,9 +185,14 @@ def report(process: BaseProcess[Any], box: Box | None, error: BaseException) -> 
             return error.code
         _write_error(str(error.code) + "\n")
         return 1
+    interrupted = isinstance(error, KeyboardInterrupt)
+    if interrupted:
+        hear_no_other()
     text = format_exception(error)
     if box is not None:
         commit_exception(box, error, text)
+    if interrupted:
+        return INTERRUPTED  # a Ctrl-C is for all, and told by who started them
     _write_error(f"Process {process.name}:\n{text}")
     return 1
 

@@ -117,12 +117,14 @@ class BaseProcess(_Generic[T]):
         if family.importing_main:
             raise MainReached
         if family.children:
-            reap()
+            family.unjoined += reap()
         self._popen = self._Popen(self)
         self._sentinel = self._popen.sentinel
         # A target may hold the process: let the reference go, now that the child has it.
         del self._target, self._args, self._kwargs
         family.children.add(self)
+        if family.unjoined >= _MANY or len(family.children) >= _MANY:
+            load("polyproc._launch.reaper", "reaper").look(self)  # type: ignore[attr-defined]
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the child has ended, at most `timeout` seconds; zero or less does not wait."""
@@ -321,6 +323,7 @@ class BaseProcess(_Generic[T]):
     _bootstrap = run_newborn
 
 
+_MANY = 8
 _SIGNALS: dict[str, int] = {"SIGINT": 2, "SIGTERM": 15, "SIGKILL": 9}
 
 
@@ -362,11 +365,11 @@ def active_children() -> list[BaseProcess[Any]]:
     return list(family.children)
 
 
-def reap() -> None:
-    """Join the children that have ended."""
-    for child in list(family.children):
-        if child._popen is not None and child._popen.poll() is not None:
-            family.children.discard(child)
+def reap() -> int:
+    """Join the children that have ended; return how many."""
+    found = [child for child in list(family.children) if child._popen is not None and child._popen.poll() is not None]
+    family.children.difference_update(found)
+    return len(found)
 
 
 def _end_daemons() -> None:

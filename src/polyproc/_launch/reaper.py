@@ -1,0 +1,61 @@
+"""Children that a program has started and forgotten: reaped while it does something else.
+
+A start reaps those that have ended before it, as in the standard library; who starts no more would keep the last ones
+as zombies, each with a descriptor. So a program that forgets many gets a thread that waits for their ends, and ends
+with the last.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+
+from polyproc._platform.handles import ready
+from polyproc._process.family import family
+from polyproc._process.process import BaseProcess, reap
+
+TYPE_CHECKING = False  # see popen.py
+if TYPE_CHECKING:
+    from typing import Any
+
+_TICK = 0.2
+# Who refers to a process object that its program has forgotten: the family, a list and a loop here, and the call that
+# asks; to one that is being started also its `start`, and `look`.
+_REFERENCES = 4
+
+
+class Reaper:
+    """The thread, if there is one. One instance, `reaper`."""
+
+    def __init__(self) -> None:
+        self._pid = 0
+        self._thread: threading.Thread | None = None
+
+    def look(self, started: BaseProcess[Any]) -> None:
+        """Have the thread run if there is something for it to do; `started` is the newest child."""
+        if self._pid != os.getpid():
+            self._pid, self._thread = os.getpid(), None
+        if (self._thread is None or not self._thread.is_alive()) and _forgotten(started):
+            self._thread = threading.Thread(target=_wait, name="polyproc-reaper", daemon=True)
+            self._thread.start()
+
+
+def _forgotten(started: object = None) -> list[int]:
+    """Return the sentinels of the children that nobody else refers to."""
+    found = []
+    for child in list(family.children):
+        if sys.getrefcount(child) <= _REFERENCES + 2 * (child is started):
+            found.append(child._sentinel)
+    return found
+
+
+def _wait() -> None:
+    sentinels = _forgotten()
+    while sentinels:
+        ready(sentinels, _TICK)  # then look anew: there may be more
+        reap()
+        sentinels = _forgotten()
+
+
+reaper = Reaper()
