@@ -34,9 +34,10 @@ if TYPE_CHECKING:
 
 def main(job: dict[str, Any]) -> None:
     """Serve; in a child, live its life. Never returns."""
+    hears = "hears_interrupt" in job and _signal.getsignal(_signal.SIGINT) != _signal.SIG_IGN
     # SIGINT is blocked here: one that comes to a child after its job is there for it to hear.
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
-    handlers = {int(_signal.SIGINT): _signal.default_int_handler} if "hears_interrupt" in job else {}
+    handlers = {int(_signal.SIGINT): _signal.default_int_handler} if hears else {}
     comm = job["comm"]
 
     def at_birth() -> None:  # it bears its template's name until it has a real job

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 def main(job: dict[str, Any]) -> None:
     """Load, wait, become what the job says. Never returns."""
+    on_interrupt = _signal.getsignal(_signal.SIGINT)
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)  # until it has a job a Ctrl-C is not for it; then it is unblocked
     channel = _socket.socket(fileno=job["channel"])
     channel.settimeout(None)
@@ -35,7 +36,7 @@ def main(job: dict[str, Any]) -> None:
     family.receiving = False
     rehearse(_receive_job)
     child = _receive_job(channel)
-    _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+    _signal.signal(_signal.SIGINT, on_interrupt)
     if "hears_interrupt" in job:
         child["hears_interrupt"] = True
     if main_description is not None and not has_main:

@@ -27,6 +27,7 @@ from polyproc._launch.template_protocol import socketpair
 from polyproc._lazy import load
 from polyproc._log import log
 from polyproc._pickling.kept import Kept, held
+from polyproc._platform.circumstances import Circumstances
 from polyproc._platform.handles import open_pidfd, send_signal
 from polyproc._platform.interpreter import environ
 from polyproc._platform.posix import close_quietly
@@ -63,6 +64,7 @@ class ForkTemplate:
         kept_error.prepare()
         flush_before_start()
         self._environ = environ().copy()
+        self._circumstances = Circumstances()
         self._template: Template | None = None
         self._pidfd = -1
         try:
@@ -98,7 +100,13 @@ class ForkTemplate:
             pass
 
     def launch(self, process_obj: BaseProcess[Any]) -> ChildHandle:
-        """Start a process object; by a fork of this process, if the template was killed. Raises OSError."""
+        """Start a process object; by a fork of this process, if the template was killed, or has what is no more.
+
+        Raises OSError.
+        """
+        if self._template is not None and not self._circumstances.are_the_same():
+            log.info("the template (pid %s) has what was inherited then: forking without it", self._template.pid)
+            self.end()
         if self._template is not None:
             try:
                 make: Any = load("polyproc._launch.copied_child", "Popen")
@@ -137,6 +145,7 @@ class ForkTemplate:
     def end(self) -> None:
         """End it and wait for it; those that it has made live on."""
         self.kill()
+        self._circumstances.close()
         template, self._template = self._template, None
         if template is not None:
             template.end()

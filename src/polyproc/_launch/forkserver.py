@@ -15,6 +15,7 @@ from polyproc._launch.template import Forked, Template, new_comm
 from polyproc._launch.template_protocol import AT_ONCE, LATER, socketpair
 from polyproc._launch.waiting_child import WaitingChild
 from polyproc._log import log
+from polyproc._platform.circumstances import Circumstances
 from polyproc._platform.interpreter import environ
 from polyproc._process.capture import capture
 from polyproc._process.lifeline import lifeline
@@ -34,6 +35,7 @@ class ForkServer:
         self._preload: list[str] = ["__main__"]
         self._on_error = "warn"
         self._environ: dict[bytes, bytes] = {}
+        self._circumstances: Circumstances | None = None  # in which it was started
         self._report: tuple[list[tuple[str, str]], bool] | None = None
         self._last_start: float | None = None
 
@@ -78,9 +80,11 @@ class ForkServer:
             if main is not None:
                 told["preload_main"] = main
             self._environ = environ().copy()
+            self._circumstances = Circumstances()
             pid = start_program(told, "forkserver_main", [theirs.fileno(), told["lifeline"]])
         except BaseException:
             ours.close()
+            self._forget_circumstances()
             raise
         finally:
             theirs.close()
@@ -91,8 +95,14 @@ class ForkServer:
     def _drop(self) -> None:
         """Let go of a template that has ended, or shall, and of the child that waits."""
         template, self._template = self._template, None
+        self._forget_circumstances()
         if template is not None:
             template.end()
+
+    def _forget_circumstances(self) -> None:
+        if self._circumstances is not None:
+            self._circumstances.close()
+            self._circumstances = None
 
     def _stop(self) -> None:
         """End the template and wait for it."""
@@ -105,6 +115,7 @@ class ForkServer:
         if self._template is not None:
             self._template.abandon()
             self._template = None
+            self._forget_circumstances()
         self._last_start = None
 
     # -- a start ---------------------------------------------------------------------------------------------------
@@ -116,6 +127,9 @@ class ForkServer:
             OSError: what fork said in the template; or no template could be started.
         """
         with self._lock:
+            if self._circumstances is not None and not self._circumstances.are_the_same():
+                log.info("the template (pid %s) has what was inherited then: starting another", self._forkserver_pid)
+                self._drop()
             for _ in range(_TRIES):
                 try:
                     forked = self._take()

@@ -11,7 +11,6 @@ started: it had not got the job.
 from __future__ import annotations
 
 import os
-import resource
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,8 @@ from polyproc._launch import template_protocol as protocol
 from polyproc._launch.spawn import start_program
 from polyproc._launch.template_protocol import socketpair
 from polyproc._launch.waiting_child import WaitingChild
-from polyproc._platform.interpreter import affinity, command_line, environ
+from polyproc._platform.circumstances import Circumstances
+from polyproc._platform.interpreter import command_line, environ
 from polyproc._process.capture import capture
 from polyproc._process.lifeline import lifeline
 from polyproc._process.main_code import describe_main
@@ -27,14 +27,13 @@ from polyproc._process.main_code import describe_main
 if TYPE_CHECKING:
     from polyproc._process.process import BaseProcess
 
-_LIMITS = tuple(sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}))
-
 
 class Waiting:
     """A spare that waits."""
 
     def __init__(self, modules: list[str]) -> None:
-        self.circumstances = _circumstances()
+        self.surroundings = _surroundings()
+        self.circumstances = Circumstances()
         self.main = describe_main()
         self.channel, theirs = socketpair()
         try:
@@ -45,26 +44,29 @@ class Waiting:
             self.pid = start_program(told, "spare_main", [theirs.fileno()])
         except BaseException:
             self.channel.close()
+            self.circumstances.close()
             raise
         finally:
             theirs.close()
 
     def fits(self) -> bool:
         """Say whether a child started now would be the same."""
-        return self.circumstances == _circumstances() and self.main == describe_main()
+        return (
+            self.surroundings == _surroundings() and self.circumstances.are_the_same() and self.main == describe_main()
+        )
 
     def give_up(self) -> None:
         """End it and wait for that: without a job it leaves by itself."""
         self.channel.close()
+        self.circumstances.close()
         try:
             os.waitpid(self.pid, 0)
         except ChildProcessError:  # reaped by somebody else
             pass
 
 
-def _circumstances() -> tuple[Any, ...]:
-    limits = tuple(resource.getrlimit(limit) for limit in _LIMITS)
-    return environ().copy(), command_line(""), affinity(), limits
+def _surroundings() -> tuple[Any, ...]:
+    return environ().copy(), command_line("")
 
 
 class Spares:
@@ -80,6 +82,7 @@ class Spares:
         self._lock = threading.Lock()
         if self._waiting is not None:
             self._waiting.channel.close()  # it is the parent's
+            self._waiting.circumstances.close()
             self._waiting = None
 
     def start(self, told: dict[str, Any], fds: list[int]) -> int:
@@ -103,6 +106,7 @@ class Spares:
                     spare.give_up()
                     raise
                 spare.channel.close()
+                spare.circumstances.close()
                 return spare.pid
 
     def prepare(self) -> None:

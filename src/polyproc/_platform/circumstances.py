@@ -1,0 +1,81 @@
+"""What a process inherits from who starts it, and may change later: the one list of it.
+
+A child that was made ahead, or that another process makes, would have what was then. So its client compares, and starts
+anew what was started under other circumstances. The working directory and the environment go with each job.
+"""
+
+from __future__ import annotations
+
+import _signal
+import os
+import resource
+from collections.abc import Callable
+
+from polyproc._platform.posix import close_quietly
+
+_LIMITS = tuple(sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}))
+# What only /proc/self/status tells.
+_LINES = (b"Umask", b"NoNewPrivs", b"Seccomp", b"SigIgn")
+
+
+class Circumstances:
+    """What a process inherits that is started now."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        # Open as long as they are compared with: to open a file of /proc costs more than all else here.
+        self._fds = [_open("/proc/self/status"), _open("/proc/self/oom_score_adj")]
+        self._then = self._now()
+
+    def are_the_same(self) -> bool:
+        """Say whether one started now would inherit the same."""
+        return self._pid == os.getpid() and self._then == self._now()
+
+    def close(self) -> None:
+        """Give back what it takes to compare."""
+        close_quietly(*self._fds)
+        self._fds = [-1, -1]
+
+    def _now(self) -> tuple[object, ...]:
+        status, oom_score = map(_read, self._fds)
+        lines = [line for line in status.split(b"\n") if line.startswith(_LINES)]
+        return (
+            lines,
+            oom_score,
+            os.getresuid(),
+            os.getresgid(),
+            os.getgroups(),
+            [resource.getrlimit(limit) for limit in _LIMITS],
+            _of(lambda: os.sched_getaffinity(0)),
+            _of(lambda: (os.sched_getscheduler(0), os.sched_getparam(0).sched_priority)),
+            os.getpriority(os.PRIO_PROCESS, 0),
+            _signal.pthread_sigmask(_signal.SIG_BLOCK, ()),
+            _of(lambda: _stream(1)),
+            _of(lambda: _stream(2)),
+        )
+
+
+def _open(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:  # no /proc: the rest is compared
+        return -1
+
+
+def _read(fd: int) -> bytes:
+    try:
+        return os.pread(fd, 1 << 13, 0) if fd >= 0 else b""
+    except OSError:  # somebody has closed it
+        return b"closed"
+
+
+def _stream(fd: int) -> tuple[int, int]:
+    info = os.fstat(fd)
+    return info.st_dev, info.st_ino
+
+
+def _of(ask: Callable[[], object]) -> object:
+    try:
+        return ask()
+    except (OSError, AttributeError):  # closed, or there is no such thing here
+        return None
