@@ -91,7 +91,7 @@ def test_a_lock_that_came_too_late_is_given_back(manager):
         def __getattr__(self, name):
             return getattr(connection, name)
 
-        def recv(self):
+        def recv_bytes(self):
             connection.poll(None)
             link._local.connection = connection
             raise TooLong

@@ -36,6 +36,7 @@ from polyproc._managers.tokens import (
     SYNC,
     answer_of,
 )
+from polyproc._pickling.pickler import loads
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -166,25 +167,27 @@ class Link:
         own.request = request
         try:
             connection.send(request)
-            answer = connection.recv()
+            data = connection.recv_bytes()
         except BaseException:
             self._call_off(own, _SETTLED)
             raise
-        own.request = None
-        return answer
+        own.request = None  # before it is opened: proxies in it ask, too
+        return getattr(connection, "_loads", loads)(data)
 
     def _call_off(self, own: _Own, timeout: float | None) -> None:
         """Read all that comes before the answer to a request of our own, up to `timeout` seconds; the rest later."""
         connection, token = own.connection, os.urandom(8).hex()
+        if connection is None:  # a call of something in the request has been interrupted
+            return
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
             connection.send((None, HERE, (token,), {}))
             while connection.poll(None if deadline is None else max(deadline - time.monotonic(), 0.0)):
-                kind, value = connection.recv()
-                if kind == RETURN and value == token:
+                kind, value = getattr(connection, "_loads", loads)(connection.recv_bytes())
+                if own.request is None or (kind == RETURN and value == token):  # proxies in it may have read all
                     own.request = None
                     return
-                if own.request is not None and self._undo(connection, own.request, kind, value):
+                if self._undo(connection, own.request, kind, value):
                     connection.send((None, HERE, (token := os.urandom(8).hex(),), {}))
         except (OSError, EOFError):  # the server is gone, or the interruption was in the middle of a message
             own.connection = own.request = None
