@@ -111,7 +111,7 @@ int pp_slot_has(struct pp_queue *queue, int64_t slot, uint64_t size)
     if (size <= BELIEVED) {
         return 1;
     }
-    off_t hole = lseek(queue->chunk->fd, (off_t)pp_slot_at(queue, slot), SEEK_HOLE);
+    off_t hole = lseek(pp_chunk_fd(queue->chunk), (off_t)pp_slot_at(queue, slot), SEEK_HOLE);
     return hole < 0 ? errno != ENXIO : (uint64_t)(hole - (off_t)pp_slot_at(queue, slot)) >= size;
 }
 

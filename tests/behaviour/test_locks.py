@@ -223,11 +223,11 @@ def test_handle_from_nowhere_is_refused():
 def test_corrupted_memory_raises_or_waits_and_never_crashes():
     fd = None
     lock, semaphore = polyproc.Lock(), polyproc.BoundedSemaphore(3)
-    from polyproc._memory.chunk import chunks
+    from polyproc._memory.chunk import descriptors
 
     for handle in (lock, semaphore):
         id, offset = handle._where()
-        fd = chunks.find(id).fd
+        fd, _ = descriptors(id)
         for pattern in (b"\xff", b"\x80", b"\x55"):
             before = os.pread(fd, 64, offset)
             kind = before[40:44]
