@@ -64,15 +64,26 @@ def in_thread(act, *args):
 # -- exceptions in the middle of a handshake -----------------------------------------------------------------------
 
 
-def interrupted_at(number, files, act):
-    """Call `act` with an exception at the given line that is run of some files; say whether there were so many."""
+class OrdinaryAlarm(Exception):
+    """The same, of an ordinary kind."""
+
+
+class SystemAlarm(OSError):
+    """The same, as a TimeoutError would be."""
+
+
+def interrupted_at(number, files, act, error=Alarm):
+    """Call `act` with an exception at the given line that is run of some files; say whether there were so many.
+
+    It has to come out.
+    """
     left = [number]
 
     def on_line(frame, event, arg):
         if event == "line":
             left[0] -= 1
             if left[0] == 0:
-                raise Alarm
+                raise error
         return on_line
 
     def on_call(frame, event, arg):
@@ -82,15 +93,17 @@ def interrupted_at(number, files, act):
     sys.settrace(on_call)
     try:
         act()
-    except Alarm:
+    except error:
         return True
     finally:
         sys.settrace(before)
-    return left[0] <= 0
+    assert left[0] > 0, f"an exception was swallowed at line {number}"
+    return False
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_an_exception_at_any_line_of_a_handshake_lets_nobody_in():
+@pytest.mark.parametrize("error", [Alarm, OrdinaryAlarm, SystemAlarm])
+def test_an_exception_at_any_line_of_a_handshake_lets_nobody_in(error):
     """Neither the peer in whose handshake it came, nor another; who knows the key gets in after it."""
     files = {admission.__file__, auth.__file__, handshake.__file__}
     junk = struct.pack("!i", 8) + b"x" * 8
@@ -107,7 +120,7 @@ def test_an_exception_at_any_line_of_a_handshake_lets_nobody_in():
             number += 1
             with socket.create_connection(listener.address) as sock:
                 sock.sendall(junk)
-                goes_on = interrupted_at(number, files, lambda: accept(0.01))
+                goes_on = interrupted_at(number, files, lambda: accept(0.01), error)
                 with contextlib.suppress(OSError):
                     sock.sendall(junk * 3)
                 accept(0)

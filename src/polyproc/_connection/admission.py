@@ -324,8 +324,10 @@ class Admission:
                 plain: Any = sock
                 sock = self._tls.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
         except OSError as error:
-            log.info("a peer was dropped: %s", error)
             sock.close()
+            if _is_a_handlers(error):
+                raise
+            log.info("a peer was dropped: %s", error)
             return
         peer = Handshake(sock, address, time.monotonic() + SECONDS)
         peer.expect(self._authkey, self._has_request)
