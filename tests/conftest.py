@@ -3,6 +3,7 @@
 import faulthandler
 import gc
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -31,6 +32,8 @@ TOLD = pytest.StashKey[int]()
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "chaos: kills processes at random for a while")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background; programs of the tests expect it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[TOLD] = os.dup(2)  # nothing is captured yet: what is said as the run is ended has to be seen
 
 
