@@ -306,6 +306,7 @@ def test_process_comes_to_its_locks_whatever_is_written_over_the_places_of_proce
     _, fd = _core.hold(id)
     _core.detach(id)
     registry = memoryview(mmap.mmap(fd, 128 * 4097)).cast("I")
+    before = bytes(registry)
     for word in (0, 0x40000000, 0xC0000000):
         first = registry[6]
         for place in range(first, first + 20):
@@ -316,6 +317,7 @@ def test_process_comes_to_its_locks_whatever_is_written_over_the_places_of_proce
             process = start(polyproc.get_context("fork"), sharing.take_and_give, lock)
             process.join()
             assert process.exitcode == 0
+    registry.cast("B")[:] = before
 
 
 def test_thousands_of_locks_cost_little():
