@@ -11,7 +11,7 @@ import os
 import resource
 from collections.abc import Callable
 
-from polyproc._platform.posix import close_quietly
+from polyproc._platform.posix import LongLived
 
 _LIMITS = tuple(sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}))
 # What only /proc/self/status tells.
@@ -24,7 +24,7 @@ class Circumstances:
     def __init__(self) -> None:
         self._pid = os.getpid()
         # Open as long as they are compared with: to open a file of /proc costs more than all else here.
-        self._fds = [_open("/proc/self/status"), _open("/proc/self/oom_score_adj")]
+        self._files = [LongLived(_open("/proc/self/status")), LongLived(_open("/proc/self/oom_score_adj"))]
         self._then = self._now()
 
     def are_the_same(self) -> bool:
@@ -33,11 +33,11 @@ class Circumstances:
 
     def close(self) -> None:
         """Give back what it takes to compare."""
-        close_quietly(*self._fds)
-        self._fds = [-1, -1]
+        for file in self._files:
+            file.close()
 
     def _now(self) -> tuple[object, ...]:
-        status, oom_score = map(_read, self._fds)
+        status, oom_score = map(_read, self._files)
         lines = [line for line in status.split(b"\n") if line.startswith(_LINES)]
         return (
             lines,
@@ -62,10 +62,12 @@ def _open(path: str) -> int:
         return -1
 
 
-def _read(fd: int) -> bytes:
+def _read(file: LongLived) -> bytes:
+    if file.fd < 0:
+        return b""
     try:
-        return os.pread(fd, 1 << 13, 0) if fd >= 0 else b""
-    except OSError:  # somebody has closed it
+        return os.pread(file.fd, 1 << 13, 0) if file.is_there() else b"closed"  # by this program
+    except OSError:
         return b"closed"
 
 
