@@ -132,7 +132,8 @@ def queue_episode(method, seed, bound, chaos, times):
             run.start(f"w{k}", queues.use, queue, bound, times, False)
         run.run()
         run.check()
-        queues.Model(run, queues.drain(queue, False, 0.05)).check(plain=False)
+        # What a call that was interrupted had taken goes back to the head, when others may have got what came after it.
+        queues.Model(run, queues.drain(queue, False, 0.05), ordered=False).check(plain=False)
 
 
 def lock_episode(method, seed, kind, chaos, times=30):

@@ -161,16 +161,19 @@ def drain(queue, simple, limit):
 class Model:
     """What may be, from what was written."""
 
-    def __init__(self, episode, drained):
+    def __init__(self, episode, drained, ordered=True):
         self.sure, self.maybe, self.got, self.plain = set(), set(), Counter(), set()
         self.taken_by_the_dead = self.interrupted = self.kept = 0
         for name, lines in episode.records("").items():
             self._read(name, lines)
             order = [item for line in lines if line[0] == "got" for item in line[1]]
-            if "-t" not in name:  # a thread may get what an interrupted call of another thread had taken before
+            if (
+                ordered and "-t" not in name
+            ):  # a thread may get what an interrupted call of another thread had taken before
                 in_order(name, order)
             self.got.update(order)
-        in_order("the end", drained)
+        if ordered:
+            in_order("the end", drained)
         self.got.update(drained)
 
     def _read(self, name, lines):
