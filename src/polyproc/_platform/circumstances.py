@@ -45,10 +45,10 @@ class Circumstances:
             os.getresuid(),
             os.getresgid(),
             os.getgroups(),
-            [resource.getrlimit(limit) for limit in _LIMITS],
+            _of(lambda: [resource.getrlimit(limit) for limit in _LIMITS]),
             _of(lambda: os.sched_getaffinity(0)),
             _of(lambda: (os.sched_getscheduler(0), os.sched_getparam(0).sched_priority)),
-            os.getpriority(os.PRIO_PROCESS, 0),
+            _of(lambda: os.getpriority(os.PRIO_PROCESS, 0)),
             _signal.pthread_sigmask(_signal.SIG_BLOCK, ()),
             _of(lambda: _stream(1)),
             _of(lambda: _stream(2)),
@@ -79,5 +79,5 @@ def _stream(fd: int) -> tuple[int, int]:
 def _of(ask: Callable[[], object]) -> object:
     try:
         return ask()
-    except (OSError, AttributeError):  # closed, or there is no such thing here
+    except (OSError, AttributeError):  # closed, refused, or there is no such thing here
         return None
