@@ -7,6 +7,7 @@ library's `runpy`, as `python` itself does.
 
 from __future__ import annotations
 
+import linecache
 import marshal
 import os
 import runpy
@@ -58,7 +59,10 @@ def _perform(how: str, what: str, main: ModuleType) -> None:
         _run_module(what)
     elif how == "-c":
         _put_first("")
-        _execute(compile(what, "<string>", "exec", dont_inherit=True), main)
+        code = compile(what, "<string>", "exec", dont_inherit=True)
+        if sys.version_info >= (3, 13):  # from then on its lines are in tracebacks
+            linecache.cache["<string>"] = (len(what), None, what.splitlines(keepends=True), "<string>")
+        _execute(code, main)
     elif how == "-":
         _put_first("")
         vars(main).update(__file__="<stdin>", __cached__=None)
