@@ -57,6 +57,11 @@ def run_until_interrupted(command, interrupt):
             if code is None:
                 ended, status = os.waitpid(pid, os.WNOHANG)
                 code = os.waitstatus_to_exitcode(status) if ended else None
+        while select.select([terminal], [], [], 0)[0]:  # what they wrote at last
+            try:
+                output += os.read(terminal, 65536)
+            except OSError:
+                break
     finally:
         for left in members(pid):
             os.kill(left, signal.SIGKILL)
