@@ -6,15 +6,17 @@ named segments has a tracker, which does the same.
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import os
+from importlib.machinery import PathFinder
 from typing import Any
 
 _PROGRAM = "polyproc._entry.tracker_main"
+_FOLDER = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_entry")
 
 
 def remove(folder: str) -> list[str]:
     """Remove them; return the names of the segments."""
-    spec: Any = find_spec(_PROGRAM)
+    spec: Any = PathFinder.find_spec(_PROGRAM, [_FOLDER])  # without importlib.util, which workers would have, too
     scope: dict[str, Any] = {"__name__": _PROGRAM}
     exec(spec.loader.get_code(_PROGRAM), scope)
     try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 
 from polyproc._platform.handles import ready
 from polyproc._process.family import family
@@ -26,19 +27,37 @@ _REFERENCES = 4
 
 
 class Reaper:
-    """The thread, if there is one. One instance, `reaper`."""
+    """Whether the thread is there. One instance, `reaper`."""
 
     def __init__(self) -> None:
         self._pid = 0
-        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._is_running = False
 
     def look(self, started: BaseProcess[Any]) -> None:
         """Have the thread run if there is something for it to do; `started` is the newest child."""
         if self._pid != os.getpid():
-            self._pid, self._thread = os.getpid(), None
-        if (self._thread is None or not self._thread.is_alive()) and _forgotten(started):
-            self._thread = threading.Thread(target=_wait, name="polyproc-reaper", daemon=True)
-            self._thread.start()
+            self._pid, self._lock, self._is_running = os.getpid(), threading.Lock(), False
+        with self._lock:
+            if not self._is_running and _forgotten(started):
+                threading.Thread(target=self._reap, name="polyproc-reaper", daemon=True).start()
+                self._is_running = True
+
+    def _reap(self) -> None:
+        while True:
+            sentinels = _forgotten()
+            if sentinels:
+                ready(sentinels, _TICK)  # then look anew: there may be more
+                reap()
+            elif self._may_end():
+                return
+
+    def _may_end(self) -> bool:
+        """Say whether nothing was forgotten for a while; others that look at children refer to them."""
+        time.sleep(_TICK)
+        with self._lock:
+            self._is_running = bool(_forgotten())
+            return not self._is_running
 
 
 def _forgotten(started: object = None) -> list[int]:
@@ -48,14 +67,6 @@ def _forgotten(started: object = None) -> list[int]:
         if sys.getrefcount(child) <= _REFERENCES + 2 * (child is started):
             found.append(child._sentinel)
     return found
-
-
-def _wait() -> None:
-    sentinels = _forgotten()
-    while sentinels:
-        ready(sentinels, _TICK)  # then look anew: there may be more
-        reap()
-        sentinels = _forgotten()
 
 
 reaper = Reaper()
