@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polyproc._pool.options import PLAIN, bytes_of
@@ -22,6 +22,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(["append", "appendleft", "popleft", "
 
 
 @given(steps=STEPS)
+@settings(deadline=None)
 def test_waiting_is_a_list_sorted_by_priority(steps):
     waiting, model, gone = Waiting(), [], []
     for step, number in steps:
