@@ -135,10 +135,11 @@ def test_a_woken_consumer_dies_before_it_takes():
     assert drained(queue) == [2]
 
 
-def test_a_producer_dies_between_two_segments():
+@pytest.mark.parametrize("point", ["queue.marked", "queue.chained"])
+def test_a_producer_dies_between_two_segments(point):
     queue = ctx.Queue()
     fill_segment(queue)
-    killed(die_at("queue.chained", queue.put, b"g" * 60_000))
+    killed(die_at(point, queue.put, b"g" * 60_000))
     assert segments_in_use(queue) == 2
     for _ in range(8):
         queue.put(b"h" * 60_000)

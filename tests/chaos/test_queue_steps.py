@@ -167,17 +167,6 @@ def test_waiting_join_hears_of_the_last_task_done_of_another_process():
     ended(waiting)
 
 
-def test_a_producer_dies_as_it_marks_a_segment():
-    queue = ctx.Queue()
-    fill_segment(queue)
-    killed(die_at("queue.marked", queue.put, b"g" * 60_000))
-    assert segments_in_use(queue) == 2
-    for _ in range(8):
-        queue.put(b"h" * 60_000)
-    assert [item[:1] for item in drained(queue)] == [b"f"] * 4 + [b"h"] * 8
-    assert segments_in_use(queue) == 1
-
-
 def test_a_consumer_dies_as_it_frees_a_segment():
     queue = ctx.Queue()
     fill_segment(queue)
