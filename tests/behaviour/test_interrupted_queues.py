@@ -114,10 +114,7 @@ def test_exception_that_is_kept_keeps_no_slot():
 
 def test_what_get_many_had_taken_before_a_bad_item_is_got_next():
     queue = polyproc.Queue()
-    queue.put_many([1, 2, Bad(), 4])
-    time_limit = time.monotonic() + 10
-    while queue.qsize() < 4:
-        assert time.monotonic() < time_limit
+    fill(polyproc, queue, [1, 2, Bad, 4])
     with pytest.raises(ValueError, match="invalid literal"):
         queue.get_many(timeout=10)
     assert queue.qsize() == 3
@@ -131,15 +128,26 @@ def test_what_get_many_had_taken_before_a_bad_item_is_got_next():
 @pytest.mark.filterwarnings("ignore:fork in a process:DeprecationWarning")  # without the core a feeder thread runs
 def test_what_was_taken_and_not_returned_is_not_the_childs(ctx):
     queue, results = ctx.Queue(), ctx.Queue()
-    queue.put_many([1, Bad()])
+    fill(ctx, queue, [1, Bad])
     with pytest.raises(ValueError, match="invalid literal"):
-        while True:
-            queue.get_many(2, timeout=10)
+        queue.get_many(2, timeout=10)
     process = ctx.Process(target=look, args=(queue, results))
     process.start()
     assert results.get(timeout=20) == "nothing"
     process.join()
     assert queue.get(timeout=10) == 1
+
+
+def fill(ctx, queue, items):
+    """Let a process put the items: when it has ended all are there, also where a thread writes them."""
+    process = ctx.Process(target=put_all, args=(queue, items))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+
+
+def put_all(queue, items):
+    queue.put_many([Bad() if item is Bad else item for item in items])
 
 
 def look(queue, results):
