@@ -31,6 +31,7 @@ CHILD = (
     "polyproc._process.kinds",
     "polyproc._process.main_module",
     "polyproc._process.payload",
+    "polyproc._process.record_names",
     "polyproc._process.preparation",
     "polyproc._entry",
     "polyproc._entry.child_main",

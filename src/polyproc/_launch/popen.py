@@ -20,6 +20,7 @@ from polyproc._platform.handles import ended_sentinel, has_pidfds, open_pidfd, r
 from polyproc._platform.oom import kills
 from polyproc._platform.posix import LongLived, close_quietly
 from polyproc._process import box as box_module
+from polyproc._process import record_names
 from polyproc._process.bootstrap import flush_streams
 from polyproc._process.box import Box
 from polyproc._process.family import family
@@ -85,6 +86,7 @@ class Popen:
         kills.begin()
         if not _has_looked:
             _look_for_leftovers()
+            record_names.begin()
         try:
             self._box = Box.create()
             # Room for the sentinel: without it a child could be there that cannot be watched.

@@ -18,6 +18,7 @@ import sys
 
 from polyproc._cleanup.exit_sequence import exit_sequence
 from polyproc._kernel import os
+from polyproc._lazy import load
 from polyproc._log import log
 from polyproc._process import box as box_module
 from polyproc._process.box import Box
@@ -76,6 +77,8 @@ def live(process: BaseProcess[Any], parent_sentinel: int | None, box: Box) -> in
     code = 1
     try:
         kept.box = box
+        if sys.breakpointhook is sys.__breakpointhook__:
+            sys.breakpointhook = _break
         if not faulthandler.is_enabled():
             faulthandler.enable(box.fd)
         try:
@@ -166,6 +169,11 @@ def run_newborn(process: BaseProcess[Any], parent_sentinel: int | None = None) -
                 pass
         del forebear
     return exitcode
+
+
+def _break(*args: Any, **kwds: Any) -> object:
+    """Do what breakpoint() does: its standard input is not what a debugger reads from."""
+    return load("polyproc._process.breakpoints", "stop_at")(sys._getframe(1), args, kwds)  # type: ignore[operator]
 
 
 def _run_exit_sequence(process: BaseProcess[Any], exitcode: int) -> int:

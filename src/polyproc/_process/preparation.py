@@ -7,6 +7,7 @@ import sys
 from polyproc._kernel import os
 from polyproc._lazy import load
 from polyproc._platform.posix import LongLived
+from polyproc._process import record_names
 from polyproc._process.family import family
 from polyproc._process.main_module import import_main
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 def apply(told: Preparation) -> None:
     """Become, in the child, what the parent described; then import its main module, if there is one."""
+    record_names.begin()
     if "name" in told:
         family.current.name = told["name"]
     if "authkey" in told:
