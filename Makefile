@@ -14,7 +14,7 @@ PYTHONS ?= $(shell $(PYTHON) tests/find_pythons.py)
 # A child that had to compile this library anew would be measured with the compiler.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-portable test-each lint conformance downstream chaos bench c-test musl-test arm64 docs clean
+.PHONY: demo test test-portable test-each lint wheels conformance downstream chaos bench c-test musl-test arm64 docs clean
 
 $(VENV)/installed: $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
@@ -34,6 +34,10 @@ test-portable: $(VENV)/installed
 
 test-each:
 	$(PYTHON) tests/each_python.py --others $(PYTHONS)
+
+# With and without a compiler: what an installation is, with every CPython found. The sdist and the wheel are then in dist.
+wheels: $(VENV)/installed
+	$(BIN)/python tests/wheels.py $(PYTHONS)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check src tests bench demo docs setup.py
@@ -99,4 +103,4 @@ docs: $(VENV)/installed
 	$(BIN)/python -m pytest tests/architecture -k "docs or readme or where"
 
 clean:
-	rm -rf build .venv* src/*.egg-info src/polyproc/*.so
+	rm -rf build dist .venv* src/*.egg-info src/polyproc/*.so

@@ -1,27 +1,109 @@
-"""The one thing pyproject.toml cannot say: the C core, optional and never silent (see polyproc.native)."""
+"""What pyproject.toml cannot say: the C core is optional; why it could not be built is recorded, and told at import.
+
+POLYPROC_BUILD=strict: warnings are errors, and so is a core that cannot be built. POLYPROC_BUILD=pure: no core.
+"""
 
 import os
+import subprocess
 import sys
+import sysconfig
+import tempfile
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import BaseError, CCompilerError
 
-STRICT = os.environ.get("POLYPROC_BUILD") == "strict"
+BUILD = os.environ.get("POLYPROC_BUILD", "")
+STRICT = BUILD == "strict"
+CRASHPOINTS = "POLYPROC_CRASHPOINTS" in os.environ
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))  # which has no limited API
 FLAGS = ["-std=gnu11", "-O2", "-fvisibility=hidden", "-Wall", "-Wextra"]
+RECORD = "_no_core.txt"  # beside the package's modules: read by polyproc/_native.py
+MOST = 4_000  # characters of what a compiler said
 
 core = Extension(
     "polyproc._core",
     sources=sorted(str(path) for room in ("bind", "core") for path in Path("csrc", room).glob("*.c")),
     depends=sorted(str(path) for path in Path("csrc").glob("*/*.h")),
     include_dirs=["csrc"],
-    define_macros=[("Py_LIMITED_API", "0x030b0000")]
-    + ([("PP_CRASHPOINTS", "1")] if os.environ.get("POLYPROC_CRASHPOINTS") else []),
+    define_macros=([] if FREE_THREADED else [("Py_LIMITED_API", "0x030b0000")])
+    + ([("PP_CRASHPOINTS", "1")] if CRASHPOINTS else []),
     extra_compile_args=FLAGS + (["-Werror"] if STRICT else []),
-    py_limited_api=True,
-    optional=not STRICT,
+    extra_link_args=[] if CRASHPOINTS else ["-Wl,--strip-all"],
+    py_limited_api=not FREE_THREADED,
 )
+
+
+class BuildCore(build_ext):
+    """Build the core; where that fails, put what the compiler said beside the modules, and go on without it."""
+
+    def build_extensions(self):
+        """Build it, or record why not. All is compiled: a folder `build` may hold what was built for something else."""
+        self.force = True
+        error = "it was built with POLYPROC_BUILD=pure" if BUILD == "pure" else self._build()
+        place = Path(self.get_ext_fullpath("polyproc._core")).parent
+        (place / RECORD).unlink(missing_ok=True)  # of an earlier build
+        if not error:
+            return
+        for stale in place.glob("_core.*so"):
+            stale.unlink()
+        place.mkdir(parents=True, exist_ok=True)
+        (place / RECORD).write_text(error[:MOST], encoding="utf-8")
+        self.warn(f"the C core was not built; polyproc will run in pure Python\n{error}")
+        self.extensions = []
+        self.distribution.ext_modules = []
+
+    def _build(self):
+        """Return what the compiler said if it failed."""
+        with tempfile.TemporaryFile() as said:
+            sys.stderr.flush()
+            kept = os.dup(2)
+            os.dup2(said.fileno(), 2)  # compilers are other programs
+            try:
+                super().build_extensions()
+                error = None
+            except (BaseError, CCompilerError, OSError, subprocess.SubprocessError) as caught:
+                error = caught
+            finally:
+                sys.stderr.flush()
+                os.dup2(kept, 2)
+                os.close(kept)
+            said.seek(0)
+            output = said.read().decode(errors="replace")
+        sys.stderr.write(output)
+        if error is not None and STRICT:
+            raise error
+        return "" if error is None else _errors_in(output) or str(error)
+
+
+def _errors_in(output):
+    """Return the lines of compilers' output that say what is wrong; all, where none does."""
+    lines = output.splitlines()
+    wrong = [line for line in lines if "error" in line.lower() or "cannot find" in line or "undefined" in line]
+    return "\n".join(dict.fromkeys(wrong or lines))
+
+
+class Wheel(bdist_wheel):
+    """A wheel for a platform if it has the core, and else one for any."""
+
+    def finalize_options(self):
+        """Take the limited API where there is one."""
+        self.py_limited_api = False if FREE_THREADED else "cp311"
+        super().finalize_options()
+
+    def run(self):
+        """Build first, since a wheel's name depends on what was built."""
+        self.run_command("build")
+        if not self.distribution.has_ext_modules():
+            self.root_is_pure, self.plat_name_supplied = True, False
+            self.py_limited_api = False
+        self.skip_build = True
+        super().run()
+
 
 setup(
     ext_modules=[core] if sys.platform == "linux" else [],
-    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+    cmdclass={"build_ext": BuildCore, "bdist_wheel": Wheel},
 )

@@ -7,6 +7,7 @@ is a table; importing it loads no other module of ours, and each name is loaded 
 from __future__ import annotations
 
 import sys
+from os import path as _path
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
@@ -167,5 +168,8 @@ def __getattr__(name: str) -> object:
 def __dir__() -> list[str]:
     return sorted({*globals(), *_HOMES, *_OF_DEFAULT_CONTEXT, *_DOORS})
 
+
+if __spec__.loader_state is None and _path.exists(_path.join(__path__[0], "_no_core.txt")):
+    __import__("polyproc._native")  # which says why there is no core
 
 del TYPE_CHECKING  # not a name of this module's surface

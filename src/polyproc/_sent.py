@@ -21,6 +21,7 @@ def import_sent(name: str, path: str, package: str | None, code: bytes, cached: 
     loader = SourceFileLoader(name, path)
     spec = ModuleSpec(name, loader, origin=path, is_package=package is not None)
     spec.has_location = True
+    spec.loader_state = "sent"  # so that a module can know that a process of ours started this one
     module = type(sys)(name)
     scope = module.__dict__
     parent, _, last = name.rpartition(".")

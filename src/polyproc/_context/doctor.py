@@ -15,14 +15,14 @@ from polyproc._context.default import default_context
 from polyproc._errors import ProcessError
 from polyproc._memory.block import allocate
 from polyproc._memory.segment import SharedMemory
-from polyproc._native import native
+from polyproc._native import how_to_have_it, native
 from polyproc._pickling.pickler import dumps
 from polyproc._platform.capabilities import INSTEAD, refused_calls
 from polyproc._platform.handles import has_pidfds
 from polyproc._platform.interpreter import usable_processors
 
 _FEW_DESCRIPTORS = 1024
-_LITTLE_MEMORY = 256 << 20  # bytes
+_SOME = 1 << 20  # bytes of memory that are tried
 
 
 class Finding(NamedTuple):
@@ -55,11 +55,11 @@ def findings() -> Iterator[Finding]:
     if native:
         yield Finding("C core", "on")
     else:
-        advice = "locks and queues are slower, and a dead owner's lock stays locked: install it with a C compiler there"
-        yield Finding("C core", f"off: {native.reason}", advice)
+        yield Finding("C core", _in_lines(f"off: {native.reason}"), _in_lines(_without_core()))
     yield _tried("process handles", "pidfd" if has_pidfds() else "pipe", has_pidfds, "children cannot be watched")
-    yield _tried("shared memory", "has no name", lambda: allocate(1), "queues, locks and values cannot be made")
-    yield _tried("named shared memory", _named_room(), _make_segment, "SharedMemory cannot be made: is /dev/shm there?")
+    yield _tried("shared memory", "has no name", lambda: allocate(_SOME), "queues, locks and values cannot be made")
+    advice = "SharedMemory cannot be made: is /dev/shm there, and has it room?"
+    yield _tried("named shared memory", _named_room(), _make_segment, advice)
     yield _descriptors()
     yield _tried(
         "lambdas, closures",
@@ -79,21 +79,29 @@ def _tried(what: str, found: str, attempt: Callable[[], object], advice: str) ->
         attempt()
     except (OSError, ProcessError, ImportError, TypeError, AttributeError) as error:
         return Finding(what, f"{type(error).__name__}: {error}", advice)
-    if found.startswith("!"):
-        return Finding(what, found[1:], "large arrays and segments will not have room: give it more")
     return Finding(what, found)
+
+
+def _without_core() -> str:
+    without = "locks and queues are slower, and a dead owner's lock stays locked"
+    if os.environ.get("POLYPROC_NATIVE") == "off":
+        return f"{without}: do not set POLYPROC_NATIVE"
+    return f"{without}\n{how_to_have_it()}"
+
+
+def _in_lines(text: str) -> str:
+    return text.replace("\n", f"\n  {'':<22} ")
 
 
 def _named_room() -> str:
     try:
-        free = shutil.disk_usage("/dev/shm").free
+        return f"up to {shutil.disk_usage('/dev/shm').free >> 20} MiB"  # for segments: arrays lie elsewhere
     except OSError:
         return "there"
-    return f"{'!' if free < _LITTLE_MEMORY else ''}{free >> 20} MiB free"
 
 
 def _make_segment() -> None:
-    segment = SharedMemory(create=True, size=1)
+    segment = SharedMemory(create=True, size=_SOME)
     segment.close()
     segment.unlink()
 
