@@ -14,6 +14,7 @@ import sys
 
 from polyproc._launch.popen import Popen as ChildHandle
 from polyproc._lazy import load
+from polyproc._platform.handles import pidfd
 from polyproc._platform.posix import LongLived
 from polyproc._process.bootstrap import after_fork, end_by_interrupt, has_more_to_reset, live
 from polyproc._process.lifeline import lifeline
@@ -69,7 +70,7 @@ class Popen(ChildHandle):
         null_input.prepare()
         kept_error.prepare()
         parent_sentinel = None
-        ends = self._begin_end()
+        ends = None if pidfd.has_worked else self._begin_end()
         if ends is not None:
             lifeline.open()
         has_more_to_do = lifeline.is_held() or has_more_to_reset()

@@ -27,32 +27,25 @@ def most_descriptors() -> int:
     return most if most > 0 else 1 << 20
 
 
-class _Asked:
-    """Whether there are pidfds here, asked once. One instance, `has_pidfds`."""
-
-    def __init__(self) -> None:
-        self._is_known = False
-
-    def __call__(self) -> bool:
-        """Say whether processes can be held by pidfds; where not, children are watched by `_process/ends.py`."""
-        if not self._is_known:
-            close_quietly(open_pidfd(os.getpid()))
-            self._is_known = True
-        return pidfd.may_work
-
-
-has_pidfds = _Asked()
+def has_pidfds() -> bool:
+    """Say whether processes can be held by pidfds; where not, children are watched by `_process/ends.py`."""
+    if pidfd.may_work and not pidfd.has_worked:
+        close_quietly(open_pidfd(os.getpid()))
+    return pidfd.may_work
 
 
 def open_pidfd(pid: int) -> int:
     """Return a pidfd (pidfd_open(2)) of `pid`; -1 where there are none, or if it has ended and was reaped."""
     if pidfd.may_work:
         try:
-            return os.pidfd_open(pid)
+            fd = os.pidfd_open(pid)
         except ProcessLookupError:
-            pass
+            return -1
         except OSError as error:
             pidfd.note(error)
+            return -1
+        pidfd.has_worked = True
+        return fd
     return -1
 
 

@@ -23,23 +23,26 @@ _NO_TMPFILE = (21, 22, 95)  # EISDIR, EINVAL, EOPNOTSUPP: a kernel or a file sys
 
 
 class Capability:
-    """A system call that may be refused, and whether it was. The other way is where it is used."""
+    """A system call that may be refused. The other way is where it is used.
 
-    __slots__ = ("call", "refused_by")
+    Attributes:
+        may_work: whether it was not refused yet.
+        has_worked: whether it was tried, and not refused since.
+        refused_by: the errno of the refusal, or 0.
+    """
+
+    __slots__ = ("call", "has_worked", "may_work", "refused_by")
 
     def __init__(self, call: str, is_there: bool) -> None:
         self.call = call
-        self.refused_by = 0 if is_there else 38  # an errno
-
-    @property
-    def may_work(self) -> bool:
-        """Whether it was not refused yet."""
-        return not self.refused_by
+        self.may_work, self.has_worked = is_there, False
+        self.refused_by = 0 if is_there else 38
 
     def note(self, error: OSError) -> None:
         """Take note that it was refused, for good; raise an error that says something else."""
         if error.errno not in _REFUSALS:
             raise error
+        self.may_work = self.has_worked = False
         self.refused_by = error.errno
 
 
@@ -164,13 +167,16 @@ class LongLived:
 
     __slots__ = ("_what", "fd")
 
+    # Each start makes two and closes them. After a fork a function that is called costs two or three page faults, so
+    # these call few.
+
     def __init__(self, fd: int = -1) -> None:
-        self.take(fd)
+        self.fd = fd
+        self._what = _what_is(fd) if fd >= 0 else None
 
     def take(self, fd: int) -> None:
         """Keep a descriptor, in place of the one before, which is closed."""
-        if getattr(self, "fd", -1) >= 0:
-            self.close()
+        self.close()
         self.fd = fd
         self._what = _what_is(fd)
 
@@ -180,21 +186,24 @@ class LongLived:
 
     def close(self) -> None:
         """Close it, if it is still there."""
-        if self.is_there():
-            close_quietly(self.fd)
-        self.forget()
+        fd, what = self.fd, self._what
+        self.fd, self._what = -1, None
+        if what is not None and _what_is(fd) == what:
+            try:
+                os.close(fd)
+            except OSError:  # another thread was faster
+                pass
 
     def forget(self) -> None:
         """Let go of it without closing it."""
         self.fd, self._what = -1, None
 
 
-def _what_is(fd: int) -> tuple[int, int] | None:
+def _what_is(fd: int) -> tuple[int, ...] | None:
     try:
-        info = os.fstat(fd)
+        return os.fstat(fd)[1:3]  # inode and device
     except OSError:
         return None
-    return info.st_dev, info.st_ino
 
 
 def close_quietly(*fds: int) -> None:

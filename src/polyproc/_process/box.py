@@ -73,8 +73,10 @@ class Box:
         """Give the descriptor back."""
         if self.fd >= 0:
             fd, self.fd = self.fd, -1
-            if self._file is None or self._file.is_there():
+            if self._file is None:
                 os.close(fd)
+            else:
+                self._file.close()
 
     def commit(self, kind: int, data: bytes = b"") -> None:
         """Store the result; it counts from the last store on."""
