@@ -7,6 +7,7 @@ by the same functions, from the packet that brings the job to the last line befo
 
 from __future__ import annotations
 
+import _socket
 import atexit
 import faulthandler
 import marshal
@@ -18,6 +19,7 @@ from polyproc._entry.child_main import perform
 from polyproc._launch import template_protocol as protocol
 from polyproc._log import log
 from polyproc._pickling.inherited import received
+from polyproc._platform.posix import anonymous_file
 from polyproc._process.box import Box
 from polyproc._process.family import family
 from polyproc._process.output import kept
@@ -57,8 +59,8 @@ def rehearse(receive: Callable[[protocol.Socket], dict[str, Any]]) -> None:
 
 
 def _receive_from_ourselves(receive: Callable[[protocol.Socket], dict[str, Any]]) -> dict[str, Any]:
-    box = Box.create()
-    ours, theirs = protocol.socketpair()
+    box = Box(anonymous_file("polyproc-rehearsal"))
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     try:
         protocol.send_job(ours, _job(), [box.fd])
         return receive(theirs)

@@ -48,7 +48,7 @@ _INLINE = 1 << 15  # a packet must fit into the socket's buffer
 
 
 class Channel(_socket.socket):
-    """An end of a socketpair that carries whole messages. A program may close it, and its number be another's then."""
+    """Our end of a socketpair that carries whole messages. A program may close it, and its number be another's then."""
 
     __slots__ = ("_ours",)
 
@@ -70,10 +70,10 @@ class Channel(_socket.socket):
             self.detach()
 
 
-def socketpair() -> tuple[Channel, Channel]:
-    """Return two connected sockets that carry whole messages."""
+def socketpair() -> tuple[Channel, Socket]:
+    """Return two connected sockets that carry whole messages: the end to keep, and the one to pass on."""
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-    return Channel(ours), Channel(theirs)
+    return Channel(ours), theirs
 
 
 def send_job(sock: Socket, told: dict[str, Any], fds: list[int]) -> None:

@@ -15,7 +15,7 @@ from polyproc._platform.posix import LongLived
 
 _LIMITS = tuple(sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}))
 # What only /proc/self/status tells.
-_LINES = (b"Umask", b"NoNewPrivs", b"Seccomp", b"SigIgn")
+_LINES = (b"\nUmask:", b"\nNoNewPrivs:", b"\nSeccomp:", b"\nSigIgn:")
 
 
 class Circumstances:
@@ -38,7 +38,8 @@ class Circumstances:
 
     def _now(self) -> tuple[object, ...]:
         status, oom_score = map(_read, self._files)
-        lines = [line for line in status.split(b"\n") if line.startswith(_LINES)]
+        starts = [status.find(line) for line in _LINES]
+        lines = [status[start : status.find(b"\n", start + 1)] for start in starts if start >= 0]
         return (
             lines,
             oom_score,

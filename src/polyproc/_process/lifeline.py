@@ -19,7 +19,7 @@ import os
 
 from polyproc._platform.posix import LongLived
 
-_F_SETSIG = 10  # Linux, <fcntl.h>; the fcntl module does not name it before 3.15
+_F_SETSIG, _F_GETSIG = 10, 11  # Linux, <fcntl.h>; the fcntl module does not name them before 3.15
 _SIGKILL = 9
 
 
@@ -30,7 +30,7 @@ class Lifeline:
         self._read = LongLived()
         self._write = LongLived()
         self._inherited = LongLived()
-        self._armed = LongLived()
+        self._armed = -1  # known by its signal, which nobody else sets: a newborn child takes the cheaper way
         self._resets = False
         self._lock = _thread.allocate_lock()
 
@@ -67,14 +67,16 @@ class Lifeline:
 
     def is_held(self) -> bool:
         """Say whether a forked child would inherit anything of it."""
-        return self._read.fd >= 0 or self._armed.fd >= 0
+        return self._read.fd >= 0 or self._armed >= 0
 
     def reborn(self) -> None:
         """Let go, in a forked child, of the parent's write end; its read end becomes the inherited one."""
-        self._write.close()
-        self._inherited.close()
-        self._armed.close()
-        self._inherited, self._read = self._read, self._inherited
+        if self._armed >= 0:
+            self._disarm()
+        if self._write.fd >= 0 or self._read.fd >= 0 or self._inherited.fd >= 0:
+            self._write.close()
+            self._inherited.close()
+            self._inherited, self._read = self._read, self._inherited
         if self._lock.locked():  # another thread of the parent held it
             self._lock = _thread.allocate_lock()
 
@@ -87,8 +89,16 @@ class Lifeline:
 
     def arm(self, fd: int) -> None:
         """Keep what kills this process with its parent."""
-        self._armed.take(fd)
+        self._armed = fd
         self._reset_in_forks()
+
+    def _disarm(self) -> None:
+        fd, self._armed = self._armed, -1
+        try:
+            if fcntl.fcntl(fd, _F_GETSIG) == _SIGKILL:
+                os.close(fd)
+        except OSError:  # this program has closed it
+            pass
 
 
 lifeline = Lifeline()
