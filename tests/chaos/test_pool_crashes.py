@@ -1,5 +1,6 @@
 """A worker that is SIGKILLed at each step of a batch of short calls: csrc/core/pp_turn.h."""
 
+import os
 import signal
 
 import pytest
@@ -29,6 +30,7 @@ def die_at(point):
     import polyproc._core as core
 
     core.crash_at(point)
+    return os.getpid()
 
 
 @pytest.mark.parametrize("point", ["turn.begun", "turn.taken"])
@@ -40,9 +42,11 @@ def test_a_worker_dies_in_a_batch(point):
         for _ in range(3):
             pool.map(count, range(CALLS), 1)  # it shows that they are short
         before = list(array)
-        pool.apply(die_at, (point,))
+        doomed = None
         with pytest.raises(polyproc.ProcessDied) as caught:
-            while True:  # until the worker that is to die has got a batch
+            while True:  # until a worker that is to die has begun a batch of which not all was taken back meanwhile
+                if doomed not in [process.pid for process in pool._pool]:
+                    doomed = pool.apply(die_at, (point,))
                 pool.map(count, range(CALLS), 1)
                 before = list(array)
         assert caught.value.signal == signal.SIGKILL
