@@ -34,6 +34,15 @@ class ChildHandle(Protocol):
     def wait(self, timeout: float | None = None) -> int | None:
         """Wait up to `timeout` seconds; return the exit code, or None if it still runs."""
 
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+
+    def interrupt(self) -> None:
+        """Send SIGINT."""
+
     def signal(self, signum: int) -> None:
         """Send a signal; nothing happens if the child has ended."""
 

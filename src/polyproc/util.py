@@ -15,8 +15,10 @@ from polyproc._logger import log_to_stderr as log_to_stderr
 from polyproc._logger import logging_state as _logging_state
 
 # Kept for programs that reach inside multiprocessing.
+from polyproc._cleanup.after_fork import _afterfork_counter as _afterfork_counter
 from polyproc._cleanup.after_fork import _afterfork_registry as _afterfork_registry
 from polyproc._cleanup.after_fork import run_after_forkers as _run_after_forkers
+from polyproc._cleanup.finalizers import _finalizer_counter as _finalizer_counter
 from polyproc._cleanup.finalizers import _finalizer_registry as _finalizer_registry
 from polyproc._cleanup.finalizers import run_finalizers as _run_finalizers
 from polyproc._cleanup.temp_dir import abstract_sockets_supported as abstract_sockets_supported
@@ -31,9 +33,11 @@ from polyproc._logger import DEFAULT_LOGGING_FORMAT as DEFAULT_LOGGING_FORMAT
 from polyproc._logger import LOGGER_NAME as LOGGER_NAME
 from polyproc._platform.interpreter import flag_arguments as _args_from_interpreter_flags
 from polyproc._platform.interpreter import spawn_with_fds as spawnv_passfds
+from polyproc._platform.interpreter import starter as _starter
 from polyproc._process.bootstrap import flush_streams as _flush_std_streams
 
 _doors.live(__name__, _logging_state, _logger="logger", _log_to_stderr="to_stderr")
+_doors.live(__name__, _starter, "spawnv_passfds")
 _exit_function = _exit_sequence.run
 is_exiting = _exit_sequence.is_exiting
 sub_debug = _log.sub_debug

@@ -125,7 +125,7 @@ def test_what_get_many_had_taken_before_a_bad_item_is_got_next():
         queue.get(False)
 
 
-@pytest.mark.filterwarnings("ignore:fork in a process:DeprecationWarning")  # without the core a feeder thread runs
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # without the core a feeder thread runs
 def test_what_was_taken_and_not_returned_is_not_the_childs(ctx):
     queue, results = ctx.Queue(), ctx.Queue()
     fill(ctx, queue, [1, Bad])

@@ -5,6 +5,7 @@ import hmac
 import os
 import random
 import resource
+import select
 import socket
 import stat
 import struct
@@ -162,6 +163,49 @@ def test_accept_has_a_limit(family):
         assert 0.1 <= time.monotonic() - begin < 5
         with pytest.raises(TimeoutError):
             listener.accept(timeout=0)
+
+
+def test_a_limit_that_is_set_on_the_socket_is_that_of_accept(family):
+    with Listener(family=family) as listener:
+        inside = listener._listener
+        assert (inside._address, inside._family, inside._last_accepted) == (listener.address, family, None)
+        assert inside._socket.gettimeout() is None
+        inside._socket.settimeout(0.02)
+        for accept in (listener.accept, inside.accept, inside._socket.accept):
+            with pytest.raises(TimeoutError):
+                accept()
+        inside._socket.setblocking(False)
+        for accept in (listener.accept, inside.accept, inside._socket.accept):
+            with pytest.raises(BlockingIOError):
+                accept()
+        with pytest.raises(TimeoutError):
+            listener.accept(timeout=0.01)  # this one goes before
+        inside._socket.settimeout(None)
+        for accept in (listener.accept, inside.accept):
+            with Client(listener.address) as client, accept() as connection:
+                client.send("there")
+                assert connection.recv() == "there"
+    assert listener._listener is None
+    with pytest.raises(OSError, match="listener is closed"):
+        listener.accept()
+
+
+def test_who_selects_the_socket_is_told_of_every_peer(family):
+    """None of them waits in a place that select(2) does not see."""
+    many, heard, answers = 8, [], []
+    with Listener(family=family, authkey=KEY) as listener:
+        threads = [threading.Thread(target=client_says, args=(listener.address, n, KEY, answers)) for n in range(many)]
+        for thread in threads:
+            thread.start()
+        while len(heard) < many:
+            assert select.select([listener._listener._socket], [], [], 30)[0]
+            with listener.accept() as connection:
+                heard.append(connection.recv())
+                connection.send("heard")
+        for thread in threads:
+            thread.join()
+    assert sorted(heard) == list(range(many))
+    assert answers == ["heard"] * many
 
 
 def test_a_listener_closed_by_another_thread(family):

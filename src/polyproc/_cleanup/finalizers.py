@@ -13,7 +13,7 @@ from polyproc._log import log
 
 _Key = tuple[int | None, int]
 _finalizer_registry: dict[_Key, Finalize] = {}
-_counter = itertools.count()
+_finalizer_counter = itertools.count()
 
 
 class Finalize:
@@ -48,7 +48,7 @@ class Finalize:
         self._callback: Callable[..., Any] | None = callback
         self._args = args
         self._kwargs = dict(kwargs or {})
-        self._key: _Key = (exitpriority, next(_counter))
+        self._key: _Key = (exitpriority, next(_finalizer_counter))
         self._pid = os.getpid()
         _finalizer_registry[self._key] = self
 

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+from polyproc._connection.listening import ListeningSocket
 from polyproc._errors import AuthenticationError
 from polyproc._platform.posix import have_abstract_sockets
 
@@ -44,7 +45,7 @@ def is_abstract(address: Address) -> bool:
     return isinstance(address, str | bytes) and address[:1] == ("\0" if isinstance(address, str) else b"\0")
 
 
-def bind(listening: socket.socket, address: Address, family: str) -> Address:
+def bind(listening: ListeningSocket, address: Address, family: str) -> Address:
     """Bind a socket; return its address, as a client says it. A Unix socket's file is its owner's alone."""
     if family != "AF_UNIX":
         listening.bind(address)
@@ -53,7 +54,7 @@ def bind(listening: socket.socket, address: Address, family: str) -> Address:
         listening.bind(address)
         return address
     # The file must not be anybody else's for an instant; fchmod(2) of the socket before bind(2) says what it will be.
-    os.fchmod(listening.fileno(), 0o600)
+    os.fchmod(listening.number(), 0o600)
     with _in_reach(address) as path:
         listening.bind(path)
     os.chmod(address, 0o600)

@@ -20,9 +20,10 @@ import select
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from polyproc._connection.handshake import Handshake
+from polyproc._connection.listening import Admitted, ListeningSocket
 from polyproc._errors import AuthenticationError, TimeoutError
 from polyproc._log import log
 from polyproc._platform.handles import most_descriptors
@@ -39,14 +40,6 @@ _TICK = 1.0  # how soon it is seen that the listener was closed
 # Whose code runs in a handshake. What is raised anywhere else comes from a signal handler.
 _HANDSHAKERS = frozenset(("polyproc", "ssl", "socket", "hmac", "hashlib"))
 _NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-
-
-class Admitted(NamedTuple):
-    """A peer that is through: its socket, which blocks, its address, and what it asked for."""
-
-    sock: _socket.socket
-    address: Any
-    request: bytes
 
 
 def _nudge(listening: socket.socket) -> None:
@@ -72,10 +65,12 @@ class _Peers:
         self._poller = select.poll()
 
     def wait(self, door: int, seconds: float) -> list[int]:
-        """Wait for the listening socket and for all peers, up to so many seconds; return what is ready."""
-        self._poller.register(door, select.POLLIN)
+        """Wait for all peers and the listening socket, unless that is -1, for so many seconds; return what is ready."""
+        if door >= 0:
+            self._poller.register(door, select.POLLIN)
         ready = [fd for fd, _ in self._poller.poll(math.ceil(max(seconds, 0.0) * 1000))]
-        self._poller.unregister(door)
+        if door >= 0:
+            self._poller.unregister(door)
         for fd in ready:
             if fd != door and fd not in self._all:  # left by an exception
                 self._poller.unregister(fd)
@@ -165,7 +160,7 @@ class _Arrivals:
 
 
 class Admission:
-    """Accepts for a listening socket, which is made not to block.
+    """Accepts for a listening socket.
 
     Args:
         listening: the socket.
@@ -177,15 +172,14 @@ class Admission:
 
     def __init__(
         self,
-        listening: socket.socket,
+        listening: ListeningSocket,
         authkey: bytes | None,
         tls: SSLContext | None,
         admits: Any,
         has_request: bool = False,
     ) -> None:
-        listening.setblocking(False)
-        self._listening: socket.socket | None = listening
-        self._door = LongLived(listening.fileno())
+        self._listening: ListeningSocket | None = listening
+        self._door = LongLived(listening.number())
         self._arrivals = _Arrivals(listening)
         self._authkey = authkey
         self._tls = tls
@@ -270,12 +264,14 @@ class Admission:
     def _turn(self, until: float) -> None:
         """Wait until something can be done, do it, and drop who took too long."""
         listening = self._listening
-        door, now = -1 if listening is None else listening.fileno(), time.monotonic()
+        door, now = -1 if listening is None else listening.number(), time.monotonic()
         if listening is None or door < 0 or not self.is_there():
             raise OSError("listener is closed")
         oldest = self._peers.oldest()
         limit = min(until, now + _TICK, math.inf if oldest is None else oldest.until)
-        ready = self._peers.wait(door, limit - now)
+        # Who waits for the socket itself sees nobody who has come in already: there is one peer at a time.
+        is_one_by_one = listening.is_watched and oldest is not None
+        ready = self._peers.wait(-1 if is_one_by_one else door, limit - now)
         if self._listening is None or not self.is_there():
             raise OSError("listener is closed")
         for fd in ready:

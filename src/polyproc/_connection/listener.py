@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import errno
 import os
 import socket
 from types import TracebackType
@@ -18,9 +19,11 @@ from polyproc._connection.address import (
     is_same_user,
     own_path,
 )
-from polyproc._connection.admission import Admission, Admitted
+from polyproc._connection.admission import Admission
 from polyproc._connection.auth import answer_challenge, deliver_challenge
 from polyproc._connection.connection import Connection, connection_of
+from polyproc._connection.listening import Admitted, ListeningSocket, SocketListener
+from polyproc._errors import TimeoutError
 from polyproc._lazy import load
 
 if TYPE_CHECKING:
@@ -89,7 +92,7 @@ class Listener:
         asked, address = address, address or arbitrary_address(family)
         self._family = family
         self._tls = ssl
-        listening = socket.socket(getattr(socket, family))
+        self._listening = listening = ListeningSocket(getattr(socket, family))
         try:
             if family == "AF_INET":
                 listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -124,9 +127,21 @@ class Listener:
         admission = self._admission
         if admission is None:
             raise OSError("listener is closed")
-        admitted = admission.accept(timeout)
+        limit = self._listening.limit if timeout is None else timeout
+        try:
+            admitted = admission.accept(limit)
+        except TimeoutError:
+            if timeout is None and limit == 0:  # its socket was told not to block
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
+            raise
         self.last_accepted = admitted.address
         return admitted
+
+    @property
+    def _listener(self) -> SocketListener | None:
+        if self._admission is None:
+            return None
+        return SocketListener(self, self._listening, self._family)
 
     def _connection_of(self, admitted: Admitted) -> Connection[Any, Any]:
         return _connection_of(admitted.sock, self._family)

@@ -16,7 +16,7 @@ from polyproc._launch.template_protocol import AT_ONCE, LATER, socketpair
 from polyproc._launch.waiting_child import WaitingChild
 from polyproc._log import log
 from polyproc._platform.circumstances import Circumstances
-from polyproc._platform.interpreter import environ
+from polyproc._platform.interpreter import environ, starter
 from polyproc._process.capture import capture
 from polyproc._process.lifeline import lifeline
 from polyproc._process.main_code import describe_main
@@ -155,10 +155,11 @@ class ForkServer:
         """Have one child more made, to wait for the next start.
 
         While the one that was started runs, if starts follow closely upon each other; else later, so that it has the
-        processors for itself. A program that starts only one has no use for it.
+        processors for itself. A program that starts only one has no use for it. Nor has a tracer, which has put its own
+        program before ours: it would wait for the process that waits.
         """
         last, self._last_start = self._last_start, time.monotonic()
-        if last is None or self._template is None:
+        if last is None or self._template is None or starter.is_replaced():
             return
         try:
             self._template.order(AT_ONCE if self._last_start - last < _IN_A_ROW else LATER)

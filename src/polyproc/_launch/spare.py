@@ -19,7 +19,7 @@ from polyproc._launch.spawn import start_program
 from polyproc._launch.template_protocol import socketpair
 from polyproc._launch.waiting_child import WaitingChild
 from polyproc._platform.circumstances import Circumstances
-from polyproc._platform.interpreter import command_line, environ
+from polyproc._platform.interpreter import command_line, environ, starter
 from polyproc._process.capture import capture
 from polyproc._process.lifeline import lifeline
 from polyproc._process.main_code import describe_main
@@ -110,9 +110,12 @@ class Spares:
                 return spare.pid
 
     def prepare(self) -> None:
-        """Start the next spare; where that fails, the next start will try, and say why."""
+        """Start the next spare; where that fails, the next start will try, and say why.
+
+        None is kept for a tracer that has put its own program before ours: it would wait for the spare.
+        """
         with self._lock:
-            if self._waiting is None:
+            if self._waiting is None and not starter.is_replaced():
                 try:
                     self._waiting = Waiting(self.modules)
                 except OSError:

@@ -27,8 +27,10 @@ def _warn_of_threads() -> None:
     if fresh:
         _thread_warning.told |= fresh
         warnings.warn(
-            f"fork in a process with other threads ({', '.join(sorted(fresh))}): a lock that one of them holds stays "
-            "locked in the child; the start methods spawn and forkserver do not have this problem",
+            # The interpreter's own words first (3.12 and later): programs have filters for them.
+            f"This process (pid={os.getpid()}) is multi-threaded, use of fork() may lead to deadlocks in the child. "
+            f"Other threads: {', '.join(sorted(fresh))}. A lock that one of them holds stays locked in the child; the "
+            "start methods spawn and forkserver do not have this problem",
             DeprecationWarning,
             stacklevel=7,
         )

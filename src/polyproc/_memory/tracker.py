@@ -30,8 +30,9 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from polyproc._memory.tracker_lines import ResourceTracker, line_of
 from polyproc._native import native
-from polyproc._platform.interpreter import command_line, spawn
+from polyproc._platform.interpreter import command_line, spawn, starter
 from polyproc._platform.posix import LongLived, close_quietly
 from polyproc._process.family import family
 
@@ -42,7 +43,6 @@ _HIDDEN = ".polyproc-"  # of a family's file, and of its tags
 _DIGITS = 6  # bytes of a mark
 _ALIVE = 1  # the byte of its family's file that a tracker has locked: see _entry/tracker_main.py
 _SIZE = 4096  # of a family's file; what programs write to it comes behind
-_LONGEST = 512  # a line of the standard library's is refused beyond that
 _SHARED_MEMORY = "shared_memory"
 
 _FOLDER = "/dev/shm"  # where the names can be listed
@@ -93,15 +93,15 @@ else:
     from polyproc._core import Lines
 
 
-class ResourceTracker(Lines):
-    """The client's side of the tracker, and this process's part in its family. One instance, `tracker`."""
+class FamilyTracker(Lines, ResourceTracker):
+    """The client's side of our tracker, and this process's part in its family. One instance, `tracker`."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._file = LongLived()  # the family's, with the lock that is shared
-        self._pid: int | None = None
-        self._own_fd: int | None = None  # a subclass's, which has a helper of its own
-        if type(self) is ResourceTracker and family.tracker is not None:
+        self._pid = None
+        self._own_fd: int | None = None  # what a program has put in place of ours
+        if family.tracker is not None:
             self._inherit(*family.tracker)
 
     # -- the family ------------------------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ class ResourceTracker(Lines):
 
     def member(self) -> tuple[str, int] | None:
         """Return the mark and a descriptor for a child that is to be of the family; None if there is none yet."""
-        if not self._mark or type(self) is not ResourceTracker:
+        if not self._mark:
             return None
         return self._mark, self._descriptor()
 
@@ -179,11 +179,6 @@ class ResourceTracker(Lines):
     def _fd(self, fd: int | None) -> None:
         self._own_fd = fd
 
-    def getfd(self) -> int | None:
-        """Return a descriptor to which the standard library's lines can be written."""
-        self.ensure_running()
-        return self._fd
-
     def ensure_running(self) -> None:
         """Start the tracker unless one runs, ours or our family's."""
         with self._lock:
@@ -194,14 +189,6 @@ class ResourceTracker(Lines):
                 warnings.warn(text, stacklevel=3)
                 self._reap()
             self._start()
-
-    def _reap(self) -> None:
-        pid, self._pid = self._pid, None
-        if pid is not None:
-            try:
-                os.waitpid(pid, 0)
-            except ChildProcessError:
-                pass
 
     def _start(self) -> None:
         begun = not self._mark
@@ -218,7 +205,7 @@ class ResourceTracker(Lines):
             source = spec.loader.get_source(_PROGRAM)
             program = f"{source}\nmain({_folder()!r}, {self._mark!r}, {fd})"
             # It ends last: what would end it is blocked from its first instruction on.
-            self._pid = spawn(command_line(program, without_site=True), [fd], _BLOCKED)
+            self._pid = spawn(command_line(program, without_site=not starter.is_replaced()), [fd], _BLOCKED)
         except BaseException:
             if begun:
                 os.unlink(self._path(self._mark))
@@ -263,8 +250,7 @@ class ResourceTracker(Lines):
             OSError: no tracker can be started.
         """
         self.ensure_running()
-        if len(f"REGISTER:{name}:{rtype}\n".encode(errors="surrogateescape")) > _LONGEST:
-            raise ValueError("name too long")
+        line_of("REGISTER", name, rtype)
         if self._own_fd is not None:
             self._send("REGISTER", name, rtype)
         elif rtype == _SHARED_MEMORY:
@@ -309,12 +295,6 @@ class ResourceTracker(Lines):
         except OSError:  # it was never there, or somebody was faster
             pass
 
-    def _send(self, cmd: str, name: str, rtype: str) -> None:
-        """Write a line of the standard library's to the helper of a subclass, or to the family's file."""
-        fd = self._fd
-        if fd is not None:
-            os.write(fd, f"{cmd}:{name}:{rtype}\n".encode(errors="surrogateescape"))
-
 
 def _about_us() -> bytes:
     """Return the first line of a family's file: the namespace of pids, and the processes that we descend from."""
@@ -354,7 +334,8 @@ def _is_free(fd: int) -> bool:
     return bool(struct.unpack("hhqqi4x", answer)[0] == fcntl.F_UNLCK)
 
 
-tracker = ResourceTracker()
+tracker = FamilyTracker()
+ResourceTracker.ours = tracker
 # Programs take a kind out of it. The tracker is another process, as in the standard library: that changes nothing.
 _CLEANUP_FUNCS: dict[str, Callable[..., object]] = {"noop": lambda: None, "shared_memory": _posixshmem.shm_unlink}
 os.register_at_fork(after_in_child=tracker.reborn)

@@ -6,7 +6,7 @@ import _signal
 import errno
 import os
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -96,6 +96,18 @@ def inheritable_fds() -> list[int]:
 
 
 def spawn(line: list[bytes], pass_fds: Sequence[int], blocked: Collection[int] = ()) -> int:
+    """Start a program as `_spawn` does, or in the way that a program has put in its place."""
+    if not starter.is_replaced():
+        return _spawn(line, pass_fds, blocked)
+    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, blocked)
+    try:
+        words = [os.fsdecode(word) for word in line]
+        return starter.spawnv_passfds(words[0], words, list(pass_fds))
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
+
+
+def _spawn(line: list[bytes], pass_fds: Sequence[int], blocked: Collection[int] = ()) -> int:
     """Start a program with `pass_fds`, the standard streams and no other descriptor; return its pid.
 
     The signals in `blocked` stay blocked in it; without any it has this thread's signal mask.
@@ -178,7 +190,21 @@ class added_environment:
 
 def spawn_with_fds(path: bytes | str, args: Sequence[bytes | str], passfds: Sequence[int]) -> int:
     """Start the program at `path` with `passfds` and the standard streams; return its pid."""
-    return spawn([os.fsencode(path), *(os.fsencode(arg) for arg in args[1:])], passfds)
+    return _spawn([os.fsencode(path), *(os.fsencode(arg) for arg in args[1:])], passfds)
+
+
+class Starter:
+    """What starts programs. A program may put a function of its own in its place (docs/adr/0010). One, `starter`."""
+
+    def __init__(self) -> None:
+        self.spawnv_passfds: Callable[[Any, Any, Any], int] = spawn_with_fds
+
+    def is_replaced(self) -> bool:
+        """Say whether a program has done so."""
+        return self.spawnv_passfds is not spawn_with_fds
+
+
+starter = Starter()
 
 
 set_executable = interpreter.set_executable

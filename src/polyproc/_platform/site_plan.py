@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 from polyproc._native import native
-from polyproc._platform.interpreter import interpreter
+from polyproc._platform.interpreter import interpreter, starter
 
 # (folder, file, its lines that import) of a .pth file
 PthFile = tuple[str, str, list[str]]
@@ -29,6 +29,8 @@ class SitePlan:
     def describe(self) -> dict[str, Any] | None:
         """Return what `siteless.stand_in` needs; None if a child must go through `site`."""
         if native.core is None or sys.flags.no_site or getattr(sys, "frozen", False) or not _is_own_executable():
+            return None
+        if starter.is_replaced():  # it may run another program before ours, which needs its packages
             return None
         site = sys.modules.get("site")
         if site is None or "sitecustomize" in sys.modules or "usercustomize" in sys.modules:

@@ -76,7 +76,7 @@ def live(process: BaseProcess[Any], parent_sentinel: int | None, box: Box) -> in
     """
     code = 1
     try:
-        kept.box = box
+        kept.box = kept.to_fill = box
         if sys.breakpointhook is sys.__breakpointhook__:
             sys.breakpointhook = _break
         if not faulthandler.is_enabled():
@@ -133,8 +133,7 @@ def run_newborn(process: BaseProcess[Any], parent_sentinel: int | None = None) -
     family.parent_facts = (process._parent_name, process._parent_pid or 0, parent_sentinel)
     family.ancestors = (*family.ancestors, process._parent_pid or 0)
     family.current = process
-    if family.children:
-        family.children = set()
+    family.children, family.starting = set(), set()
     family.forked_in_import |= family.receiving
     family.receiving = False
     family.counter = iter(range(1, 1 << 62))
@@ -142,7 +141,8 @@ def run_newborn(process: BaseProcess[Any], parent_sentinel: int | None = None) -
         family.start_method = process._start_method
     if log.sink is not None:
         log.info("child process calling self.run()")
-    box = kept.box
+    # None for a child of another's launcher, which may have been forked in one of ours.
+    box, kept.to_fill = kept.to_fill, None
     try:
         try:
             value = process.run()
@@ -168,7 +168,12 @@ def run_newborn(process: BaseProcess[Any], parent_sentinel: int | None = None) -
             except (AttributeError, ValueError, OSError):  # none, or a broken one: there is nobody to tell
                 pass
         del forebear
-    return exitcode
+    return exitcode if box is not None else _plain(exitcode)
+
+
+def _plain(exitcode: int) -> int:
+    """Return what os._exit takes, for another's launcher."""
+    return 1 if exitcode == INTERRUPTED else exitcode & 0xFF
 
 
 def _break(*args: Any, **kwds: Any) -> object:

@@ -15,10 +15,16 @@ if TYPE_CHECKING:
 
 
 class Kept:
-    """Where the streams of this process keep their output. One instance, `kept`; a template has no box."""
+    """Where the streams of this process keep their output. One instance, `kept`; a template has no box.
+
+    Attributes:
+        box: takes the output, None for none.
+        to_fill: takes the result of the life that begins now, None for none.
+    """
 
     def __init__(self) -> None:
         self.box: Box | None = None
+        self.to_fill: Box | None = None
 
 
 kept = Kept()

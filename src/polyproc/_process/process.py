@@ -70,6 +70,8 @@ class BaseProcess(_Generic[T]):
         self._identity: tuple[int, ...] = (*parent._identity, count)
         number = count if len(self._identity) == 1 else ":".join(map(str, self._identity))
         self._config = parent._config.copy()
+        if not is_ours(parent):  # a Celery worker's, with a key that only its own launchers pickle
+            self._config["authkey"] = AuthenticationString(parent.authkey)
         self._parent_pid: int | None = os.getpid()
         self._parent_name = parent._name
         self._popen = None
@@ -112,13 +114,16 @@ class BaseProcess(_Generic[T]):
         self._check_closed()
         assert self._popen is None, "cannot start a process twice"
         assert self._parent_pid == os.getpid(), "can only start a process object created by current process"
-        config = family.current._config
-        assert not config.get("daemon") or config.get("nests"), "daemonic processes are not allowed to have children"
+        assert may_have_children(family.current), "daemonic processes are not allowed to have children"
         if family.importing_main:
             raise MainReached
         if family.children:
             family.unjoined += reap()
-        self._popen = self._Popen(self)
+        family.starting.add(self)
+        try:
+            self._popen = self._Popen(self)
+        finally:
+            family.starting.discard(self)
         self._sentinel = self._popen.sentinel
         # A target may hold the process: let the reference go, now that the child has it.
         del self._target, self._args, self._kwargs
@@ -136,35 +141,42 @@ class BaseProcess(_Generic[T]):
             family.children.discard(self)
 
     def is_alive(self) -> bool:
-        """Say whether the child runs."""
+        """Say whether the child runs; true from the moment that `start` is called."""
         self._check_closed()
         if self is family.current:
             return True
         assert self._parent_pid == os.getpid(), "can only test a child process"
-        if self._popen is None:
-            return False
-        if self._popen.poll() is None:
+        popen = self._popen
+        if popen is None:  # it is being started, by another thread or by who is asked now what it consists of
+            return self in family.starting
+        if popen.poll() is None:
             return True
         family.children.discard(self)
         return False
 
     def terminate(self) -> None:
         """Send SIGTERM; nothing happens if the child has ended."""
-        self._signal("SIGTERM")
+        self._tell("terminate")
 
     def kill(self) -> None:
         """Send SIGKILL; nothing happens if the child has ended."""
-        self._signal("SIGKILL")
+        self._tell("kill")
 
     def interrupt(self) -> None:
         """Send SIGINT: a KeyboardInterrupt in the child's main thread."""
-        self._signal("SIGINT")
+        self._tell("interrupt")
 
-    def _signal(self, name: str) -> None:
+    def _tell(self, word: str) -> None:
         self._check_closed()
         if self._popen is None:
             raise AttributeError("'NoneType' object has no attribute 'terminate'")
-        self._popen.signal(_SIGNALS[name])
+        getattr(self._popen if word != "interrupt" else self._handle(), word)()
+
+    def _handle(self) -> ChildHandle:
+        """Return what our launchers give back, also for another's: that need only have what `start` is told to."""
+        popen = self._popen
+        assert popen is not None
+        return popen if hasattr(popen, "outcome") else load("polyproc._launch.foreign_popen", "ForeignPopen")(popen)  # type: ignore[operator]
 
     def stop(self, grace: float = 5.0) -> int:
         """End the child step by step and wait for it: SIGINT, then SIGTERM, then SIGKILL, `grace` seconds in all.
@@ -177,7 +189,7 @@ class BaseProcess(_Generic[T]):
         """
         self._mine("can only stop a child process")
         assert self._popen is not None, "can only stop a started process"
-        code = load("polyproc._launch.stopping", "stop")(self._popen, grace)  # type: ignore[operator]
+        code = load("polyproc._launch.stopping", "stop")(self._handle(), grace)  # type: ignore[operator]
         family.children.discard(self)
         return int(code)
 
@@ -188,7 +200,7 @@ class BaseProcess(_Generic[T]):
                 raise ValueError(
                     "Cannot close a process while it is still running. You should first call join() or terminate()."
                 )
-            self._popen.close()
+            self._handle().close()
             self._popen = None
             del self._sentinel
             family.children.discard(self)
@@ -217,10 +229,10 @@ class BaseProcess(_Generic[T]):
     def _outcome(self, timeout: float | None) -> tuple[bool, Any]:
         self.join(timeout)
         assert self._popen is not None  # join said so
-        if self._popen.returncode is None:
+        if self._popen.poll() is None:
             text = f"{self._name} (pid {self._popen.pid}) still runs after {timeout!r} s"
             raise load("polyproc._errors", "TimeoutError")(text)  # type: ignore[operator]
-        return self._popen.outcome()
+        return self._handle().outcome()
 
     @property
     def aio(self) -> Any:
@@ -290,27 +302,7 @@ class BaseProcess(_Generic[T]):
             raise ValueError("process not started") from None
 
     def __repr__(self) -> str:
-        exitcode = None
-        if self is family.current:
-            status = "started"
-        elif self._closed:
-            status = "closed"
-        elif self._parent_pid != os.getpid():
-            status = "unknown"
-        elif self._popen is None:
-            status = "initial"
-        else:
-            exitcode = self._popen.poll()
-            status = "started" if exitcode is None else "stopped"
-        words = [type(self).__name__, f"name={self._name!r}"]
-        if self._popen is not None:
-            words.append(f"pid={self._popen.pid}")
-        words += [f"parent={self._parent_pid}", status]
-        if exitcode is not None:
-            words.append(f"exitcode={_exit_name(exitcode)}")
-        if self.daemon:
-            words.append("daemon")
-        return f"<{' '.join(words)}>"
+        return load("polyproc._process.description", "describe")(self)  # type: ignore[operator, no-any-return]
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         if self._popen is None:
@@ -323,17 +315,22 @@ class BaseProcess(_Generic[T]):
     _bootstrap = run_newborn
 
 
+def is_ours(process: object) -> bool:
+    """Say whether a process object is ours: programs put others in the place of the current one."""
+    return isinstance(process, BaseProcess)
+
+
+def may_have_children(process: BaseProcess[Any]) -> bool:
+    """Say whether a process may start others: a daemon only if it is a worker.
+
+    A worker's children are daemons, too, and end with it. Celery's workers are processes of its own, which say that
+    they are daemons.
+    """
+    config = process._config
+    return not config.get("daemon") or config.get("nests") or not is_ours(process)
+
+
 _MANY = 8
-_SIGNALS: dict[str, int] = {"SIGINT": 2, "SIGTERM": 15, "SIGKILL": 9}
-
-
-def _exit_name(exitcode: int) -> str:
-    signal = loaded("signal")
-    if exitcode < 0 and signal is not None:
-        for number in signal.Signals:  # type: ignore[attr-defined]
-            if number == -exitcode:
-                return f"-{number.name}"
-    return str(exitcode)
 
 
 class MainProcess(BaseProcess["Any"]):
@@ -378,7 +375,7 @@ def _end_daemons() -> None:
     for child in active_children():
         if child.daemon and child._popen is not None:
             log.info("calling terminate() for daemon %s", child.name)
-            child._popen.signal(_SIGNALS["SIGTERM"])
+            child._popen.terminate()
 
 
 def _join_children() -> None:
@@ -388,7 +385,7 @@ def _join_children() -> None:
         log.info("calling join() for process %s", child.name)
         if child.daemon and child._popen is not None:
             # It was told to end; one that does not listen (stopped, or busy in C code) is not waited for for ever.
-            load("polyproc._launch.stopping", "finish")(child._popen)  # type: ignore[operator]
+            load("polyproc._launch.stopping", "finish")(child._handle())  # type: ignore[operator]
         child.join()
 
 

@@ -5,8 +5,8 @@ The algorithms, and what happens at each step, stand in csrc/core/pp_condition.h
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from threading import BrokenBarrierError
 from typing import Any
 
 import polyproc._core as core
@@ -74,7 +74,7 @@ class Event(core.Event, HasTwin):
 
 
 @core.direct
-class Barrier(core.Barrier, HasTwin):
+class Barrier(core.Barrier, HasTwin, threading.Barrier):
     """A place where a number of processes wait for each other.
 
     A process that is killed while it waits has arrived all the same; one that is killed in the action breaks it.
@@ -118,7 +118,7 @@ class Barrier(core.Barrier, HasTwin):
         """
         index = self._come(self._timeout if timeout is None else timeout, self._action)
         if index is None:
-            raise BrokenBarrierError
+            raise threading.BrokenBarrierError
         return index
 
     def __reduce__(self) -> tuple[Any, ...]:
