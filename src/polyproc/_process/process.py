@@ -13,6 +13,7 @@ from polyproc._lazy import load, loaded
 from polyproc._log import log
 from polyproc._process.bootstrap import MainReached, run_newborn
 from polyproc._process.family import family
+from polyproc._public import kind_of, public, remake
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ else:
             return cls
 
 
+@public("process")
 class AuthenticationString(bytes):
     """A key that is not pickled except to a child that is being started."""
 
@@ -43,6 +45,7 @@ class AuthenticationString(bytes):
         return AuthenticationString, (bytes(self),)
 
 
+@public("process")
 class BaseProcess(_Generic[T]):
     """A function, or an overridden `run`, in a process of its own. As in the standard library, with additions.
 
@@ -306,7 +309,8 @@ class BaseProcess(_Generic[T]):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         if self._popen is None:
-            return super().__reduce_ex__(protocol)
+            kind = kind_of(self)
+            return (remake, (kind,), self.__dict__) if isinstance(kind, str) else super().__reduce_ex__(protocol)
         return load("polyproc._launch.handle", "reduce")(self)  # type: ignore[operator]
 
     # -- in the child ----------------------------------------------------------------------------------------------
@@ -333,6 +337,7 @@ def may_have_children(process: BaseProcess[Any]) -> bool:
 _MANY = 8
 
 
+@public("process")
 class MainProcess(BaseProcess["Any"]):
     """The process that nobody of ours started."""
 

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from polyproc._process.process import current_process
+from polyproc._public import Remade, public
 from polyproc._synchronize.semaphore_value import SEM_VALUE_MAX, checked_value
 from polyproc._synchronize.token import counter_of
 from polyproc._twin import HeldByTwin
@@ -15,7 +16,7 @@ from polyproc._twin import HeldByTwin
 RECURSIVE_MUTEX, SEMAPHORE = 0, 1
 
 
-class TokenLock(HeldByTwin):
+class TokenLock(Remade, HeldByTwin):
     """What the four have in common: a counter, and who of this process holds it how often."""
 
     _twin = ("polyproc._synchronize.async_locks", "AsyncLock")
@@ -98,6 +99,7 @@ class TokenLock(HeldByTwin):
         return "SomeOtherProcess", "nonzero"
 
 
+@public("synchronize")
 class Semaphore(TokenLock):
     """A counter that `acquire` lowers, waiting while it is zero, and `release` raises."""
 
@@ -112,6 +114,7 @@ class Semaphore(TokenLock):
         return f"<{type(self).__name__}(value={self._get_value()})>"
 
 
+@public("synchronize")
 class BoundedSemaphore(Semaphore):
     """A semaphore whose counter never gets above its first value: `release` then raises ValueError."""
 
@@ -122,6 +125,7 @@ class BoundedSemaphore(Semaphore):
         return f"<{type(self).__name__}(value={self._get_value()}, maxvalue={self._maxvalue})>"
 
 
+@public("synchronize")
 class Lock(TokenLock):
     """A lock. Any process or thread may release it."""
 
@@ -132,6 +136,7 @@ class Lock(TokenLock):
         return f"<{type(self).__name__}(owner={self._describe()[0]})>"
 
 
+@public("synchronize")
 class RLock(TokenLock):
     """A lock that its holder may take again; it must release it as often, and nobody else may."""
 
