@@ -54,10 +54,18 @@ static enum pp_answer guard_step(PyCell *self, struct pp_wait *wait, int extra)
     return pp_barrier_guard(self->chunk, self->cell, wait);
 }
 
+/* A wait that another thread can call off, by a byte that both have. */
+struct visit {
+    struct pp_wait wait; /* the first: a step gets the visit by it */
+    const char *called_off;
+};
+
 static enum pp_answer wait_step(PyCell *self, struct pp_wait *wait, int extra)
 {
     (void)extra;
-    return pp_barrier_wait(self->chunk, self->cell, wait);
+    const char *called_off = ((struct visit *)wait)->called_off;
+    enum pp_answer answer = pp_barrier_wait(self->chunk, self->cell, wait);
+    return answer == PP_AGAIN && called_off != NULL && __atomic_load_n(called_off, __ATOMIC_ACQUIRE) ? PP_TIMED_OUT : answer;
 }
 
 /* The guard is held by others for a few stores only, so there is no limit. */
@@ -105,41 +113,71 @@ static int give_up(PyCell *self, uint32_t generation, enum pp_arrival arrival)
     return pp_barrier_give_up(self->chunk, self->cell, generation, arrival) == PP_DONE;
 }
 
-/* _come(timeout, action) -> index, or None: it is broken. No Python code but the action runs between two steps. */
-static PyObject *barrier_come(PyObject *object, PyObject *args)
+static PyObject *come(PyCell *self, struct visit *visit, PyObject *action)
 {
-    PyCell *self = (PyCell *)object;
-    PyObject *timeout, *action;
-    int64_t deadline;
-    if (!PyArg_ParseTuple(args, "OO", &timeout, &action) || !py_deadline(timeout, &deadline)) {
-        return NULL;
-    }
-    struct pp_wait wait;
-    pp_wait_start(&wait, deadline, NULL);
+    struct pp_wait *wait = &visit->wait;
     for (;;) {
         uint32_t index = 0;
         if (!take_guard(self)) {
             return NULL;
         }
-        enum pp_arrival arrival = pp_barrier_arrive(self->chunk, self->cell, parties_of(self), &index, &wait);
+        enum pp_arrival arrival = pp_barrier_arrive(self->chunk, self->cell, parties_of(self), &index, wait);
         if (arrival == PP_BROKEN) {
             Py_RETURN_NONE;
         }
         if (arrival == PP_LAST) {
-            return let_go(self, wait.seen, index, action);
+            return let_go(self, wait->seen, index, action);
         }
-        int gave_up = py_wait(wait_step, self, &wait, 0) != PP_DONE && give_up(self, wait.seen, arrival);
+        int gave_up = py_wait(wait_step, self, wait, 0) != PP_DONE && give_up(self, wait->seen, arrival);
         if (PyErr_Occurred()) {
             return NULL;
         }
         if (arrival == PP_FULL && !gave_up) {
             continue; /* that was somebody else's generation */
         }
-        if (gave_up || pp_barrier_was_broken(self->cell, wait.seen)) {
+        if (gave_up || pp_barrier_was_broken(self->cell, wait->seen)) {
             Py_RETURN_NONE;
         }
         return PyLong_FromUnsignedLong(index);
     }
+}
+
+/* _come(timeout, action, called_off) -> index, or None: it is broken. No Python code but the action runs between two steps. */
+static PyObject *barrier_come(PyObject *object, PyObject *args)
+{
+    struct visit visit = {.called_off = NULL};
+    PyObject *timeout, *action, *called_off;
+    int64_t deadline;
+    if (!PyArg_ParseTuple(args, "OOO", &timeout, &action, &called_off) || !py_deadline(timeout, &deadline)) {
+        return NULL;
+    }
+    pp_wait_start(&visit.wait, deadline, NULL);
+    if (called_off == Py_None) {
+        return come((PyCell *)object, &visit, action);
+    }
+    Py_buffer view;
+    if (PyObject_GetBuffer(called_off, &view, PyBUF_WRITABLE) < 0) {
+        return NULL;
+    }
+    visit.called_off = view.len < 1 ? NULL : view.buf;
+    PyObject *found = come((PyCell *)object, &visit, action);
+    PyBuffer_Release(&view);
+    return found;
+}
+
+/* _call_off(called_off): whoever waits by this byte gives up, as one does whose time is over. */
+static PyObject *barrier_call_off(PyObject *object, PyObject *called_off)
+{
+    Py_buffer view;
+    if (PyObject_GetBuffer(called_off, &view, PyBUF_WRITABLE) < 0) {
+        return NULL;
+    }
+    if (view.len > 0) {
+        __atomic_store_n((char *)view.buf, 1, __ATOMIC_RELEASE);
+    }
+    PyBuffer_Release(&view);
+    pp_barrier_nudge(((PyCell *)object)->cell);
+    Py_RETURN_NONE;
 }
 
 static PyObject *barrier_abort(PyObject *object, PyObject *ignored)
@@ -183,7 +221,8 @@ static PyObject *barrier_parties(PyObject *self, void *ignored)
 }
 
 static PyMethodDef methods[] = {
-    {"_come", barrier_come, METH_VARARGS, "_come(timeout, action) -> index, or None when it is broken"},
+    {"_come", barrier_come, METH_VARARGS, "_come(timeout, action, called_off) -> index, or None when it is broken"},
+    {"_call_off", barrier_call_off, METH_O, "_call_off(called_off)"},
     {"abort", barrier_abort, METH_NOARGS,
      "abort($self, /)\n--\n\n"
      "Break the barrier: all who wait, and who come later, get BrokenBarrierError."},

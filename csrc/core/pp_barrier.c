@@ -161,6 +161,8 @@ enum pp_answer pp_barrier_give_up(struct pp_chunk *chunk, struct pp_cell *cell, 
     return answer;
 }
 
+void pp_barrier_nudge(struct pp_cell *cell) { wake_all(cell); }
+
 uint32_t pp_barrier_waiting(struct pp_cell *cell, uint32_t parties)
 {
     uint32_t count = lower(pp_load64(&cell->tid));

@@ -52,6 +52,9 @@ void pp_barrier_reset(struct pp_chunk *chunk, struct pp_cell *cell);
  * that generation. PP_AGAIN: it was over, or that one has begun. PP_DONE: it is broken. */
 enum pp_answer pp_barrier_give_up(struct pp_chunk *chunk, struct pp_cell *cell, uint32_t generation, enum pp_arrival arrival);
 
+/* Have all who wait look again, at once: one of them was called off. */
+void pp_barrier_nudge(struct pp_cell *cell);
+
 int pp_barrier_is_broken(struct pp_cell *cell);
 
 /* How many wait now. */

@@ -170,7 +170,10 @@ class Barrier(_Handle):
     def __new__(cls, parties: int, /) -> Self: ...
     @classmethod
     def _adopt(cls, id: bytes, offset: int, /) -> Self: ...
-    def _come(self, timeout: float | None, action: Callable[[], object] | None, /) -> int | None:
+    def _call_off(self, called_off: bytearray, /) -> None: ...
+    def _come(
+        self, timeout: float | None, action: Callable[[], object] | None, called_off: bytearray | None, /
+    ) -> int | None:
         """Come and wait for the others, or run the action and let them go; None when it is broken."""
     def abort(self) -> None:
         """Break it: who waits, and who comes, gets BrokenBarrierError."""

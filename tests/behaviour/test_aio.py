@@ -1,8 +1,11 @@
 """`.aio`: what blocks, as coroutines, in asyncio and trio. While one waits, the loop goes on."""
 
+import asyncio
+import contextlib
 import itertools
 import os
 import queue
+import random
 import threading
 import time
 
@@ -243,6 +246,33 @@ def test_a_barrier(run):
             await barrier.aio.wait(0.02)
 
     run(main)
+
+
+@pytest.mark.skipif(
+    not polyproc.native, reason="the standard library's cannot tell those who leave from those who come"
+)
+def test_a_barrier_that_has_let_all_go_is_not_broken_by_a_cancelled_task():
+    async def visit(barrier, pause):
+        task = asyncio.create_task(barrier.aio.wait())
+        await asyncio.sleep(pause)
+        task.cancel()
+        await asyncio.wait([task])
+
+    def come(barrier, found):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            found.append(barrier.wait(10))
+
+    chance = random.Random(5)
+    ends = set()
+    for _ in range(300):
+        barrier, found = ctx.Barrier(2), []
+        partner = threading.Timer(chance.uniform(0, 0.002), come, (barrier, found))
+        partner.start()
+        asyncio.run(visit(barrier, chance.uniform(0, 0.004)))
+        partner.join()
+        assert barrier.broken == (not found)
+        ends.add(barrier.broken)
+    assert ends == {True, False}
 
 
 # -- queues --------------------------------------------------------------------------------------------------------

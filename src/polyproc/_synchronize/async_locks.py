@@ -210,18 +210,9 @@ class AsyncEvent(Twin):
 
 
 class AsyncBarrier(Twin):
-    """A barrier. Who is cancelled at it breaks it, as who waits too long does."""
+    """A barrier. A task that is cancelled at it breaks it, as one that waits too long does."""
 
     async def wait(self, timeout: float | None = None) -> int:
         """Wait until all have come, up to `timeout` seconds. Returns and raises what the barrier's `wait` does."""
-        barrier, done = self._of, threading.Event()
-
-        def wait() -> int:
-            try:
-                index: int = barrier.wait(timeout)
-            finally:
-                done.set()
-            return index
-
-        found: int = await in_thread(wait, lambda: done.is_set() or barrier.abort())
+        found: int = await in_thread(*self._of._visit_or_not(timeout))
         return found

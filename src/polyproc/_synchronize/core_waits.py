@@ -120,10 +120,18 @@ class Barrier(core.Barrier, HasTwin, threading.Barrier):
         Raises:
             BrokenBarrierError: somebody waited too long, aborted or reset it, died in the action, or the action failed.
         """
-        index = self._come(self._timeout if timeout is None else timeout, self._action)
+        return self._visit(timeout, None)
+
+    def _visit(self, timeout: float | None, called_off: bytearray | None) -> int:
+        index = self._come(self._timeout if timeout is None else timeout, self._action, called_off)
         if index is None:
             raise threading.BrokenBarrierError
         return index
+
+    def _visit_or_not(self, timeout: float | None) -> tuple[Callable[[], int], Callable[[], object]]:
+        """Return a wait, and what calls it off: it breaks the barrier, if all have not come meanwhile."""
+        called_off = bytearray(1)
+        return lambda: self._visit(timeout, called_off), lambda: self._call_off(called_off)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _adopt_barrier, (kind_of(self), *where(self), self._action, self._timeout)

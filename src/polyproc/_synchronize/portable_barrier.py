@@ -63,6 +63,22 @@ class Barrier(Remade, threading.Barrier, HasTwin):
         self._parties, self._action, self._timeout, self._cond, counts = state
         self._counts: _SharedCounts = counts
 
+    def _visit_or_not(self, timeout: float | None) -> tuple[Callable[[], int], Callable[[], object]]:
+        """Return a wait, and what calls it off. One that is called off as all leave breaks the barrier, too."""
+        done = threading.Event()
+
+        def wait() -> int:
+            try:
+                return self.wait(timeout)
+            finally:
+                done.set()
+
+        def call_off() -> None:
+            if not done.is_set():
+                self.abort()
+
+        return wait, call_off
+
     @property
     def _state(self) -> int:
         return self._counts.get(0)
