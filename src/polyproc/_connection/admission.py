@@ -146,6 +146,10 @@ class _Arrivals:
         self._kind = int(listening.family), int(listening.type), listening.proto
         self._arrival: tuple[list[tuple[int, Any]], list[_socket.socket]] = [], []
 
+    def has_one(self) -> bool:
+        """Say whether one has been accepted and not been returned: an exception came."""
+        return bool(self._arrival[0])
+
     def next(self) -> tuple[_socket.socket, Any]:
         """Return the next that has come, and its address. Raises OSError as accept(2)."""
         accepted, made = self._arrival
@@ -216,15 +220,17 @@ class Admission:
             self._peers.put_off(max(time.monotonic() - self._left_at, 0.0))  # nobody was here to hear them
             while not self._through:
                 self._turn(until)
-            peer = self._through.popleft()
+            peer = self._through[0]
+            peer.sock.setblocking(True)
+            admitted = Admitted(peer.sock, peer.address, peer.request)
+            self._through.popleft()
         finally:
             self._left_at = time.monotonic()
             while lock._is_owned():  # type: ignore[attr-defined]  # Condition's way to ask
                 lock.release()
             if self._listening is None:
                 self._clear()
-        peer.sock.setblocking(True)
-        return Admitted(peer.sock, peer.address, peer.request)
+        return admitted
 
     def close(self) -> None:
         """Close everything; who accepts in another thread gets OSError."""
@@ -271,14 +277,14 @@ class Admission:
         limit = min(until, now + _TICK, math.inf if oldest is None else oldest.until)
         # Who waits for the socket itself sees nobody who has come in already: there is one peer at a time.
         is_one_by_one = listening.is_watched and oldest is not None
-        ready = self._peers.wait(-1 if is_one_by_one else door, limit - now)
+        ready = self._peers.wait(-1 if is_one_by_one else door, 0 if self._arrivals.has_one() else limit - now)
         if self._listening is None or not self.is_there():
             raise OSError("listener is closed")
         for fd in ready:
             peer = self._peers.get(fd)
             if peer is not None:
                 self._advance(peer)
-        if door in ready:
+        if door in ready or self._arrivals.has_one():
             self._let_in()
         now = time.monotonic()
         while (oldest := self._peers.oldest()) is not None and oldest.until <= now:
@@ -308,27 +314,35 @@ class Admission:
                 self._drop(peer, "there are no descriptors left")
 
     def _receive(self, sock: _socket.socket, address: Any) -> None:
-        if not self._admits(sock):
+        peer = Handshake(sock, address, time.monotonic() + SECONDS)
+        try:
+            if self._is_to_stay(peer):
+                self._peers.add(peer)
+                self._advance(peer)
+            else:
+                peer.sock.close()
+        except BaseException:
+            self._let_go(peer)
+            raise
+
+    def _is_to_stay(self, peer: Handshake) -> bool:
+        if not self._admits(peer.sock):
             log.info("a peer of another user was refused")
-            sock.close()
-            return
-        sock.setblocking(False)
+            return False
+        peer.sock.setblocking(False)
         if self._peers.is_full():
             self._drop(self._peers.to_go(), "others came")
         try:
             if self._tls is not None:
-                plain: Any = sock
-                sock = self._tls.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
+                plain: Any = peer.sock
+                peer.sock = self._tls.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
         except OSError as error:
-            sock.close()
             if _is_a_handlers(error):
                 raise
             log.info("a peer was dropped: %s", error)
-            return
-        peer = Handshake(sock, address, time.monotonic() + SECONDS)
+            return False
         peer.expect(self._authkey, self._has_request)
-        self._peers.add(peer)
-        self._advance(peer)
+        return True
 
     def _advance(self, peer: Handshake) -> None:
         """Go on with a handshake. An exception of whatever kind is the end of it."""
@@ -342,11 +356,21 @@ class Admission:
             if not isinstance(error, Exception) or _is_a_handlers(error):
                 raise  # nothing that a peer does may end who accepts; but this it did not do
         else:
-            if is_through:
-                self._peers.remove(peer)
-                self._through.append(peer)
-            else:
-                self._peers.update(peer)
+            try:
+                if is_through:
+                    self._peers.remove(peer)
+                    self._through.append(peer)
+                else:
+                    self._peers.update(peer)
+            except BaseException:
+                self._let_go(peer)
+                raise
+
+    def _let_go(self, peer: Handshake) -> None:
+        """Close a peer that an exception (a signal handler's) has left half-way: it would wait for ever."""
+        if peer not in self._through:
+            self._peers.remove(peer)
+            peer.sock.close()
 
     def _drop(self, peer: Handshake | None, why: str) -> None:
         if peer is not None:

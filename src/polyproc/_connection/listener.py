@@ -193,22 +193,19 @@ def Client(
     if authkey is not None and not isinstance(authkey, bytes):
         raise TypeError("authkey should be a byte string")
     sock = socket.socket(getattr(socket, family))
+    connection = None
     try:
         sock.setblocking(True)
         connect(sock, address, family, has_key=authkey is not None)
         if ssl is not None:
             sock = ssl.wrap_socket(sock, server_hostname=address[0] if family == "AF_INET" else None)
         connection = _connection_of(sock, family)
-    except BaseException:
-        sock.close()
-        raise
-    if authkey is not None:
-        try:
+        if authkey is not None:
             answer_challenge(connection, authkey)
             deliver_challenge(connection, authkey)
-        except BaseException:
-            connection.close()
-            raise
+    except BaseException:
+        (connection or sock).close()
+        raise
     return connection
 
 

@@ -3,8 +3,8 @@
     message of n bytes:  n as 4 bytes, big-endian, signed | n bytes              n <= 0x7fffffff
                          -1 as 4 bytes | n as 8 bytes, big-endian | n bytes      larger
 
-A message goes out in one writev(2) where the kernel takes it. What bytes go through is a matter of `_read`, `_write`
-and `_shut`, which a subclass overrides for a socket that encrypts.
+A message goes out in one writev(2) where the kernel takes it. What bytes go through is a matter of `_read_into`,
+`_write` and `_shut`, which a subclass overrides for a socket that encrypts.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _MOST_BITS = 47  # of an address: no process has memory for more
 # Memory that is taken for a message before any of it is there. All is taken when an eighth has come, an eighth when an
 # eighth of that has: a header that lies costs this, and what is copied is a seventh of the message in all.
 _AT_ONCE = 1 << 20
+_UNREAD = b"\xff\xff\xff\xfe"  # what no header is: one that still is this was not read
 
 
 class PortableConnection:
@@ -132,13 +133,13 @@ class PortableConnection:
         handle = self._open()
         try:
             written = self._write(handle, header, data)
-        except OSError:  # nothing was written
+            if written < len(header) + length:
+                self._send_rest(handle, header, memoryview(data), written)
+        except OSError:  # nothing was written; or it is closed
             raise
-        except BaseException:  # of a signal handler: nobody knows what was
+        except BaseException:  # of a signal handler: nobody knows what was written
             self._close()
             raise
-        if written < len(header) + length:
-            self._send_rest(handle, header, memoryview(data), written)
 
     def _send_rest(self, handle: int, header: bytes, data: memoryview, written: int) -> None:
         try:
@@ -184,11 +185,20 @@ class PortableConnection:
                 raise ValueError("negative offset")
             if offset > size:
                 raise ValueError("offset too large")
-            length = self._recv_header(handle)
-            if size < offset + length:
-                raise BufferTooShort(bytes(self._recv_body(handle, length)))
-            with view.cast("B") as target:
-                self._fill(handle, target[offset : offset + length])
+            header = bytearray(_UNREAD)
+            too_long = None
+            try:
+                length = self._recv_header(handle, header)
+                if size < offset + length:
+                    too_long = self._recv_body(handle, length)
+                else:
+                    with view.cast("B") as target:
+                        self._fill(handle, target[offset : offset + length])
+            except BaseException:
+                self._close_torn(header)
+                raise
+            if too_long is not None:
+                raise BufferTooShort(bytes(too_long))
             return length
 
     def poll(self, timeout: float | None = 0.0) -> bool:
@@ -196,34 +206,45 @@ class PortableConnection:
         self._to_read()
         return bool(wait([self], timeout))
 
-    def _recv_message(self, handle: int, maxlength: int | None) -> bytes | bytearray:
-        length = self._recv_header(handle)
-        if maxlength is not None and length > maxlength:
-            if self._writable:
-                self._readable = False
-            else:
-                self.close()
-            raise OSError("bad message length")
-        return self._recv_body(handle, length)
+    def _recv_message(self, handle: int, maxlength: int | None) -> bytearray:
+        header = bytearray(_UNREAD)
+        try:
+            length = self._recv_header(handle, header)
+            if maxlength is None or length <= maxlength:
+                return self._recv_body(handle, length)
+        except BaseException:
+            self._close_torn(header)
+            raise
+        if self._writable:
+            self._readable = False
+        else:
+            self.close()
+        raise OSError("bad message length")
 
-    def _recv_header(self, handle: int) -> int:
-        header = self._read_exactly(handle, 4, at_start=True)
+    def _close_torn(self, header: bytearray) -> None:
+        """After an exception, also a signal handler's: close it, unless nothing of a message was read."""
+        if header != _UNREAD:
+            self._close()
+
+    def _recv_header(self, handle: int, header: bytearray) -> int:
+        """Read a header into `header`; return the message's length. EOFError where there is no more."""
+        with memoryview(header) as view:
+            count = self._read_into(handle, view)
+            if not count:
+                raise EOFError
+            self._fill(handle, view[count:])
         length = int.from_bytes(header, "big", signed=True)
-        if length == -1:
-            length = int.from_bytes(self._read_exactly(handle, 8), "big")
-        elif length < 0:
+        if length >= 0:
+            return length
+        if length != -1:
             self._close()
             raise OSError("bad message length")
-        return length
+        large = bytearray(8)
+        self._fill(handle, memoryview(large))
+        return int.from_bytes(large, "big")
 
-    def _recv_body(self, handle: int, length: int) -> bytes | bytearray:
-        if length <= 65536:
-            data = _patiently(self._read, handle, select.POLLIN, length) if length else b""
-            if len(data) == length:
-                return data
-            return data + self._read_exactly(handle, length - len(data), at_start=not data and length > 0)
+    def _recv_body(self, handle: int, length: int) -> bytearray:
         if length >> _MOST_BITS:
-            self._close()
             raise MemoryError
         shift = 0
         while length >> shift > _AT_ONCE:
@@ -232,9 +253,8 @@ class PortableConnection:
         while True:
             try:
                 larger = bytearray(length >> shift)
-            except (MemoryError, OverflowError):
-                self._close()  # the rest of the message stays unread: nothing after it could be understood
-                raise
+            except OverflowError:
+                raise MemoryError from None
             with memoryview(larger) as view:
                 view[: len(body)] = body
                 self._fill(handle, view[len(body) :])
@@ -243,38 +263,14 @@ class PortableConnection:
             body = larger
             shift -= 3
 
-    def _read_exactly(self, handle: int, length: int, at_start: bool = False) -> bytes:
-        data = self._read(handle, length) if at_start else _patiently(self._read, handle, select.POLLIN, length)
-        if len(data) == length:
-            return data
-        if not data and at_start:
-            raise EOFError
-        try:
-            while data and len(data) < length:
-                piece = _patiently(self._read, handle, select.POLLIN, length - len(data))
-                data = data + piece if piece else b""
-        except BaseException:
-            self._close()
-            raise
-        if not data:
-            raise EOFError("got end of file during message")
-        return data
-
     def _fill(self, handle: int, view: memoryview) -> None:
-        try:
-            while view:
-                count = _patiently(self._read_into, handle, select.POLLIN, view[:_LARGEST_READ])
-                if not count:
-                    raise EOFError("got end of file during message")
-                view = view[count:]
-        except BaseException:
-            self._close()
-            raise
+        while view:
+            count = _patiently(self._read_into, handle, select.POLLIN, view[:_LARGEST_READ])
+            if not count:
+                raise EOFError("got end of file during message")
+            view = view[count:]
 
     # -- the descriptor --------------------------------------------------------------------------------------------
-
-    def _read(self, handle: int, length: int) -> bytes:
-        return os.read(handle, length)
 
     def _read_into(self, handle: int, view: memoryview) -> int:
         return os.readv(handle, [view])

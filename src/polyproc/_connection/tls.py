@@ -23,9 +23,6 @@ class TlsConnection(PortableConnection):
         self._to_read()
         return self._socket.pending() > 0 or super().poll(timeout)
 
-    def _read(self, handle: int, length: int) -> bytes:
-        return self._socket.recv(length)
-
     def _read_into(self, handle: int, view: memoryview) -> int:
         return self._socket.recv_into(view)
 
