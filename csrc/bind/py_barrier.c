@@ -173,7 +173,7 @@ static PyObject *barrier_call_off(PyObject *object, PyObject *called_off)
         return NULL;
     }
     if (view.len > 0) {
-        __atomic_store_n((char *)view.buf, 1, __ATOMIC_RELEASE);
+        __atomic_store_n((char *)view.buf, 1, __ATOMIC_RELEASE); /* killed here: a byte of this process alone */
     }
     PyBuffer_Release(&view);
     pp_barrier_nudge(((PyCell *)object)->cell);
