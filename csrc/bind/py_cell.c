@@ -102,6 +102,30 @@ enum pp_answer py_wait(py_step step, PyCell *self, struct pp_wait *wait, int ext
     }
 }
 
+void py_misuse(const char *about, PyObject *given)
+{
+    if (!PyErr_ExceptionMatches(PyExc_TypeError)) {
+        return;
+    }
+    PyObject *type, *error, *trace;
+    PyErr_Fetch(&type, &error, &trace);
+    PyObject *text = error == NULL ? NULL : PyObject_Str(error);
+    PyObject *module = text == NULL ? NULL : PyImport_ImportModule("polyproc._misuse");
+    PyObject *better = module == NULL ? NULL : PyObject_CallMethod(module, about, "OO", given, text);
+    Py_XDECREF(text);
+    Py_XDECREF(module);
+    if (better == NULL) {
+        PyErr_Clear();
+        PyErr_Restore(type, error, trace);
+        return;
+    }
+    PyErr_SetObject((PyObject *)Py_TYPE(better), better);
+    Py_DECREF(better);
+    Py_XDECREF(type);
+    Py_XDECREF(error);
+    Py_XDECREF(trace);
+}
+
 int py_deadline(PyObject *timeout, int64_t *deadline)
 {
     if (timeout == Py_None) {
@@ -110,6 +134,7 @@ int py_deadline(PyObject *timeout, int64_t *deadline)
     }
     double seconds = PyFloat_AsDouble(timeout);
     if (seconds == -1.0 && PyErr_Occurred()) {
+        py_misuse("not_seconds", timeout);
         return 0;
     }
     if (isnan(seconds)) {

@@ -76,10 +76,10 @@ static void connection_dealloc(PyObject *object)
 
 int py_connection_usable(PyConnection *self, int to_write)
 {
-    const char *why = self->handle < 0                    ? "handle is closed"
-                      : to_write && !self->writable       ? "connection is read-only"
-                      : !to_write && !self->readable      ? "connection is write-only"
-                                                          : NULL;
+    const char *why = self->handle < 0               ? PY_HANDLE_CLOSED
+                      : to_write && !self->writable  ? "connection is read-only: of Pipe(duplex=False) the second end sends"
+                      : !to_write && !self->readable ? "connection is write-only: of Pipe(duplex=False) the first end receives"
+                                                     : NULL;
     if (why != NULL) {
         PyErr_SetString(PyExc_OSError, why);
         return 0;
@@ -107,7 +107,7 @@ int py_connection_go_on(PyConnection *self, int error, int begun, int to_write)
         } else if (error == PP_BAD) {
             PyErr_SetString(PyExc_OSError, "bad message length");
         } else if (self->handle < 0) {
-            PyErr_SetString(PyExc_OSError, "handle is closed");
+            PyErr_SetString(PyExc_OSError, PY_HANDLE_CLOSED);
         } else {
             errno = error;
             PyErr_SetFromErrno(PyExc_OSError);
@@ -181,6 +181,7 @@ static PyObject *connection_send_bytes(PyObject *object, PyObject *args, PyObjec
     }
     Py_buffer view;
     if (PyObject_GetBuffer(buf, &view, PyBUF_SIMPLE) < 0) {
+        py_misuse("not_sent", buf);
         return NULL;
     }
     const char *why = offset < 0 ? "offset is negative" : view.len < offset ? "buffer length < offset" : NULL;
@@ -219,7 +220,7 @@ static PyObject *connection_fileno(PyObject *object, PyObject *ignored)
     (void)ignored;
     PyConnection *self = (PyConnection *)object;
     if (self->handle < 0) {
-        PyErr_SetString(PyExc_OSError, "handle is closed");
+        PyErr_SetString(PyExc_OSError, PY_HANDLE_CLOSED);
         return NULL;
     }
     return PyLong_FromLong(self->handle);

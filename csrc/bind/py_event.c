@@ -98,7 +98,7 @@ static PyObject *condition_new(PyTypeObject *type, PyObject *args, PyObject *nam
     (void)names;
     PyObject *lock = PyTuple_Size(args) > 0 ? PyTuple_GetItem(args, 0) : NULL;
     if (lock == NULL || !py_is_lock(lock)) {
-        PyErr_SetString(PyExc_TypeError, "a condition needs a Lock or an RLock of polyproc");
+        PyErr_Format(PyExc_TypeError, "a condition needs a Lock or an RLock of polyproc, and not %.60R", lock == NULL ? Py_None : lock);
         return NULL;
     }
     PyCell *self = py_cell_make(type, sizeof(struct pp_cell), PP_CONDITION);
@@ -180,7 +180,7 @@ static PyObject *condition_wait(PyObject *object, PyObject *const *args, Py_ssiz
         return NULL;
     }
     if (!lock_is_mine(self)) {
-        PyErr_SetString(PyExc_AssertionError, "must acquire() condition before using wait()");
+        PyErr_SetString(PyExc_AssertionError, "must acquire() condition before using wait(): write `with condition: condition.wait()`");
         return NULL;
     }
     struct pp_wait wait;
@@ -201,7 +201,7 @@ static PyObject *condition_wait(PyObject *object, PyObject *const *args, Py_ssiz
 static PyObject *notify(PyCell *self, uint32_t count)
 {
     if (!lock_is_mine(self)) {
-        PyErr_SetString(PyExc_AssertionError, "lock is not owned");
+        PyErr_SetString(PyExc_AssertionError, "lock is not owned: write `with condition: condition.notify()`");
         return NULL;
     }
     pp_condition_notify(self->cell, ((PyCell *)self->lock)->cell, count);

@@ -1,6 +1,8 @@
 /* Items of typed memory: a number or a character to a Python object, and back. As ctypes does it. */
 #include "bind/py_item.h"
 
+#include "bind/py_cell.h"
+
 #include <string.h>
 #include <wchar.h>
 
@@ -96,6 +98,7 @@ int py_item_set(char *place, char code, PyObject *item)
         double value = PyFloat_AsDouble(item);
         float narrow = (float)value;
         if (value == -1.0 && PyErr_Occurred()) {
+            py_misuse("not_number", item);
             return -1;
         }
         memcpy(place, code == 'f' ? (void *)&narrow : (void *)&value, py_item_width(code));
@@ -110,6 +113,7 @@ int py_item_set(char *place, char code, PyObject *item)
      * low bytes first or of full width. */
     unsigned long long bits = PyLong_AsUnsignedLongLongMask(item);
     if (bits == (unsigned long long)-1 && PyErr_Occurred()) {
+        py_misuse("not_number", item);
         return -1;
     }
     unsigned char b = (unsigned char)bits;

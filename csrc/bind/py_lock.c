@@ -100,7 +100,7 @@ static PyObject *lock_acquire(PyObject *object, PyObject *const *args, Py_ssize_
 static int give_lock(PyCell *self)
 {
     if (pp_lock_give(self->chunk, self->cell) < 0) {
-        PyErr_SetString(PyExc_ValueError, "semaphore or lock released too many times");
+        PyErr_SetString(PyExc_ValueError, PY_RELEASED_TOO_OFTEN);
         return -1;
     }
     return 0;
@@ -158,7 +158,7 @@ static PyObject *rlock_release(PyObject *object, PyObject *ignored)
     (void)ignored;
     PyCell *self = (PyCell *)object;
     if (pp_rlock_release(self->chunk, self->cell, py_thread()) < 0) {
-        PyErr_SetString(PyExc_AssertionError, "attempt to release recursive lock not owned by thread");
+        PyErr_SetString(PyExc_AssertionError, "attempt to release recursive lock not owned by thread: the thread that called acquire() calls release()");
         return NULL;
     }
     Py_RETURN_NONE;

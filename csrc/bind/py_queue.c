@@ -22,10 +22,10 @@ int py_queue_usable(PyQueue *self)
     case PY_QUEUE_OPEN:
         return 1;
     case PY_QUEUE_CLOSED:
-        PyErr_Format(PyExc_ValueError, "Queue %R is closed", (PyObject *)self);
+        PyErr_Format(PyExc_ValueError, PY_QUEUE_IS_CLOSED, (PyObject *)self);
         return 0;
     default:
-        PyErr_SetString(PyExc_OSError, "handle is closed");
+        PyErr_SetString(PyExc_OSError, PY_HANDLE_CLOSED);
         return 0;
     }
 }

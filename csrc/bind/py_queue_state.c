@@ -75,7 +75,7 @@ PyObject *py_queue_poll_on(PyObject *object, PyObject *ignored)
     PyQueue *self = (PyQueue *)object;
     struct pp_wait wait;
     if (self->base.chunk == NULL || !pp_fd_is_there(&self->queue.signal_in)) {
-        PyErr_SetString(PyExc_OSError, "handle is closed");
+        PyErr_SetString(PyExc_OSError, PY_HANDLE_CLOSED);
         return NULL;
     }
     pp_wait_start(&wait, PP_FOREVER, NULL);
@@ -124,7 +124,7 @@ PyObject *py_queue_task_done(PyObject *object, PyObject *ignored)
     PyQueue *self = (PyQueue *)object;
     enum pp_answer answer = self->base.chunk == NULL ? PP_ENDED : py_queue_one_done(self);
     if (answer == PP_ENDED) {
-        PyErr_SetString(PyExc_ValueError, "task_done() called too many times");
+        PyErr_SetString(PyExc_ValueError, "task_done() called too many times: it belongs once to each item that get() has returned");
         return NULL;
     }
     return answer == PP_DONE ? Py_NewRef(Py_None) : py_queue_refuse(answer, "Empty");
@@ -162,7 +162,7 @@ PyObject *py_queue_empty(PyObject *object, PyObject *ignored)
     PyQueue *self = (PyQueue *)object;
     int how = py_queue_is_closed(self);
     if (how == PY_QUEUE_CLOSED_FOR_GOOD || (how == PY_QUEUE_CLOSED && self->has_put)) {
-        PyErr_Format(PyExc_OSError, how == PY_QUEUE_CLOSED ? "Queue %R is closed" : "handle is closed", object);
+        PyErr_Format(PyExc_OSError, how == PY_QUEUE_CLOSED ? PY_QUEUE_IS_CLOSED : PY_HANDLE_CLOSED, object);
         return NULL;
     }
     return PyBool_FromLong(self->base.chunk == NULL || (pp_queue_size(&self->queue) == 0 && py_queue_kept(self) == 0));

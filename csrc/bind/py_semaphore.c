@@ -71,7 +71,7 @@ static PyObject *acquire(PySemaphore *self, int64_t deadline, int bracket)
 static PyObject *release(PySemaphore *self, int bracket)
 {
     if (pp_semaphore_release(&self->semaphore, bracket) < 0) {
-        PyErr_SetString(PyExc_ValueError, "semaphore or lock released too many times");
+        PyErr_SetString(PyExc_ValueError, PY_RELEASED_TOO_OFTEN);
         return NULL;
     }
     Py_RETURN_NONE;

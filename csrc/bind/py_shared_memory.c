@@ -87,6 +87,10 @@ static int memory_init(PyObject *object, PyObject *args, PyObject *names)
     PyObject *name = values[0] == NULL ? Py_None : values[0];
     int making = values[1] == NULL ? 0 : PyObject_IsTrue(values[1]);
     Py_ssize_t size = values[2] == NULL ? 0 : PyNumber_AsSsize_t(values[2], PyExc_OverflowError);
+    if (size == -1 && PyErr_Occurred()) {
+        py_misuse("no_size", values[2]);
+        return -1;
+    }
     int track = values[3] == NULL ? 1 : PyObject_IsTrue(values[3]);
     if (PyErr_Occurred()) {
         return -1;
@@ -96,8 +100,11 @@ static int memory_init(PyObject *object, PyObject *args, PyObject *names)
                         : !making && name == Py_None ? "'name' can only be None if create=True"
                                                      : NULL;
     if (wrong != NULL || (name != Py_None && !PyUnicode_Check(name))) {
-        PyErr_SetString(wrong != NULL ? PyExc_ValueError : PyExc_TypeError,
-                        wrong != NULL ? wrong : "the name of a segment must be a str");
+        if (wrong != NULL) {
+            PyErr_SetString(PyExc_ValueError, wrong);
+        } else {
+            PyErr_Format(PyExc_TypeError, "the name of a segment must be a str, and not %.60R: write size=... for its size", name);
+        }
         return -1;
     }
     PyObject *closed = memory_close(object, NULL); /* nothing, unless this is called a second time */

@@ -1,12 +1,16 @@
 """Import a home when it is first asked for. Used where an import at the top would cost every child or make a cycle.
 
 Who may use it, and for what, is a short list: the front door (`polyproc/__init__.py`), and the upward calls of
-`_process`, `_pickling` and `_memory` that docs/adr/0003 describes.
+`_process`, `_pickling` and `_memory` that docs/adr/0003 describes. All may ask what is `said` of a wrong call.
 """
 
 from __future__ import annotations
 
 import sys
+
+TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def load(module: str, attribute: str) -> object:
@@ -20,6 +24,11 @@ def loaded(module: str) -> object | None:
     """Return the module if somebody has imported it, else None; import nothing."""
     found = sys.modules.get(module)
     return None if found is None or _is_begun(found) else found
+
+
+def said(about: str, *given: object) -> Any:
+    """Return what a function of polyproc/_misuse.py says of a call, or what was meant by it after all."""
+    return load("polyproc._misuse", about)(*given)  # type: ignore[operator]
 
 
 def _is_begun(module: object) -> bool:

@@ -48,7 +48,7 @@ def choose(wish: str) -> Native:
         if wish == "require":
             raise ImportError(f"POLYPROC_NATIVE=require, but {reason}") from error
         is_wrong = why or not isinstance(error, ModuleNotFoundError)  # it is there, and cannot be loaded
-        if is_wrong and not _was_said():
+        if is_wrong and not _wassaid():
             _warn(reason)
         return Native(None, reason)
     core = sys.modules["polyproc._core"]
@@ -68,7 +68,7 @@ def _why_not_built() -> str:
         return ""
 
 
-def _was_said() -> bool:
+def _wassaid() -> bool:
     """Say whether a process of ours started this one: then that has said it."""
     spec = sys.modules["polyproc"].__spec__
     site = sys.modules.get("sitecustomize")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from polyproc._deadline import due
 from polyproc._lazy import loaded
 
 FIRST_TICK, LAST_TICK = 0.0005, 0.01  # seconds between two looks, where nothing can be waited for
@@ -115,7 +116,7 @@ class Ticks:
     """Looks that become rarer, until a deadline."""
 
     def __init__(self, timeout: float | None) -> None:
-        self._until = None if timeout is None else time.monotonic() + timeout
+        self._until = None if timeout is None else due(timeout)
         self._tick = FIRST_TICK
 
     def left(self) -> float | None:

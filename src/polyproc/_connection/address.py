@@ -12,14 +12,17 @@ import os
 import socket
 import struct
 import tempfile
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from polyproc._connection.listening import ListeningSocket
 from polyproc._errors import AuthenticationError
+from polyproc._lazy import said
 from polyproc._platform.posix import have_abstract_sockets
 
 Address = Any  # (host, port), a path, or a name of the abstract namespace, which begins with a zero
+
+T = TypeVar("T")
 
 _OURS = "\0polyproc-"
 _MOST = 107  # bytes of sun_path, without its zero
@@ -32,7 +35,7 @@ def arbitrary_address(family: str) -> Address:
         return ("localhost", 0)
     if family == "AF_UNIX":
         return _OURS + os.urandom(16).hex() if have_abstract_sockets else own_path()
-    raise ValueError("unrecognized family")
+    raise ValueError(f"unrecognized family: it is 'AF_INET' or 'AF_UNIX', and not {family!r}")
 
 
 def own_path() -> str:
@@ -61,7 +64,19 @@ def bind(listening: ListeningSocket, address: Address, family: str) -> Address:
     return address
 
 
-def connect(sock: socket.socket, address: Address, family: str, *, has_key: bool) -> None:
+def named(use: Callable[..., T], sock: socket.socket, address: Address, *more: object) -> T:
+    """Use a socket with an address; an error then tells the address, and what is wrong with it."""
+    try:
+        return use(sock, address, *more)
+    except OSError as error:
+        if error.filename is None:
+            error.filename = address
+        raise
+    except TypeError as error:
+        raise said("wrong_address", error, address) from None
+
+
+def connect(sock: socket.socket, address: Address, family: str, has_key: bool) -> None:
     """Connect to a listener.
 
     Raises:

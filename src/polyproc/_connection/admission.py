@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from polyproc._connection.handshake import Handshake
 from polyproc._connection.listening import Admitted, ListeningSocket
+from polyproc._deadline import due
 from polyproc._errors import AuthenticationError, TimeoutError
 from polyproc._log import log
 from polyproc._platform.handles import most_descriptors
@@ -211,7 +212,7 @@ class Admission:
         """
         if self._pid != os.getpid():
             self._reborn()
-        until = math.inf if timeout is None else time.monotonic() + timeout
+        until = math.inf if timeout is None else due(timeout)
         lock = self._lock
         try:
             while not lock.acquire(timeout=min(max(until - time.monotonic(), 0.0), _TICK)):

@@ -17,6 +17,7 @@ from polyproc._connection.address import (
     connect,
     is_abstract,
     is_same_user,
+    named,
     own_path,
 )
 from polyproc._connection.admission import Admission
@@ -24,8 +25,7 @@ from polyproc._connection.auth import answer_challenge, deliver_challenge
 from polyproc._connection.connection import Connection, connection_of
 from polyproc._connection.listening import Admitted, ListeningSocket, SocketListener
 from polyproc._errors import TimeoutError
-from polyproc._lazy import load
-from polyproc._public import public
+from polyproc._lazy import load, said
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -47,7 +47,8 @@ def address_type(address: Address) -> str:
     if is_abstract(address):
         return "AF_UNIX"  # bytes, as the kernel names it
     kind = ValueError if isinstance(address, bytes) else TypeError
-    raise kind(f"address type of {address!r} unrecognized")
+    text = f"address type of {address!r} unrecognized"
+    raise kind(f"{text}: an address is (host, port), or a path as a str")
 
 
 def _validate_family(family: str) -> None:
@@ -57,7 +58,6 @@ def _validate_family(family: str) -> None:
         raise ValueError(f"Family {family} is not recognized.")
 
 
-@public("connection")
 class Listener:
     """A bound socket that accepts connections.
 
@@ -90,7 +90,9 @@ class Listener:
         family = family or (address and address_type(address)) or default_family
         _validate_family(family)
         if authkey is not None and not isinstance(authkey, bytes):
-            raise TypeError("authkey should be a byte string")
+            raise TypeError(said("is_no_key", "authkey should be a byte string"))
+        if type(backlog) is not int:
+            backlog = said("whole", backlog, "backlog is how many connections may wait")
         asked, address = address, address or arbitrary_address(family)
         self._family = family
         self._tls = ssl
@@ -99,14 +101,14 @@ class Listener:
             if family == "AF_INET":
                 listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                self._address = bind(listening, address, family)
+                self._address = named(bind, listening, address, family)
             except PermissionError:
                 if asked is not None or not is_abstract(address):
                     raise
                 address = own_path()  # a sandbox without the abstract namespace
                 self._address = bind(listening, address, family)
             listening.listen(max(backlog, _BACKLOG))
-        except OSError:
+        except BaseException:
             listening.close()
             raise
         admits = is_same_user if family == "AF_UNIX" else _is_anybody
@@ -128,7 +130,7 @@ class Listener:
     def _admit(self, timeout: float | None) -> Admitted:
         admission = self._admission
         if admission is None:
-            raise OSError("listener is closed")
+            raise OSError("listener is closed: close() was called in this process")
         limit = self._listening.limit if timeout is None else timeout
         try:
             admitted = admission.accept(limit)
@@ -191,12 +193,12 @@ def Client(
     family = family or address_type(address)
     _validate_family(family)
     if authkey is not None and not isinstance(authkey, bytes):
-        raise TypeError("authkey should be a byte string")
+        raise TypeError(said("is_no_key", "authkey should be a byte string"))
     sock = socket.socket(getattr(socket, family))
     connection = None
     try:
         sock.setblocking(True)
-        connect(sock, address, family, has_key=authkey is not None)
+        named(connect, sock, address, family, authkey is not None)
         if ssl is not None:
             sock = ssl.wrap_socket(sock, server_hostname=address[0] if family == "AF_INET" else None)
         connection = _connection_of(sock, family)

@@ -83,19 +83,19 @@ class PortableConnection:
 
     def _open(self) -> int:
         if self._handle is None:
-            raise OSError("handle is closed")
+            raise OSError("handle is closed: close() was called in this process")
         return self._handle
 
     def _to_read(self) -> int:
         handle = self._open()
         if not self._readable:
-            raise OSError("connection is write-only")
+            raise OSError("connection is write-only: of Pipe(duplex=False) the first end receives")
         return handle
 
     def _to_write(self) -> int:
         handle = self._open()
         if not self._writable:
-            raise OSError("connection is read-only")
+            raise OSError("connection is read-only: of Pipe(duplex=False) the second end sends")
         return handle
 
     # -- sending ---------------------------------------------------------------------------------------------------

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from polyproc._deadline import due
+from polyproc._lazy import said
 from polyproc._platform.handles import ready
 
 # Events and results have no descriptor: they are looked at again and again, less and less often.
@@ -27,7 +29,7 @@ def wait(object_list: Iterable[Any], timeout: float | None = None) -> list[Any]:
     The number of objects and of descriptors has no limit but the system's own. Those of the last kind are looked at up
     to 100 times a second, all others are waited for.
     """
-    objects = list(object_list)
+    objects = _listed(object_list)
     by_fd: dict[int, list[int]] = {}
     looked_at: list[tuple[int, Callable[[], bool]]] = []
     for index, obj in enumerate(objects):
@@ -43,10 +45,20 @@ def wait(object_list: Iterable[Any], timeout: float | None = None) -> list[Any]:
     return [objects[index] for index in sorted(found)]
 
 
+def _listed(object_list: Iterable[Any]) -> list[Any]:
+    if not hasattr(object_list, "put"):  # a queue can be gone through, too: that would never end
+        try:
+            return list(object_list)
+        except TypeError:
+            pass
+    text = f"{type(object_list).__name__!r} object is not iterable: wait() takes a list of objects"
+    raise TypeError(f"{text}; for one alone write wait([the_object])")
+
+
 def _wait_and_look(
     by_fd: dict[int, list[int]], looked_at: list[tuple[int, Callable[[], bool]]], timeout: float | None
 ) -> list[int]:
-    deadline = math.inf if timeout is None else time.monotonic() + timeout
+    deadline = math.inf if timeout is None else due(timeout)
     tick = 0.0
     while True:
         found = [index for fd in ready(list(by_fd), tick) for index in by_fd[fd]]
@@ -76,7 +88,7 @@ def _fileno(obj: Any) -> int:
     elif hasattr(obj, "sentinel"):
         fd = obj.sentinel
     else:
-        raise ValueError(f"Invalid file object: {obj!r}")
+        raise ValueError(said("not_waitable", f"Invalid file object: {obj!r}"))
     if not isinstance(fd, int) or fd < 0:
         raise ValueError(f"Invalid file descriptor: {fd}")
     return fd

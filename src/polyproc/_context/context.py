@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from polyproc import _errors
 from polyproc._context import factories
+from polyproc._lazy import load, said
 from polyproc._platform.interpreter import interpreter
 from polyproc._process import parent, process
 from polyproc._process.process import BaseProcess
-from polyproc._public import public
 
 if TYPE_CHECKING:
     import logging
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from polyproc._synchronize import primitives
 
 
-@public("context")
 class BaseContext:
     """Everything of the module's surface, bound to one start method."""
 
@@ -187,8 +186,11 @@ class BaseContext:
         try:
             found = self if method is None else self._contexts[method]
         except KeyError:
-            raise ValueError(f"cannot find context for {method!r}") from None
-        return found if preload is None else found.with_spares(list(preload))
+            raise said("unknown_method", method, list(self._contexts)) from None
+        if preload is None:
+            return found
+        load("polyproc._launch.forkserver", "check_names")(preload, "preload")  # type: ignore[operator]
+        return found.with_spares(list(preload))
 
     def with_spares(self, modules: list[str]) -> BaseContext:
         """Return this context with warm spares; for spawn."""
@@ -200,7 +202,10 @@ class BaseContext:
 
     def set_start_method(self, method: str | None, force: bool = False) -> None:
         """Raise ValueError: this context has its method."""
-        raise ValueError("cannot set start method of concrete context")
+        name = self.get_start_method()
+        raise ValueError(
+            f"cannot set start method of concrete context: this one's is {name!r}; get_context(...) gives another"
+        )
 
     @property
     def reducer(self) -> Any:

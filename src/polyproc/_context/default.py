@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from polyproc._context.context import BaseContext
 from polyproc._context.start_methods import contexts
+from polyproc._lazy import said
 from polyproc._platform.posix import start_methods
 from polyproc._process.family import family
 from polyproc._process.kinds import Process
-from polyproc._public import public
 
 if TYPE_CHECKING:
     from polyproc._process.process import BaseProcess
     from polyproc.abc import ChildHandle
 
 
-@public("context")
 class DefaultContext(BaseContext):
     """The context of the module-level names: its start method is chosen once, at the latest by its first use."""
 
@@ -53,7 +52,8 @@ class DefaultContext(BaseContext):
         if family.importing_main and method is not None:
             return
         if family.start_method is not None and not force:
-            raise RuntimeError("context has already been set")
+            text = "context has already been set"
+            raise RuntimeError(said("chosen_before", text, family.start_method))
         family.start_method = self.get_context(None)._name if method is None and not force else method
 
     def get_start_method(self, allow_none: bool = False) -> str | None:

@@ -26,6 +26,15 @@ _IN_A_ROW = 0.01  # seconds
 _ON_ERROR = ("ignore", "warn", "fail")
 
 
+def check_names(names: Any, what: str) -> None:
+    """Raise TypeError unless it is a list of the names of modules."""
+    if isinstance(names, str):
+        raise TypeError(f"{what} must be a list of strings, and not the string {names!r}: write [{names!r}]")
+    for name in names:
+        if type(name) is not str:
+            raise TypeError(f"{what} must be a list of strings, and {name!r} in it is none")
+
+
 class ForkServer:
     """This process's template for its children. One instance, `forkserver`."""
 
@@ -48,8 +57,7 @@ class ForkServer:
             modules_names: module names; "__main__" stands for the main module of this process.
             on_error: for a module that cannot be imported: "ignore" it, "warn" at the first start, or "fail" it.
         """
-        if not all(type(name) is str for name in modules_names):
-            raise TypeError("module_names must be a list of strings")
+        check_names(modules_names, "module_names")
         if on_error not in _ON_ERROR:
             raise ValueError(f"on_error must be 'ignore', 'warn' or 'fail', got {on_error!r}")
         self._preload = list(modules_names)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from polyproc._cleanup.finalizers import Finalize
 from polyproc._connection import xml
 from polyproc._connection.listener import Client, Listener
+from polyproc._deadline import due
 from polyproc._managers.tokens import (
     ANCHOR,
     BYE,
@@ -48,6 +49,7 @@ listener_client: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
 }
 
 _LATE = -100  # a priority of finalizers: after the user's
+_GONE = "the manager's server is not there: it was shut down, its process has ended, or it was never started"
 _SETTLED = 0.5  # seconds that an interrupted call waits at most until the server has called it off
 
 
@@ -162,14 +164,20 @@ class Link:
             self._call_off(own, None)
         connection = own.connection
         if connection is None:
-            connection = own.connection = self._connected()
+            try:
+                connection = own.connection = self._connected()
+            except (OSError, EOFError) as error:
+                error.add_note(_GONE)
+                raise
         links.answering.link = self._ref
         own.request = request
         try:
             connection.send(request)
             data = connection.recv_bytes()
-        except BaseException:
+        except BaseException as error:
             self._call_off(own, _SETTLED)
+            if isinstance(error, OSError | EOFError):
+                error.add_note(_GONE)
             raise
         own.request = None  # before it is opened: proxies in it ask, too
         return getattr(connection, "_loads", loads)(data)
@@ -179,7 +187,7 @@ class Link:
         connection, token = own.connection, os.urandom(8).hex()
         if connection is None:  # a call of something in the request has been interrupted
             return
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else due(timeout)
         try:
             connection.send((None, HERE, (token,), {}))
             while connection.poll(None if deadline is None else max(deadline - time.monotonic(), 0.0)):

@@ -17,13 +17,11 @@ from polyproc._managers.server import Registered, Server, run_server
 from polyproc._managers.tokens import Token, answer_of
 from polyproc._process.kinds import Process
 from polyproc._process.process import AuthenticationString, current_process
-from polyproc._public import public
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
 
-@public("managers")
 class State(IntEnum):
     """Of a manager."""
 
@@ -32,7 +30,6 @@ class State(IntEnum):
     SHUTDOWN = 2
 
 
-@public("managers")
 class BaseManager:
     """Makes objects in a server process, and proxies for them here.
 
@@ -78,9 +75,9 @@ class BaseManager:
 
     def _check_initial(self) -> None:
         if self._state == State.STARTED:
-            raise ProcessError("Already started server")
+            raise ProcessError("Already started server: Manager() and `with` have started it, or start() has")
         if self._state == State.SHUTDOWN:
-            raise ProcessError("Manager has shut down")
+            raise ProcessError("Manager has shut down: make another one")
 
     def get_server(self) -> Server:
         """Return a server object for this process; its `serve_forever` runs it."""
@@ -99,7 +96,7 @@ class BaseManager:
         """
         self._check_initial()
         if initializer is not None and not callable(initializer):
-            raise TypeError("initializer must be a callable")
+            raise TypeError(f"initializer must be a callable, and not {initializer!r}")
         if self._tls is not None:
             raise ValueError("start() makes a server for this machine: ssl= is for get_server() and connect()")
         reader, writer = Pipe(duplex=False)
@@ -149,7 +146,7 @@ class BaseManager:
     def __enter__(self) -> Self:
         if self._state == State.INITIAL:
             self.start()
-        assert self._state == State.STARTED, "Manager has shut down"
+        assert self._state == State.STARTED, "Manager has shut down: make another one"
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
@@ -165,9 +162,24 @@ class BaseManager:
 
     def _create(self, typeid: str, /, *args: Any, **kwds: Any) -> tuple[Token, Any]:
         """Make an object in the server; return its token and its methods. This process refers to it."""
-        assert self._state == State.STARTED, "server not yet started"
+        assert self._state == State.STARTED, self._why_not()
         ident, exposed = self._ask("create", typeid, *args, **kwds)
         return Token(typeid, self._address, ident), exposed
+
+    def __getattr__(self, name: str) -> Any:
+        text = f"{type(self).__name__!r} object has no attribute {name!r}"
+        if name == "shutdown":
+            text = f"{text}: server not yet started; call start() first, or write `with manager:`"
+        elif not name.startswith("_"):
+            text = (
+                f"{text}: what a manager makes has to be registered, by {type(self).__name__}.register({name!r}, ...)"
+            )
+        raise AttributeError(text, name=name, obj=self)
+
+    def _why_not(self) -> str:
+        if self._state == State.INITIAL:
+            return "server not yet started: call start() first, or write `with manager:`"
+        return "server not yet started: it has been shut down; its objects are gone"
 
     def _debug_info(self) -> str:
         """Describe the server's objects."""

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, MutableMapping, MutableSequence
 from types import GenericAlias, TracebackType
 from typing import Any
 
+from polyproc._deadline import due
 from polyproc._managers.proxy import BaseProxy, MakeProxyType
-from polyproc._public import public
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -23,14 +23,6 @@ def _in_place(name: str) -> Any:
     return operate
 
 
-def _made(name: str, exposed: tuple[str, ...]) -> Any:
-    """Make a proxy type of this module."""
-    made = MakeProxyType(name, exposed)
-    made.__module__ = __name__
-    return public("managers")(made)
-
-
-@public("managers")
 class IteratorProxy(BaseProxy):
     """Of an iterator or a generator."""
 
@@ -55,7 +47,6 @@ class IteratorProxy(BaseProxy):
         return self._callmethod("close", args)
 
 
-@public("managers")
 class AcquirerProxy(BaseProxy):
     """Of a lock or a semaphore. When a process ends that holds a lock, it is unlocked."""
 
@@ -83,7 +74,6 @@ class AcquirerProxy(BaseProxy):
         self._callmethod("release")
 
 
-@public("managers")
 class ConditionProxy(AcquirerProxy):
     """Of a condition."""
 
@@ -104,7 +94,7 @@ class ConditionProxy(AcquirerProxy):
 
     def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
         """Wait until the predicate is true, asked here; up to `timeout` seconds. Return what it said last."""
-        end = None if timeout is None else time.monotonic() + timeout
+        end = None if timeout is None else due(timeout)
         while not (result := predicate()):
             left = None if end is None else end - time.monotonic()
             if left is not None and left <= 0:
@@ -113,7 +103,6 @@ class ConditionProxy(AcquirerProxy):
         return result
 
 
-@public("managers")
 class EventProxy(BaseProxy):
     """Of an event."""
 
@@ -136,7 +125,6 @@ class EventProxy(BaseProxy):
         return bool(self._callmethod("wait", (timeout,)))
 
 
-@public("managers")
 class BarrierProxy(BaseProxy):
     """Of a barrier."""
 
@@ -173,7 +161,6 @@ class BarrierProxy(BaseProxy):
         return bool(self._callmethod("__getattribute__", ("broken",)))
 
 
-@public("managers")
 class NamespaceProxy(BaseProxy):
     """Of a namespace: what does not begin with an underscore is the referent's attribute."""
 
@@ -202,7 +189,6 @@ class NamespaceProxy(BaseProxy):
             self._callmethod("__delattr__", (key,))
 
 
-@public("managers")
 class ValueProxy(BaseProxy):
     """Of a value."""
 
@@ -220,7 +206,7 @@ class ValueProxy(BaseProxy):
     __class_getitem__: Any = classmethod(GenericAlias)
 
 
-BaseListProxy = _made(
+BaseListProxy = MakeProxyType(
     "BaseListProxy",
     _names(
         "__add__ __contains__ __delitem__ __getitem__ __imul__ __len__ __mul__ __reversed__ __rmul__ "
@@ -229,7 +215,6 @@ BaseListProxy = _made(
 )
 
 
-@public("managers")
 class ListProxy(BaseListProxy):  # type: ignore[misc, valid-type]  # made from a list of methods
     """Of a list."""
 
@@ -251,7 +236,6 @@ _BaseDictProxy = MakeProxyType(
 _BaseDictProxy._method_to_typeid_ = {"__iter__": "Iterator"}
 
 
-@public("managers")
 class DictProxy(_BaseDictProxy):  # type: ignore[misc, valid-type]  # made from a list of methods
     """Of a dictionary."""
 
@@ -271,7 +255,6 @@ _BaseSetProxy = MakeProxyType(
 _BaseSetProxy._method_to_typeid_ = {"__iter__": "Iterator"}
 
 
-@public("managers")
 class SetProxy(_BaseSetProxy):  # type: ignore[misc, valid-type]  # made from a list of methods
     """Of a set."""
 
@@ -282,7 +265,7 @@ class SetProxy(_BaseSetProxy):  # type: ignore[misc, valid-type]  # made from a 
     __class_getitem__: Any = classmethod(GenericAlias)
 
 
-ArrayProxy = _made("ArrayProxy", ("__len__", "__getitem__", "__setitem__"))
+ArrayProxy = MakeProxyType("ArrayProxy", ("__len__", "__getitem__", "__setitem__"))
 
 _BasePoolProxy = MakeProxyType(
     "PoolProxy",
@@ -297,7 +280,6 @@ _BasePoolProxy._method_to_typeid_ = {
 }
 
 
-@public("managers")
 class PoolProxy(_BasePoolProxy):  # type: ignore[misc, valid-type]  # made from a list of methods
     """Of a pool."""
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from polyproc._public import public
 
-
-@public("managers")
 class Value:
     """One value, of any type."""
 

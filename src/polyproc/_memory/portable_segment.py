@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from polyproc._lazy import said
 from polyproc._memory.tracker import PREFIX
 
 _TRIES = 100
@@ -38,12 +39,16 @@ class PortableSegment:
     _make_filename: Any
 
     def __init__(self, name: str | None = None, create: bool = False, size: int = 0, *, track: bool = True) -> None:
+        if type(size) is not int:
+            size = said("whole", size, "size is a number of bytes")
         if not size >= 0:
             raise ValueError("'size' must be a positive integer")
         if create and size == 0:
             raise ValueError("'size' must be a positive number different from zero")
         if name is None and not create:
             raise ValueError("'name' can only be None if create=True")
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"the name of a segment must be a str, and not {name!r}: write size=... for its size")
         if name is not None and "\0" in name:
             raise ValueError("embedded null character")
         PortableSegment.close(self)  # nothing, unless this is called a second time

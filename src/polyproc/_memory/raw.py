@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING, Any
 
+from polyproc._lazy import said
 from polyproc._memory.block import allocate
 from polyproc._pickling.pickler import ForkingPickler
 
@@ -53,14 +54,20 @@ def _reduce(obj: Any) -> tuple[Any, ...]:
 
 def new(kind: type[Any], length: int | None = None) -> Any:
     """Return a ctypes object of zero bytes in shared memory."""
-    return in_block(kind, allocate(ctypes.sizeof(kind) * (1 if length is None else length)), length)
+    try:
+        size = ctypes.sizeof(kind)
+    except TypeError as error:
+        codes = " ".join(typecode_to_type)
+        text = said("wrong_type_code", kind, codes)
+        raise TypeError(f"{error}: {text}") from None
+    return in_block(kind, allocate(size * (1 if length is None else length)), length)
 
 
 def RawValue(typecode_or_type: Any, *args: Any) -> Any:
     """Return a ctypes object in shared memory, made of `args` as the type does."""
     kind = type_of(typecode_or_type)
     made = new(kind)
-    made.__init__(*args)
+    _fill(made, args, "a value")
     return made
 
 
@@ -69,11 +76,27 @@ def RawArray(typecode_or_type: Any, size_or_initializer: Any) -> Any:
     kind = type_of(typecode_or_type)
     if isinstance(size_or_initializer, int):
         if size_or_initializer < 0:
-            raise ValueError("Array length must be >= 0")
+            raise ValueError(f"Array length must be >= 0, not {size_or_initializer}")
         return new(kind, size_or_initializer)
-    made = new(kind, len(size_or_initializer))
-    made.__init__(*size_or_initializer)
+    made = new(kind, length_of(size_or_initializer))
+    _fill(made, size_or_initializer, "an array")
     return made
+
+
+def length_of(items: Any) -> int:
+    """Return how many items an array is made of. Raises TypeError for what is neither a size nor a sequence."""
+    try:
+        return len(items)
+    except TypeError as error:
+        text = "an array is made of a whole number, its size, or of a sequence with its items"
+        raise TypeError(f"{error}: {text}, and not of {items!r}") from None
+
+
+def _fill(made: Any, items: Any, what: str) -> None:
+    try:
+        made.__init__(*items)
+    except TypeError as error:
+        raise TypeError(f"{error}: {what} of {made._type_!r} cannot be made of {items!r:.60}") from None
 
 
 def copy(obj: Any) -> Any:

@@ -13,16 +13,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from polyproc._lazy import load
-from polyproc._memory.raw import RawArray, RawValue, type_of, typecode_to_type
+from polyproc._memory.raw import RawArray, RawValue, length_of, type_of, typecode_to_type
 from polyproc._native import native
-from polyproc._public import kind_of, of_kind, public
 
 if TYPE_CHECKING or native:
     import polyproc._core as core
     from polyproc._memory.chunk import Chunk, where
 
 
-@public("sharedctypes")
 class SynchronizedBase:
     """A ctypes object with a lock. `get_obj()` is the object, `get_lock()` the lock; `with` holds it."""
 
@@ -55,7 +53,6 @@ class SynchronizedBase:
         return f"<{shown.get(name, name)} wrapper for {self.get_obj()}>"
 
 
-@public("sharedctypes")
 class Synchronized(SynchronizedBase):
     """A value with a lock."""
 
@@ -77,7 +74,6 @@ class Synchronized(SynchronizedBase):
             return self._obj.value
 
 
-@public("sharedctypes")
 class SynchronizedArray(SynchronizedBase):
     """An array with a lock; items and slices are read and written under it."""
 
@@ -99,7 +95,6 @@ class SynchronizedArray(SynchronizedBase):
         self[start:stop] = values
 
 
-@public("sharedctypes")
 class SynchronizedString(SynchronizedArray):
     """An array of characters with a lock."""
 
@@ -147,9 +142,8 @@ if TYPE_CHECKING or native:
             return made_of.from_buffer(self)
 
         def __reduce__(self) -> tuple[Any, ...]:
-            return _adopt_fast, (kind_of(self), *where(self), self._code, self.get_lock())
+            return _adopt_fast, (type(self), *where(self), self._code, self.get_lock())
 
-    @public("sharedctypes")
     @core.direct
     class FastValue(core.Scalar, _Fast, Synchronized):
         """A number or character with a lock."""
@@ -159,7 +153,6 @@ if TYPE_CHECKING or native:
 
         __reduce__ = _Fast.__reduce__
 
-    @public("sharedctypes")
     @core.direct
     class FastArray(core.Array, _Fast, SynchronizedArray):
         """An array of numbers or characters with a lock."""
@@ -169,7 +162,6 @@ if TYPE_CHECKING or native:
 
         __reduce__ = _Fast.__reduce__
 
-    @public("sharedctypes")
     @core.direct
     class FastString(core.Array, _Fast, SynchronizedString):
         """An array of bytes with a lock."""
@@ -179,8 +171,8 @@ if TYPE_CHECKING or native:
 
         __reduce__ = _Fast.__reduce__
 
-    def _adopt_fast(kind: Any, chunk: Chunk, offset: int, code: str, lock: Any) -> Any:
-        made = of_kind(kind)._adopt(chunk.id, offset, code, lock)
+    def _adopt_fast(cls: Any, chunk: Chunk, offset: int, code: str, lock: Any) -> Any:
+        made = cls._adopt(chunk.id, offset, code, lock)
         made._complete()
         return made
 
@@ -197,7 +189,8 @@ def _lock_for(lock: Any) -> Any:
     if lock is True or lock is None:
         return new_lock()
     if not hasattr(lock, "acquire"):
-        raise AttributeError(f"{lock!r} has no method 'acquire'")
+        text = "lock is True, for a new RLock, False, for none, or a Lock or RLock"
+        raise AttributeError(f"{lock!r} has no method 'acquire': {text}")
     return lock
 
 
@@ -233,7 +226,7 @@ def Array(typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True, 
     cls: Any = FastString if code == "c" else FastArray
     if isinstance(size_or_initializer, int):
         return cls(code, size_or_initializer, lock)
-    made = cls(code, len(size_or_initializer), lock)
+    made = cls(code, length_of(size_or_initializer), lock)
     made[:] = size_or_initializer
     return made
 

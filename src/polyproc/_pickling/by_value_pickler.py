@@ -16,7 +16,6 @@ from typing import IO, Any
 import cloudpickle
 
 from polyproc._pickling.by_value import main_policy
-from polyproc._public import shown
 
 Reducer = Callable[[Any], Any]
 Keeper = Callable[[Any], bool]
@@ -66,8 +65,6 @@ def _reduce_method(method: Any) -> tuple[Any, ...]:
 
 def _is_found_by_name(obj: Any) -> bool:
     module_name = getattr(obj, "__module__", None)
-    if isinstance(module_name, str) and module_name.startswith(shown.package + "."):
-        __import__(module_name)  # the door of a public class, which need not have been opened yet
     module = sys.modules.get(module_name) if isinstance(module_name, str) else None
     if module is None or module_name is None:
         return False

@@ -16,12 +16,10 @@ from typing import IO, Any
 
 from polyproc._lazy import load
 from polyproc._pickling import by_value, spawning
-from polyproc._public import public
 
 _Reducer = Callable[[Any], Any]
 
 
-@public("reduction")
 class ForkingPickler(pickle.Pickler):
     """A pickler that knows how to bring descriptors, connections and locks to another process."""
 

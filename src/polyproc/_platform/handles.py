@@ -11,6 +11,7 @@ import time
 from _thread import allocate_lock
 from collections.abc import Sequence
 
+from polyproc._deadline import due
 from polyproc._platform.posix import Capability, close_quietly
 
 # poll(2) takes an int of milliseconds; longer waits are made of several.
@@ -104,7 +105,7 @@ def ready(fds: Sequence[int], timeout: float | None, events: int = select.POLLIN
         poller.register(fd, events)
     if timeout is None or timeout == math.inf:
         return [fd for fd, _ in poller.poll()]
-    deadline = time.monotonic() + timeout
+    deadline = due(timeout)
     left = max(timeout, 0.0)
     while True:
         found = poller.poll(math.ceil(min(left, _LONGEST_POLL) * 1000))

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from polyproc._cleanup.exit_sequence import CHILDREN, DAEMONS, exit_sequence
 from polyproc._kernel import os
-from polyproc._lazy import load, loaded
+from polyproc._lazy import load, loaded, said
 from polyproc._log import log
 from polyproc._process.bootstrap import MainReached, run_newborn
 from polyproc._process.family import family
-from polyproc._public import kind_of, public, remake
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
@@ -34,9 +33,14 @@ else:
             return cls
 
 
-@public("process")
 class AuthenticationString(bytes):
     """A key that is not pickled except to a child that is being started."""
+
+    def __new__(cls, key: bytes) -> AuthenticationString:
+        try:
+            return super().__new__(cls, key)
+        except TypeError as error:
+            raise TypeError(said("is_no_key", error)) from None
 
     def __reduce__(self) -> tuple[Any, ...]:
         spawning = loaded("polyproc._pickling.spawning")
@@ -45,7 +49,6 @@ class AuthenticationString(bytes):
         return AuthenticationString, (bytes(self),)
 
 
-@public("process")
 class BaseProcess(_Generic[T]):
     """A function, or an overridden `run`, in a process of its own. As in the standard library, with additions.
 
@@ -67,7 +70,7 @@ class BaseProcess(_Generic[T]):
         *,
         daemon: bool | None = None,
     ) -> None:
-        assert group is None, "group argument must be None for now"
+        assert group is None, said("has_group", group)
         parent = family.current
         count = next(family.counter)
         self._identity: tuple[int, ...] = (*parent._identity, count)
@@ -80,8 +83,8 @@ class BaseProcess(_Generic[T]):
         self._popen = None
         self._closed = False
         self._target: Callable[..., T] | None = target
-        self._args = tuple(args)
-        self._kwargs = dict(kwargs)
+        self._args = args if type(args) is tuple else said("arguments", args, "args", target)
+        self._kwargs = dict(kwargs) if type(kwargs) is dict else said("keywords", kwargs)
         self._name: str = name or f"{type(self).__name__}-{number}"
         if daemon is not None:
             self.daemon = daemon
@@ -92,17 +95,15 @@ class BaseProcess(_Generic[T]):
 
     def _check_closed(self) -> None:
         if self._closed:
-            raise ValueError("process object is closed")
-
-    def _mine(self, error: str) -> None:
-        self._check_closed()
-        assert self._parent_pid == os.getpid(), error
+            raise ValueError(f"process object is closed: of {self._name} nothing can be asked after close()")
 
     # -- life ------------------------------------------------------------------------------------------------------
 
     def run(self) -> T | None:
         """Call the target with its arguments; a subclass may override this. Runs in the child."""
         if self._target:
+            if not callable(self._target):
+                raise said("no_target", self._target)
             return self._target(*self._args, **self._kwargs)
         return None
 
@@ -115,9 +116,9 @@ class BaseProcess(_Generic[T]):
             Exception: what pickling raised, with a note that names the attribute, for spawn and forkserver.
         """
         self._check_closed()
-        assert self._popen is None, "cannot start a process twice"
-        assert self._parent_pid == os.getpid(), "can only start a process object created by current process"
-        assert may_have_children(family.current), "daemonic processes are not allowed to have children"
+        assert self._popen is None, f"cannot start a process twice: for another {self._name} make another Process"
+        assert self._parent_pid == os.getpid(), said("not_started_here", self)
+        assert may_have_children(family.current), said("is_daemon", family.current)
         if family.importing_main:
             raise MainReached
         if family.children:
@@ -138,8 +139,8 @@ class BaseProcess(_Generic[T]):
         """Wait until the child has ended, at most `timeout` seconds; zero or less does not wait."""
         if self._closed:
             self._check_closed()
-        assert self._parent_pid == os.getpid(), "can only join a child process"
-        assert self._popen is not None, "can only join a started process"
+        assert self._parent_pid == os.getpid(), said("not_own", "can only join a child process", self)
+        assert self._popen is not None, said("not_started", "can only join a started process", self, "join()")
         if self._popen.wait(timeout) is not None:
             family.children.discard(self)
 
@@ -148,7 +149,7 @@ class BaseProcess(_Generic[T]):
         self._check_closed()
         if self is family.current:
             return True
-        assert self._parent_pid == os.getpid(), "can only test a child process"
+        assert self._parent_pid == os.getpid(), said("not_own", "can only test a child process", self)
         popen = self._popen
         if popen is None:  # it is being started, by another thread or by who is asked now what it consists of
             return self in family.starting
@@ -172,7 +173,7 @@ class BaseProcess(_Generic[T]):
     def _tell(self, word: str) -> None:
         self._check_closed()
         if self._popen is None:
-            raise AttributeError("'NoneType' object has no attribute 'terminate'")
+            raise said("no_signal", self, word)
         getattr(self._popen if word != "interrupt" else self._handle(), word)()
 
     def _handle(self) -> ChildHandle:
@@ -190,8 +191,9 @@ class BaseProcess(_Generic[T]):
         Returns:
             The exit code.
         """
-        self._mine("can only stop a child process")
-        assert self._popen is not None, "can only stop a started process"
+        self._check_closed()
+        assert self._parent_pid == os.getpid(), said("not_own", "can only stop a child process", self)
+        assert self._popen is not None, said("not_started", "can only stop a started process", self, "stop()")
         code = load("polyproc._launch.stopping", "stop")(self._handle(), grace)  # type: ignore[operator]
         family.children.discard(self)
         return int(code)
@@ -255,7 +257,7 @@ class BaseProcess(_Generic[T]):
 
     @name.setter
     def name(self, name: str) -> None:
-        assert isinstance(name, str), "name must be a string"
+        assert isinstance(name, str), f"name must be a string, and not {name!r}"
         self._name = name
 
     @property
@@ -265,7 +267,7 @@ class BaseProcess(_Generic[T]):
 
     @daemon.setter
     def daemon(self, daemonic: bool) -> None:
-        assert self._popen is None, "process has already started"
+        assert self._popen is None, said("has_started", self)
         self._config["daemon"] = daemonic
 
     @property
@@ -302,15 +304,14 @@ class BaseProcess(_Generic[T]):
         try:
             return self._sentinel
         except AttributeError:
-            raise ValueError("process not started") from None
+            raise ValueError(said("not_started", "process not started", self, "sentinel")) from None
 
     def __repr__(self) -> str:
         return load("polyproc._process.description", "describe")(self)  # type: ignore[operator, no-any-return]
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         if self._popen is None:
-            kind = kind_of(self)
-            return (remake, (kind,), self.__dict__) if isinstance(kind, str) else super().__reduce_ex__(protocol)
+            return super().__reduce_ex__(protocol)
         return load("polyproc._launch.handle", "reduce")(self)  # type: ignore[operator]
 
     # -- in the child ----------------------------------------------------------------------------------------------
@@ -337,7 +338,6 @@ def may_have_children(process: BaseProcess[Any]) -> bool:
 _MANY = 8
 
 
-@public("process")
 class MainProcess(BaseProcess["Any"]):
     """The process that nobody of ours started."""
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from itertools import repeat, starmap
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from polyproc._deadline import due
 from polyproc._queues.shut_down import Empty, ShutDown
 from polyproc._twin import HasTwin
 
@@ -38,7 +39,7 @@ class Batches(HasTwin, Generic[T]):
             queue.Full: no place came free in time; the items before stay in the queue.
             ShutDown, ValueError: as `put`.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else due(timeout)
         for item in items:
             self.put(item, block, None if deadline is None else max(deadline - time.monotonic(), 0.0))
 

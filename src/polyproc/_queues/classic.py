@@ -23,9 +23,11 @@ from polyproc._cleanup.after_fork import register_after_fork
 from polyproc._cleanup.exit_sequence import exit_sequence
 from polyproc._cleanup.finalizers import Finalize
 from polyproc._connection.pipe import Pipe
+from polyproc._deadline import due
 from polyproc._log import log
 from polyproc._pickling.pickler import dumps
 from polyproc._pickling.spawning import assert_spawning
+from polyproc._queues.closed import is_closed, whole_size
 from polyproc._queues.shut_down import Empty, Full
 from polyproc._synchronize.primitives import SEM_VALUE_MAX, BoundedSemaphore, Lock, Semaphore
 
@@ -39,6 +41,8 @@ class ClassicQueue:
     _counter: ClassVar[type[Semaphore]] = BoundedSemaphore
 
     def __init__(self, maxsize: int = 0, *, ctx: Any = None) -> None:
+        if type(maxsize) is not int:
+            maxsize = whole_size(maxsize)
         self._maxsize = maxsize if maxsize > 0 else SEM_VALUE_MAX
         self._reader, self._writer = Pipe(duplex=False)
         self._rlock = Lock(ctx=ctx)
@@ -84,7 +88,7 @@ class ClassicQueue:
             ValueError: the queue is closed.
         """
         if self._closed:
-            raise ValueError(f"Queue {self!r} is closed")
+            raise is_closed(self)
         if not self._sem.acquire(block, timeout):
             raise Full
         try:
@@ -192,8 +196,8 @@ class ClassicQueue:
             ValueError: the queue is closed.
         """
         if self._closed:
-            raise ValueError(f"Queue {self!r} is closed")
-        deadline = math.inf if timeout is None else time.monotonic() + timeout
+            raise is_closed(self)
+        deadline = math.inf if timeout is None else due(timeout)
         if not self._rlock.acquire(block, timeout):
             raise Empty
         try:
@@ -233,7 +237,7 @@ class ClassicQueue:
 
     def join_thread(self) -> None:
         """Wait until the feeder has written everything. Only after `close`."""
-        assert self._closed, f"Queue {self!r} not closed"
+        assert self._closed, f"Queue {self!r} not closed: call close() before join_thread()"
         if self._jointhread is not None:
             self._jointhread()
 

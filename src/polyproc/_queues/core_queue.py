@@ -19,16 +19,16 @@ from polyproc._memory.chunk import attach_with, descriptors, registry_to_send
 from polyproc._pickling.live_fd import sent_fds
 from polyproc._pickling.pickler import dumps, loads
 from polyproc._platform.posix import LongLived, close_quietly
-from polyproc._public import Remade, public
 from polyproc._queues import large
 from polyproc._queues.batches import Batches
+from polyproc._queues.closed import whole_size
 from polyproc._queues.subclassing import Subclassed
 from polyproc._synchronize.primitives import SEM_VALUE_MAX
 
 T = TypeVar("T")
 
 
-class SharedQueue(Remade, core.Queue, Batches[T]):
+class SharedQueue(core.Queue, Batches[T]):
     """What the three have in common: how they are made and pickled, and their two ends."""
 
     def _make(self, maxsize: int, joinable: bool, polled: bool = True) -> None:
@@ -103,7 +103,6 @@ class SharedQueue(Remade, core.Queue, Batches[T]):
         return Writer(self)
 
 
-@public("queues")
 class Queue(SharedQueue[T], metaclass=Subclassed):
     """A queue for any number of producers and consumers, in order for each producer. As in the standard library."""
 
@@ -112,6 +111,8 @@ class Queue(SharedQueue[T], metaclass=Subclassed):
     _classic = ("polyproc._queues.classic", "ClassicQueue")
 
     def __init__(self, maxsize: int = 0, *, ctx: object = None) -> None:
+        if type(maxsize) is not int:
+            maxsize = whole_size(maxsize)
         self._make(0 if maxsize >= SEM_VALUE_MAX else max(maxsize, 0), self._joinable)
         self._maxsize = maxsize if maxsize > 0 else SEM_VALUE_MAX
 
@@ -139,7 +140,7 @@ class Queue(SharedQueue[T], metaclass=Subclassed):
 
     def join_thread(self) -> None:
         """Do nothing: no thread is needed. Only after `close`."""
-        assert self._closed, f"Queue {self!r} not closed"
+        assert self._closed, f"Queue {self!r} not closed: call close() before join_thread()"
 
     def cancel_join_thread(self) -> None:
         """Do nothing: no process waits at its exit for what it has put."""
@@ -161,7 +162,6 @@ class Queue(SharedQueue[T], metaclass=Subclassed):
         self.join_thread()
 
 
-@public("queues")
 class JoinableQueue(Queue[T]):
     """A queue that counts items until each is told to be done.
 
@@ -179,7 +179,6 @@ class JoinableQueue(Queue[T]):
         self._join()
 
 
-@public("queues")
 class SimpleQueue(SharedQueue[T], metaclass=Subclassed):
     """A queue with `put`, `get` and `empty`; `put` never blocks."""
 

@@ -19,12 +19,13 @@ from typing import Any, TypeVar
 from polyproc._cleanup.after_fork import register_after_fork
 from polyproc._cleanup.exit_sequence import exit_sequence
 from polyproc._cleanup.finalizers import Finalize
+from polyproc._deadline import due
 from polyproc._log import log
 from polyproc._pickling.pickler import dumps_through
 from polyproc._pickling.spawning import assert_spawning
-from polyproc._public import Remade, public
 from polyproc._queues.batches import Batches
 from polyproc._queues.classic import ClassicQueue, _sentinel
+from polyproc._queues.closed import is_closed
 from polyproc._queues.shut_down import Empty, Full, ShutDown
 from polyproc._queues.subclassing import Subclassed
 from polyproc._synchronize.primitives import Condition, Event, Lock, Semaphore
@@ -38,8 +39,7 @@ _TICK = 0.05  # seconds: how soon who waits for a free place hears of a shutdown
 _SHARED = ("_ignore_epipe", "_maxsize", "_reader", "_writer", "_rlock", "_wlock", "_sem", "_opid", "_ended")
 
 
-@public("queues")
-class Queue(Remade, Batches[T], ClassicQueue, metaclass=Subclassed):
+class Queue(Batches[T], ClassicQueue, metaclass=Subclassed):
     """A queue for any number of producers and consumers, in order for each producer. As in the standard library.
 
     A process that has put items waits at its exit until the feeder has written them, unless
@@ -81,7 +81,7 @@ class Queue(Remade, Batches[T], ClassicQueue, metaclass=Subclassed):
             Exception: what pickling raised, unless a subclass overrides `_on_queue_feeder_error`, which is then told.
         """
         if self._closed:
-            raise ValueError(f"Queue {self!r} is closed")
+            raise is_closed(self)
         self._take_place(block, timeout)
         try:
             data = dumps_through(obj, self._writer.fileno)
@@ -99,7 +99,7 @@ class Queue(Remade, Batches[T], ClassicQueue, metaclass=Subclassed):
 
     def _take_place(self, block: bool, timeout: float | None) -> None:
         """Wait for a free place: often, since a shutdown does not wake who waits for one."""
-        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        deadline = math.inf if timeout is None else due(timeout)
         while not self._ended.is_set():
             left = deadline - time.monotonic() if block else 0.0
             if self._sem.acquire(block, min(max(left, 0.0), _TICK)):
@@ -128,13 +128,13 @@ class Queue(Remade, Batches[T], ClassicQueue, metaclass=Subclassed):
             ValueError: the queue is closed.
         """
         if self._closed:
-            raise ValueError(f"Queue {self!r} is closed")
+            raise is_closed(self)
         if self._kept:
             return self._kept.popleft()
         return pickle.loads(self._receive(block, timeout))  # type: ignore[no-any-return]
 
     def _receive(self, block: bool, timeout: float | None) -> bytes:
-        deadline = time.monotonic() + timeout if block and timeout is not None else 0.0
+        deadline = due(timeout) if block and timeout is not None else 0.0
         if not self._rlock.acquire(block, timeout):
             raise Empty
         try:
@@ -229,7 +229,6 @@ class _Feeder:
                 sys.stderr.write(f"a queue could not write an item: {error}\n")
 
 
-@public("queues")
 class JoinableQueue(Queue[T]):
     """A queue that counts items until each is told to be done."""
 
@@ -259,7 +258,9 @@ class JoinableQueue(Queue[T]):
         """Say that an item that was got is done. Raises ValueError when said more often than items were put."""
         with self._cond:
             if not self._unfinished_tasks.acquire(False):
-                raise ValueError("task_done() called too many times")
+                raise ValueError(
+                    "task_done() called too many times: it belongs once to each item that get() has returned"
+                )
             if self._unfinished_tasks._is_zero():
                 self._cond.notify_all()
 

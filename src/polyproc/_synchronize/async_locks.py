@@ -15,6 +15,7 @@ from typing import Any
 
 from polyproc._aio.lane import Lane
 from polyproc._aio.loops import Ticks, Twin, current_task, in_thread
+from polyproc._deadline import due
 
 _TURN = 0.05  # seconds after which a thread looks whether its task still waits
 
@@ -179,7 +180,7 @@ class AsyncCondition(AsyncRLock):
 
     async def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
         """Wait until a predicate is true, up to `timeout` seconds; return what it returned last."""
-        until = None if timeout is None else time.monotonic() + timeout
+        until = None if timeout is None else due(timeout)
         while not (result := predicate()):
             left = None if until is None else until - time.monotonic()
             if left is not None and left <= 0:

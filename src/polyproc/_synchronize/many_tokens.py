@@ -9,6 +9,7 @@ import os
 import time
 from typing import Any
 
+from polyproc._deadline import due
 from polyproc._pickling.live_fd import live_fd
 from polyproc._platform.handles import ready
 from polyproc._platform.posix import close_quietly, file_with
@@ -28,7 +29,7 @@ class ManyTokens:
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
         """Lower the number by one; wait up to `timeout` seconds (None: without limit) while it is zero."""
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else due(timeout)
         while not self._change(-1):
             left = None if deadline is None else deadline - time.monotonic()
             if not block or (left is not None and left <= 0):

@@ -9,8 +9,8 @@ from typing import Any
 
 from polyproc._pickling.live_fd import live_fd
 from polyproc._platform.posix import anonymous_file, close_quietly
-from polyproc._public import Remade, public
 from polyproc._synchronize.portable_condition import Condition
+from polyproc._synchronize.semaphore_value import checked_parties
 from polyproc._twin import HasTwin
 
 
@@ -41,8 +41,7 @@ def _rebuild_counts(fd: Any) -> _SharedCounts:
     return _SharedCounts(fd.detach())
 
 
-@public("synchronize")
-class Barrier(Remade, threading.Barrier, HasTwin):
+class Barrier(threading.Barrier, HasTwin):
     """A place where a number of processes wait for each other."""
 
     _twin = ("polyproc._synchronize.async_locks", "AsyncBarrier")
@@ -50,8 +49,7 @@ class Barrier(Remade, threading.Barrier, HasTwin):
     def __init__(
         self, parties: int, action: Callable[[], None] | None = None, timeout: float | None = None, *, ctx: Any = None
     ) -> None:
-        if parties < 1:
-            raise ValueError("parties must be > 0")
+        parties = checked_parties(parties)
         self.__setstate__((parties, action, timeout, Condition(ctx=ctx), _SharedCounts()))
         self._state = 0
         self._count = 0

@@ -10,19 +10,22 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
-from polyproc._public import Remade, public
 from polyproc._synchronize.portable_locks import Lock, RLock, Semaphore
 from polyproc._synchronize.predicate import WaitsForPredicate
 
 _WOKEN_LIMIT = 5.0  # how long a notifier waits for one woken sleeper: it may have been killed
 
 
-@public("synchronize")
-class Condition(Remade, WaitsForPredicate):
+_NOT_HELD = "must acquire() condition before using wait(): write `with condition: condition.wait()`"
+
+
+class Condition(WaitsForPredicate):
     """As in the standard library: wait for something that another process notifies of."""
 
     def __init__(self, lock: Lock | RLock | None = None, *, ctx: Any = None) -> None:
         self._lock = lock if lock is not None else RLock(ctx=ctx)
+        if not hasattr(self._lock, "_is_mine"):
+            raise TypeError(f"a condition needs a Lock or an RLock of polyproc, and not {lock!r}")
         self._sleeping_count = Semaphore(0, ctx=ctx)
         self._woken_count = Semaphore(0, ctx=ctx)
         self._wait_semaphore = Semaphore(0, ctx=ctx)
@@ -58,7 +61,7 @@ class Condition(Remade, WaitsForPredicate):
         Returns:
             False if the time ran out first.
         """
-        assert self._lock._is_mine(), "must acquire() condition before using wait()"
+        assert self._lock._is_mine(), _NOT_HELD
         self._sleeping_count.release()
         count = self._lock._count
         for _ in range(count):
@@ -72,7 +75,7 @@ class Condition(Remade, WaitsForPredicate):
 
     def notify(self, n: int = 1) -> None:
         """Wake up to `n` waiters. The caller holds the lock."""
-        assert self._lock._is_mine(), "lock is not owned"
+        assert self._lock._is_mine(), "lock is not owned: write `with condition: condition.notify()`"
         while self._wait_semaphore.acquire(False):
             pass  # wake-ups of notifiers that were killed, or for waiters that were
         while self._woken_count.acquire(False):

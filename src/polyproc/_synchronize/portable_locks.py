@@ -7,16 +7,19 @@ import threading
 from types import TracebackType
 from typing import Any
 
+from polyproc._deadline import due
 from polyproc._process.process import current_process
-from polyproc._public import Remade, public
 from polyproc._synchronize.semaphore_value import SEM_VALUE_MAX, checked_value
 from polyproc._synchronize.token import counter_of
 from polyproc._twin import HeldByTwin
 
 RECURSIVE_MUTEX, SEMAPHORE = 0, 1
+_CALLER = "the thread that called acquire() calls release()"
+_NOT_OWNED = f"attempt to release recursive lock not owned by thread: {_CALLER}"
+_TOO_OFTEN = "semaphore or lock released too many times: each release() belongs to one acquire() before it"
 
 
-class TokenLock(Remade, HeldByTwin):
+class TokenLock(HeldByTwin):
     """What the four have in common: a counter, and who of this process holds it how often."""
 
     _twin = ("polyproc._synchronize.async_locks", "AsyncLock")
@@ -34,7 +37,7 @@ class TokenLock(Remade, HeldByTwin):
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
         """Take it; wait while others hold it, up to `timeout` seconds if given. Return whether it was taken."""
         if timeout is not None:
-            timeout = 0.0 + timeout  # what is no number is refused, also where nobody waits
+            due(timeout)  # what is no number is refused, also where nobody waits
         if self._kind == RECURSIVE_MUTEX and self._is_mine():
             self._count += 1
             return True
@@ -48,14 +51,14 @@ class TokenLock(Remade, HeldByTwin):
         """Give it back."""
         if self._kind == RECURSIVE_MUTEX:
             if not self._is_mine():
-                raise AssertionError("attempt to release recursive lock not owned by thread")
+                raise AssertionError(_NOT_OWNED)
             if self._count > 1:
                 self._count -= 1
                 return
             self._forget_holds()
         else:
             if self._maxvalue != SEM_VALUE_MAX and self._tokens.value() >= self._maxvalue:
-                raise ValueError("semaphore or lock released too many times")
+                raise ValueError(_TOO_OFTEN)
             self._count = max(self._count - 1, 0)
         self._tokens.release()
 
@@ -99,7 +102,6 @@ class TokenLock(Remade, HeldByTwin):
         return "SomeOtherProcess", "nonzero"
 
 
-@public("synchronize")
 class Semaphore(TokenLock):
     """A counter that `acquire` lowers, waiting while it is zero, and `release` raises."""
 
@@ -114,7 +116,6 @@ class Semaphore(TokenLock):
         return f"<{type(self).__name__}(value={self._get_value()})>"
 
 
-@public("synchronize")
 class BoundedSemaphore(Semaphore):
     """A semaphore whose counter never gets above its first value: `release` then raises ValueError."""
 
@@ -125,7 +126,6 @@ class BoundedSemaphore(Semaphore):
         return f"<{type(self).__name__}(value={self._get_value()}, maxvalue={self._maxvalue})>"
 
 
-@public("synchronize")
 class Lock(TokenLock):
     """A lock. Any process or thread may release it."""
 
@@ -136,7 +136,6 @@ class Lock(TokenLock):
         return f"<{type(self).__name__}(owner={self._describe()[0]})>"
 
 
-@public("synchronize")
 class RLock(TokenLock):
     """A lock that its holder may take again; it must release it as often, and nobody else may."""
 

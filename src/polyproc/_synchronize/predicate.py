@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from polyproc._deadline import due
 from polyproc._twin import HeldByTwin
 
 
@@ -21,7 +22,7 @@ class WaitsForPredicate(HeldByTwin):
     def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
         """Wait until `predicate()` is true, up to `timeout` seconds; return its last value."""
         result = predicate()
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else due(timeout)
         while not result:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:

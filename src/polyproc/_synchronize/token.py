@@ -17,6 +17,7 @@ import termios
 import time
 from typing import Any
 
+from polyproc._deadline import due
 from polyproc._lazy import load
 from polyproc._pickling import inherited
 from polyproc._pickling.live_fd import live_fd
@@ -62,7 +63,7 @@ class TokenCounter:
             return True
         if not block or (timeout is not None and timeout <= 0):
             return False
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else due(timeout)
         while True:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:

@@ -7,10 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from polyproc._public import public
 
-
-@public("dummy")
 class Value:
     """One value."""
 
@@ -31,7 +28,6 @@ class Value:
         return f"<{type(self).__name__}({self._typecode!r}, {self._value!r})>"
 
 
-@public("dummy")
 class Namespace:
     """Attributes, and nothing else."""
 
