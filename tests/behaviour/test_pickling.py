@@ -6,7 +6,7 @@ import pytest
 
 import polyproc
 from behaviour import targets
-from polyproc._pickling.by_value import main_policy
+from polyproc._pickling.main_definitions import main_definitions
 from polyproc._pickling.pickler import ForkingPickler, dumps, loads
 
 BY_PICKLE = ["spawn", "forkserver"]
@@ -106,13 +106,13 @@ class Counter:
 
 @pytest.mark.parametrize("method", [Counter.of_class, Counter.of_none, Counter().of_instance, Counter], ids=repr)
 def test_what_a_name_leads_to_goes_by_reference_where_main_cannot_be_imported(monkeypatch, method):
-    monkeypatch.setattr(main_policy, "by_value", True)
+    monkeypatch.setattr(main_definitions, "is_exact", True)
     arrived = loads(dumps(method))
     assert getattr(arrived, "__func__", arrived) is getattr(method, "__func__", method)
 
 
 def test_a_bound_method_that_no_name_leads_to_goes_by_value(monkeypatch):
-    monkeypatch.setattr(main_policy, "by_value", True)
+    monkeypatch.setattr(main_definitions, "is_exact", True)
     assert loads(dumps(Counter().private()))() == 2
 
 
@@ -120,6 +120,6 @@ def test_a_registered_reducer_is_asked_where_main_cannot_be_imported(monkeypatch
     class Kind:
         pass
 
-    monkeypatch.setattr(main_policy, "by_value", True)
+    monkeypatch.setattr(main_definitions, "is_exact", True)
     monkeypatch.setitem(ForkingPickler._extra_reducers, Kind, lambda obj: (int, (7,)))
     assert loads(dumps([Kind()])) == [7]

@@ -14,6 +14,7 @@ import sys
 
 from polyproc._launch.popen import Popen as ChildHandle
 from polyproc._lazy import load
+from polyproc._pickling.main_definitions import main_definitions
 from polyproc._platform.handles import pidfd
 from polyproc._platform.posix import LongLived
 from polyproc._process.bootstrap import after_fork, end_by_interrupt, has_more_to_reset, live
@@ -67,6 +68,7 @@ class Popen(ChildHandle):
     def _launch(self, process_obj: BaseProcess[Any]) -> None:
         if process_obj.daemon:
             lifeline.open()
+        main_definitions.note_start()
         null_input.prepare()
         kept_error.prepare()
         parent_sentinel = None

@@ -27,6 +27,7 @@ from polyproc._launch.template_protocol import socketpair
 from polyproc._lazy import load
 from polyproc._log import log
 from polyproc._pickling.kept import Kept, held
+from polyproc._pickling.main_definitions import main_definitions
 from polyproc._platform.circumstances import Circumstances
 from polyproc._platform.handles import open_pidfd, send_signal
 from polyproc._platform.interpreter import environ
@@ -60,6 +61,7 @@ class ForkTemplate:
     def __init__(self, kept: Kept[Any]) -> None:
         main: Any = load("polyproc._entry.fork_template_main", "main")  # in the parent: it would cost each template
         lifeline.open()
+        main_definitions.note_start()
         null_input.prepare()
         kept_error.prepare()
         flush_before_start()

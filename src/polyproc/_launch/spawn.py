@@ -18,12 +18,12 @@ from polyproc._launch.bundle import bundle
 from polyproc._launch.frozen import start_frozen
 from polyproc._launch.popen import Popen as ChildHandle
 from polyproc._launch.target_code import target_code
-from polyproc._pickling.by_value import main_policy
 from polyproc._pickling.inherited import InheritedFd
+from polyproc._pickling.main_definitions import main_definitions
 from polyproc._pickling.pickler import dumps
 from polyproc._pickling.spawning import while_preparing
 from polyproc._platform.interpreter import command_line, spawn
-from polyproc._platform.posix import file_with
+from polyproc._platform.posix import close_quietly, file_with
 from polyproc._platform.site_plan import site_plan
 from polyproc._process.capture import capture, capture_extras, capture_main, capture_tracker, pack_objects
 from polyproc._process.lifeline import lifeline
@@ -43,13 +43,10 @@ PROGRAM = (
 
 def pack(process_obj: BaseProcess[Any], child: Spawning) -> tuple[bool, bytes]:
     """Return (pickled?, bytes) of the process object for `child`. Raises what pickling raises."""
-    main_code.note_names()
+    main_definitions.note_start(None if getattr(child, "finds_kept", False) else main_code.missing())
     plain = try_marshal(process_obj, target_code.of(process_obj._target))
     if plain is not None:
         return False, plain
-    main_policy.by_value = not main_code.is_importable()
-    main_policy.some_late = main_code.has_late_definitions()
-    main_policy.late = lambda name: not main_code.offers(name)
     return True, while_preparing(child, lambda: dumps(process_obj))
 
 
@@ -97,10 +94,14 @@ class Popen(ChildHandle):
 
     def __init__(self, process_obj: BaseProcess[Any]) -> None:
         self._fds: list[int] = []
+        self._copies: list[int] = []
         super().__init__(process_obj)
 
     def duplicate_for_child(self, fd: int) -> int:
-        """Pass `fd` to the child, which gets it under the same number."""
+        """Pass `fd` to the child; return its number there, another one each time: each closes its own."""
+        if fd in self._fds:
+            fd = os.dup(fd)
+            self._copies.append(fd)
         self._fds.append(fd)
         return fd
 
@@ -109,6 +110,12 @@ class Popen(ChildHandle):
         return InheritedFd(fd)
 
     def _launch(self, process_obj: BaseProcess[Any]) -> None:
+        try:
+            self._launch_with_copies(process_obj)
+        finally:
+            close_quietly(*self._copies)
+
+    def _launch_with_copies(self, process_obj: BaseProcess[Any]) -> None:
         pickled, payload = pack(process_obj, self)
         told = capture_main(capture_extras(capture(process_obj.name)))
         told.update(start_method="spawn", pickled=pickled, payload=payload, box=self._box.fd)

@@ -1,6 +1,6 @@
 """The pickler: by reference first, by value where only that works, an error that names the attribute otherwise.
 
-dumps(obj) --> ForkingPickler (C) --fails, or main cannot be imported--> ByValuePickler (cloudpickle)
+dumps(obj) --> ForkingPickler (C) --fails, or main has changed since--> ByValuePickler (cloudpickle)
                     |                                                          | fails too
                     v                                                          v
                   bytes                                    the first error, with the attribute's path
@@ -15,7 +15,8 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from polyproc._lazy import load
-from polyproc._pickling import by_value, spawning
+from polyproc._pickling import spawning
+from polyproc._pickling.main_definitions import main_definitions
 
 _Reducer = Callable[[Any], Any]
 
@@ -113,16 +114,20 @@ def dumps_to_keep(obj: object, protocol: int | None = None, apart: list[memoryvi
 
 
 def _dumps(obj: object, protocol: int | None, apart: list[memoryview] | None) -> bytes:
-    if by_value.main_policy.by_value or by_value.main_policy.some_late:
+    if main_definitions.is_exact:
         return _dumps_by_value(obj, protocol, apart, None)
     buffer = io.BytesIO()
     try:
         ForkingPickler(buffer, protocol, True, keeper(apart)).dump(obj)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         return _dumps_by_value(obj, protocol, apart, error)
-    return buffer.getvalue()
+    data = buffer.getvalue()
+    if _MAIN in data and main_definitions.is_changed_in(data):  # from then on it is exact
+        return _dumps_by_value(obj, protocol, apart, None)
+    return data
 
 
+_MAIN = b"_main__"  # whatever refers to main has one of its names in it
 _LARGE = 65536
 _MOST_APART = 1000
 

@@ -53,6 +53,11 @@ def parcel() -> list[Any] | None:
     return _slot.parcel
 
 
+def count_kept() -> int:
+    """Return how much is kept for what this thread pickles."""
+    return len(_slot.parcel or ()) + (0 if _slot.passage is None else len(_slot.passage.kept))
+
+
 def while_sending(passage: Passage | None, parcel: list[Any] | None, act: Callable[[], _T]) -> _T:
     """Make a passage that of the message that this thread pickles, while `act` runs; return what that returns.
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
-from polyproc._pickling.by_value import main_policy
+from polyproc._pickling.main_definitions import main_definitions
 from polyproc._pool.executor import ProcessPoolExecutor
 from polyproc._pool.future import Future
 from polyproc._pool.options import PLAIN, CallOptions
@@ -67,16 +67,11 @@ class Task(Generic[P, T]):
 
     def __reduce__(self) -> Any:
         # By reference, as the function itself would be: its module's name leads to this object.
-        return self.__qualname__ if self._is_found() else (_rebuild, (self.run, self._context, self._options))
+        return self.__qualname__ if self._is_found() else _by_value(self)
 
     def _is_found(self) -> bool:
-        name = self.__qualname__
-        if self.__module__ == "__main__":
-            late = main_policy.late
-            if main_policy.by_value or (late is not None and late(name.partition(".")[0])):
-                return False
         found: Any = sys.modules.get(self.__module__)
-        for part in name.split("."):
+        for part in self.__qualname__.split("."):
             found = getattr(found, part, None)
         return found is self
 
@@ -90,6 +85,13 @@ class _Run:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.task.run(*args, **kwargs)
+
+
+def _by_value(task: Task[Any, Any]) -> tuple[Any, ...]:
+    return _rebuild, (task.run, task._context, task._options)
+
+
+main_definitions.kinds[Task] = _by_value
 
 
 def _rebuild(fn: Any, context: Any, options: CallOptions) -> Task[Any, Any]:

@@ -5,24 +5,38 @@ As in the standard library, a main that has a file is imported again (`main_modu
 the code object, so no child reads or compiles the file.
 
 A main without a file (a prompt, `-c`, standard input, a notebook) is not imported: what it defines travels by value
-(`_pickling/by_value.py`).
+(`_pickling/main_definitions.py`).
 """
 
 from __future__ import annotations
 
+import _ast
 import marshal
 import os
+import re
 import sys
 
 from polyproc._process.family import family
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
+    from collections.abc import Container, Iterator
     from types import CodeType, ModuleType
 
     MainDescription = tuple[str, str, bytes]  # kind, name or path, marshalled code
 
-_DEFINED = (type, type(lambda: None))
+_GUARD = rb"^if\b[^\n]*\b__name__\b[^\n]*__main__[^\n]*\n(?:[ \t#)\]}][^\n]*\n|[ \t]*\n)*(?:[ \t][^\n]*\Z)?"
+_SCOPES = (_ast.FunctionDef, _ast.AsyncFunctionDef, _ast.ClassDef)
+
+
+class _All:
+    """All names."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+_ALL = _All()
 
 
 class MainCode:
@@ -31,7 +45,8 @@ class MainCode:
     def __init__(self) -> None:
         self.stamp: object = None
         self.description: MainDescription | None = None
-        self.names: frozenset[str] | None = None
+        self._guarded: frozenset[str] = frozenset()
+        self._guarded_by: object = None  # the stamp of what that was read in
 
     def describe(self) -> MainDescription | None:
         """Return what a child needs to import our main module, None if there is nothing to import."""
@@ -73,32 +88,47 @@ class MainCode:
             self.stamp = stamp
         return self.description
 
-    def offers(self, name: str) -> bool:
-        """Say whether a child finds `name` in main: it imports main, and had the name when it came to its end."""
-        return self.describe() is not None and (self.names is None or name in self.names)
+    def missing(self) -> Container[str]:
+        """Return the names of our main module that no child gets by importing it: all, if none imports it."""
+        if self.describe() is None:
+            return _ALL
+        if self._guarded_by != self.stamp:
+            self._guarded_by, self._guarded = self.stamp, frozenset(self._read_guard())
+        return self._guarded
 
-    def is_importable(self) -> bool:
-        """Say whether a child imports our main module, so that its functions may be pickled by reference."""
-        return self.describe() is not None
-
-    def has_late_definitions(self) -> bool:
-        """Say whether main has got functions or classes since its first start of a child."""
-        if self.names is None:
-            return False
-        scope = vars(sys.modules["__main__"])
-        return any(
-            isinstance(scope[name], _DEFINED) and getattr(scope[name], "__module__", None) == "__main__"
-            for name in scope.keys() - self.names
-        )
-
-    def note_names(self) -> None:
-        """At the first start: remember which names main had, since a child's import ends there without a guard."""
-        if self.names is None:
-            self.names = frozenset(vars(sys.modules["__main__"]))
+    def _read_guard(self) -> Iterator[str]:
+        """Yield the names that main binds where a child does not come: below `if __name__ == "__main__"`."""
+        assert self.description is not None
+        kind, path, _ = self.description
+        try:
+            if kind == "name":
+                source: bytes = sys.modules["__main__"].__loader__.get_source(path).encode()  # type: ignore[union-attr]
+            else:
+                with open(path, "rb") as file:
+                    source = file.read()
+            for block in re.findall(_GUARD, source, re.MULTILINE):
+                yield from _names_bound_in(compile(block, path, "exec", _ast.PyCF_ONLY_AST))
+        except (OSError, SyntaxError, ValueError, AttributeError):  # there is no source that we could read
+            return
 
 
 main_code = MainCode()
 describe_main = main_code.describe
+
+
+def _names_bound_in(node: _ast.AST) -> Iterator[str]:
+    if isinstance(node, _SCOPES):
+        yield node.name
+        return
+    if isinstance(node, _ast.Name) and isinstance(node.ctx, _ast.Store):
+        yield node.id
+    elif isinstance(node, _ast.alias):
+        yield (node.asname or node.name).partition(".")[0]
+    for field in node._fields:
+        inside = getattr(node, field, None)
+        for part in inside if isinstance(inside, list) else [inside]:
+            if isinstance(part, _ast.AST):
+                yield from _names_bound_in(part)
 
 
 def _compile(path: str) -> CodeType:

@@ -56,8 +56,10 @@ def _name_of(target: object) -> tuple[str, str] | None:
     name = getattr(target, "__qualname__", None)
     if type(module) is not str or type(name) is not str or type(target) not in (type(_name_of), type(len), type):
         return None
-    if module == "__main__" and not load("polyproc._process.main_code", "main_code").offers(name):  # type: ignore[attr-defined]
-        return None
+    if module in ("__main__", "__mp_main__"):
+        definitions: Any = load("polyproc._pickling.main_definitions", "main_definitions")
+        if not definitions.goes_by_name(target):
+            return None
     return (module, name) if getattr(sys.modules.get(module), name, None) is target else None
 
 

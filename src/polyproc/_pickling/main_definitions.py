@@ -1,0 +1,379 @@
+"""What of our main module other processes have, and have otherwise: who is sent a name of it gets what it lacks.
+
+A function or class of an imported module is found by its name. Those of main are defined while the program runs: after
+a child was made (a notebook, a prompt, a `def` below a pool), or anew. So it is noted at the first start of a child
+what main has by then. What is the same still goes by name; what is new, or other than it was, has a version, and goes
+with whatever refers to it (by_value_pickler.py), to be defined in the receiver's main module (by_value_parts.py).
+
+    known       what every child has as we do; only ever gets less
+    changed     a version for each name that some child lacks or has otherwise; the newest that we know of
+
+A forked child goes on with both, since its main is as ours. Another has all that its import of main has given, and what
+arrives.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from _thread import RLock
+from itertools import count, islice
+from operator import attrgetter, is_, itemgetter
+from types import FunctionType, ModuleType
+from weakref import ref
+
+from polyproc._lazy import load
+
+TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Container
+    from typing import Any
+
+    Version = tuple[tuple[int, int], int]  # the process that has defined it, and a number there
+
+MAIN = ("__main__", "__mp_main__")
+_SAMPLE = 20
+_LONG = 1000
+_TEXT = b"\x8c"  # SHORT_BINUNICODE
+_MOST_NAMES = 30
+_code_of = attrgetter("__code__")
+_EXACT = {bool, int, float, complex, str, bytes, type(None)}
+_NUMBERS = {bool, int, float, type(None)}
+_CODE = (FunctionType, property, classmethod, staticmethod, type)
+_NAMED = (ModuleType, FunctionType)
+_CONTAINERS = (list, tuple, dict, set, frozenset)
+
+
+class Definition:
+    """What a name of main stands for, in a version.
+
+    Attributes:
+        version: of it.
+        value: the object.
+        state: what it is made of, where that can be replaced: see `state_of`.
+        base: of a class that all children have, but with other methods: its state as they have it.
+        packed: its pickle, where it may be sent any number of times.
+        before: the names of main that have to be there before it is opened.
+        later: those that are in it, and have to be there as well.
+    """
+
+    __slots__ = ("base", "before", "later", "packed", "state", "value", "version")
+
+    def __init__(self, version: Version, value: object, state: Any, base: Any = None) -> None:
+        self.version = version
+        self.value = value
+        self.state = state
+        self.base = base
+        self.packed: bytes | None = None
+        self.before: tuple[str, ...] = ()
+        self.later: tuple[str, ...] = ()
+
+
+class MainDefinitions:
+    """One instance, `main_definitions`.
+
+    Attributes:
+        is_exact: whether each reference to main has to be looked at, since something may be missing or other elsewhere.
+        kinds: types whose objects go by the name of the function that they wrap, and how to reduce one by value.
+    """
+
+    def __init__(self) -> None:
+        self.is_exact = False
+        self.known: dict[str, tuple[object, Any]] | None = None  # None: no child was started, all is known
+        self.changed: dict[str, Definition] = {}
+        self.kinds: dict[type, Callable[[Any], Any]] = {}
+        self._data: dict[str, Any] = {}  # how to know again what is no definition
+        self._lock = RLock()
+        self._numbers = count(1)
+        self._me = (0, 0)
+        self._all: _Watch | None = None
+        self._size: tuple[int, str] | None = None
+        self._watches: dict[str, _Watch] = {}
+
+    # -- what launchers tell -----------------------------------------------------------------------------------------
+
+    def note_start(self, missing: Container[str] | None = None) -> None:
+        """At a start, before the child is made: note what it has of main.
+
+        Args:
+            missing: names that it lacks because it imports main or does not; None for a copy of this process.
+        """
+        with self._lock:
+            scope = vars(sys.modules["__main__"])
+            if self.known is None:
+                self.known = {}
+                for name, value in list(scope.items()):
+                    if is_definition(name, value):
+                        self.known[name] = value, state_of(value)
+                    else:
+                        self._data[name] = _mark(value)
+            elif not self.is_exact:
+                self.has_changed()
+            if missing is not None:
+                self._leave_out(missing)
+            if self.is_exact:  # a copy of us is to know that it has what is new by now
+                for name, value in list(scope.items()):
+                    if is_definition(name, value):
+                        self.current(name, value)
+
+    def _leave_out(self, missing: Container[str]) -> None:
+        assert self.known is not None
+        lacking = [name for name in self.known if name in missing]
+        for name in lacking:
+            del self.known[name]
+        for name in [name for name, changed in self.changed.items() if changed.base and name in missing]:
+            del self.changed[name]  # of which only the difference was sent
+        self._data = {name: mark for name, mark in self._data.items() if name not in missing}
+        self.is_exact = self.is_exact or bool(lacking) or "" in missing  # "": there is nothing that a child imports
+
+    # -- what picklers ask -------------------------------------------------------------------------------------------
+
+    def has_changed(self) -> bool:
+        """Say whether main has definitions that some child lacks, or has otherwise."""
+        if self.is_exact or self.known is None:
+            return self.is_exact
+        scope = vars(sys.modules["__main__"])
+        if self._all is None or self._all.scope is not scope:
+            self._all = _Watch(scope, self.known, ())
+        if self._all.holds():
+            size = len(scope), next(reversed(scope))  # what is new is the last
+            if size == self._size:
+                return False
+            if not any(is_definition(name, scope.get(name)) for name in scope.keys() - self.known.keys()):
+                self._size = size
+                return False
+        self.is_exact = True
+        return True
+
+    def is_changed_in(self, data: bytes) -> bool:
+        """Say whether a pickle, which has the name of main in it, refers by name to what some child has otherwise."""
+        if self.is_exact or self.known is None:
+            return self.is_exact
+        # A name that is referred to stands in the pickle as a short text, wherever. What else is one does no harm.
+        names: set[str] = set()
+        start = data.find(_TEXT)
+        while start >= 0:
+            text = data[start + 2 : start + 2 + data[start + 1]]
+            names.add(text.partition(b".")[0].decode(errors="replace"))
+            if len(names) > _MOST_NAMES:
+                return self.has_changed()
+            start = data.find(_TEXT, start + 1)
+        if not names:  # an older protocol
+            return self.has_changed()
+        return any(map(self._is_changed, names))
+
+    def goes_by_name(self, function: FunctionType) -> bool:
+        """Say whether a function that is found by its name needs nothing beside it."""
+        if function.__module__ not in MAIN:
+            return True
+        if self.is_exact or self.known is None:
+            return not self.is_exact
+        return not self._is_changed(function.__qualname__.partition(".")[0])
+
+    def _is_changed(self, name: str) -> bool:
+        assert self.known is not None
+        watch = self._watches.get(name)
+        scope = vars(sys.modules["__main__"])
+        if watch is None or watch.scope is not scope:
+            if name not in self.known:
+                if name not in scope or not is_definition(name, scope[name]):
+                    return False
+                self.is_exact = True
+                return True
+            watch = self._watches[name] = self._make_watch(name, scope)
+        if watch.holds():
+            return False
+        self.is_exact = True
+        return True
+
+    def _make_watch(self, name: str, scope: dict[str, Any]) -> _Watch:
+        """Make one for a name and all that it refers to."""
+        assert self.known is not None
+        names_in: Any = load("polyproc._pickling.global_names", "names_in")
+        todo = [name]
+        reached: dict[str, tuple[object, Any]] = {}
+        others: set[str] = set()
+        while todo:
+            name = todo.pop()
+            if name in self.known:
+                if name not in reached:
+                    reached[name] = self.known[name]
+                    todo += names_in(reached[name][0], scope)
+            else:
+                others.add(name)
+        return _Watch(scope, reached, others)
+
+    def current(self, name: str, value: object) -> Definition | None:
+        """Return the definition of a name of main, which has this value now; None if every child has it like that."""
+        with self._lock:
+            state = state_of(value)
+            found = self.changed.get(name)
+            if found is not None:
+                if found.value is value and _is_state(value, found.state):
+                    return found
+                base = found.base if found.value is value else None
+            elif self.known is None:
+                return None
+            elif name in self.known:
+                before, base = self.known[name]
+                if before is value and _is_state(value, base):
+                    return None
+                if before is not value or not isinstance(value, type):
+                    base = None
+                del self.known[name]  # some have it as it was: whatever it will be, it is told from now on
+            else:
+                base = None
+            self.is_exact = True
+            made = self.changed[name] = Definition(self.new_version(), value, state, base)
+            return made
+
+    def has_data(self, name: str, value: object) -> bool:
+        """Say whether children have what a name of main stands for that is neither function nor class."""
+        mark = self._data.get(name)
+        if mark is None or name in self.changed:
+            return False
+        if _is_marked(mark, value):
+            return True
+        del self._data[name]
+        return False
+
+    def version_of_data(self, name: str, packed: bytes) -> Version:
+        """Return the version of what a name of main stands for now: another one if its pickle is another."""
+        found = self.changed.get(name)
+        if found is None or found.state != hash(packed):
+            found = self.changed[name] = Definition(self.new_version(), None, hash(packed))
+        return found.version
+
+    def me(self) -> tuple[int, int]:
+        """Return what this process is called in versions."""
+        if self._me[0] != os.getpid():
+            self._me = os.getpid(), int.from_bytes(os.urandom(4), "little")
+        return self._me
+
+    def new_version(self) -> Version:
+        """Return a version that is newer than all that this process has given."""
+        return self.me(), next(self._numbers)
+
+
+class _Watch:
+    """Looks whether definitions of main are as they were, and others no definitions."""
+
+    def __init__(
+        self, scope: dict[str, Any], definitions: dict[str, tuple[object, Any]], others: Collection[str]
+    ) -> None:
+        self.scope = scope
+        self._values = tuple(value for value, _ in definitions.values())
+        self._get = _getter(tuple(definitions))
+        functions = [item for item in definitions.values() if type(item[0]) is FunctionType]
+        self._functions: tuple[Any, ...] = tuple(function for function, _ in functions)
+        self._codes = tuple(code for _, code in functions)
+        self._classes = tuple(item for item in definitions.values() if isinstance(item[0], type))
+        self._others = tuple(others)
+
+    def holds(self) -> bool:
+        """Say so."""
+        scope = self.scope
+        try:
+            if not all(map(is_, self._get(scope), self._values)):
+                return False
+            if not all(map(is_, map(_code_of, self._functions), self._codes)):
+                return False
+            for cls, state in self._classes:
+                if not _is_state(cls, state):
+                    return False
+            for name in self._others:
+                value = scope.get(name)
+                if value is not None and is_definition(name, value):
+                    return False
+        except (KeyError, RuntimeError):  # one was deleted; or another thread defines something now
+            return False
+        return True
+
+
+def _getter(names: tuple[str, ...]) -> Callable[[dict[str, Any]], tuple[object, ...]]:
+    if len(names) > 1:
+        return itemgetter(*names)
+    if not names:
+        return lambda scope: ()
+    [name] = names
+    return lambda scope: (scope[name],)
+
+
+main_definitions = MainDefinitions()
+
+
+def is_definition(name: str, value: object) -> bool:
+    """Say whether a value of main is a function or class that has been defined there under that name."""
+    kind = type(value)
+    if kind is not FunctionType and not isinstance(value, type) and not is_wrapper(value):
+        return False
+    return getattr(value, "__module__", None) in MAIN and getattr(value, "__qualname__", None) == name
+
+
+def is_wrapper(value: object) -> bool:
+    """Say whether it stands for a function, and bears its name: a task, what lru_cache makes."""
+    return type(value) in main_definitions.kinds or type(value).__name__ == "_lru_cache_wrapper"
+
+
+def state_of(value: object) -> Any:
+    """Return what of a function or class can be replaced: its code, its methods."""
+    if type(value) is FunctionType:
+        return value.__code__
+    if isinstance(value, type):
+        scope = vars(value)
+        names = tuple(name for name, part in scope.items() if is_code(part))
+        return len(scope), names, tuple(map(scope.get, names))
+    return None
+
+
+def is_code(part: object) -> bool:
+    """Say whether a part of a class is a method or the like, and no data."""
+    return isinstance(part, _CODE) or is_wrapper(part)
+
+
+def _is_state(value: object, state: Any) -> bool:
+    if type(value) is FunctionType:
+        return value.__code__ is state
+    if isinstance(value, type):
+        size, names, parts = state
+        scope = vars(value)
+        if not all(map(is_, map(scope.get, names), parts)):
+            return False
+        return len(scope) == size or bool(state_of(value)[1] == names)
+    return True
+
+
+def _mark(value: object) -> Any:
+    """Return how to know a value again, without keeping alive what is large: see `_is_marked`."""
+    kind = type(value)
+    if kind in _EXACT:
+        if isinstance(value, (str, bytes)) and len(value) > _LONG:
+            return id(value), kind, len(value), None
+        return value
+    try:
+        alive = ref(value)
+    except TypeError:  # a list, a dictionary, ...
+        alive = None
+    return id(value), kind, _sample(value), alive
+
+
+def _sample(value: object) -> list[Any]:
+    """Return of what is in a value as much as shows that it was changed in place, most often."""
+    inside = value if isinstance(value, _CONTAINERS) else getattr(value, "__dict__", None)
+    if not isinstance(inside, _CONTAINERS) or isinstance(value, _NAMED):
+        return []
+    sample: list[Any] = [len(inside)]
+    try:
+        for part in islice(inside, _SAMPLE):
+            parts = (part, inside[part]) if isinstance(inside, dict) else (part,)
+            sample += [one if type(one) in _NUMBERS else id(one) for one in parts]
+    except Exception:  # noqa: BLE001  (it changes meanwhile, or is not what it seems)
+        pass
+    return sample
+
+
+def _is_marked(mark: Any, value: object) -> bool:
+    now = _mark(value)
+    if type(mark) is not tuple or type(now) is not tuple:
+        return type(mark) is type(now) and (mark is now or bool(mark == now))
+    return bool(mark[:3] == now[:3]) and (mark[3] is None or mark[3]() is value)
