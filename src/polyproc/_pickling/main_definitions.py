@@ -18,7 +18,7 @@ import os
 import sys
 from _thread import RLock
 from itertools import count, islice
-from operator import attrgetter, is_, itemgetter
+from operator import is_
 from types import FunctionType, ModuleType
 from weakref import ref
 
@@ -35,8 +35,8 @@ MAIN = ("__main__", "__mp_main__")
 _SAMPLE = 20
 _LONG = 1000
 _TEXT = b"\x8c"  # SHORT_BINUNICODE
-_MOST_NAMES = 30
-_code_of = attrgetter("__code__")
+_MOST_TEXTS = 30
+_MAIN_TEXTS = (b"__main__", b"__mp_main__")
 _EXACT = {bool, int, float, complex, str, bytes, type(None)}
 _NUMBERS = {bool, int, float, type(None)}
 _CODE = (FunctionType, property, classmethod, staticmethod, type)
@@ -88,7 +88,7 @@ class MainDefinitions:
         self._me = (0, 0)
         self._all: _Watch | None = None
         self._size: tuple[int, str] | None = None
-        self._watches: dict[str, _Watch] = {}
+        self._watches: dict[bytes, _Watch] = {}
 
     # -- what launchers tell -----------------------------------------------------------------------------------------
 
@@ -121,6 +121,7 @@ class MainDefinitions:
         lacking = [name for name in self.known if name in missing]
         for name in lacking:
             del self.known[name]
+        self._watches.clear()
         for name in [name for name, changed in self.changed.items() if changed.base and name in missing]:
             del self.changed[name]  # of which only the difference was sent
         self._data = {name: mark for name, mark in self._data.items() if name not in missing}
@@ -133,7 +134,7 @@ class MainDefinitions:
         if self.is_exact or self.known is None:
             return self.is_exact
         scope = vars(sys.modules["__main__"])
-        if self._all is None or self._all.scope is not scope:
+        if self._all is None:
             self._all = _Watch(scope, self.known, ())
         if self._all.holds():
             size = len(scope), next(reversed(scope))  # what is new is the last
@@ -150,37 +151,45 @@ class MainDefinitions:
         if self.is_exact or self.known is None:
             return self.is_exact
         # A name that is referred to stands in the pickle as a short text, wherever. What else is one does no harm.
-        names: set[str] = set()
-        start = data.find(_TEXT)
-        while start >= 0:
-            text = data[start + 2 : start + 2 + data[start + 1]]
-            names.add(text.partition(b".")[0].decode(errors="replace"))
-            if len(names) > _MOST_NAMES:
-                return self.has_changed()
-            start = data.find(_TEXT, start + 1)
-        if not names:  # an older protocol
+        texts = data.split(_TEXT, _MOST_TEXTS)
+        if len(texts) == 1 or len(texts) > _MOST_TEXTS:  # an older protocol; or so many that all is looked at sooner
             return self.has_changed()
-        return any(map(self._is_changed, names))
+        watches = self._watches
+        for index in range(1, len(texts)):
+            text = texts[index]
+            if not text or len(text) <= text[0]:  # split within a text
+                return self.has_changed()
+            text = text[1 : text[0] + 1]
+            watch = watches.get(text)
+            if watch is None:
+                if text not in _MAIN_TEXTS and self._is_changed(text):
+                    return True
+            elif not watch.holds():
+                self.is_exact = True
+                return True
+        return False
 
     def goes_by_name(self, function: FunctionType) -> bool:
         """Say whether a function that is found by its name needs nothing beside it."""
         if function.__module__ not in MAIN:
             return True
-        if self.is_exact or self.known is None:
+        if self.known is None:
             return not self.is_exact
-        return not self._is_changed(function.__qualname__.partition(".")[0])
+        return not self._is_changed(function.__qualname__.encode(errors="replace"))
 
-    def _is_changed(self, name: str) -> bool:
+    def _is_changed(self, text: bytes) -> bool:
+        """Say whether a text is the name of what some child has otherwise."""
         assert self.known is not None
-        watch = self._watches.get(name)
-        scope = vars(sys.modules["__main__"])
-        if watch is None or watch.scope is not scope:
+        watch = self._watches.get(text)
+        if watch is None:
+            scope = vars(sys.modules["__main__"])
+            name = text.partition(b".")[0].decode(errors="replace")
             if name not in self.known:
                 if name not in scope or not is_definition(name, scope[name]):
                     return False
                 self.is_exact = True
                 return True
-            watch = self._watches[name] = self._make_watch(name, scope)
+            watch = self._watches[text] = self._make_watch(name, scope)
         if watch.holds():
             return False
         self.is_exact = True
@@ -221,6 +230,7 @@ class MainDefinitions:
                 if before is not value or not isinstance(value, type):
                     base = None
                 del self.known[name]  # some have it as it was: whatever it will be, it is told from now on
+                self._watches.clear()
             else:
                 base = None
             self.is_exact = True
@@ -229,12 +239,11 @@ class MainDefinitions:
 
     def has_data(self, name: str, value: object) -> bool:
         """Say whether children have what a name of main stands for that is neither function nor class."""
-        mark = self._data.get(name)
-        if mark is None or name in self.changed:
+        if name not in self._data or name in self.changed:
             return False
-        if _is_marked(mark, value):
+        if _is_marked(self._data[name], value):
             return True
-        del self._data[name]
+        self._data.pop(name, None)
         return False
 
     def version_of_data(self, name: str, packed: bytes) -> Version:
@@ -262,41 +271,39 @@ class _Watch:
         self, scope: dict[str, Any], definitions: dict[str, tuple[object, Any]], others: Collection[str]
     ) -> None:
         self.scope = scope
-        self._values = tuple(value for value, _ in definitions.values())
-        self._get = _getter(tuple(definitions))
-        functions = [item for item in definitions.values() if type(item[0]) is FunctionType]
-        self._functions: tuple[Any, ...] = tuple(function for function, _ in functions)
-        self._codes = tuple(code for _, code in functions)
-        self._classes = tuple(item for item in definitions.values() if isinstance(item[0], type))
+        self._functions: list[tuple[str, Any, Any]] = []
+        self._classes: list[list[Any]] = []
         self._others = tuple(others)
+        for name, (value, state) in definitions.items():
+            if isinstance(value, type):
+                size, names, parts = state
+                self._classes.append([name, value, vars(value), size, list(zip(names, parts, strict=True))])
+            else:
+                self._functions.append((name, value, state))
 
     def holds(self) -> bool:
         """Say so."""
         scope = self.scope
-        try:
-            if not all(map(is_, self._get(scope), self._values)):
-                return False
-            if not all(map(is_, map(_code_of, self._functions), self._codes)):
-                return False
-            for cls, state in self._classes:
-                if not _is_state(cls, state):
-                    return False
-            for name in self._others:
-                value = scope.get(name)
-                if value is not None and is_definition(name, value):
-                    return False
-        except (KeyError, RuntimeError):  # one was deleted; or another thread defines something now
+        if sys.modules["__main__"].__dict__ is not scope:
             return False
+        for name, function, code in self._functions:
+            if (code is not None and function.__code__ is not code) or scope.get(name) is not function:
+                return False
+        for name in self._others:
+            if name in scope and is_definition(name, scope.get(name)):
+                return False
+        for entry in self._classes:
+            name, value, parts, size, before = entry
+            if scope.get(name) is not value:
+                return False
+            for part_name, part in before:
+                if parts.get(part_name) is not part:
+                    return False
+            if len(parts) != size:
+                if len(state_of(value)[1]) != len(before):
+                    return False
+                entry[3] = len(parts)  # it has got data
         return True
-
-
-def _getter(names: tuple[str, ...]) -> Callable[[dict[str, Any]], tuple[object, ...]]:
-    if len(names) > 1:
-        return itemgetter(*names)
-    if not names:
-        return lambda scope: ()
-    [name] = names
-    return lambda scope: (scope[name],)
 
 
 main_definitions = MainDefinitions()

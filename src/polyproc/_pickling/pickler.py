@@ -12,6 +12,7 @@ import copyreg
 import io
 import pickle
 from collections.abc import Callable
+from types import FunctionType
 from typing import IO, Any
 
 from polyproc._lazy import load
@@ -88,6 +89,16 @@ def dumps_through(
         for kept in passage.kept:
             load("polyproc._pickling.in_transit", "in_transit").forget(*kept)  # type: ignore[attr-defined]
         raise
+
+
+def dumps_function(function: Any) -> bytes:
+    """Pickle what workers are to call, perhaps often: as `dumps_to_keep` does, sooner where it goes by reference."""
+    if type(function) is FunctionType and main_definitions.goes_by_name(function):
+        try:
+            return pickle.dumps(function)  # there is nothing in it to keep
+        except Exception:  # noqa: BLE001  (no name leads to it: it goes by value)
+            pass
+    return dumps_to_keep(function)
 
 
 class KeptPickle(bytes):

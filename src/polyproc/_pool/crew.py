@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from polyproc._errors import ProcessError
-from polyproc._pickling.pickler import dumps_to_keep
+from polyproc._pickling.pickler import dumps_function, dumps_to_keep
 from polyproc._pool.dispatch import Dispatch, batch_task
 from polyproc._pool.jobs import CLOSE, RUN, TERMINATE, Desk
 from polyproc._pool.ledger import Batch, Task
@@ -82,7 +82,7 @@ class Crew(Desk):
 
     def pack_function(self, function: Any) -> bytes:
         """Return what stands for a function in a task: its pickle."""
-        return dumps_to_keep(function)
+        return dumps_function(function)
 
     def add_call(self, number: int, message: Any, name: str, terms: Terms) -> Task:
         """Add the one task of a job. Raises what pickling raises."""
