@@ -12,6 +12,7 @@ import functools
 import marshal
 import pickle
 import sys
+from collections.abc import Callable
 from types import CellType, FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -53,9 +54,10 @@ def namespace(origin: Origin | None, updates: list[Update]) -> dict[str, Any]:
     family: Any = load("polyproc._process.family", "family")
     if family.receiving or origin[0] in family.ancestors:  # a newborn hears its parent only
         scope, have = vars(sys.modules["__main__"]), main_definitions.changed
-        main_definitions.is_exact = True
+        take_over: Callable[[str, Definition], None] = main_definitions.take_over
     else:
         scope, have = _strangers.scope_of(origin)
+        take_over = have.__setitem__
     for name, version, packed in updates:
         found = have.get(name)
         if version[0] == main_definitions.me() or (
@@ -64,8 +66,9 @@ def namespace(origin: Origin | None, updates: list[Update]) -> dict[str, Any]:
             continue
         value = pickle.loads(packed)
         scope[name] = value
-        made = have[name] = Definition(version, value, state_of(value) if is_definition(name, value) else hash(packed))
+        made = Definition(version, value, state_of(value) if is_definition(name, value) else hash(packed))
         made.packed = packed
+        take_over(name, made)
     return scope
 
 

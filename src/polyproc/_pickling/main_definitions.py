@@ -135,7 +135,7 @@ class MainDefinitions:
             return self.is_exact
         scope = vars(sys.modules["__main__"])
         if self._all is None:
-            self._all = _Watch(scope, self.known, ())
+            self._all = _Watch(scope, self.known, (), is_over=False)
         if self._all.holds():
             size = len(scope), next(reversed(scope))  # what is new is the last
             if size == self._size:
@@ -185,7 +185,7 @@ class MainDefinitions:
             scope = vars(sys.modules["__main__"])
             name = text.partition(b".")[0].decode(errors="replace")
             if name not in self.known:
-                if name not in scope or not is_definition(name, scope[name]):
+                if name not in self.changed and (name not in scope or not is_definition(name, scope[name])):
                     return False
                 self.is_exact = True
                 return True
@@ -210,7 +210,7 @@ class MainDefinitions:
                     todo += names_in(reached[name][0], scope)
             else:
                 others.add(name)
-        return _Watch(scope, reached, others)
+        return _Watch(scope, reached, others, is_over=not others.isdisjoint(self.changed))
 
     def current(self, name: str, value: object) -> Definition | None:
         """Return the definition of a name of main, which has this value now; None if every child has it like that."""
@@ -229,13 +229,25 @@ class MainDefinitions:
                     return None
                 if before is not value or not isinstance(value, type):
                     base = None
-                del self.known[name]  # some have it as it was: whatever it will be, it is told from now on
-                self._watches.clear()
+                self._forget(name)
             else:
                 base = None
             self.is_exact = True
             made = self.changed[name] = Definition(self.new_version(), value, state, base)
             return made
+
+    def take_over(self, name: str, definition: Definition) -> None:
+        """Note what has come from a process that we descend from, and stands in our main now."""
+        with self._lock:
+            self._forget(name)
+            self.changed[name] = definition
+            self.is_exact = True
+
+    def _forget(self, name: str) -> None:
+        """Know no more what children have for a name: whatever it will be, also as it was, they are told."""
+        if self.known is not None:
+            self.known.pop(name, None)
+        self._watches.clear()
 
     def has_data(self, name: str, value: object) -> bool:
         """Say whether children have what a name of main stands for that is neither function nor class."""
@@ -250,6 +262,7 @@ class MainDefinitions:
         """Return the version of what a name of main stands for now: another one if its pickle is another."""
         found = self.changed.get(name)
         if found is None or found.state != hash(packed):
+            self._forget(name)
             found = self.changed[name] = Definition(self.new_version(), None, hash(packed))
         return found.version
 
@@ -268,12 +281,13 @@ class _Watch:
     """Looks whether definitions of main are as they were, and others no definitions."""
 
     def __init__(
-        self, scope: dict[str, Any], definitions: dict[str, tuple[object, Any]], others: Collection[str]
+        self, scope: dict[str, Any], definitions: dict[str, tuple[object, Any]], others: Collection[str], is_over: bool
     ) -> None:
         self.scope = scope
         self._functions: list[tuple[str, Any, Any]] = []
         self._classes: list[list[Any]] = []
         self._others = tuple(others)
+        self._is_over = is_over
         for name, (value, state) in definitions.items():
             if isinstance(value, type):
                 size, names, parts = state
@@ -284,7 +298,7 @@ class _Watch:
     def holds(self) -> bool:
         """Say so."""
         scope = self.scope
-        if sys.modules["__main__"].__dict__ is not scope:
+        if self._is_over or sys.modules["__main__"].__dict__ is not scope:
             return False
         for name, function, code in self._functions:
             if (code is not None and function.__code__ is not code) or scope.get(name) is not function:
