@@ -35,7 +35,7 @@ from polyproc._pickling.main_definitions import MAIN, Definition, is_code, is_de
 Reducer = Callable[[Any], Any]
 Keeper = Callable[[Any], bool]
 
-_OF_PROCESSES = ("polyproc.", "concurrent.futures.", "multiprocessing.")
+_OF_PROCESSES = ("polyproc", "multiprocessing", "concurrent")
 _BY_NAME = (FunctionType, type)
 _CACHED = type(functools.lru_cache(lambda: None))
 
@@ -104,7 +104,7 @@ class _Updates:
         try:
             packed, _, later, _ = self._dumps(name, value, None)
         except Exception as error:
-            if type(value).__module__.startswith(_OF_PROCESSES):
+            if type(value).__module__.partition(".")[0] in _OF_PROCESSES:
                 return ()  # a pool, an executor: a worker has no use for it, but a function of main may name it
             error.add_note(f"it is {name!r} of the main module, to which what is sent refers")
             raise
