@@ -31,6 +31,10 @@ PROGRAMS = {
     "gymnasium_vectors": METHODS,
     "dask_cluster": (),
     "linters": (),
+    "celery_worker": (),
+    "runners": (),
+    "viztracer_children": METHODS,
+    "loguru_threads": METHODS,
     "torch_loader": METHODS,
     "torch_processes": METHODS,
     "torch_cuda": METHODS,  # where there is a device
@@ -41,6 +45,12 @@ SLOW = (
     "torch_cuda",
     "mixed_pools",
 )  # under spawn, torch is imported again and again
+# Versions that many have: they reach for other names than the newest. Each in a folder of its own, before the others.
+PINNED = (
+    ("loky==3.4.1", "loky_pebble", "fork"),
+    ("loky==3.5.6", "loky_pebble", "spawn"),
+    ("joblib==1.5.3", "joblib_backends"),
+)
 OWN_TESTS = ("joblib.test.test_parallel", "joblib.test.test_memmapping", "joblib.test.test_memory")
 
 
@@ -53,12 +63,21 @@ def prepare():
     subprocess.check_call([*pip, "-r", str(HERE / "requirements.txt")])
     subprocess.check_call([*pip, "--no-build-isolation", "--force-reinstall", "--no-deps", str(ROOT)])
     subprocess.check_call([*pip, "cloudpickle"])
+    for version, *_ in PINNED:
+        if not _folder(version).exists():
+            subprocess.check_call([*pip, "--no-deps", "--target", str(_folder(version)), version])
 
 
-def run(words):
+def _folder(version):
+    return ENVIRONMENT / "pinned" / version
+
+
+def run(words, version=None):
     """Run a command; return its exit status, None for one that ran out of time, what it printed, and its seconds."""
     start = time.monotonic()
     env = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    if version is not None:
+        env["PYTHONPATH"] = str(_folder(version))
     with subprocess.Popen(
         [PYTHON, *words],
         cwd=HERE / "programs",
@@ -79,15 +98,17 @@ def run(words):
     return status, out, err, time.monotonic() - start
 
 
-def compare(name, words):
-    """Run a program in both ways; say how it went; return whether it printed the same, and both ended well."""
-    theirs = run(words)
+def compare(name, words, version):
+    """Run a program in both ways; say how it went; return whether it printed the same, both ended well, and left nothing."""
+    theirs = run(words, version)
     if (
         theirs[0] is None
     ):  # a hang of the standard library's own, as a pool that is forked beside threads has now and then
-        theirs = run(words)
-    ours = run(["-m", "polyproc", "run", *words])
-    same = theirs[:2] == ours[:2] and ours[0] == 0
+        theirs = run(words, version)
+    before = _shared()
+    ours = run(["-m", "polyproc", "run", *words], version)
+    left = _left(before)
+    same = theirs[:2] == ours[:2] and ours[0] == 0 and not left
     print(
         f"{name:32} standard library {theirs[3]:6.1f} s, polyproc {ours[3]:6.1f} s   {'same' if same else 'DIFFERENT'}"
     )
@@ -95,12 +116,27 @@ def compare(name, words):
         for who, (status, out, err, _) in (("the standard library", theirs), ("polyproc", ours)):
             told = "it ran out of time" if status is None else f"exit status {status}"
             print(f"--- with {who}: {told}\n{out}{err[-4000:]}")
+        print(*(f"--- polyproc left {name}" for name in sorted(left)), sep="\n")
     sys.stdout.flush()
     return same
 
 
+def _shared():
+    """Return the segments, semaphores and folders of shared memory that libraries name after themselves."""
+    kinds = ("psm_", "sem.", "loky", "joblib", "torch")
+    return {path.name for path in Path("/dev/shm").glob("*") if path.name.startswith(kinds)}
+
+
+def _left(before):
+    """Return what is there that was not, once who removes it had the time."""
+    deadline = time.monotonic() + 20
+    while (left := _shared() - before) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return left
+
+
 def chosen(arguments):
-    """Yield (name, words of the command) of the programs to run."""
+    """Yield (name, words of the command, version that is pinned) of the programs to run."""
     quick = "--quick" in arguments
     wanted = [word for word in arguments if not word.startswith("-")]
     for program, methods in PROGRAMS.items():
@@ -110,9 +146,12 @@ def chosen(arguments):
             print(f"{program}: there is no CUDA device here")
             continue
         if not methods:
-            yield program, [f"{program}.py"]
+            yield program, [f"{program}.py"], None
         for method in methods[:1] if quick and program in SLOW else methods:
-            yield f"{program}, {method}", [f"{program}.py", method]
+            yield f"{program}, {method}", [f"{program}.py", method], None
+    for version, program, *more in PINNED:
+        if not wanted or any(word in f"{program} {version}" for word in wanted):
+            yield f"{program}, {version}", [f"{program}.py", *more], version
 
 
 def own_tests():
@@ -135,7 +174,7 @@ def _failures(done):
 def main(arguments):
     """Do it all; return the exit status."""
     prepare()
-    results = [compare(name, words) for name, words in chosen(arguments)]
+    results = [compare(*what) for what in chosen(arguments)]
     if not arguments:
         results += own_tests()
     print(f"{sum(results)} passed, {len(results) - sum(results)} failed")
