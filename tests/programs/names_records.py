@@ -18,7 +18,7 @@ def log(line):
     record = logging.LogRecord("a", 1, "b", 2, line, (), None)
     told = [record.processName, logging.Formatter("%(processName)s").format(record)]
     copied = logging.makeLogRecord({"processName": "MainProcess"})
-    assert ("multiprocessing" in sys.modules) == STD
+    assert bool(sys.modules.get("multiprocessing")) == STD
     return (*told, copied.processName)
 
 
@@ -50,4 +50,6 @@ if __name__ == "__main__":
         polyproc.current_process().name = "Carl"
         assert log("x")[0] == "Carl"
         assert "multiprocessing" not in sys.modules
+        sys.modules["multiprocessing"] = None
+        assert log("x")[0] == "MainProcess"
     print("ok")

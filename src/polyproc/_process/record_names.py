@@ -2,7 +2,8 @@
 
 `logging` asks the module `multiprocessing`, if somebody has imported that, for the name, and else takes "MainProcess".
 That module may be the standard library's, which knows nothing of our processes. So a record that is given that default
-takes our name for this process, as it is at that moment; a record that is given another name keeps it.
+takes our name for this process, as it is at that moment; a record that is given another name keeps it, and so does one
+of a program that has put None in the place of `multiprocessing`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class _Name:
             raise AttributeError("processName") from None
 
     def __set__(self, record: Any, name: str | None) -> None:
-        record.__dict__["processName"] = family.current._name if name == _DEFAULT else name
+        is_ours = name == _DEFAULT and sys.modules.get("multiprocessing", sys) is not None
+        record.__dict__["processName"] = family.current._name if is_ours else name
 
     def __delete__(self, record: Any) -> None:
         try:
