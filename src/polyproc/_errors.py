@@ -18,27 +18,34 @@ from __future__ import annotations
 
 import builtins
 
+from polyproc._public import public
+
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
     import signal as signal_module
 
 
+@public("")
 class ProcessError(Exception):
     """Base of the exceptions of this library."""
 
 
+@public("")
 class BufferTooShort(ProcessError):
     """A message is larger than the buffer it should go to; the message is `args[0]`."""
 
 
+@public("")
 class AuthenticationError(ProcessError):
     """The other side did not prove that it knows the authentication key."""
 
 
+@public("")
 class TimeoutError(ProcessError, builtins.TimeoutError):
     """A wait ended before what was waited for came."""
 
 
+@public("")
 class ProcessDied(ProcessError):
     """A process ended without giving the result that was waited for.
 
@@ -101,6 +108,7 @@ def _rebuild_process_died(
     return died
 
 
+@public("pool")
 class RemoteTraceback(Exception):
     """The traceback, as text, of an exception that was raised in another process."""
 
@@ -112,6 +120,7 @@ class RemoteTraceback(Exception):
         return self.tb
 
 
+@public("")
 class RemoteError(Exception):
     """Stands for an exception that could not be brought over: its type's name, and its traceback as text."""
 
@@ -120,18 +129,6 @@ class RemoteError(Exception):
         return "\n" + line + "\n" + str(self.args[-1]) + line
 
 
+@public("")
 class OwnerDiedWarning(RuntimeWarning):
     """A lock or semaphore was taken over from a process that died with it: what it guards may be half done."""
-
-
-for _name in (
-    "ProcessError",
-    "BufferTooShort",
-    "AuthenticationError",
-    "TimeoutError",
-    "ProcessDied",
-    "RemoteError",
-    "OwnerDiedWarning",
-):
-    # Users read these names in tracebacks: they say where to import them from.
-    vars()[_name].__module__ = "polyproc"

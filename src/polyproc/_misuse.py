@@ -200,6 +200,14 @@ def wrong_type_code(given: object, codes: str) -> str:
     return f"{text}: write {write}" if write else text
 
 
+def key(value: Any) -> bytes:
+    """Return a key as bytes. Raises TypeError for a string."""
+    try:
+        return bytes(value)
+    except TypeError as error:
+        raise TypeError(is_no_key(error)) from None
+
+
 def is_no_key(text: object) -> str:
     """Return what is said of a key that is no bytes. It does not show the key."""
     return f"{text}: authkey is bytes; write b'...', or encode a str by .encode()"

@@ -1,6 +1,8 @@
 """What other people's libraries take from inside: trackers, launchers, starters and names of their own."""
 
+import importlib
 import os
+import pickle
 import select
 import signal
 import subprocess
@@ -12,7 +14,7 @@ import pytest
 
 import polyproc
 from behaviour import targets
-from conftest import eventually, is_running
+from conftest import PROGRAMS, eventually, is_running
 from polyproc import process, resource_tracker, util
 
 # -- a tracker of somebody's own -----------------------------------------------------------------------------------
@@ -320,3 +322,62 @@ def test_a_worker_of_another_library_may_start_processes(ctx, foreign_worker):
 
 def test_a_barrier_is_a_barrier():
     assert isinstance(polyproc.Barrier(2), threading.Barrier)
+
+
+# -- names ---------------------------------------------------------------------------------------------------------
+
+
+def test_public_classes_are_shown_under_the_name_that_the_program_knows(method):
+    """The same where they were sent, and whether or not their module was ever imported."""
+    program = str(PROGRAMS / "shown_names.py")
+    done = subprocess.run(
+        [sys.executable, "-m", "polyproc", "run", program, method], capture_output=True, text=True, timeout=60
+    )
+    assert done.stderr == ""
+    *names, last = done.stdout.splitlines()
+    assert {name.partition(".")[0] for name in names} == {"multiprocessing"}
+    assert names[:4] == [
+        f"multiprocessing.{name}"
+        for name in ("queues.Queue", "queues.SimpleQueue", "queues.JoinableQueue", "synchronize.Lock")
+    ]
+    assert last == "<class 'multiprocessing.TimeoutError'> <class 'multiprocessing.shared_memory.SharedMemory'>"
+
+
+def test_public_classes_are_shown_as_of_their_doors(ctx):
+    for made, name in (
+        (ctx.Lock(), "synchronize.Lock"),
+        (ctx.Event(), "synchronize.Event"),
+        (ctx.SimpleQueue(), "queues.SimpleQueue"),
+    ):
+        assert repr(type(made)) == f"<class 'polyproc.{name}'>"
+        made.close() if hasattr(made, "close") else None
+    for door in (
+        "connection",
+        "context",
+        "managers",
+        "process",
+        "queues",
+        "shared_memory",
+        "sharedctypes",
+        "synchronize",
+        "util",
+    ):
+        module = importlib.import_module(f"polyproc.{door}")
+        for name in module.__all__:
+            found = getattr(module, name)
+            if isinstance(found, type):
+                shown = importlib.import_module(found.__module__)
+                assert "._" not in found.__module__, name
+                assert getattr(shown, found.__qualname__) is found
+                assert pickle.loads(pickle.dumps(found)) is found
+
+
+def test_a_public_class_whose_door_is_closed_goes_by_reference():
+    code = (
+        "import pickle, sys, polyproc\n"
+        "from polyproc._pickling import pickler\n"
+        "event = polyproc.Event()\n"
+        "assert 'polyproc.synchronize' not in sys.modules\n"
+        "assert pickle.loads(pickler.dumps([type(event), lambda: 3]))[0] is type(event)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -8,7 +8,7 @@ from multiprocessing import pool
 def whose():
     from multiprocessing.connection import Connection
 
-    return multiprocessing.Process.__module__.partition(".")[0], Connection.__module__.partition(".")[0]
+    return tuple(made.__module__.partition(".")[0] for made in (multiprocessing.Process.start, Connection.__reduce__))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from polyproc._log import log
+from polyproc._public import public
 
 _afterfork_registry: weakref.WeakValueDictionary[tuple[int, int, Callable[[Any], object]], object] = (
     weakref.WeakValueDictionary()
@@ -30,6 +31,7 @@ def run_after_forkers() -> None:
             log.info("after forker raised exception %s", error)
 
 
+@public("util")
 class ForkAwareThreadLock:
     """A thread lock that is free again in a forked child."""
 
@@ -49,6 +51,7 @@ class ForkAwareThreadLock:
         self._lock.__exit__(*args)
 
 
+@public("util")
 class ForkAwareLocal(threading.local):
     """A thread-local that is empty again in a forked child."""
 

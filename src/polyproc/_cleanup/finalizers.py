@@ -10,12 +10,14 @@ from typing import Any
 
 from polyproc._cleanup.exit_sequence import FINALIZERS, LATE_FINALIZERS, exit_sequence
 from polyproc._log import log
+from polyproc._public import public
 
 _Key = tuple[int | None, int]
 _finalizer_registry: dict[_Key, Finalize] = {}
 _finalizer_counter = itertools.count()
 
 
+@public("util")
 class Finalize:
     """Call `callback` once: when `obj` is collected, when this is called, or at exit.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from polyproc._native import native
 from polyproc._pickling.live_fd import sent_fds
+from polyproc._public import kind_of, of_kind, public
 from polyproc._twin import HasTwin
 
 if TYPE_CHECKING or native:
@@ -20,6 +21,7 @@ SendT = TypeVar("SendT")
 RecvT = TypeVar("RecvT")
 
 
+@public("connection")
 class Connection(Base, HasTwin, Generic[SendT, RecvT]):
     """Framed messages over a pipe or a stream socket, in the standard library's wire format: either end may be its.
 
@@ -51,12 +53,12 @@ class Connection(Base, HasTwin, Generic[SendT, RecvT]):
             ...
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), sent_fds(self.fileno()), self.readable, self.writable)
+        return _rebuild, (kind_of(self), sent_fds(self.fileno()), self.readable, self.writable)
 
 
-def _rebuild(cls: type[Connection[Any, Any]], sent: Any, readable: bool, writable: bool) -> Connection[Any, Any]:
+def _rebuild(kind: type | str, sent: Any, readable: bool, writable: bool) -> Connection[Any, Any]:
     [fd] = sent.detach()
-    return cls(fd, readable, writable)
+    return of_kind(kind)(fd, readable, writable)  # type: ignore[no-any-return]
 
 
 def connection_of(sock: Any) -> Connection[Any, Any]:

@@ -26,6 +26,7 @@ from polyproc._connection.connection import Connection, connection_of
 from polyproc._connection.listening import Admitted, ListeningSocket, SocketListener
 from polyproc._errors import TimeoutError
 from polyproc._lazy import load, said
+from polyproc._public import public
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -58,6 +59,7 @@ def _validate_family(family: str) -> None:
         raise ValueError(f"Family {family} is not recognized.")
 
 
+@public("connection")
 class Listener:
     """A bound socket that accepts connections.
 

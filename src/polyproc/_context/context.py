@@ -11,6 +11,7 @@ from polyproc._lazy import load, said
 from polyproc._platform.interpreter import interpreter
 from polyproc._process import parent, process
 from polyproc._process.process import BaseProcess
+from polyproc._public import public
 
 if TYPE_CHECKING:
     import logging
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from polyproc._synchronize import primitives
 
 
+@public("context")
 class BaseContext:
     """Everything of the module's surface, bound to one start method."""
 

@@ -12,12 +12,14 @@ from polyproc._lazy import said
 from polyproc._platform.posix import start_methods
 from polyproc._process.family import family
 from polyproc._process.kinds import Process
+from polyproc._public import public
 
 if TYPE_CHECKING:
     from polyproc._process.process import BaseProcess
     from polyproc.abc import ChildHandle
 
 
+@public("context")
 class DefaultContext(BaseContext):
     """The context of the module-level names: its start method is chosen once, at the latest by its first use."""
 

@@ -15,6 +15,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 from polyproc._process.family import family
+from polyproc._public import shown
 
 _NAME = "multiprocessing"
 _FOREIGN = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_entry", "foreign")
@@ -67,6 +68,7 @@ def install() -> None:
         vars(futures).pop("ProcessPoolExecutor", None)  # it is loaded anew when it is asked for
         vars(futures).pop("process", None)
     family.drop_in = True
+    shown.rename(_NAME)
     paths = os.environ.get("PYTHONPATH")
     if _FOREIGN not in (paths or "").split(os.pathsep):
         os.environ["PYTHONPATH"] = os.pathsep.join([_FOREIGN, paths]) if paths else _FOREIGN

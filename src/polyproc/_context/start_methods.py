@@ -8,11 +8,13 @@ from polyproc._context import factories
 from polyproc._context.context import BaseContext
 from polyproc._platform.posix import start_methods
 from polyproc._process.kinds import ForkProcess, ForkServerProcess, SpawnProcess
+from polyproc._public import public
 
 if TYPE_CHECKING:
     from polyproc._context.factories import Launcher
 
 
+@public("context")
 class ForkContext(BaseContext):
     """Processes are copies of this one."""
 
@@ -24,6 +26,7 @@ class ForkContext(BaseContext):
         return factories.fork_popen()
 
 
+@public("context")
 class SpawnContext(BaseContext):
     """Processes are fresh interpreters."""
 
@@ -39,6 +42,7 @@ class SpawnContext(BaseContext):
         return factories.spares(self, modules)
 
 
+@public("context")
 class ForkServerContext(BaseContext):
     """Processes are copies of a template."""
 

@@ -16,6 +16,7 @@ CHILD = (
     "polyproc._sent",
     "polyproc._kernel",
     "polyproc._lazy",
+    "polyproc._public",
     "polyproc._log",
     "polyproc._platform",
     "polyproc._platform.posix",

@@ -17,11 +17,13 @@ from polyproc._managers.server import Registered, Server, run_server
 from polyproc._managers.tokens import Token, answer_of
 from polyproc._process.kinds import Process
 from polyproc._process.process import AuthenticationString, current_process
+from polyproc._public import public
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
 
+@public("managers")
 class State(IntEnum):
     """Of a manager."""
 
@@ -30,6 +32,7 @@ class State(IntEnum):
     SHUTDOWN = 2
 
 
+@public("managers")
 class BaseManager:
     """Makes objects in a server process, and proxies for them here.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from polyproc._deadline import due
 from polyproc._managers.proxy import BaseProxy, MakeProxyType
+from polyproc._public import public
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -23,6 +24,14 @@ def _in_place(name: str) -> Any:
     return operate
 
 
+def _made(name: str, exposed: tuple[str, ...]) -> Any:
+    """Make a proxy type of this module."""
+    made = MakeProxyType(name, exposed)
+    made.__module__ = __name__
+    return public("managers")(made)
+
+
+@public("managers")
 class IteratorProxy(BaseProxy):
     """Of an iterator or a generator."""
 
@@ -47,6 +56,7 @@ class IteratorProxy(BaseProxy):
         return self._callmethod("close", args)
 
 
+@public("managers")
 class AcquirerProxy(BaseProxy):
     """Of a lock or a semaphore. When a process ends that holds a lock, it is unlocked."""
 
@@ -74,6 +84,7 @@ class AcquirerProxy(BaseProxy):
         self._callmethod("release")
 
 
+@public("managers")
 class ConditionProxy(AcquirerProxy):
     """Of a condition."""
 
@@ -103,6 +114,7 @@ class ConditionProxy(AcquirerProxy):
         return result
 
 
+@public("managers")
 class EventProxy(BaseProxy):
     """Of an event."""
 
@@ -125,6 +137,7 @@ class EventProxy(BaseProxy):
         return bool(self._callmethod("wait", (timeout,)))
 
 
+@public("managers")
 class BarrierProxy(BaseProxy):
     """Of a barrier."""
 
@@ -161,6 +174,7 @@ class BarrierProxy(BaseProxy):
         return bool(self._callmethod("__getattribute__", ("broken",)))
 
 
+@public("managers")
 class NamespaceProxy(BaseProxy):
     """Of a namespace: what does not begin with an underscore is the referent's attribute."""
 
@@ -189,6 +203,7 @@ class NamespaceProxy(BaseProxy):
             self._callmethod("__delattr__", (key,))
 
 
+@public("managers")
 class ValueProxy(BaseProxy):
     """Of a value."""
 
@@ -206,7 +221,7 @@ class ValueProxy(BaseProxy):
     __class_getitem__: Any = classmethod(GenericAlias)
 
 
-BaseListProxy = MakeProxyType(
+BaseListProxy = _made(
     "BaseListProxy",
     _names(
         "__add__ __contains__ __delitem__ __getitem__ __imul__ __len__ __mul__ __reversed__ __rmul__ "
@@ -215,6 +230,7 @@ BaseListProxy = MakeProxyType(
 )
 
 
+@public("managers")
 class ListProxy(BaseListProxy):  # type: ignore[misc, valid-type]  # made from a list of methods
     """Of a list."""
 
@@ -236,6 +252,7 @@ _BaseDictProxy = MakeProxyType(
 _BaseDictProxy._method_to_typeid_ = {"__iter__": "Iterator"}
 
 
+@public("managers")
 class DictProxy(_BaseDictProxy):  # type: ignore[misc, valid-type]  # made from a list of methods
     """Of a dictionary."""
 
@@ -255,6 +272,7 @@ _BaseSetProxy = MakeProxyType(
 _BaseSetProxy._method_to_typeid_ = {"__iter__": "Iterator"}
 
 
+@public("managers")
 class SetProxy(_BaseSetProxy):  # type: ignore[misc, valid-type]  # made from a list of methods
     """Of a set."""
 
@@ -265,7 +283,7 @@ class SetProxy(_BaseSetProxy):  # type: ignore[misc, valid-type]  # made from a 
     __class_getitem__: Any = classmethod(GenericAlias)
 
 
-ArrayProxy = MakeProxyType("ArrayProxy", ("__len__", "__getitem__", "__setitem__"))
+ArrayProxy = _made("ArrayProxy", ("__len__", "__getitem__", "__setitem__"))
 
 _BasePoolProxy = MakeProxyType(
     "PoolProxy",
@@ -280,6 +298,7 @@ _BasePoolProxy._method_to_typeid_ = {
 }
 
 
+@public("managers")
 class PoolProxy(_BasePoolProxy):  # type: ignore[misc, valid-type]  # made from a list of methods
     """Of a pool."""
 

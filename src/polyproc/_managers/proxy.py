@@ -13,6 +13,7 @@ from polyproc._managers.serving import serving
 from polyproc._managers.tokens import PROXY, RETURN, Token, answer_of
 from polyproc._pickling import spawning
 from polyproc._process.process import current_process
+from polyproc._public import kind_of, of_kind, public
 
 _OF_LINK = "of_link"  # among what a proxy's pickle tells: it is part of an answer
 
@@ -23,6 +24,7 @@ def the_server(address: Any) -> Any:
     return server if server is not None and server.address == address else None
 
 
+@public("managers")
 class BaseProxy:
     """Stands for an object in a manager's server.
 
@@ -149,7 +151,7 @@ class BaseProxy:
         if getattr(self, "_isauto", False):
             kwds["exposed"] = self._exposed
             return RebuildProxy, (AutoProxy, token, self._serializer, kwds)
-        return RebuildProxy, (type(self), token, self._serializer, kwds)
+        return RebuildProxy, (kind_of(self), token, self._serializer, kwds)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         return self._getvalue()
@@ -166,7 +168,7 @@ class BaseProxy:
         return text
 
 
-def RebuildProxy(func: Callable[..., Any], token: Token, serializer: str, kwds: dict[str, Any]) -> Any:
+def RebuildProxy(func: Callable[..., Any] | str, token: Token, serializer: str, kwds: dict[str, Any]) -> Any:
     """Make a proxy that has arrived in another process.
 
     One that a server has sent in an answer is of that server: it has the address, the key and the encryption of the
@@ -176,7 +178,8 @@ def RebuildProxy(func: Callable[..., Any], token: Token, serializer: str, kwds: 
     if link is not None and the_server(token.address) is None:
         token.address = link.address
         kwds.setdefault("authkey", link.authkey)
-    return func(token, serializer, incref=True, **kwds)
+    make: Callable[..., Any] = of_kind(func) if isinstance(func, str) else func
+    return make(token, serializer, incref=True, **kwds)
 
 
 def MakeProxyType(name: str, exposed: Any, _cache: dict[Any, type] = {}) -> Any:  # noqa: B006  (the documented one)

@@ -34,6 +34,7 @@ from polyproc._managers.tokens import (
 from polyproc._pickling.exceptions import reason_of, sendable
 from polyproc._pool.worker import ExceptionWithTraceback
 from polyproc._process.process import current_process
+from polyproc._public import public
 
 _TICK = 0.5
 _PAUSE = 0.01  # seconds after what may last: no descriptors, no threads, no memory
@@ -42,6 +43,7 @@ _PAUSE = 0.01  # seconds after what may last: no descriptors, no threads, no mem
 Registered = tuple[Callable[..., Any] | None, Any, dict[str, str] | None, Any]
 
 
+@public("managers")
 class Server:
     """A listening server. `serve_forever` runs it; each connection is served by a thread of its own."""
 

@@ -10,8 +10,10 @@ from polyproc._managers.server import Server
 from polyproc._memory.segment import SharedMemory
 from polyproc._memory.segment import SharedMemory as Segment
 from polyproc._memory.shareable_list import ShareableList
+from polyproc._public import public
 
 
+@public("managers")
 class SharedMemoryServer(Server):
     """A server that knows the names of segments, and removes them when it ends."""
 
@@ -44,6 +46,7 @@ def _remove(name: str) -> None:
     segment.unlink()
 
 
+@public("managers")
 class SharedMemoryManager(BaseManager):
     """Makes `SharedMemory` and `ShareableList` objects; their segments are removed when it shuts down."""
 

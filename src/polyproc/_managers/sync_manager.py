@@ -23,9 +23,11 @@ from polyproc._managers.proxies import (
 )
 from polyproc._managers.values import Value
 from polyproc._pool.pool import Pool
+from polyproc._public import public
 from polyproc._threads.dummy_manager import Array, Namespace
 
 
+@public("managers")
 class SyncManager(BaseManager):
     """Makes queues, locks, lists, dictionaries and other objects in a server process."""
 

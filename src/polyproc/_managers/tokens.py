@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from polyproc._errors import RemoteError
+from polyproc._public import Remade, public
 
 CALLS, ANCHOR = "calls", "anchor"
 RETURN, PROXY, ERROR, TRACEBACK, UNSERIALIZABLE = "#RETURN", "#PROXY", "#ERROR", "#TRACEBACK", "#UNSERIALIZABLE"
@@ -19,7 +20,8 @@ DECREF, LEND, INHERIT, SYNC, BYE = "decref", "lend", "inherit", "sync", "bye"
 HERE = "here"  # a request: its answer is its argument; the one before it, if that waits, is called off
 
 
-class Token:
+@public("managers")
+class Token(Remade):
     """The name of a shared object: its type's, its server's address, and its own there."""
 
     __slots__ = ("address", "id", "passage", "typeid")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from polyproc._public import public
 
+
+@public("managers")
 class Value:
     """One value, of any type."""
 

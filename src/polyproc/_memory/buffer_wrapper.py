@@ -6,8 +6,10 @@ import sys
 from typing import Any
 
 from polyproc._memory.block import allocate
+from polyproc._public import public
 
 
+@public("heap")
 class BufferWrapper:
     """`size` zero bytes of shared memory; `create_memoryview()` gives access."""
 

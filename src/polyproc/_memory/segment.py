@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from polyproc._memory.tracker import PREFIX, tracker
 from polyproc._native import native
+from polyproc._public import kind_of, of_kind, public
 
 if TYPE_CHECKING or not native:
     from polyproc._memory.portable_segment import PortableSegment as Segment
@@ -23,6 +24,7 @@ _USE_POSIX = True
 _SHM_NAME_PREFIX = PREFIX
 
 
+@public("shared_memory")
 class SharedMemory(Segment):
     """A segment of shared memory with a name.
 
@@ -41,11 +43,11 @@ class SharedMemory(Segment):
     _make_filename = staticmethod(segment_name)  # is replaced by programs
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _attach, (type(self), self.name, self.size)
+        return _attach, (kind_of(self), self.name, self.size)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, size={self.size})"
 
 
-def _attach(cls: type[SharedMemory], name: str, size: int) -> SharedMemory:
-    return cls(name, False, size)
+def _attach(kind: type | str, name: str, size: int) -> SharedMemory:
+    return of_kind(kind)(name, False, size)  # type: ignore[no-any-return]

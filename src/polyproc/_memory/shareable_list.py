@@ -13,11 +13,13 @@ from types import GenericAlias
 from typing import Any
 
 from polyproc._memory.segment import SharedMemory
+from polyproc._public import kind_of, of_kind, public
 
 _ALIGNMENT = 8
 _VALUE, _TEXT, _BYTES, _NONE = 0, 1, 2, 3
 
 
+@public("shared_memory")
 class ShareableList:
     """A list whose length is fixed: of int, float, bool, str, bytes and None.
 
@@ -141,7 +143,7 @@ class ShareableList:
         return (self[index] for index in range(self._list_len))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _attach_list, (type(self), self.shm.name)
+        return _attach_list, (kind_of(self), self.shm.name)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({list(self)}, name={self.shm.name!r})"
@@ -169,5 +171,5 @@ def _packable(item: Any) -> Any:
     return item.encode() if isinstance(item, str) else False if item is None else item
 
 
-def _attach_list(cls: type[ShareableList], name: str) -> ShareableList:
-    return cls(name=name)
+def _attach_list(kind: type | str, name: str) -> ShareableList:
+    return of_kind(kind)(name=name)  # type: ignore[no-any-return]

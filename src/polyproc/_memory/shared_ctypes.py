@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 from polyproc._lazy import load
 from polyproc._memory.raw import RawArray, RawValue, length_of, type_of, typecode_to_type
 from polyproc._native import native
+from polyproc._public import kind_of, of_kind, public
 
 if TYPE_CHECKING or native:
     import polyproc._core as core
     from polyproc._memory.chunk import Chunk, where
 
 
+@public("sharedctypes")
 class SynchronizedBase:
     """A ctypes object with a lock. `get_obj()` is the object, `get_lock()` the lock; `with` holds it."""
 
@@ -53,6 +55,7 @@ class SynchronizedBase:
         return f"<{shown.get(name, name)} wrapper for {self.get_obj()}>"
 
 
+@public("sharedctypes")
 class Synchronized(SynchronizedBase):
     """A value with a lock."""
 
@@ -74,6 +77,7 @@ class Synchronized(SynchronizedBase):
             return self._obj.value
 
 
+@public("sharedctypes")
 class SynchronizedArray(SynchronizedBase):
     """An array with a lock; items and slices are read and written under it."""
 
@@ -95,6 +99,7 @@ class SynchronizedArray(SynchronizedBase):
         self[start:stop] = values
 
 
+@public("sharedctypes")
 class SynchronizedString(SynchronizedArray):
     """An array of characters with a lock."""
 
@@ -142,8 +147,9 @@ if TYPE_CHECKING or native:
             return made_of.from_buffer(self)
 
         def __reduce__(self) -> tuple[Any, ...]:
-            return _adopt_fast, (type(self), *where(self), self._code, self.get_lock())
+            return _adopt_fast, (kind_of(self), *where(self), self._code, self.get_lock())
 
+    @public("sharedctypes")
     @core.direct
     class FastValue(core.Scalar, _Fast, Synchronized):
         """A number or character with a lock."""
@@ -153,6 +159,7 @@ if TYPE_CHECKING or native:
 
         __reduce__ = _Fast.__reduce__
 
+    @public("sharedctypes")
     @core.direct
     class FastArray(core.Array, _Fast, SynchronizedArray):
         """An array of numbers or characters with a lock."""
@@ -162,6 +169,7 @@ if TYPE_CHECKING or native:
 
         __reduce__ = _Fast.__reduce__
 
+    @public("sharedctypes")
     @core.direct
     class FastString(core.Array, _Fast, SynchronizedString):
         """An array of bytes with a lock."""
@@ -171,8 +179,8 @@ if TYPE_CHECKING or native:
 
         __reduce__ = _Fast.__reduce__
 
-    def _adopt_fast(cls: Any, chunk: Chunk, offset: int, code: str, lock: Any) -> Any:
-        made = cls._adopt(chunk.id, offset, code, lock)
+    def _adopt_fast(kind: Any, chunk: Chunk, offset: int, code: str, lock: Any) -> Any:
+        made = of_kind(kind)._adopt(chunk.id, offset, code, lock)
         made._complete()
         return made
 

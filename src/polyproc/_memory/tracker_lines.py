@@ -6,9 +6,12 @@ import os
 import threading
 from typing import Any, ClassVar
 
+from polyproc._public import public
+
 _LONGEST = 512  # bytes of a line: so many are written in one piece
 
 
+@public("resource_tracker")
 class ResourceTracker:
     """The standard library's: lines `COMMAND:name:kind` to a helper, by the descriptor `_fd`. To be subclassed.
 

@@ -31,6 +31,7 @@ from polyproc._pickling import by_value_parts as parts
 from polyproc._pickling import spawning
 from polyproc._pickling.global_names import contents, globals_of, names_in
 from polyproc._pickling.main_definitions import MAIN, Definition, is_code, is_definition, main_definitions
+from polyproc._public import shown
 
 Reducer = Callable[[Any], Any]
 Keeper = Callable[[Any], bool]
@@ -175,6 +176,9 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle 
     def _reduce_named(self, obj: Any) -> Any:
         module_name = getattr(obj, "__module__", None)
         module = sys.modules.get(module_name) if isinstance(module_name, str) else None
+        if module is None and isinstance(module_name, str) and module_name.startswith(f"{shown.package}."):
+            __import__(module_name)  # the door of a public class, which need not have been opened yet
+            module = sys.modules[module_name]
         is_main = module is not None and (module_name in MAIN or vars(module) is self._updates.scope)
         if module is not None and obj is not self._root and _lookup(module, obj.__qualname__) is obj:
             if not is_main:

@@ -18,10 +18,12 @@ from typing import IO, Any
 from polyproc._lazy import load
 from polyproc._pickling import spawning
 from polyproc._pickling.main_definitions import main_definitions
+from polyproc._public import public
 
 _Reducer = Callable[[Any], Any]
 
 
+@public("reduction")
 class ForkingPickler(pickle.Pickler):
     """A pickler that knows how to bring descriptors, connections and locks to another process."""
 

@@ -6,6 +6,7 @@ import functools
 from typing import Any
 
 from polyproc._pickling import handle_passing, inherited, pickler
+from polyproc._public import public
 
 
 def _reduce_method(method: Any) -> tuple[Any, ...]:
@@ -24,6 +25,7 @@ def _rebuild_partial(func: Any, args: tuple[Any, ...], keywords: dict[str, Any])
     return functools.partial(func, *args, **keywords)
 
 
+@public("reduction")
 class AbstractReducer:
     """What a program may subclass to change how objects are pickled: `context.reducer`. Its parts are this module's."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from polyproc._lazy import load
 from polyproc._process.process import BaseProcess, T
+from polyproc._public import public
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from polyproc.abc import ChildHandle
 
 
+@public("context")
 class Process(BaseProcess[T]):
     """A process started by the default start method."""
 
@@ -21,6 +23,7 @@ class Process(BaseProcess[T]):
         return launchers[None](process_obj)
 
 
+@public("context")
 class ForkProcess(BaseProcess[T]):
     """A process started by fork."""
 
@@ -31,6 +34,7 @@ class ForkProcess(BaseProcess[T]):
         return launchers["fork"](process_obj)
 
 
+@public("context")
 class SpawnProcess(BaseProcess[T]):
     """A process started as a fresh interpreter."""
 
@@ -41,6 +45,7 @@ class SpawnProcess(BaseProcess[T]):
         return launchers["spawn"](process_obj)
 
 
+@public("context")
 class ForkServerProcess(BaseProcess[T]):
     """A process started by the fork server."""
 

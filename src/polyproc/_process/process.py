@@ -13,6 +13,7 @@ from polyproc._lazy import load, loaded, said
 from polyproc._log import log
 from polyproc._process.bootstrap import MainReached, run_newborn
 from polyproc._process.family import family
+from polyproc._public import kind_of, public, remake
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
@@ -33,14 +34,12 @@ else:
             return cls
 
 
+@public("process")
 class AuthenticationString(bytes):
     """A key that is not pickled except to a child that is being started."""
 
-    def __new__(cls, key: bytes) -> AuthenticationString:
-        try:
-            return super().__new__(cls, key)
-        except TypeError as error:
-            raise TypeError(said("is_no_key", error)) from None
+    def __new__(cls, key: Any) -> AuthenticationString:
+        return super().__new__(cls, key if isinstance(key, bytes) else said("key", key))
 
     def __reduce__(self) -> tuple[Any, ...]:
         spawning = loaded("polyproc._pickling.spawning")
@@ -49,6 +48,7 @@ class AuthenticationString(bytes):
         return AuthenticationString, (bytes(self),)
 
 
+@public("process")
 class BaseProcess(_Generic[T]):
     """A function, or an overridden `run`, in a process of its own. As in the standard library, with additions.
 
@@ -202,9 +202,8 @@ class BaseProcess(_Generic[T]):
         """Give back what this object holds; it cannot be used after. Raises ValueError while the child runs."""
         if self._popen is not None:
             if self._popen.poll() is None:
-                raise ValueError(
-                    "Cannot close a process while it is still running. You should first call join() or terminate()."
-                )
+                text = "Cannot close a process while it is still running. You should first call join() or terminate()."
+                raise ValueError(text)
             self._handle().close()
             self._popen = None
             del self._sentinel
@@ -311,7 +310,8 @@ class BaseProcess(_Generic[T]):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         if self._popen is None:
-            return super().__reduce_ex__(protocol)
+            kind = kind_of(self)
+            return (remake, (kind,), self.__dict__) if isinstance(kind, str) else super().__reduce_ex__(protocol)
         return load("polyproc._launch.handle", "reduce")(self)  # type: ignore[operator]
 
     # -- in the child ----------------------------------------------------------------------------------------------
@@ -338,6 +338,7 @@ def may_have_children(process: BaseProcess[Any]) -> bool:
 _MANY = 8
 
 
+@public("process")
 class MainProcess(BaseProcess["Any"]):
     """The process that nobody of ours started."""
 

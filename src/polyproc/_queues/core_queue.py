@@ -19,6 +19,7 @@ from polyproc._memory.chunk import attach_with, descriptors, registry_to_send
 from polyproc._pickling.live_fd import sent_fds
 from polyproc._pickling.pickler import dumps, loads
 from polyproc._platform.posix import LongLived, close_quietly
+from polyproc._public import Remade, public
 from polyproc._queues import large
 from polyproc._queues.batches import Batches
 from polyproc._queues.closed import whole_size
@@ -28,7 +29,7 @@ from polyproc._synchronize.primitives import SEM_VALUE_MAX
 T = TypeVar("T")
 
 
-class SharedQueue(core.Queue, Batches[T]):
+class SharedQueue(Remade, core.Queue, Batches[T]):
     """What the three have in common: how they are made and pickled, and their two ends."""
 
     def _make(self, maxsize: int, joinable: bool, polled: bool = True) -> None:
@@ -103,6 +104,7 @@ class SharedQueue(core.Queue, Batches[T]):
         return Writer(self)
 
 
+@public("queues")
 class Queue(SharedQueue[T], metaclass=Subclassed):
     """A queue for any number of producers and consumers, in order for each producer. As in the standard library."""
 
@@ -162,6 +164,7 @@ class Queue(SharedQueue[T], metaclass=Subclassed):
         self.join_thread()
 
 
+@public("queues")
 class JoinableQueue(Queue[T]):
     """A queue that counts items until each is told to be done.
 
@@ -179,6 +182,7 @@ class JoinableQueue(Queue[T]):
         self._join()
 
 
+@public("queues")
 class SimpleQueue(SharedQueue[T], metaclass=Subclassed):
     """A queue with `put`, `get` and `empty`; `put` never blocks."""
 

@@ -23,6 +23,7 @@ from polyproc._deadline import due
 from polyproc._log import log
 from polyproc._pickling.pickler import dumps_through
 from polyproc._pickling.spawning import assert_spawning
+from polyproc._public import Remade, public
 from polyproc._queues.batches import Batches
 from polyproc._queues.classic import ClassicQueue, _sentinel
 from polyproc._queues.closed import is_closed
@@ -39,7 +40,8 @@ _TICK = 0.05  # seconds: how soon who waits for a free place hears of a shutdown
 _SHARED = ("_ignore_epipe", "_maxsize", "_reader", "_writer", "_rlock", "_wlock", "_sem", "_opid", "_ended")
 
 
-class Queue(Batches[T], ClassicQueue, metaclass=Subclassed):
+@public("queues")
+class Queue(Remade, Batches[T], ClassicQueue, metaclass=Subclassed):
     """A queue for any number of producers and consumers, in order for each producer. As in the standard library.
 
     A process that has put items waits at its exit until the feeder has written them, unless
@@ -229,6 +231,7 @@ class _Feeder:
                 sys.stderr.write(f"a queue could not write an item: {error}\n")
 
 
+@public("queues")
 class JoinableQueue(Queue[T]):
     """A queue that counts items until each is told to be done."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import queue
 
+from polyproc._public import public
+
 Empty = queue.Empty
 Full = queue.Full
 
@@ -15,5 +17,4 @@ else:
         """A queue was shut down: nothing can be put, and what there was has been got."""
 
     _ShutDown.__name__ = _ShutDown.__qualname__ = "ShutDown"
-    _ShutDown.__module__ = "polyproc.queues"
-    ShutDown = _ShutDown
+    ShutDown = public("queues")(_ShutDown)

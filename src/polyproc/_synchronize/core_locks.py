@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import polyproc._core as core
 from polyproc._memory.chunk import Chunk, where
 from polyproc._process.process import current_process
+from polyproc._public import kind_of, of_kind, public
 from polyproc._synchronize.semaphore_value import checked_value
 from polyproc._twin import HeldByTwin
 
@@ -24,9 +25,9 @@ T = TypeVar("T")
 atexit.register(core.leave)
 
 
-def adopt(cls: type[T], chunk: Chunk, offset: int) -> T:
+def adopt(kind: type[T] | str, chunk: Chunk, offset: int) -> T:
     """Make, in the process that received it, a handle of a class from its place."""
-    return cls._adopt(chunk.id, offset)  # type: ignore[attr-defined, no-any-return]
+    return of_kind(kind)._adopt(chunk.id, offset)  # type: ignore[no-any-return]
 
 
 def _holder(lock: Any) -> str:
@@ -62,9 +63,10 @@ class _Travels(HeldByTwin):
         return self.locked()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return adopt, (type(self), *where(self))
+        return adopt, (kind_of(self), *where(self))
 
 
+@public("synchronize")
 @core.direct
 class Lock(core.Lock, _Travels):
     """A lock. Any process or thread may release it.
@@ -78,6 +80,7 @@ class Lock(core.Lock, _Travels):
         return f"<{type(self).__name__}(owner={_holder(self)})>"
 
 
+@public("synchronize")
 @core.direct
 class RLock(core.RLock, _Travels):
     """A lock that its holder may take again; it must release it as often, and nobody else may.
@@ -95,6 +98,7 @@ class RLock(core.RLock, _Travels):
         return f"<{type(self).__name__}({holder}, {depth})>"
 
 
+@public("synchronize")
 @core.direct
 class Semaphore(core.Semaphore, _Travels):
     """A counter that `acquire` lowers, waiting while it is zero, and `release` raises.
@@ -119,6 +123,7 @@ class Semaphore(core.Semaphore, _Travels):
         return f"<{type(self).__name__}(value={self.get_value()})>"
 
 
+@public("synchronize")
 @core.direct
 class BoundedSemaphore(Semaphore):
     """A semaphore whose counter never gets above its first value: `release` then raises ValueError.
@@ -134,13 +139,13 @@ class BoundedSemaphore(Semaphore):
     _maxvalue: int
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _adopt_bounded, (type(self), *where(self), self._maxvalue)
+        return _adopt_bounded, (kind_of(self), *where(self), self._maxvalue)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}(value={self.get_value()}, maxvalue={self._maxvalue})>"
 
 
-def _adopt_bounded(cls: type[BoundedSemaphore], chunk: Chunk, offset: int, maxvalue: int) -> BoundedSemaphore:
-    made = adopt(cls, chunk, offset)
+def _adopt_bounded(kind: type | str, chunk: Chunk, offset: int, maxvalue: int) -> BoundedSemaphore:
+    made: BoundedSemaphore = adopt(kind, chunk, offset)
     made._maxvalue = maxvalue
     return made

@@ -11,6 +11,7 @@ from typing import Any
 
 import polyproc._core as core
 from polyproc._memory.chunk import Chunk, where
+from polyproc._public import kind_of, of_kind, public
 from polyproc._synchronize.core_locks import Lock, RLock, adopt
 from polyproc._synchronize.predicate import WaitsForPredicate
 from polyproc._synchronize.semaphore_value import checked_parties
@@ -28,6 +29,7 @@ class _Count:
         return self._value
 
 
+@public("synchronize")
 @core.direct
 class Condition(core.Condition, WaitsForPredicate):
     """Wait for something that another process notifies of. As in the standard library."""
@@ -46,18 +48,19 @@ class Condition(core.Condition, WaitsForPredicate):
     _woken_count = _wait_semaphore = property(lambda self: _Count(0))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _adopt_condition, (type(self), *where(self), self._lock)
+        return _adopt_condition, (kind_of(self), *where(self), self._lock)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}({self._lock}, {self._waiting()})>"
 
 
-def _adopt_condition(cls: type[Condition], chunk: Chunk, offset: int, lock: Lock | RLock) -> Condition:
-    made: Condition = cls._adopt(chunk.id, offset, lock)
+def _adopt_condition(kind: type | str, chunk: Chunk, offset: int, lock: Lock | RLock) -> Condition:
+    made: Condition = of_kind(kind)._adopt(chunk.id, offset, lock)
     made._take_methods()
     return made
 
 
+@public("synchronize")
 @core.direct
 class Event(core.Event, HasTwin):
     """A flag that processes wait for."""
@@ -68,12 +71,13 @@ class Event(core.Event, HasTwin):
         pass
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return adopt, (type(self), *where(self))
+        return adopt, (kind_of(self), *where(self))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} at {id(self):#x} {'set' if self.is_set() else 'unset'}>"
 
 
+@public("synchronize")
 @core.direct
 class Barrier(core.Barrier, HasTwin, threading.Barrier):
     """A place where a number of processes wait for each other.
@@ -131,15 +135,15 @@ class Barrier(core.Barrier, HasTwin, threading.Barrier):
         return lambda: self._visit(timeout, called_off), lambda: self._call_off(called_off)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _adopt_barrier, (type(self), *where(self), self._action, self._timeout)
+        return _adopt_barrier, (kind_of(self), *where(self), self._action, self._timeout)
 
     def __repr__(self) -> str:
         status = "broken" if self.broken else f"waiters={self.n_waiting}/{self.parties}"
         return f"<{type(self).__module__}.{type(self).__qualname__} at {id(self):#x}: {status}>"
 
 
-def _adopt_barrier(cls: type[Barrier], chunk: Chunk, offset: int, action: Any, timeout: float | None) -> Barrier:
-    made = adopt(cls, chunk, offset)
+def _adopt_barrier(kind: type | str, chunk: Chunk, offset: int, action: Any, timeout: float | None) -> Barrier:
+    made: Barrier = adopt(kind, chunk, offset)
     made._action = action
     made._timeout = timeout
     return made

@@ -9,6 +9,7 @@ from typing import Any
 
 from polyproc._pickling.live_fd import live_fd
 from polyproc._platform.posix import anonymous_file, close_quietly
+from polyproc._public import Remade, public
 from polyproc._synchronize.portable_condition import Condition
 from polyproc._synchronize.semaphore_value import checked_parties
 from polyproc._twin import HasTwin
@@ -41,7 +42,8 @@ def _rebuild_counts(fd: Any) -> _SharedCounts:
     return _SharedCounts(fd.detach())
 
 
-class Barrier(threading.Barrier, HasTwin):
+@public("synchronize")
+class Barrier(Remade, threading.Barrier, HasTwin):
     """A place where a number of processes wait for each other."""
 
     _twin = ("polyproc._synchronize.async_locks", "AsyncBarrier")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
+from polyproc._public import Remade, public
 from polyproc._synchronize.portable_locks import Lock, RLock, Semaphore
 from polyproc._synchronize.predicate import WaitsForPredicate
 
@@ -19,7 +20,8 @@ _WOKEN_LIMIT = 5.0  # how long a notifier waits for one woken sleeper: it may ha
 _NOT_HELD = "must acquire() condition before using wait(): write `with condition: condition.wait()`"
 
 
-class Condition(WaitsForPredicate):
+@public("synchronize")
+class Condition(Remade, WaitsForPredicate):
     """As in the standard library: wait for something that another process notifies of."""
 
     def __init__(self, lock: Lock | RLock | None = None, *, ctx: Any = None) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from polyproc._deadline import due
 from polyproc._process.process import current_process
+from polyproc._public import Remade, public
 from polyproc._synchronize.semaphore_value import SEM_VALUE_MAX, checked_value
 from polyproc._synchronize.token import counter_of
 from polyproc._twin import HeldByTwin
@@ -19,7 +20,7 @@ _NOT_OWNED = f"attempt to release recursive lock not owned by thread: {_CALLER}"
 _TOO_OFTEN = "semaphore or lock released too many times: each release() belongs to one acquire() before it"
 
 
-class TokenLock(HeldByTwin):
+class TokenLock(Remade, HeldByTwin):
     """What the four have in common: a counter, and who of this process holds it how often."""
 
     _twin = ("polyproc._synchronize.async_locks", "AsyncLock")
@@ -102,6 +103,7 @@ class TokenLock(HeldByTwin):
         return "SomeOtherProcess", "nonzero"
 
 
+@public("synchronize")
 class Semaphore(TokenLock):
     """A counter that `acquire` lowers, waiting while it is zero, and `release` raises."""
 
@@ -116,6 +118,7 @@ class Semaphore(TokenLock):
         return f"<{type(self).__name__}(value={self._get_value()})>"
 
 
+@public("synchronize")
 class BoundedSemaphore(Semaphore):
     """A semaphore whose counter never gets above its first value: `release` then raises ValueError."""
 
@@ -126,6 +129,7 @@ class BoundedSemaphore(Semaphore):
         return f"<{type(self).__name__}(value={self._get_value()}, maxvalue={self._maxvalue})>"
 
 
+@public("synchronize")
 class Lock(TokenLock):
     """A lock. Any process or thread may release it."""
 
@@ -136,6 +140,7 @@ class Lock(TokenLock):
         return f"<{type(self).__name__}(owner={self._describe()[0]})>"
 
 
+@public("synchronize")
 class RLock(TokenLock):
     """A lock that its holder may take again; it must release it as often, and nobody else may."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC
 from typing import Any
 
+from polyproc._public import public
 from polyproc._synchronize.primitives import (
     RECURSIVE_MUTEX,
     SEM_VALUE_MAX,
@@ -18,6 +19,7 @@ from polyproc._synchronize.primitives import (
 )
 
 
+@public("synchronize")
 class SemLock(ABC):  # noqa: B024  (it is there for isinstance)
     """A counter from 0 to `maxvalue` that starts at `value`, or a lock that its holder may take again."""
 

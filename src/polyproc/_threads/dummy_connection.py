@@ -6,9 +6,12 @@ from queue import Queue
 from types import TracebackType
 from typing import Any
 
+from polyproc._public import public
+
 families = [None]
 
 
+@public("dummy.connection")
 class Connection:
     """One end of a pipe between threads."""
 
@@ -45,6 +48,7 @@ def Pipe(duplex: bool = True) -> tuple[Connection, Connection]:
     return Connection(first, second), Connection(second, first)
 
 
+@public("dummy.connection")
 class Listener:
     """Accepts connections of other threads; its address is itself a queue."""
 

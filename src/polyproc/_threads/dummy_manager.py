@@ -7,7 +7,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from polyproc._public import public
 
+
+@public("dummy")
 class Value:
     """One value."""
 
@@ -28,6 +31,7 @@ class Value:
         return f"<{type(self).__name__}({self._typecode!r}, {self._value!r})>"
 
 
+@public("dummy")
 class Namespace:
     """Attributes, and nothing else."""
 

@@ -7,7 +7,10 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from polyproc._public import public
 
+
+@public("dummy")
 class DummyProcess(threading.Thread):
     """The interface of Process, on a thread."""
 
