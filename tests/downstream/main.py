@@ -35,6 +35,7 @@ PROGRAMS = {
     "runners": (),
     "viztracer_children": METHODS,
     "loguru_threads": METHODS,
+    "notebook": ("fork", "spawn"),
     "torch_loader": METHODS,
     "torch_processes": METHODS,
     "torch_cuda": METHODS,  # where there is a device
