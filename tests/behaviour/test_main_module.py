@@ -125,3 +125,24 @@ assert p.result(30) == flags(), (p.result(), flags())
 """
     done = run(*flags, "-c", program)
     assert done.returncode == 0, done.stderr
+
+
+BARE = """
+import polyproc
+context = polyproc.get_context(METHOD)
+process = context.Process(target=int)
+try:
+    process.start()
+except:
+    print("caught", flush=True)
+print("below", process.pid is None, flush=True)
+if process.pid is not None:
+    print(process.result(30))
+"""
+
+
+def test_a_bare_except_catches_the_end_of_an_import_in_the_child_which_does_its_job_all_the_same(method, tmp_path):
+    (tmp_path / "program.py").write_text(BARE.replace("METHOD", repr(method)))
+    done = run_program(tmp_path / "program.py")
+    again = [] if method == "fork" else ["below True", "caught"]
+    assert sorted(done.stdout.splitlines()) == sorted([*again, "0", "below False"]), done.stderr

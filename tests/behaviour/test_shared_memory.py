@@ -401,3 +401,31 @@ def test_shared_object_arrives_as_itself(ctx):
         assert shared.get()["data"] == bytearray(100_000)
     with pytest.raises(ValueError, match="closed"):
         shared.get()
+
+
+@pytest.mark.parametrize("writable", [False, True])
+def test_buffers_of_a_shared_object_are_read_only_unless_it_was_shared_to_be_written_to(writable):
+    parts = [sharing.Buffer(bytearray(8)) for _ in range(2000)]
+    shared = polyproc.share(parts, writable=writable) if writable else polyproc.share(parts)
+    process = polyproc.get_context("spawn").Process(target=sharing.write_to, args=(shared,))
+    process.start()
+    assert process.result(30) == ("written" if writable else "cannot modify read-only memory")
+    mine = shared.get()
+    assert all(part.data.readonly != writable for part in mine)
+    assert [bytes(part.data[:1]) for part in (mine[0], mine[-1])] == [b"x" if writable else b"\0"] * 2
+    assert parts[0].data == bytearray(8)  # it was copied
+
+
+def test_an_object_of_a_class_that_a_worker_lacks_can_be_shared(method, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(f"""
+import polyproc
+pool = polyproc.get_context({method!r}).Pool(1)
+class Late:
+    def value(self): return 7
+print(pool.apply(Late.value, (polyproc.share(Late()),)))
+pool.close()
+pool.join()
+""")
+    done = run_program(program)
+    assert done.stdout == "7\n", done.stderr

@@ -1,7 +1,8 @@
 """share(obj): pickled once, mapped by every process that gets it.
 
 The large buffers of an object (arrays, bytes-like: pickle protocol 5) lie in one shared block, which receivers map and
-do not copy. What arrives is the object itself; who changes its buffers changes them for all.
+do not copy. What arrives is the object itself, whose buffers can be read; where it was shared to be written to, who
+changes them changes them for all.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from polyproc._memory.block import allocate
-from polyproc._pickling.pickler import ForkingPickler
+from polyproc._pickling.pickler import dumps
 
 T = TypeVar("T")
 
@@ -21,15 +22,16 @@ _ALIGNMENT = 64
 class Shared(Generic[T]):
     """An object in shared memory: pickled it is a handle, which arrives as the object."""
 
-    def __init__(self, block: Any, sizes: list[int]) -> None:
+    def __init__(self, block: Any, sizes: list[int], writable: bool = False) -> None:
         self._block = block
         self._sizes = sizes
+        self._writable = writable
 
     def get(self) -> T:
         """Return the object. Raises ValueError after `close`."""
         if self._block is None:
             raise ValueError("the shared object is closed")
-        return _load(self._block, self._sizes)  # type: ignore[no-any-return]
+        return _load(self._block, self._sizes, self._writable)  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """Let go of the memory here; processes that have the object keep it."""
@@ -44,21 +46,28 @@ class Shared(Generic[T]):
     def __reduce__(self) -> tuple[Any, ...]:
         if self._block is None:
             raise ValueError("the shared object is closed")
-        return _load, (self._block, self._sizes)
+        return _load, (self._block, self._sizes, self._writable)
 
 
-def share(obj: T, /) -> Shared[T]:
+def share(obj: T, /, *, writable: bool = False) -> Shared[T]:
     """Put an object into shared memory, once; hand the result to processes, where it arrives as the object.
 
-    The memory is freed when the last process that has it has let go, or is dead.
+    Its arrays are views of the one memory: read-only, so that nobody changes by accident what others read. With
+    `writable=True` they can be written to, here (`get()`) and there, and all see what somebody writes; a lock is yours
+    to bring. `obj` itself is copied, and stays as it is. The memory is freed when the last process that has it has let
+    go, or is dead.
+
+    Args:
+        obj: the object; what it has of buffers beyond pickle's own types (of arrays, for example) is shared.
+        writable: whether those who get it may write to its buffers.
 
     Raises:
         Exception: what pickling raises.
         OSError: there is no memory for it.
     """
-    buffers: list[pickle.PickleBuffer] = []
-    pickled = _dump(obj, buffers)
-    parts = [memoryview(pickled), *(buffer.raw() for buffer in buffers)]
+    buffers: list[memoryview] = []
+    pickled = dumps(obj, 5, buffers, least=0)
+    parts = [memoryview(pickled), *buffers]
     sizes = [part.nbytes for part in parts]
     block = allocate(sum(_padded(size) for size in sizes))
     place = memoryview(block.buffer)
@@ -66,31 +75,17 @@ def share(obj: T, /) -> Shared[T]:
     for part, size in zip(parts, sizes, strict=True):
         place[start : start + size] = part
         start += _padded(size)
-    return Shared(block, sizes)
-
-
-def _dump(obj: object, buffers: list[pickle.PickleBuffer]) -> bytes:
-    class Pickler(pickle.Pickler):
-        dispatch_table = ForkingPickler._copyreg_dispatch | ForkingPickler._extra_reducers
-
-    file = _Bytes()
-    Pickler(file, 5, buffer_callback=buffers.append).dump(obj)
-    return bytes(file)
-
-
-class _Bytes(bytearray):
-    def write(self, data: Any) -> int:
-        """Take what the pickler writes."""
-        self.extend(data)
-        return len(data)
+    return Shared(block, sizes, writable)
 
 
 def _padded(size: int) -> int:
     return -(-size // _ALIGNMENT) * _ALIGNMENT
 
 
-def _load(block: Any, sizes: list[int]) -> Any:
+def _load(block: Any, sizes: list[int], writable: bool) -> Any:
     place = memoryview(block.buffer)
+    if not writable:
+        place = place.toreadonly()
     parts = []
     start = 0
     for size in sizes:

@@ -21,6 +21,7 @@ from polyproc._pickling.main_definitions import main_definitions
 from polyproc._public import public
 
 _Reducer = Callable[[Any], Any]
+_LARGE = 65536
 
 
 @public("reduction")
@@ -61,23 +62,26 @@ def dump(obj: object, file: IO[bytes], protocol: int | None = None) -> None:
     file.write(dumps(obj, protocol))
 
 
-def dumps(obj: object, protocol: int | None = None, apart: list[memoryview] | None = None) -> bytes:
+def dumps(
+    obj: object, protocol: int | None = None, apart: list[memoryview] | None = None, least: int = _LARGE
+) -> bytes:
     """Pickle `obj`, by reference where that works.
 
     Args:
         obj: what to pickle.
         protocol: of pickle; at least 5 with `apart`.
         apart: where to put large buffers, of arrays for example, that are then to be handed to `loads` in this order.
+        least: how many bytes are large.
 
     Raises:
         Exception: the pickler's own error, with a note that names the attribute at fault.
     """
     try:
-        return _dumps(obj, protocol, apart)
+        return _dumps(obj, protocol, apart, least)
     except (pickle.PicklingError, AttributeError, TypeError):
         if not load("polyproc._pickling.foreign", "add_reducers")():  # type: ignore[operator]
             raise
-        return _dumps(obj, protocol, apart)
+        return _dumps(obj, protocol, apart, least)
 
 
 def dumps_through(
@@ -126,26 +130,25 @@ def dumps_to_keep(obj: object, protocol: int | None = None, apart: list[memoryvi
     return data
 
 
-def _dumps(obj: object, protocol: int | None, apart: list[memoryview] | None) -> bytes:
+def _dumps(obj: object, protocol: int | None, apart: list[memoryview] | None, least: int) -> bytes:
     if main_definitions.is_exact:
-        return _dumps_by_value(obj, protocol, apart, None)
+        return _dumps_by_value(obj, protocol, apart, least, None)
     buffer = io.BytesIO()
     try:
-        ForkingPickler(buffer, protocol, True, keeper(apart)).dump(obj)
+        ForkingPickler(buffer, protocol, True, keeper(apart, least)).dump(obj)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
-        return _dumps_by_value(obj, protocol, apart, error)
+        return _dumps_by_value(obj, protocol, apart, least, error)
     data = buffer.getvalue()
     if _MAIN in data and main_definitions.is_changed_in(data):  # from then on it is exact
-        return _dumps_by_value(obj, protocol, apart, None)
+        return _dumps_by_value(obj, protocol, apart, least, None)
     return data
 
 
 _MAIN = b"_main__"  # whatever refers to main has one of its names in it
-_LARGE = 65536
 _MOST_APART = 1000
 
 
-def keeper(apart: list[memoryview] | None) -> Callable[[pickle.PickleBuffer], bool] | None:
+def keeper(apart: list[memoryview] | None, least: int) -> Callable[[pickle.PickleBuffer], bool] | None:
     """Return what tells a pickler whether a buffer goes into the pickle, and puts it into `apart` if not."""
     if apart is None:
         return None
@@ -156,7 +159,7 @@ def keeper(apart: list[memoryview] | None) -> Callable[[pickle.PickleBuffer], bo
             view = buffer.raw()
         except BufferError:  # not contiguous
             return True
-        if view.nbytes < _LARGE or len(apart) == _MOST_APART:
+        if view.nbytes < least or (least and len(apart) == _MOST_APART):
             return True
         apart.append(view)
         return False
@@ -165,11 +168,11 @@ def keeper(apart: list[memoryview] | None) -> Callable[[pickle.PickleBuffer], bo
 
 
 def _dumps_by_value(
-    obj: object, protocol: int | None, apart: list[memoryview] | None, first: Exception | None
+    obj: object, protocol: int | None, apart: list[memoryview] | None, least: int, first: Exception | None
 ) -> bytes:
     pickler: Callable[..., bytes] = load("polyproc._pickling.by_value_pickler", "dumps")  # type: ignore[assignment]
     try:
-        return pickler(obj, protocol, ForkingPickler._extra_reducers, keeper(apart))
+        return pickler(obj, protocol, ForkingPickler._extra_reducers, keeper(apart, least))
     except Exception as error:  # noqa: BLE001  (raised again below, or the first one)
         told = first if first is not None else error
         blame: Callable[..., None] = load("polyproc._pickling.blame", "add_blame")  # type: ignore[assignment]
