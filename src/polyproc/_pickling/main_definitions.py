@@ -17,10 +17,10 @@ from __future__ import annotations
 import os
 import sys
 from _thread import RLock
+from _weakref import ref
 from itertools import count, islice
 from operator import is_
 from types import FunctionType, ModuleType
-from weakref import ref
 
 from polyproc._lazy import load
 

@@ -133,7 +133,8 @@ def run_newborn(process: BaseProcess[Any], parent_sentinel: int | None = None) -
     family.parent_facts = (process._parent_name, process._parent_pid or 0, parent_sentinel)
     family.ancestors = (*family.ancestors, process._parent_pid or 0)
     family.current = process
-    family.children, family.starting = set(), set()
+    if family.children:
+        family.children = set()
     family.forked_in_import |= family.receiving
     family.receiving = False
     family.counter = iter(range(1, 1 << 62))

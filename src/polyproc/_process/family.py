@@ -22,7 +22,6 @@ class Family:
         parent_facts: (name, pid, sentinel or None) of the process that started this one, None in a main process.
         parent: its object, made when it is first asked for.
         children: the started children that were not yet seen to have ended.
-        starting: those whose start is under way.
         unjoined: how many of them ended without anybody who joined them.
         counter: numbers the children.
         start_method: the start method that was chosen, here or by a parent; None until then.
@@ -43,7 +42,6 @@ class Family:
         self.parent_facts: tuple[str, int, int | None] | None = None
         self.parent: ParentProcess | None = None
         self.children: set[BaseProcess[Any]] = set()
-        self.starting: set[BaseProcess[Any]] = set()
         self.unjoined = 0
         self.counter: Iterator[int] = iter(range(1, 1 << 62))  # and not itertools.count, which a bare child spares
         self.start_method: str | None = None

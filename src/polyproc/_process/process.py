@@ -58,6 +58,7 @@ class BaseProcess(_Generic[T]):
     state: Any = None  # of a pool's worker: what its generator initializer has yielded
     _start_method: ClassVar[str | None] = None
     _popen: ChildHandle | None
+    _is_starting = False
     _config: dict[str, Any]
 
     def __init__(
@@ -76,7 +77,7 @@ class BaseProcess(_Generic[T]):
         self._identity: tuple[int, ...] = (*parent._identity, count)
         number = count if len(self._identity) == 1 else ":".join(map(str, self._identity))
         self._config = parent._config.copy()
-        if not is_ours(parent):  # a Celery worker's, with a key that only its own launchers pickle
+        if not isinstance(parent, BaseProcess):  # a Celery worker's, with a key that only its own launchers pickle
             self._config["authkey"] = AuthenticationString(parent.authkey)
         self._parent_pid: int | None = os.getpid()
         self._parent_name = parent._name
@@ -118,16 +119,17 @@ class BaseProcess(_Generic[T]):
         self._check_closed()
         assert self._popen is None, f"cannot start a process twice: for another {self._name} make another Process"
         assert self._parent_pid == os.getpid(), said("not_started_here", self)
-        assert may_have_children(family.current), said("is_daemon", family.current)
+        if family.current._config.get("daemon"):
+            assert may_have_children(family.current), said("is_daemon", family.current)
         if family.importing_main:
             raise MainReached
         if family.children:
             family.unjoined += reap()
-        family.starting.add(self)
+        self._is_starting = True
         try:
             self._popen = self._Popen(self)
         finally:
-            family.starting.discard(self)
+            del self._is_starting
         self._sentinel = self._popen.sentinel
         # A target may hold the process: let the reference go, now that the child has it.
         del self._target, self._args, self._kwargs
@@ -152,7 +154,7 @@ class BaseProcess(_Generic[T]):
         assert self._parent_pid == os.getpid(), said("not_own", "can only test a child process", self)
         popen = self._popen
         if popen is None:  # it is being started, by another thread or by who is asked now what it consists of
-            return self in family.starting
+            return self._is_starting
         if popen.poll() is None:
             return True
         family.children.discard(self)
