@@ -78,7 +78,7 @@ class BaseProcess(_Generic[T]):
         number = count if len(self._identity) == 1 else ":".join(map(str, self._identity))
         self._config = parent._config.copy()
         if not isinstance(parent, BaseProcess):  # a Celery worker's, with a key that only its own launchers pickle
-            self._config["authkey"] = AuthenticationString(parent.authkey)
+            self._config["authkey"] = AuthenticationString(parent.authkey)  # type: ignore[unreachable]
         self._parent_pid: int | None = os.getpid()
         self._parent_name = parent._name
         self._popen = None
@@ -328,13 +328,12 @@ def is_ours(process: object) -> bool:
 
 
 def may_have_children(process: BaseProcess[Any]) -> bool:
-    """Say whether a process may start others: a daemon only if it is a worker.
+    """Say whether a daemon may start others: only if it is a worker.
 
     A worker's children are daemons, too, and end with it. Celery's workers are processes of its own, which say that
     they are daemons.
     """
-    config = process._config
-    return not config.get("daemon") or config.get("nests") or not is_ours(process)
+    return process._config.get("nests") or not is_ours(process)
 
 
 _MANY = 8
