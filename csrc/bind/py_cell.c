@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "bind/py_greenlets.h"
 #include "core/pp_futex.h"
 
 static PyCell *new_handle(PyTypeObject *type, struct pp_chunk *chunk, uint32_t offset, enum pp_kind kind)
@@ -84,7 +85,9 @@ PyObject *py_cell_where(PyObject *object, PyObject *ignored)
 
 enum pp_answer py_wait(py_step step, PyCell *self, struct pp_wait *wait, int extra)
 {
-    for (;;) {
+    wait->polls = py_greenlets();
+    wait->spins = wait->polls ? NULL : wait->spins;
+    for (int turns = 0;; turns++) {
         enum pp_answer answer;
         Py_BEGIN_ALLOW_THREADS
         answer = step(self, wait, extra);
@@ -97,6 +100,9 @@ enum pp_answer py_wait(py_step step, PyCell *self, struct pp_wait *wait, int ext
             return answer;
         }
         if (PyErr_CheckSignals() < 0) {
+            return PP_FAILED;
+        }
+        if (wait->polls && (wait->polls = py_let_run(turns, wait->deadline)) < 0) {
             return PP_FAILED;
         }
     }

@@ -87,10 +87,30 @@ int py_connection_usable(PyConnection *self, int to_write)
     return 1;
 }
 
+int py_connection_let_run(PyConnection *self, int to_write)
+{
+    if (!py_greenlets()) {
+        return 0;
+    }
+    int error = py_greenlets_await_fd(self->handle, to_write, PP_FOREVER);
+    if (error >= 0 && self->handle < 0) { /* one of them has closed it */
+        PyErr_SetString(PyExc_OSError, "handle is closed");
+        return -1;
+    }
+    return error < 0 ? -1 : error != ENOSYS;
+}
+
 int py_connection_go_on(PyConnection *self, int error, int begun, int to_write)
 {
     int fd = self->handle;
     if (error == EAGAIN && begun && fd >= 0) {
+        int is_ready = py_connection_let_run(self, to_write);
+        if (is_ready != 0) {
+            if (is_ready < 0) {
+                py_connection_close_now(self);
+            }
+            return is_ready > 0;
+        }
         Py_BEGIN_ALLOW_THREADS
         error = pp_await_fd(fd, to_write, PP_FOREVER);
         Py_END_ALLOW_THREADS
@@ -126,10 +146,20 @@ static PyObject *send_all(PyConnection *self, const void *bytes, size_t size)
     struct pp_sending sending;
     pp_send_start(&sending, bytes, size);
     for (;;) {
+        int is_ready = py_connection_let_run(self, 1);
         int error, fd = self->handle;
+        if (is_ready < 0) {
+            if (sending.done != 0) {
+                py_connection_close_now(self);
+            }
+            return NULL;
+        }
         Py_BEGIN_ALLOW_THREADS
-        error = pp_send(fd, &sending);
+        error = is_ready ? pp_send_now(fd, &sending) : pp_send(fd, &sending);
         Py_END_ALLOW_THREADS
+        if (is_ready && error == EAGAIN) { /* somebody else has used the room */
+            error = EINTR;
+        }
         if (error == 0) {
             Py_RETURN_NONE;
         }

@@ -3,6 +3,7 @@
 #define PY_CONNECTION_H
 
 #include "bind/py_cell.h"
+#include "bind/py_greenlets.h"
 
 typedef struct {
     PyObject_HEAD
@@ -20,6 +21,10 @@ int py_connection_usable(PyConnection *self, int to_write);
 /* What to do after an errno in the middle of something: 1 go on, 0 an exception is set. `begun`: part of a message is
  * through; then it waits where it would not block otherwise, and if that fails the connection is closed, since its next
  * bytes would be taken for a header. */
+/* Where other greenlets have to run: let them, until the descriptor is ready. 1: it is, and must not be waited for in the
+ * kernel; 0: there are none; -1 with an exception. */
+int py_connection_let_run(PyConnection *self, int to_write);
+
 int py_connection_go_on(PyConnection *self, int error, int begun, int to_write);
 
 /* The methods of py_receive.c. */

@@ -1,6 +1,7 @@
 /* Latch: what threading.Event is, at a tenth of its cost, for what happens once. */
 #include <limits.h>
 
+#include "bind/py_greenlets.h"
 #include "bind/py_types.h"
 #include "core/pp_futex.h"
 
@@ -37,7 +38,8 @@ static PyObject *latch_wait(PyObject *self, PyObject *const *args, Py_ssize_t co
         return NULL;
     }
     pp_wait_start(&wait, deadline, NULL);
-    while (pp_load(word) != SET) {
+    wait.polls = py_greenlets();
+    for (int turns = 0; pp_load(word) != SET; turns++) {
         if (deadline != PP_FOREVER && pp_now() >= deadline) {
             Py_RETURN_FALSE;
         }
@@ -48,6 +50,9 @@ static PyObject *latch_wait(PyObject *self, PyObject *const *args, Py_ssize_t co
         }
         Py_END_ALLOW_THREADS
         if (PyErr_CheckSignals() < 0) {
+            return NULL;
+        }
+        if (wait.polls && (wait.polls = py_let_run(turns, deadline)) < 0) {
             return NULL;
         }
     }

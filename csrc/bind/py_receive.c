@@ -19,10 +19,17 @@ static int receive_header(PyConnection *self, struct pp_receiving *receiving, ch
     receiving->header_done = 0;
     receiving->done = 0;
     for (;;) {
+        int is_ready = py_connection_let_run(self, 0);
         int error, fd = self->handle;
+        if (is_ready < 0) {
+            if (receiving->header_done != 0) {
+                py_connection_close_now(self);
+            }
+            return 0;
+        }
         Py_BEGIN_ALLOW_THREADS
         error = pp_receive_header(fd, receiving, &self->spins);
-        if (error == 0 && small != NULL && receiving->size <= SMALL) {
+        if (error == 0 && !is_ready && small != NULL && receiving->size <= SMALL) {
             /* What it says is said again when the rest is read. */
             (void)pp_receive_bytes(fd, receiving, small, (size_t)receiving->size);
         }
@@ -44,6 +51,10 @@ static int receive_header(PyConnection *self, struct pp_receiving *receiving, ch
 static int receive_bytes(PyConnection *self, struct pp_receiving *receiving, char *bytes, size_t size)
 {
     for (;;) {
+        if (receiving->done < size && py_connection_let_run(self, 0) < 0) {
+            py_connection_close_now(self);
+            return 0;
+        }
         int error, fd = self->handle;
         Py_BEGIN_ALLOW_THREADS
         error = pp_receive_bytes(fd, receiving, bytes, size);
@@ -211,9 +222,15 @@ PyObject *py_connection_poll(PyObject *object, PyObject *args, PyObject *names)
     }
     for (;;) {
         int error, fd = self->handle;
-        Py_BEGIN_ALLOW_THREADS
-        error = pp_await_fd(fd, 0, deadline);
-        Py_END_ALLOW_THREADS
+        error = deadline > 0 && py_greenlets() ? py_greenlets_await_fd(fd, 0, deadline) : ENOSYS;
+        if (error < 0) {
+            return NULL;
+        }
+        if (error == ENOSYS) {
+            Py_BEGIN_ALLOW_THREADS
+            error = pp_await_fd(fd, 0, deadline);
+            Py_END_ALLOW_THREADS
+        }
         if (error == 0 || error == ETIMEDOUT) {
             return PyBool_FromLong(error == 0);
         }

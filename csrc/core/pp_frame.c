@@ -2,8 +2,10 @@
 #include "core/pp_frame.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -16,6 +18,9 @@
 #endif
 #ifndef SYS_preadv2
 #define SYS_preadv2 (-1)
+#endif
+#ifndef SYS_pwritev2
+#define SYS_pwritev2 (-1)
 #endif
 
 #define SHORT_MOST 0x7fffffffu
@@ -34,22 +39,59 @@ void pp_send_start(struct pp_sending *sending, const void *bytes, size_t size)
     }
 }
 
+/* What is left to be sent; how many parts that is. */
+static int rest_of(struct pp_sending *sending, struct iovec parts[2])
+{
+    int count = 0;
+    size_t done = sending->done;
+    if (done < sending->header_size) {
+        parts[count++] = (struct iovec){sending->header + done, sending->header_size - done};
+        done = 0;
+    } else {
+        done -= sending->header_size;
+    }
+    size_t left = sending->size - done;
+    parts[count++] = (struct iovec){(char *)(uintptr_t)sending->bytes + done, left < ONCE ? left : ONCE};
+    return count;
+}
+
+/* Write what there is room for: a socket and, from Linux 6.4 on, a pipe can be asked for that; another pipe that is said
+ * to have room has it for PIPE_BUF bytes. */
+static ssize_t write_now(int fd, struct iovec *parts, int count)
+{
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = (size_t)count};
+    ssize_t written = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (written < 0 && errno == ENOTSOCK) {
+        written = (ssize_t)syscall(SYS_pwritev2, fd, parts, (long)count, -1L, -1L, RWF_NOWAIT);
+        if (written < 0 && (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL)) {
+            size_t room = PIPE_BUF;
+            for (int i = 0; i < count; i++) {
+                parts[i].iov_len = parts[i].iov_len < room ? parts[i].iov_len : room;
+                room -= parts[i].iov_len;
+            }
+            written = writev(fd, parts, count);
+        }
+    }
+    return written;
+}
+
+int pp_send_now(int fd, struct pp_sending *sending)
+{
+    struct iovec parts[2];
+    ssize_t written = write_now(fd, parts, rest_of(sending, parts));
+    if (written < 0) {
+        return errno;
+    }
+    sending->done += (size_t)written;
+    return sending->done < sending->header_size + sending->size ? EINTR : 0;
+}
+
 int pp_send(int fd, struct pp_sending *sending)
 {
     size_t all = sending->header_size + sending->size;
     while (sending->done < all) {
         struct iovec parts[2];
-        int count = 0;
-        size_t done = sending->done;
-        if (done < sending->header_size) {
-            parts[count++] = (struct iovec){sending->header + done, sending->header_size - done};
-            done = 0;
-        } else {
-            done -= sending->header_size;
-        }
-        size_t left = sending->size - done;
-        parts[count++] = (struct iovec){(char *)(uintptr_t)sending->bytes + done, left < ONCE ? left : ONCE};
-        ssize_t written = writev(fd, parts, count);
+        ssize_t written = writev(fd, parts, rest_of(sending, parts));
         if (written < 0) {
             return errno;
         }

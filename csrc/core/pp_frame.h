@@ -38,6 +38,10 @@ void pp_send_start(struct pp_sending *sending, const void *bytes, size_t size);
 /* 0 when all is sent, else errno. EINTR: handle signals and call again. EAGAIN: it does not block and is full. */
 int pp_send(int fd, struct pp_sending *sending);
 
+/* The same for a descriptor that is said to have room, without waiting where it blocks: as much as there is room for.
+ * EINTR: not all, call again when there is room. */
+int pp_send_now(int fd, struct pp_sending *sending);
+
 /* Look for what comes before sleeping, as long as `spins` says (pp_spin.h; never, where the kernel cannot look
  * without waiting). 0, errno as above, PP_END (the other end is closed) or PP_BAD (this is no length). */
 int pp_receive_header(int fd, struct pp_receiving *receiving, pp_word *spins);

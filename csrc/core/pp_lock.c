@@ -16,11 +16,15 @@ void pp_wait_start(struct pp_wait *wait, int64_t deadline, pp_word *spins)
     wait->spins = pp_processors() > 1 ? spins : NULL;
     wait->slept = 0;
     wait->guard = 0;
+    wait->polls = 0;
     wait->seen = 0;
 }
 
 int64_t pp_wait_until(struct pp_wait *wait)
 {
+    if (wait->polls) {
+        return 0;
+    }
     int64_t until = pp_now() + wait->tick;
     if (wait->tick < PP_LAST_TICK) {
         wait->tick *= 2;

@@ -52,6 +52,7 @@ struct pp_wait {
     pp_word *spins;   /* how long to spin first, learnt by the handle; NULL for never */
     int slept;
     int64_t guard; /* how long a queue's lock may be waited for, beyond the deadline; 0: not yet */
+    int polls;     /* its sleeps end at once: whoever waits lets others run in between (bind/py_greenlets.h) */
     uint32_t seen; /* what a condition, an event or a barrier waits to see changed */
 };
 

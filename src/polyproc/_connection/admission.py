@@ -20,6 +20,7 @@ import select
 import socket
 import threading
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from polyproc._connection.handshake import Handshake
@@ -27,7 +28,8 @@ from polyproc._connection.listening import Admitted, ListeningSocket
 from polyproc._deadline import due
 from polyproc._errors import AuthenticationError, TimeoutError
 from polyproc._log import log
-from polyproc._platform.handles import most_descriptors
+from polyproc._platform.greenlets import own_socket
+from polyproc._platform.handles import most_descriptors, new_poll, poll
 from polyproc._platform.posix import LongLived
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ _NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 def _nudge(listening: socket.socket) -> None:
     """Wake who waits for a listening socket: closing it does not."""
-    with socket.socket(listening.family) as sock:
+    with closing(_socket.socket(listening.family)) as sock:
         sock.setblocking(False)
         try:
             sock.connect(listening.getsockname())
@@ -63,13 +65,13 @@ class _Peers:
         self._places = places
         self._all: dict[int, Handshake] = {}
         self._unproved: dict[int, Handshake] = {}
-        self._poller = select.poll()
+        self._poller = new_poll()
 
     def wait(self, door: int, seconds: float) -> list[int]:
         """Wait for all peers and the listening socket, unless that is -1, for so many seconds; return what is ready."""
         if door >= 0:
             self._poller.register(door, select.POLLIN)
-        ready = [fd for fd, _ in self._poller.poll(math.ceil(max(seconds, 0.0) * 1000))]
+        ready = [fd for fd, _ in poll(self._poller, seconds)]
         if door >= 0:
             self._poller.unregister(door)
         for fd in ready:
@@ -142,8 +144,7 @@ class _Arrivals:
 
     def __init__(self, listening: socket.socket) -> None:
         self.listening = listening
-        raw: Any = listening if isinstance(listening, _socket.socket) else getattr(listening, "_sock", listening)
-        self._accept = raw._accept
+        self._accept = own_socket(listening)._accept
         self._kind = int(listening.family), int(listening.type), listening.proto
         self._arrival: tuple[list[tuple[int, Any]], list[_socket.socket]] = [], []
 

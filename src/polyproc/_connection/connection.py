@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from polyproc._native import native
 from polyproc._pickling.live_fd import sent_fds
+from polyproc._platform.greenlets import own_socket
 from polyproc._public import kind_of, of_kind, public
 from polyproc._twin import HasTwin
 
@@ -68,6 +69,8 @@ def connection_of(sock: Any) -> Connection[Any, Any]:
     signal handler raises meanwhile nothing is lost: no code of Python runs while the descriptor is nobody's.
     """
     os.set_blocking(sock.fileno(), True)
+    if not hasattr(type(sock), "detach"):  # eventlet's
+        sock = own_socket(sock)
     detach: Any = _socket.socket.detach if isinstance(sock, _socket.socket) else type(sock).detach
     connection: Connection[Any, Any]
     [connection] = map(Connection, itertools.starmap(detach, [(sock,)]))

@@ -10,8 +10,9 @@ import _socket
 import errno
 import os
 import socket
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from polyproc._platform.greenlets import own_socket_class
 from polyproc._platform.handles import ready
 
 
@@ -23,7 +24,14 @@ class Admitted(NamedTuple):
     request: bytes
 
 
-class ListeningSocket(socket.socket):
+# Not what somebody may have put in its place, which does as it likes with time limits.
+if TYPE_CHECKING:
+    from socket import socket as _Socket
+else:
+    _Socket = own_socket_class()
+
+
+class ListeningSocket(_Socket):
     """A listening socket. What a program sets as its time limit is that of the listener's `accept`.
 
     Attributes:

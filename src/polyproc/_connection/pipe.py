@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _socket
 import os
-import socket
 from typing import Any
 
 from polyproc._connection.connection import Connection, connection_of
@@ -12,7 +12,7 @@ from polyproc._connection.connection import Connection, connection_of
 def Pipe(duplex: bool = True) -> tuple[Connection[Any, Any], Connection[Any, Any]]:
     """Return two connected ends; without `duplex` the first only receives and the second only sends."""
     if duplex:
-        first, second = socket.socketpair()
+        first, second = _socket.socketpair()  # and not what somebody may have put in place of socket.socketpair
         return connection_of(first), connection_of(second)
     read_fd, write_fd = os.pipe()
     return Connection(read_fd, writable=False), Connection(write_fd, readable=False)

@@ -20,6 +20,7 @@ from typing import Any, Self
 from polyproc._connection.wait import wait
 from polyproc._errors import BufferTooShort
 from polyproc._pickling.pickler import dumps_through
+from polyproc._platform.greenlets import may_switch
 from polyproc._platform.handles import ready
 
 _LARGEST_SHORT = 0x7FFFFFFF
@@ -273,9 +274,14 @@ class PortableConnection:
     # -- the descriptor --------------------------------------------------------------------------------------------
 
     def _read_into(self, handle: int, view: memoryview) -> int:
+        if may_switch():
+            ready([handle], None)
         return os.readv(handle, [view])
 
     def _write(self, handle: int, header: bytes, data: bytes | memoryview) -> int:
+        if may_switch():  # no more than there is room for: the rest is written by who calls, and waits again
+            ready([handle], None, select.POLLOUT)
+            data = memoryview(data)[: select.PIPE_BUF - len(header)]
         return os.writev(handle, (header, data))
 
     def _shut(self, handle: int) -> None:

@@ -15,7 +15,6 @@ import _socket
 import os
 import socket
 import threading
-import time
 from array import array
 from collections.abc import Sequence
 from contextlib import closing
@@ -27,6 +26,7 @@ from polyproc._connection.connection import Connection
 from polyproc._connection.listener import Client, Listener
 from polyproc._errors import AuthenticationError
 from polyproc._log import log
+from polyproc._platform.handles import pause
 from polyproc._platform.posix import LongLived, close_quietly
 from polyproc._process.process import current_process
 
@@ -164,7 +164,7 @@ class Sharer:
                     if self._listener is listener:
                         log.info("a descriptor was not given: %s", error)
                         if not isinstance(error, AuthenticationError):
-                            time.sleep(_PAUSE)
+                            pause(_PAUSE)
         finally:
             self._end(listener)
 

@@ -16,11 +16,12 @@ import errno
 import os
 import select
 
+from polyproc._kernel import write
 from polyproc._launch import template_protocol as protocol
 from polyproc._lazy import load
 from polyproc._native import native
 from polyproc._pickling.inherited import received
-from polyproc._platform.handles import has_pidfds, open_pidfd, ready
+from polyproc._platform.handles import has_pidfds, new_poll, open_pidfd, ready
 from polyproc._platform.posix import close_quietly
 from polyproc._process.bootstrap import after_fork
 
@@ -156,7 +157,7 @@ class Loop:
 
     def _wait_for_request(self) -> bool:
         """Wait for a request or for the end of a child of our own; tell the client of the latter."""
-        poller = select.poll()
+        poller = new_poll()
         poller.register(self.sock, select.POLLIN)
         for pidfd in self.reported:
             poller.register(pidfd, select.POLLIN)
@@ -167,7 +168,7 @@ class Loop:
                 _, status = os.waitpid(pid, 0)
                 code = os.waitstatus_to_exitcode(status)
                 try:
-                    os.write(status_fd, code.to_bytes(8, "little", signed=True))
+                    write(status_fd, code.to_bytes(8, "little", signed=True))
                 except BrokenPipeError:
                     pass  # nobody waits for it any more
                 close_quietly(status_fd, fd)

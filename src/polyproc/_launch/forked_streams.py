@@ -18,6 +18,7 @@ from typing import Any
 
 from polyproc._lazy import loaded
 from polyproc._log import log
+from polyproc._platform.handles import ready
 
 _BUFFERS = (io.BufferedWriter, io.BufferedRandom)
 _PATIENCE = 1.0  # seconds that a start waits for a pipe that nobody reads
@@ -40,9 +41,7 @@ def _takes_more(stream: Any) -> bool:
         fd = stream.fileno()
     except (AttributeError, ValueError, OSError):
         return True  # it is no file
-    poller = select.poll()
-    poller.register(fd, select.POLLOUT)
-    return bool(poller.poll(_PATIENCE * 1000))
+    return bool(ready([fd], _PATIENCE, select.POLLOUT))
 
 
 def renew() -> None:

@@ -13,9 +13,12 @@ import fcntl
 import marshal
 import os
 import sys
+import time
 
 from polyproc._errors import ProcessDied, RemoteError, RemoteTraceback
+from polyproc._kernel import read
 from polyproc._lazy import load
+from polyproc._platform.greenlets import let_run, may_switch
 from polyproc._platform.handles import ended_sentinel, has_pidfds, open_pidfd, ready, send_signal
 from polyproc._platform.oom import kills
 from polyproc._platform.posix import LongLived, close_quietly
@@ -159,6 +162,8 @@ class Popen:
 
     def wait(self, timeout: float | None = None) -> int | None:
         """Wait up to `timeout` seconds; return the exit code, or None if the child still runs."""
+        if self.returncode is None and may_switch():
+            self._wait_between_greenlets(timeout)
         if self.returncode is None:
             if timeout is None:
                 self._block()
@@ -170,6 +175,19 @@ class Popen:
                 self._block()
                 self._reap()
         return self.returncode
+
+    def _wait_between_greenlets(self, timeout: float | None) -> None:
+        """Reap the child when it has ended; who reaps children in this interpreter may be one of the greenlets."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        turns = 0
+        while True:
+            self._reap()
+            left = -1.0 if deadline is None else deadline - time.monotonic()
+            if self.returncode is not None or (deadline is not None and left <= 0):
+                return
+            if not let_run(turns, left):
+                return
+            turns += 1
 
     def _block(self) -> None:
         """Wait, without reaping, until the child has ended: any number of threads may do so at once."""
@@ -210,7 +228,7 @@ class Popen:
         """Read the exit code from the template, which is the child's parent here."""
         if self._runs():
             return None
-        told = os.read(self._status_fd, 8) if self._status.is_there() else b""
+        told = read(self._status_fd, 8) if self._status.is_there() else b""
         return int.from_bytes(told, "little", signed=True) if len(told) == 8 else self._code_without_status()
 
     def _code_without_status(self) -> int:

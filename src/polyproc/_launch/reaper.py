@@ -10,9 +10,8 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
 
-from polyproc._platform.handles import ready
+from polyproc._platform.handles import pause, ready
 from polyproc._process.family import family
 from polyproc._process.process import BaseProcess, reap
 
@@ -54,7 +53,7 @@ class Reaper:
 
     def _may_end(self) -> bool:
         """Say whether nothing was forgotten for a while; others that look at children refer to them."""
-        time.sleep(_TICK)
+        pause(_TICK)
         with self._lock:
             self._is_running = bool(_forgotten())
             return not self._is_running

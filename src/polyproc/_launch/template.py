@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from polyproc._launch import template_protocol as protocol
 from polyproc._launch.stopping import children_of
-from polyproc._platform.handles import ready
+from polyproc._platform.handles import pause, ready
 from polyproc._platform.posix import close_quietly
 
 _UNBORN_GRACE = 1.0
@@ -202,7 +202,7 @@ def _reap_unborn(comm: str) -> None:
                     break
             except ChildProcessError:  # reaped by somebody else
                 break
-            time.sleep(0.001)
+            pause(0.001)
 
 
 def _comm_of(pid: int) -> str | None:

@@ -14,10 +14,6 @@ from typing import Any
 
 from polyproc._managers.serving import Client, Held
 
-# What is unlocked when its holder dies; and what can be acquired at all. A plain semaphore may be used for messages.
-_LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Condition)
-_HELD = (*_LOCKS, threading.BoundedSemaphore)
-ACQUIRED = (*_HELD, threading.Semaphore)
 # Seconds that a release waits for a lock's new holder to be booked; for a thread to see that its client has gone.
 _BOOKING, _PARKING = 0.1, 2.0
 
@@ -30,6 +26,11 @@ class Holdings:
     """
 
     def __init__(self) -> None:
+        # What is unlocked when its holder dies; and what can be acquired at all. A plain semaphore may be used for
+        # messages. Looked up when the server begins: a library that replaces them has done so by then.
+        self._locks = (type(threading.Lock()), type(threading.RLock()), threading.Condition)
+        self._held = (*self._locks, threading.BoundedSemaphore)
+        self.acquired = (*self._held, threading.Semaphore)
         self._changed = threading.Condition()  # recursive: a condition's lock may be a proxy of another lock here
         self._holders: dict[int, Client] = {}
         self._waiting: collections.Counter[int] = collections.Counter()
@@ -38,7 +39,7 @@ class Holdings:
     def acquire(self, client: Client, obj: Any, blocking: bool = True, timeout: float | None = None) -> bool:
         """Acquire for a client."""
         args = (blocking,) if timeout is None else (blocking, timeout)
-        if not isinstance(obj, _HELD):
+        if not isinstance(obj, self._held):
             return bool(obj.acquire(*args))
         with self._changed:
             if not blocking or (timeout is not None and timeout <= 0 and timeout != -1):
@@ -48,7 +49,7 @@ class Holdings:
             self._waiting[id(obj)] += 1
         got = False
         try:
-            if isinstance(obj, _LOCKS):
+            if isinstance(obj, self._locks):
                 limit = None if timeout == -1 else timeout
                 got = client.wait(lambda seconds: obj.acquire(True, seconds), limit)
             else:
@@ -68,7 +69,7 @@ class Holdings:
 
     def release(self, client: Client, obj: Any, *args: Any, **kwds: Any) -> Any:
         """Release; who acquired it holds it no more."""
-        if not isinstance(obj, _HELD):
+        if not isinstance(obj, self._held):
             return obj.release(*args, **kwds)
         key = id(obj)
         with self._changed:
@@ -172,10 +173,9 @@ def _released_by(holder: Client, obj: Any) -> Any:
 
 def gives_items(obj: Any, method: str) -> bool:
     """Say whether what a method returns was taken from a queue, and is lost if nobody gets it."""
-    return method in ("get", "get_nowait") and getattr(type(obj), method, None) in _GETS
-
-
-_GETS = tuple(getattr(kind, name) for kind in (queue.Queue, queue.SimpleQueue) for name in ("get", "get_nowait"))
+    if method not in ("get", "get_nowait"):
+        return False
+    return getattr(type(obj), method, None) in [getattr(kind, method) for kind in (queue.Queue, queue.SimpleQueue)]
 
 
 def get(client: Client, obj: Any, block: bool = True, timeout: float | None = None) -> Any:
@@ -200,7 +200,7 @@ def get(client: Client, obj: Any, block: bool = True, timeout: float | None = No
 
 def put_back(obj: Any, item: Any) -> None:
     """Put an item back that nobody got: at the head, where a queue has one."""
-    if not isinstance(obj, queue.Queue):
+    if not hasattr(obj, "mutex"):  # as queue.Queue has, and not what may be in its place
         obj.put(item)
         return
     with obj.mutex:

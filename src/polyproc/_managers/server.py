@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, ItemsView, KeysView, ValuesView
 from queue import Empty, SimpleQueue
@@ -13,7 +12,7 @@ from typing import Any
 
 from polyproc._errors import AuthenticationError, TimeoutError
 from polyproc._log import log
-from polyproc._managers.held import ACQUIRED, Holdings, get, gives_items, put_back
+from polyproc._managers.held import Holdings, get, gives_items, put_back
 from polyproc._managers.links import listener_client
 from polyproc._managers.references import ClientExit, Entry, References
 from polyproc._managers.serving import Client, ClientGone, serving
@@ -32,6 +31,7 @@ from polyproc._managers.tokens import (
     public_methods,
 )
 from polyproc._pickling.exceptions import reason_of, sendable
+from polyproc._platform.handles import pause
 from polyproc._pool.worker import ExceptionWithTraceback
 from polyproc._process.process import current_process
 from polyproc._public import public
@@ -108,7 +108,7 @@ class Server:
                 except Exception as error:  # noqa: BLE001  (no descriptors or memory left: they come back)
                     if not self.stop_event.is_set():
                         log.info("a client of the manager was not let in: %s", error)
-                        time.sleep(_PAUSE)
+                        pause(_PAUSE)
         except BaseException:
             self._is_broken = True
             sys.stderr.write("a manager's thread ended by an error:\n" + traceback.format_exc())
@@ -273,7 +273,7 @@ class Server:
     def invoke(self, client: Client | None, obj: Any, method: str, args: Any, kwds: Any) -> Any:
         """Call a method for a client, if it is for one. What waits by a condition waits no longer than that lives."""
         if client is not None:
-            if isinstance(obj, ACQUIRED):
+            if isinstance(obj, self._holdings.acquired):
                 if method == "acquire":
                     return self._holdings.acquire(client, obj, *args, **kwds)
                 if method == "release":

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from polyproc._platform.handles import new_poll
+
 _SLICE = 0.25  # seconds between two looks at a client that waits
 _FOREVER = float("inf")
 _GONE = select.POLLHUP | getattr(select, "POLLRDHUP", 0)
@@ -43,7 +45,7 @@ class Client:
         # Once the connection has ended and its thread stays, as locks are that thread's: what others have it release.
         self.is_parked = False
         self.orders: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
-        self._poll = select.poll()
+        self._poll = new_poll()
         self._poll.register(connection.fileno(), _GONE | select.POLLIN)
         self._has_ended = False
 

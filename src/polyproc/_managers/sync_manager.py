@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import queue
-import threading
+import queue  # noqa: F401  (what is in it is looked up by name)
+import sys
+import threading  # noqa: F401  (the same)
 from typing import Any
 
 from polyproc._managers.manager import BaseManager
@@ -32,16 +33,26 @@ class SyncManager(BaseManager):
     """Makes queues, locks, lists, dictionaries and other objects in a server process."""
 
 
+class _Now:
+    """Makes what a module makes now by a name: it may have been replaced since this was imported (see greenlets.py)."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self._module, self._name = module, name
+
+    def __call__(self, *args: Any, **kwds: Any) -> Any:
+        return getattr(sys.modules[self._module], self._name)(*args, **kwds)
+
+
 _TYPES: tuple[tuple[str, Any, Any], ...] = (
-    ("Queue", queue.Queue, None),
-    ("JoinableQueue", queue.Queue, None),
-    ("Event", threading.Event, EventProxy),
-    ("Lock", threading.Lock, AcquirerProxy),
-    ("RLock", threading.RLock, AcquirerProxy),
-    ("Semaphore", threading.Semaphore, AcquirerProxy),
-    ("BoundedSemaphore", threading.BoundedSemaphore, AcquirerProxy),
-    ("Condition", threading.Condition, ConditionProxy),
-    ("Barrier", threading.Barrier, BarrierProxy),
+    ("Queue", _Now("queue", "Queue"), None),
+    ("JoinableQueue", _Now("queue", "Queue"), None),
+    ("Event", _Now("threading", "Event"), EventProxy),
+    ("Lock", _Now("threading", "Lock"), AcquirerProxy),
+    ("RLock", _Now("threading", "RLock"), AcquirerProxy),
+    ("Semaphore", _Now("threading", "Semaphore"), AcquirerProxy),
+    ("BoundedSemaphore", _Now("threading", "BoundedSemaphore"), AcquirerProxy),
+    ("Condition", _Now("threading", "Condition"), ConditionProxy),
+    ("Barrier", _Now("threading", "Barrier"), BarrierProxy),
     ("Pool", Pool, PoolProxy),
     ("list", list, ListProxy),
     ("dict", dict, DictProxy),

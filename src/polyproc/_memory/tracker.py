@@ -30,6 +30,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from polyproc._kernel import write
 from polyproc._memory.tracker_lines import ResourceTracker, line_of
 from polyproc._native import native
 from polyproc._platform.interpreter import command_line, spawn, starter
@@ -128,7 +129,7 @@ class FamilyTracker(Lines, ResourceTracker):
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
             if os.fstat(fd).st_nlink:
                 if flags:
-                    os.write(fd, _about_us().ljust(_SIZE, b"\0"))
+                    write(fd, _about_us().ljust(_SIZE, b"\0"))
                 self._hold(mark, fd)
                 return True
         except BlockingIOError:  # it is being removed

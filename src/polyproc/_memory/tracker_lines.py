@@ -6,6 +6,7 @@ import os
 import threading
 from typing import Any, ClassVar
 
+from polyproc._kernel import write
 from polyproc._public import public
 
 _LONGEST = 512  # bytes of a line: so many are written in one piece
@@ -47,7 +48,7 @@ class ResourceTracker:
         if self._fd == self.ours._fd:
             return bool(self.ours._check_alive())
         try:
-            os.write(self._fd, b"PROBE:0:noop\n")
+            write(self._fd, b"PROBE:0:noop\n")
         except OSError:
             return False
         return True
@@ -81,7 +82,7 @@ class ResourceTracker:
         line = line_of(cmd, name, rtype)
         self.ensure_running()
         assert self._fd is not None  # ensure_running saw to it
-        os.write(self._fd, line)
+        write(self._fd, line)
 
 
 def line_of(cmd: str, name: str, rtype: str) -> bytes:

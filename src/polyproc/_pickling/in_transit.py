@@ -32,6 +32,7 @@ from typing import Any
 from polyproc._lazy import load
 from polyproc._log import log
 from polyproc._pickling import spawning
+from polyproc._platform.handles import ready
 from polyproc._platform.posix import anonymous_file, close_quietly
 
 _SLOT = 8
@@ -179,7 +180,7 @@ class InTransit:
             if self._wake.wait(pause):
                 search, next_search = _SEARCH, min(next_search, now + _SEARCH)
                 pause = _SHORTEST
-                time.sleep(_SHORTEST)
+                ready((), _SHORTEST)  # a pause
             else:
                 pause = min(pause * 2, _LONGEST)
 

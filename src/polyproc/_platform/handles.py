@@ -12,6 +12,8 @@ from _thread import allocate_lock
 from collections.abc import Sequence
 
 from polyproc._deadline import due
+from polyproc._kernel import read, write
+from polyproc._platform.greenlets import let_run, may_switch, own_module
 from polyproc._platform.posix import Capability, close_quietly
 
 # poll(2) takes an int of milliseconds; longer waits are made of several.
@@ -90,6 +92,10 @@ def send_signal(fd: int, pid: int, signum: int) -> None:
     os.kill(pid, signum)
 
 
+# Others may have replaced or removed it, as gevent and eventlet do.
+new_poll = select.poll if type(getattr(select, "poll", None)) is type(len) else own_module("select").poll
+
+
 def ready(fds: Sequence[int], timeout: float | None, events: int = select.POLLIN) -> list[int]:
     """Wait until at least one of `fds` is readable, hung up or broken; return those that are.
 
@@ -100,18 +106,45 @@ def ready(fds: Sequence[int], timeout: float | None, events: int = select.POLLIN
 
     A signal handler may run during the wait, which then goes on; what the handler raises comes through.
     """
-    poller = select.poll()
+    poller = new_poll()
     for fd in fds:
         poller.register(fd, events)
+    return [fd for fd, _ in poll(poller, timeout)]
+
+
+def poll(poller: select.poll, timeout: float | None) -> list[tuple[int, int]]:
+    """Poll what is registered, up to `timeout` seconds, as `ready` does; return the descriptors and what they are."""
+    deadline = math.inf if timeout is None else due(timeout)
+    if may_switch() and (timeout is None or timeout > 0):
+        found = _poll_between_greenlets(poller, deadline)
+        if found is not None:
+            return found
     if timeout is None or timeout == math.inf:
-        return [fd for fd, _ in poller.poll()]
-    deadline = due(timeout)
+        return poller.poll()
     left = max(timeout, 0.0)
     while True:
         found = poller.poll(math.ceil(min(left, _LONGEST_POLL) * 1000))
         left = deadline - time.monotonic()
         if found or left <= 0:
-            return [fd for fd, _ in found]
+            return found
+
+
+def pause(seconds: float) -> None:
+    """Sleep, whatever somebody has put in place of time.sleep."""
+    poll(new_poll(), seconds)
+
+
+def _poll_between_greenlets(poller: select.poll, deadline: float) -> list[tuple[int, int]] | None:
+    """Do so, letting other greenlets run; return None where there are none in this thread."""
+    turns = 0
+    while True:
+        found = poller.poll(0)
+        left = deadline - time.monotonic()
+        if found or left <= 0:
+            return found
+        if not let_run(turns, left if left < _LONGEST_POLL else -1.0):
+            return None
+        turns += 1
 
 
 class WakePipe:
@@ -134,13 +167,13 @@ class WakePipe:
 
     def _make_readable(self) -> None:
         try:
-            os.write(self._write, b".")
+            write(self._write, b".")
         except BlockingIOError:  # it is readable enough
             pass
 
     def drain(self) -> bool:
         """In the thread that waits, when it is readable: take note; return False at the end."""
-        os.read(self.fd, 65536)
+        read(self.fd, 65536)
         return not self.ended
 
     def end(self) -> None:

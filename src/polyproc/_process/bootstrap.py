@@ -51,6 +51,8 @@ def after_fork() -> None:
     modules = sys.modules
     if _FINALIZERS in modules:
         modules[_FINALIZERS]._finalizer_registry.clear()
+    if _GREENLETS in modules:
+        modules[_GREENLETS].reborn()
     if _AFTER_FORK in modules:
         modules[_AFTER_FORK].run_after_forkers()
     if "threading" in modules:
@@ -64,6 +66,7 @@ def has_more_to_reset() -> bool:
 
 
 _FINALIZERS = "polyproc._cleanup.finalizers"
+_GREENLETS = "polyproc._platform.greenlets"
 _AFTER_FORK = "polyproc._cleanup.after_fork"
 
 

@@ -17,7 +17,13 @@ import _thread
 import fcntl
 import os
 
+from polyproc._kernel import read
+from polyproc._lazy import load
 from polyproc._platform.posix import LongLived
+
+TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
+if TYPE_CHECKING:
+    from typing import Any
 
 _F_SETSIG, _F_GETSIG = 10, 11  # Linux, <fcntl.h>; the fcntl module does not name them before 3.15
 _SIGKILL = 9
@@ -115,12 +121,13 @@ def hang_on(fd: int) -> None:
         fcntl.fcntl(own, _F_SETSIG, _SIGKILL)
         fcntl.fcntl(own, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
     except OSError:  # no /proc, or no F_SETSIG: a thread waits instead
-        _thread.start_new_thread(_watch, (fd,))
+        own_thread: Any = load("polyproc._platform.greenlets", "own_module")("_thread")  # type: ignore[operator]
+        own_thread.start_new_thread(_watch, (fd,))  # and no greenlet, which would wait for its turn
         return
     os.close(fd)
     lifeline.arm(own)
     try:
-        gone = not os.read(own, 1)
+        gone = not read(own, 1)
     except BlockingIOError:
         gone = False
     if gone:
@@ -128,6 +135,6 @@ def hang_on(fd: int) -> None:
 
 
 def _watch(fd: int) -> None:
-    while os.read(fd, 1):
+    while read(fd, 1):
         pass
     os.kill(os.getpid(), _SIGKILL)

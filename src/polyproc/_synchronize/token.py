@@ -18,6 +18,7 @@ import time
 from typing import Any
 
 from polyproc._deadline import due
+from polyproc._kernel import read, write
 from polyproc._lazy import load
 from polyproc._pickling import inherited
 from polyproc._pickling.live_fd import live_fd
@@ -55,7 +56,7 @@ class TokenCounter:
         else:
             self._read_fd, self._write_fd = os.pipe()
             os.set_blocking(self._read_fd, False)
-            os.write(self._write_fd, b"." * value)
+            write(self._write_fd, b"." * value)
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
         """Lower the number by one; wait up to `timeout` seconds (None: without limit) while it is zero."""
@@ -74,13 +75,13 @@ class TokenCounter:
 
     def _take(self) -> bool:
         try:
-            return bool(os.read(self._read_fd, 8 if self._is_eventfd() else 1))
+            return bool(read(self._read_fd, 8 if self._is_eventfd() else 1))
         except BlockingIOError:
             return False
 
     def release(self) -> None:
         """Raise the number by one."""
-        os.write(self._write_fd, (1).to_bytes(8, sys.byteorder) if self._is_eventfd() else b".")
+        write(self._write_fd, (1).to_bytes(8, sys.byteorder) if self._is_eventfd() else b".")
 
     def value(self) -> int:
         """Return the number as it is at this moment."""
