@@ -2,6 +2,7 @@
 
 import os
 import re
+import threading
 import time
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 import polyproc
 from polyproc import connection, managers, shared_memory
 from polyproc._managers.links import links
+from polyproc._native import native
 
 fork = polyproc.get_context("fork")
 
@@ -413,4 +415,48 @@ def test_a_managers_server_that_is_gone_is_told():
         kept["a"] = 1
     assert "the manager's server is not there: it was shut down" in said_of(kept.copy)
     assert said_of(manager.dict).startswith("server not yet started: it has been shut down")
+    links.forget(manager.address, "pickle")
+
+
+# -- paths -------------------------------------------------------------------------------------------------------------
+
+
+class Holds:
+    """An object with a lock inside."""
+
+    def __init__(self, lock):
+        self.lock = lock
+
+    def method(self):
+        pass
+
+
+def path_in(call):
+    """Return where the error of a call says that something cannot be sent."""
+    [note] = re.findall(r"^cannot be sent to another process: (.*?): <", said_of(call), re.MULTILINE)
+    return note
+
+
+def test_paths_are_in_the_words_of_who_called():
+    spawn = polyproc.get_context("spawn")
+    lock = threading.Lock()
+    assert path_in(spawn.Process(target=takes_any, args=(1, {"a": lock})).start) == "args[1]['a']"
+    assert path_in(spawn.Process(target=takes_any, kwargs={"x": Holds(lock)}).start) == "kwargs['x'].lock"
+    assert path_in(spawn.Process(target=Holds(lock).method).start) == "target.__self__.lock"
+    if native:
+        assert path_in(lambda: fork.Queue().put({"a": lock})) == "obj['a']"
+    assert path_in(lambda: fork.Pipe()[0].send([1, Holds(lock)])) == "obj[1].lock"
+    assert path_in(lambda: fork.SimpleQueue().put(Holds(lock).method)) == "Holds.method.__self__.lock"
+
+
+def test_paths_in_a_managers_calls_too():
+    lock = threading.Lock()
+    with fork.Manager() as manager:
+        kept = manager.dict()
+        assert path_in(lambda: manager.list([1, {"a": lock}])) == "args[0][1]['a']"
+        assert path_in(lambda: manager.dict(a=lock)) == "kwargs['a']"
+        assert path_in(lambda: kept.update({"k": [lock]})) == "args[0]['k'][0]"
+        assert path_in(lambda: kept.update(x=lock)) == "kwargs['x']"
+        kept["still"] = "there"
+        assert kept.copy() == {"still": "there"}
     links.forget(manager.address, "pickle")

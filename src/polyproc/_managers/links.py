@@ -37,6 +37,7 @@ from polyproc._managers.tokens import (
     SYNC,
     answer_of,
 )
+from polyproc._pickling.blame import in_callers_words
 from polyproc._pickling.pickler import loads
 
 if TYPE_CHECKING:
@@ -51,6 +52,12 @@ listener_client: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
 _LATE = -100  # a priority of finalizers: after the user's
 _GONE = "the manager's server is not there: it was shut down, its process has ended, or it was never started"
 _SETTLED = 0.5  # seconds that an interrupted call waits at most until the server has called it off
+
+
+def _say_in_callers_words(error: BaseException, is_making: bool) -> None:
+    """Name the parts of a request as who called knows them: it is (object or None, method, args, kwargs)."""
+    words = [(rf"obj\[2\]\[{index}\]", f"args[{index - 1}]") for index in range(1, 10)] if is_making else []
+    in_callers_words(error, *words, (r"obj\[2\]", "args"), (r"obj\[3\]", "kwargs"))
 
 
 class Anchor:
@@ -178,6 +185,8 @@ class Link:
             self._call_off(own, _SETTLED)
             if isinstance(error, OSError | EOFError):
                 error.add_note(_GONE)
+            else:
+                _say_in_callers_words(error, is_making=request[1] == "create")
             raise
         own.request = None  # before it is opened: proxies in it ask, too
         return getattr(connection, "_loads", loads)(data)

@@ -1,10 +1,16 @@
-"""Find which attribute of an object cannot be pickled, and say so in the error: `args[0].client.lock`."""
+"""Find which attribute of an object cannot be pickled, and say so in the error: `args[0].client.lock`.
+
+A path is in the words of who called: of a process its `args`, of what is put or sent `obj`, of a call of a pool or of a
+manager its `args` (`in_callers_words`), of a function its own name.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+_NOTE = "cannot be sent to another process: "
 _DEPTH = 12
 _WIDTH = 1000
 
@@ -14,21 +20,41 @@ HINT = "pass what it is made from and make it in the child, or give its class a 
 def add_blame(error: BaseException, obj: object, dumps: Callable[[object], object]) -> None:
     """Add a note to `error` that names the part of `obj` which `dumps` refuses."""
     path, culprit = _find(obj, dumps)
-    where = f"{path}: " if path else ""
-    error.add_note(f"cannot be sent to another process: {where}{_describe(culprit)}")
-    error.add_note(f"hint: {HINT}")
+    where = f"{_root(obj)}{path}".lstrip(".") + ": " if path else ""
+    error.add_note(f"{_NOTE}{where}{_describe(culprit)}")
+    if not hasattr(culprit, "_stays_here"):
+        error.add_note(f"hint: {HINT}")
+
+
+def in_callers_words(error: BaseException, *names: tuple[str, str]) -> None:
+    """Name parts of a message, in the note of an error, as who called knows them: patterns, and what they are."""
+    for index, note in enumerate(getattr(error, "__notes__", ())):
+        if isinstance(note, str) and note.startswith(_NOTE):
+            for pattern, name in names:
+                if found := re.match(pattern, note[len(_NOTE) :]):
+                    error.__notes__[index] = _NOTE + found.expand(name) + note[len(_NOTE) + found.end() :]
+                    break
+
+
+def _root(obj: object) -> str:
+    if "_target" in getattr(obj, "__dict__", ()):  # a process
+        return ""
+    name = getattr(obj, "__qualname__", None)
+    return name if isinstance(name, str) else "obj"
 
 
 def _find(obj: object, dumps: Callable[[object], object]) -> tuple[str, object]:
     path = ""
     for _ in range(_DEPTH):
+        if hasattr(obj, "_stays_here"):  # what it is made of is no matter of the caller's
+            break
         for step, part in _parts(obj):
             if _fails(part, dumps):
                 path, obj = path + step, part
                 break
         else:
             break
-    return path.lstrip("."), obj
+    return path, obj
 
 
 def _fails(part: object, dumps: Callable[[object], object]) -> bool:
