@@ -7,6 +7,7 @@ from polyproc._process.process import current_process as current_process
 from polyproc._process.parent import parent_process as parent_process
 
 # Kept for programs that reach inside multiprocessing.
+from polyproc._process.parent import ParentProcess as _ParentProcess
 from polyproc._process.process import AuthenticationString as AuthenticationString
 from polyproc._process.family import family as _family
 from polyproc._process.dangling import dangling as _dangling

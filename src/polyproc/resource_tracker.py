@@ -8,6 +8,7 @@ from polyproc._memory.tracker import unregister as unregister
 from polyproc._memory.tracker_lines import ResourceTracker as ResourceTracker
 
 # Kept for programs that reach inside multiprocessing.
+from polyproc._memory.tracker_lines import ReentrantCallError as ReentrantCallError
 from polyproc._memory.tracker import _CLEANUP_FUNCS as _CLEANUP_FUNCS
 from polyproc._memory.tracker import tracker as _resource_tracker
 

@@ -9,6 +9,8 @@ from polyproc._process.capture import get_preparation_data as get_preparation_da
 
 # Kept for programs that reach inside multiprocessing.
 from polyproc._launch.frozen import is_forking as is_forking
+from polyproc._process.preparation import apply as prepare
+from polyproc._process.process import current_process as current_process
 
 __all__ = [
     "freeze_support",

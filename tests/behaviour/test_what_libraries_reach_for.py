@@ -381,3 +381,35 @@ def test_a_public_class_whose_door_is_closed_goes_by_reference():
         "assert pickle.loads(pickler.dumps([type(event), lambda: 3]))[0] is type(event)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_launcher_of_anothers_can_describe_a_parent_and_become_what_was_described(tmp_path):
+    """In two programs of its own: what the one is told about itself the other becomes."""
+    (tmp_path / "main.py").write_text(
+        "import pickle, subprocess, sys\n"
+        "from polyproc import spawn\n"
+        "value = 'of main'\n"
+        "if __name__ == '__main__':\n"
+        "    sys.argv.append('an argument')\n"
+        "    told = pickle.dumps(spawn.get_preparation_data('another'))\n"
+        "    subprocess.run([sys.executable, 'child.py'], input=told, check=True)\n"
+    )
+    (tmp_path / "child.py").write_text(
+        "import pickle, sys, polyproc\n"
+        "from polyproc import spawn\n"
+        "spawn.prepare(pickle.load(sys.stdin.buffer))\n"
+        "print(polyproc.current_process().name, sys.argv[1:], sys.modules['__mp_main__'].value)\n"
+    )
+    done = subprocess.run([sys.executable, "main.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("another ['an argument'] of main\n", "")
+
+
+def test_names_that_editors_import_by_themselves_are_there():
+    """`from multiprocessing.spawn import prepare` stands in many programs that do not use it."""
+    from polyproc.process import _ParentProcess
+    from polyproc.resource_tracker import ReentrantCallError
+    from polyproc.spawn import get_command_line, import_main_path, prepare
+
+    assert all(map(callable, (prepare, get_command_line, import_main_path)))
+    assert issubclass(ReentrantCallError, RuntimeError)
+    assert issubclass(_ParentProcess, process.BaseProcess)

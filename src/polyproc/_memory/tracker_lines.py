@@ -13,6 +13,11 @@ _LONGEST = 512  # bytes of a line: so many are written in one piece
 
 
 @public("resource_tracker")
+class ReentrantCallError(RuntimeError):
+    """Is never raised here: a tracker may be called within a call. For programs that expect it."""
+
+
+@public("resource_tracker")
 class ResourceTracker:
     """The standard library's: lines `COMMAND:name:kind` to a helper, by the descriptor `_fd`. To be subclassed.
 

@@ -7,6 +7,7 @@ import sys
 import threading
 import traceback
 from collections.abc import AsyncIterator, Callable, Generator
+from types import GenericAlias
 from typing import TYPE_CHECKING, Any
 
 from polyproc._errors import TimeoutError as PolyprocTimeoutError
@@ -63,6 +64,7 @@ class ApplyResult(Job, HasTwin):
     """The result of apply_async, map_async and starmap_async. It can be awaited, in asyncio and trio."""
 
     _twin = ("polyproc._pool.async_pool", "AsyncResult")
+    __class_getitem__ = classmethod(GenericAlias)  # as annotations of programs have it
 
     def __init__(self, callback: Callback | None, error_callback: Callback | None) -> None:
         self._event = Latch()

@@ -9,8 +9,10 @@ from polyproc._platform.handles import ended_sentinel, open_pidfd, ready
 from polyproc._platform.posix import close_quietly
 from polyproc._process.family import family
 from polyproc._process.process import BaseProcess
+from polyproc._public import public
 
 
+@public("process")
 class ParentProcess(BaseProcess[Any]):
     """The process that started this one: it can be watched and waited for, not signalled."""
 
