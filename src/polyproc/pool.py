@@ -12,6 +12,9 @@ from polyproc._pool.task import Task as Task
 from polyproc._pool.task import task as task
 
 # Kept for programs that reach inside multiprocessing.
+from polyproc._pool.recipes import INIT as INIT
+from polyproc._pool.recipes import job_counter as job_counter
+from polyproc._pool.recipes import worker as worker
 from polyproc._connection.wait import wait as wait
 from polyproc._errors import TimeoutError as TimeoutError
 from polyproc._errors import RemoteTraceback as RemoteTraceback

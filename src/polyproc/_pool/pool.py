@@ -119,6 +119,24 @@ class Pool(Calls, HasTwin):
     def _repopulate_pool(self) -> None:
         """Do nothing: workers are replaced as they end. For programs that call it."""
 
+    # What `istarmap` and other recipes take: see recipes.py.
+
+    @staticmethod
+    def _get_tasks(func: Any, it: Iterable[Any], size: int) -> Iterable[Any]:
+        return load("polyproc._pool.recipes", "batches_of")(func, it, size)  # type: ignore[operator, no-any-return]
+
+    @staticmethod
+    def _guarded_task_generation(result_job: int, func: Any, iterable: Iterable[Any]) -> Any:
+        return load("polyproc._pool.recipes", "Tasks")(result_job, func, iterable)  # type: ignore[operator]
+
+    @property
+    def _taskqueue(self) -> Any:
+        return load("polyproc._pool.recipes", "TaskQueue")(self)  # type: ignore[operator]
+
+    @property
+    def _cache(self) -> Any:
+        return load("polyproc._pool.recipes", "Cache")(self)  # type: ignore[operator]
+
     # -- calls -----------------------------------------------------------------------------------------------------
 
     def apply(self, func: Callable[..., Any], args: Iterable[Any] = (), kwds: dict[str, Any] = {}) -> Any:  # noqa: B006

@@ -64,7 +64,7 @@ class ApplyResult(Job, HasTwin):
     """The result of apply_async, map_async and starmap_async. It can be awaited, in asyncio and trio."""
 
     _twin = ("polyproc._pool.async_pool", "AsyncResult")
-    __class_getitem__ = classmethod(GenericAlias)  # as annotations of programs have it
+    __class_getitem__: Any = classmethod(GenericAlias)  # as annotations of programs have it
 
     def __init__(self, callback: Callback | None, error_callback: Callback | None) -> None:
         self._event = Latch()
@@ -129,7 +129,11 @@ AsyncResult = ApplyResult
 class MapResult(ApplyResult):
     """The result of a call over many items, sent in chunks."""
 
-    def __init__(self, chunksize: int, length: int, callback: Callback | None, error: Callback | None) -> None:
+    def __init__(self, chunksize: Any, *args: Any, **kwds: Any) -> None:
+        if not isinstance(chunksize, int):  # a program's own, of a pool
+            load("polyproc._pool.recipes", "remake_map")(self, *args, **kwds)  # type: ignore[operator]
+            return
+        length, callback, error = args
         super().__init__(callback, error)
         self.number = 0  # of the job
         self._chunksize = chunksize
@@ -137,6 +141,10 @@ class MapResult(ApplyResult):
         self._value = [None] * length
         if not self._left:
             self._event.set()
+
+    @property
+    def _number_left(self) -> int:  # of chunks: programs poll it to tell of progress
+        return self._left
 
     def settle(self, index: int, success: bool, value: Any) -> bool:
         """Take the result of a chunk; the first error counts, and is told when all chunks are done."""
@@ -163,7 +171,10 @@ class IMapIterator(Job):
         chunked: whether a result is that of a chunk, which the reader takes apart before it asks for the next.
     """
 
-    def __init__(self, buffer: int, chunked: bool) -> None:
+    def __init__(self, buffer: Any, chunked: bool = False) -> None:
+        if not isinstance(buffer, int):  # a program's own, of a pool
+            load("polyproc._pool.recipes", "remake_iterator")(self)  # type: ignore[operator]
+            return
         self._cond = threading.Condition()
         self._items: collections.deque[tuple[bool, Any]] = collections.deque()
         self._unsorted: dict[int, tuple[bool, Any]] = {}
