@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from polyproc._errors import TimeoutError as PolyprocTimeoutError
 from polyproc._lazy import load
 from polyproc._native import native
+from polyproc._public import public
 from polyproc._twin import HasTwin
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Job:
         """Wait for no reader: the pool takes no more calls."""
 
 
+@public("pool")
 class ApplyResult(Job, HasTwin):
     """The result of apply_async, map_async and starmap_async. It can be awaited, in asyncio and trio."""
 
@@ -126,6 +128,7 @@ def _call_back(callback: Callback, value: Any) -> None:
 AsyncResult = ApplyResult
 
 
+@public("pool")
 class MapResult(ApplyResult):
     """The result of a call over many items, sent in chunks."""
 
@@ -163,6 +166,7 @@ class MapResult(ApplyResult):
         return True
 
 
+@public("pool")
 class IMapIterator(Job):
     """Yields results as they come, in the order of the items.
 
@@ -293,6 +297,7 @@ class IMapIterator(Job):
             self._index += 1
 
 
+@public("pool")
 class IMapUnorderedIterator(IMapIterator):
     """Yields results as they come."""
 
