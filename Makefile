@@ -93,6 +93,7 @@ downstream:
 
 chaos: $(VENV)/installed
 	$(BIN)/python -m pytest tests/chaos -m "chaos or not chaos"
+	POLYPROC_SCHEDULER_STEPS=20000 $(BIN)/python -m pytest tests/unit/test_scheduler.py
 
 bench: $(VENV)/installed
 	$(BIN)/python -m compileall -q src bench

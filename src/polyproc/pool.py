@@ -7,7 +7,7 @@ from polyproc._pool.future import Future as Future
 from polyproc._pool.options import CallOptions as CallOptions
 from polyproc._pool.pool import Pool as Pool
 from polyproc._pool.pool import ThreadPool as ThreadPool
-from polyproc._pool.stats import PoolStats as PoolStats
+from polyproc._scheduling.stats import PoolStats as PoolStats
 from polyproc._pool.task import Task as Task
 from polyproc._pool.task import task as task
 
@@ -18,18 +18,18 @@ from polyproc._pool.recipes import worker as worker
 from polyproc._connection.wait import wait as wait
 from polyproc._errors import TimeoutError as TimeoutError
 from polyproc._errors import RemoteTraceback as RemoteTraceback
-from polyproc._pool.jobs import CLOSE as CLOSE
-from polyproc._pool.jobs import RUN as RUN
-from polyproc._pool.jobs import TERMINATE as TERMINATE
+from polyproc._workers.engine import CLOSE as CLOSE
+from polyproc._workers.engine import RUN as RUN
+from polyproc._workers.engine import TERMINATE as TERMINATE
 from polyproc._pool.results import ApplyResult as ApplyResult
 from polyproc._pool.results import AsyncResult as AsyncResult
 from polyproc._pool.results import IMapIterator as IMapIterator
 from polyproc._pool.results import IMapUnorderedIterator as IMapUnorderedIterator
 from polyproc._pool.results import MapResult as MapResult
-from polyproc._pool.worker import ExceptionWithTraceback as ExceptionWithTraceback
-from polyproc._pool.worker import MaybeEncodingError as MaybeEncodingError
-from polyproc._pool.worker import mapstar as mapstar
-from polyproc._pool.worker import rebuild_exception as rebuild_exc
-from polyproc._pool.worker import starmapstar as starmapstar
+from polyproc._workers.worker import ExceptionWithTraceback as ExceptionWithTraceback
+from polyproc._workers.worker import MaybeEncodingError as MaybeEncodingError
+from polyproc._workers.worker import mapstar as mapstar
+from polyproc._workers.worker import rebuild_exception as rebuild_exc
+from polyproc._workers.worker import starmapstar as starmapstar
 
 __all__ = ["Pool", "ThreadPool"]  # and not the others: `from multiprocessing.pool import *` gives these two

@@ -227,3 +227,8 @@ def threads_of_a_product():
 
 def fails_for_three(number):
     return fails_for(3, number)
+
+
+def slow_note(path, text):
+    time.sleep(0.02)
+    return note(path, text)

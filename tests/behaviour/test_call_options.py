@@ -63,7 +63,7 @@ def test_a_call_that_was_taken_back_leaves_its_limit_to_nobody():
         worker = pool.apply(os.getpid)
         os.kill(worker, signal.SIGSTOP)
         first = pool.options(timeout=0.05, grace=100).submit(time.sleep, 100)
-        eventually(lambda: any(limit.hard for limit in pool._crew.dispatch.overtime.limits.values()))
+        eventually(lambda: any(load.limit and load.limit.hard for load in pool._engine.scheduler.workers.values()))
         first.cancel()
         os.kill(worker, signal.SIGCONT)
         with pytest.raises(polyproc.TimeoutError):

@@ -21,7 +21,7 @@ setting = "as it was"
 
 
 def template_of(pool):
-    return pool._crew.staff._template._template.pid
+    return pool._engine.workers._template._template.pid
 
 
 def kill(pid):

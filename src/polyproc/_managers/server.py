@@ -32,9 +32,9 @@ from polyproc._managers.tokens import (
 )
 from polyproc._pickling.exceptions import reason_of, sendable
 from polyproc._platform.handles import pause
-from polyproc._pool.worker import ExceptionWithTraceback
 from polyproc._process.process import current_process
 from polyproc._public import public
+from polyproc._workers.worker import ExceptionWithTraceback
 
 _TICK = 0.5
 _PAUSE = 0.01  # seconds after what may last: no descriptors, no threads, no memory

@@ -77,7 +77,7 @@ class AsyncPool(Twin):
             found: list[Any] = await result
         except BaseException:
             if not result.ready():
-                self._of._crew.withdraw_waiting(result.number)
+                self._of._engine.cancel_job(result)
             raise
         return found
 

@@ -1,4 +1,4 @@
-"""ProcessPoolExecutor: as in concurrent.futures, over the same crew as Pool."""
+"""ProcessPoolExecutor: as in concurrent.futures, over the same engine as Pool."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from polyproc._cleanup.exit_sequence import exit_sequence
 from polyproc._cleanup.finalizers import Finalize
 from polyproc._errors import ProcessDied, ProcessError
 from polyproc._lazy import load
-from polyproc._pool.calls import Calls, name_of
-from polyproc._pool.crew import Crew
+from polyproc._pool.calls import Calls
 from polyproc._pool.future import Future
-from polyproc._pool.jobs import RUN
-from polyproc._pool.options import Memory, make_plan
+from polyproc._pool.options import Memory, make_config
 from polyproc._pool.pool import checked_size
 from polyproc._pool.progress import progress_of
 from polyproc._pool.results import IMapIterator
-from polyproc._pool.worker import STARMAP
+from polyproc._workers.engine import RUN, function_name
+from polyproc._workers.process_engine import ProcessPoolEngine
+from polyproc._workers.worker import STARMAP
 
 T = TypeVar("T")
 
@@ -75,27 +75,27 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
             mp_context = default.get_context(None if max_tasks_per_child is None else "spawn")
         self._mp_context = mp_context
         args = (initializer, initargs, max_tasks_per_child, max_memory_per_child, idle_timeout)
-        plan = make_plan(mp_context, checked_size(max_workers), *args, is_executors=True)
-        self._crew: Crew = Crew(plan, _translated)
-        self._finalizer = Finalize(self, _let_go, args=(self._crew,), exitpriority=15)
+        config = make_config(mp_context, checked_size(max_workers), *args, is_executors=True)
+        self._engine: ProcessPoolEngine = ProcessPoolEngine(config, _translated)
+        self._finalizer = Finalize(self, _let_go, args=(self._engine,), exitpriority=15)
 
     # What programs look at that reach inside concurrent.futures.
 
     @property
     def _broken(self) -> BaseException | bool:
-        return self._crew.error or False
+        return self._engine.error or False
 
     @property
     def _executor_manager_thread(self) -> Any:
-        return self._crew.thread if self._crew.is_started else None
+        return self._engine.thread if self._engine.is_started else None
 
     @property
     def _max_workers(self) -> int:
-        return self._crew.size
+        return self._engine.size
 
     @property
     def _processes(self) -> dict[int, Any]:
-        return {process.pid: process for process in self._crew.processes}
+        return {process.pid: process for process in self._engine.processes}
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Have `fn(*args, **kwargs)` called in a worker; return its future at once.
@@ -103,22 +103,28 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
         What cannot be pickled is the future's error, as in the standard library. Raises RuntimeError after `shutdown`,
         BrokenProcessPool when no worker can be started.
         """
-        self._check()
+        engine = self._engine
+        if engine.state != RUN or exit_sequence.exiting or engine.scheduler.error is not None:
+            self._check()
+        future: Future[T] = Future()
+        options = self._options
+        if options.progress:
+            future.progress = progress_of(options, 1)
+        future.keeps = self._whole or self
         try:
-            return super().submit(fn, *args, **kwargs)
+            future.call = engine, engine.add_call(future, fn, (args, kwargs), options)
         except Exception as error:  # noqa: BLE001  (told where the result is waited for)
             self._check()
-            future: Future[T] = Future()
             future.set_exception(error)
-            return future
+        return future
 
     def _check(self) -> None:
-        if self._crew.state != RUN:
+        if self._engine.state != RUN:
             raise RuntimeError("cannot schedule new futures after shutdown")
         if exit_sequence.is_exiting():
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
-        if self._crew.error is not None:
-            raise BrokenProcessPool(str(self._crew.error)) from self._crew.error
+        if self._engine.error is not None:
+            raise BrokenProcessPool(str(self._engine.error)) from self._engine.error
 
     def map(
         self,
@@ -148,10 +154,14 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
         self._check()
         deadline = None if timeout is None else time.monotonic() + timeout
         feed = _Feed(self, fn, zip(*iterables, strict=False), chunksize)
-        if buffersize is None:
-            feed.send_all()
-        else:
-            feed.send(max(buffersize // chunksize, 1))
+        try:
+            if buffersize is None:
+                feed.send_all()
+            else:
+                feed.send(max(buffersize // chunksize, 1))
+        except BaseException:  # an iterable has failed, or a Ctrl-C
+            feed.cancel()
+            raise
         return feed.results(deadline)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -161,48 +171,56 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
             wait: whether to wait for that.
             cancel_futures: whether to cancel the calls that no worker has begun, or is being started for.
         """
-        self._crew.close()
+        engine = self._engine
+        engine.close()
         if cancel_futures:
-            self._crew.withdraw_unassigned()
+            engine.event("waiting_cancelled", unseen=True)
         if wait:
-            self._crew.join()
+            _join(engine)
             self._finalizer.cancel()
 
     def terminate_workers(self) -> None:
         """Send SIGTERM to the workers and shut down, without waiting: what they ran raises, the rest is cancelled."""
-        self._end_workers("terminate")
+        self._end_workers(gently=True)
 
     def kill_workers(self) -> None:
         """Kill the workers and shut down, without waiting: what they ran raises, the rest is cancelled."""
-        self._end_workers("kill")
+        self._end_workers(gently=False)
 
-    def _end_workers(self, how: str) -> None:
-        processes = self._crew.processes
-        self._crew.close()
-        self._crew.withdraw_waiting()
-        for process in processes:
-            getattr(process, how)()
+    def _end_workers(self, gently: bool) -> None:
+        self._engine.close()
+        self._engine.event("workers_killed", gently)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         if isinstance(error, KeyboardInterrupt):
-            _end_now(self._crew)
+            _end_now(self._engine)
         self.shutdown(wait=True)
 
 
-def _let_go(crew: Crew) -> None:
+def _let_go(engine: ProcessPoolEngine) -> None:
     """Have what was asked for done, when the executor is forgotten; at exit, wait for it."""
-    crew.close()
+    engine.close()
     if exit_sequence.is_exiting():
         if issubclass(getattr(sys, "last_type", None) or object, KeyboardInterrupt):  # it ended the program
-            _end_now(crew)
-        crew.join()
+            _end_now(engine)
+        _join(engine)
 
 
-def _end_now(crew: Crew) -> None:
+def _join(engine: ProcessPoolEngine) -> None:
+    """Wait for the end; a Ctrl-C ends all at once."""
+    try:
+        engine.join()
+    except KeyboardInterrupt:
+        _end_now(engine)
+        engine.join()
+        raise
+
+
+def _end_now(engine: ProcessPoolEngine) -> None:
     """After a Ctrl-C: drop the calls that have not begun, and end the workers."""
-    crew.close()
-    crew.withdraw_waiting()
-    crew.terminate()
+    engine.close()
+    engine.event("waiting_cancelled")
+    engine.terminate()
 
 
 def _translated(error: BaseException) -> BaseException:
@@ -223,43 +241,50 @@ class _Feed:
     def __init__(
         self, executor: ProcessPoolExecutor, fn: Any, calls: Iterator[tuple[Any, ...]], chunksize: int
     ) -> None:
-        self._crew = executor._crew
-        self._terms = executor._terms
+        self._engine = executor._engine
+        self._options = executor._options
         self._calls = calls
         self._chunksize = chunksize
-        self._name = name_of(fn)
-        self._packed = self._crew.pack_function(fn)
+        self._name = function_name(fn)
+        self._packed = self._engine.pack_function(fn)
         self._result = IMapIterator(0, chunked=True)
-        self._number = self._crew.add_job(self._result, executor._whole or executor)
+        self._result.keeps = executor._whole or executor
         self._sent = 0
         self._is_all = False
 
     def send_all(self) -> None:
         """Send all chunks."""
         chunks = list(self._chunks())
-        self._result.progress = progress_of(self._terms, sum(map(len, chunks)))
-        self._result.set_length(len(chunks))
+        self._result.progress = progress_of(self._options, sum(map(len, chunks)))
         self._is_all = True
+        self._result.set_length(len(chunks))
         if chunks:
-            self._crew.add_chunks(self._number, self._packed, STARMAP, chunks, self._name, self._terms)
+            self._engine.add_chunks(self._result, self._packed, STARMAP, chunks, self._name, self._options)
         else:
-            self._crew.forget(self._number)
+            self._result.keeps = None
 
     def send(self, most: int) -> None:
-        """Send up to `most` chunks."""
+        """Send up to `most` chunks. Raises RuntimeError when the executor takes no more calls."""
         if self._is_all:
             return
         messages = [(self._packed, STARMAP, chunk) for chunk in itertools.islice(self._chunks(), most)]
-        self._crew.add_tasks(self._number, self._sent, messages, self._name, self._terms)
+        if messages and self._engine.state != RUN:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        self._engine.add_tasks(self._result, self._sent, messages, self._name, self._options)
         self._sent += len(messages)
         if len(messages) < most:
             self._is_all = True
             if self._result.set_length(self._sent):
-                self._crew.forget(self._number)
+                self._result.keeps = None
 
     def _chunks(self) -> Iterator[tuple[Any, ...]]:
         while chunk := tuple(itertools.islice(self._calls, self._chunksize)):
             yield chunk
+
+    def cancel(self) -> None:
+        """Drop what no worker has begun."""
+        self._engine.cancel_job(self._result)
+        self._result.keeps = None
 
     def results(self, deadline: float | None) -> Iterator[Any]:
         """Yield the results; whatever ends that early drops what has not begun."""
@@ -275,6 +300,5 @@ class _Feed:
                 while chunk:  # nothing here holds what was given back
                     yield chunk.pop()
         except BaseException:
-            self._crew.withdraw_waiting(self._number)
-            self._crew.forget(self._number)
+            self.cancel()
             raise

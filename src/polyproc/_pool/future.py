@@ -7,20 +7,22 @@ from collections.abc import Generator
 from typing import Any, Protocol, TypeVar
 
 from polyproc._aio.loops import Bell, running_library
-from polyproc._pool.results import Job, Withdrawn
+from polyproc._pool.results import Job
+from polyproc._scheduling.tasks import QueuedTask
+from polyproc._workers.outcomes import Dropped
 
 T = TypeVar("T")
 
 
-class Call(Protocol):
-    """A call that was submitted."""
+class Engine(Protocol):
+    """What runs calls."""
 
-    def withdraw(self) -> None:
-        """Have it not run; interrupt it if it does."""
+    def cancel(self, task: QueuedTask) -> None:
+        """End a call; it does not begin any more."""
         ...
 
-    def is_running(self) -> bool:
-        """Say whether a worker runs it."""
+    def runs(self, task: QueuedTask) -> bool:
+        """Whether a worker runs a call."""
         ...
 
 
@@ -34,22 +36,17 @@ class Future(concurrent.futures.Future[T], Job):
     `await` works in asyncio and in trio; cancelling the task that awaits cancels the call.
     """
 
-    _call: Call | None = None  # from when it was submitted, until it is done
+    call: tuple[Engine, QueuedTask] | None = None  # what runs it, and what it is there
 
     def cancel(self) -> bool:
         """Cancel the call; does not wait for its end. Return False if it was done before."""
         if not super().cancel():
             return False
         self._notify_cancelled()
-        call, self._call = self._call, None
+        call, self.call = self.call, None
         if call is not None:
-            call.withdraw()
+            call[0].cancel(call[1])
         return True
-
-    def submitted_as(self, call: Call) -> None:
-        """Know what to withdraw."""
-        if not self.done():
-            self._call = call
 
     def _notify_cancelled(self) -> None:
         """Tell `wait` and `as_completed`."""
@@ -59,12 +56,12 @@ class Future(concurrent.futures.Future[T], Job):
 
     def running(self) -> bool:
         """Say whether a worker runs the call."""
-        call = self._call
-        return self._state == "RUNNING" or (self._state == "PENDING" and call is not None and call.is_running())
+        call = self.call
+        return self._state == "RUNNING" or (self._state == "PENDING" and call is not None and call[0].runs(call[1]))
 
     def settle(self, index: int, success: bool, value: Any) -> bool:
         """Take the result."""
-        if isinstance(value, Withdrawn):
+        if isinstance(value, Dropped):
             super().cancel()
             self._notify_cancelled()
             return True
@@ -72,7 +69,7 @@ class Future(concurrent.futures.Future[T], Job):
             if self._state != "PENDING":  # it was cancelled
                 return True
             self.set_running_or_notify_cancel()
-        self._call = None
+        self.call = None
         if self.progress is not None:
             self.progress.advance(1)
         if success:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, TypedDict
 
-from polyproc._errors import ProcessDied
+from polyproc._errors import ProcessDied, TimeoutError
 from polyproc._lazy import load
 from polyproc._process.bootstrap import MainReached
 from polyproc._process.family import family
 from polyproc._process.kinds import ForkProcess, Process
 from polyproc._process.process import BaseProcess
+from polyproc._scheduling.tasks import ResolvedOptions
+from polyproc._workers.worker_set import PoolConfig
 
 Memory = int | str
 ProgressCallback = Callable[[int, int | None], object]
@@ -40,96 +42,43 @@ class CallOptions(TypedDict, total=False):
     progress: bool | ProgressCallback
 
 
-class Terms(NamedTuple):
-    """The same, checked and complete."""
-
-    timeout: float | None = None
-    grace: float = 1.0
-    retries: int = 0
-    retry_on: type[BaseException] | tuple[type[BaseException], ...] = ProcessDied
-    priority: int = 0
-    progress: bool | ProgressCallback = False
-
-    @property
-    def are_for_one(self) -> bool:
-        """Whether each call has to travel alone."""
-        return self.timeout is not None or self.retries > 0
-
-    def with_(self, options: CallOptions) -> Terms:
-        """Return these terms but for what `options` says. Raises TypeError and ValueError."""
-        unknown = set(options) - CallOptions.__annotations__.keys()
-        if unknown:
-            raise TypeError(f"options() got an unexpected keyword argument {min(unknown)!r}")
-        terms = self._replace(**options)
-        if terms.timeout is not None and not terms.timeout > 0:
-            raise ValueError("timeout must be a positive number of seconds or None")
-        if not terms.grace >= 0:
-            raise ValueError("grace must be a number of seconds, zero or more")
-        for name in ("retries", "priority"):
-            if not isinstance(getattr(terms, name), int):
-                raise TypeError(f"{name} must be an integer")
-        if terms.retries < 0:
-            raise ValueError("retries must be zero or more")
-        kinds = terms.retry_on if isinstance(terms.retry_on, tuple) else (terms.retry_on,)
-        if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
-            raise TypeError("retry_on must be an exception class or a tuple of them")
-        if not isinstance(terms.progress, bool) and not callable(terms.progress):
-            raise TypeError("progress must be a bool or a callable")
-        return terms
+def resolved(base: ResolvedOptions, options: CallOptions) -> ResolvedOptions:
+    """Return `base` but for what `options` says. Raises TypeError and ValueError."""
+    unknown = set(options) - CallOptions.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"options() got an unexpected keyword argument {min(unknown)!r}")
+    found = base._replace(**options)
+    if found.timeout is not None and not found.timeout > 0:
+        raise ValueError("timeout must be a positive number of seconds or None")
+    if not found.grace >= 0:
+        raise ValueError("grace must be a number of seconds, zero or more")
+    for name in ("retries", "priority"):
+        if not isinstance(getattr(found, name), int):
+            raise TypeError(f"{name} must be an integer")
+    if found.retries < 0:
+        raise ValueError("retries must be zero or more")
+    kinds = found.retry_on if isinstance(found.retry_on, tuple) else (found.retry_on,)
+    if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
+        raise TypeError("retry_on must be an exception class or a tuple of them")
+    if not isinstance(found.progress, bool) and not callable(found.progress):
+        raise TypeError("progress must be a bool or a callable")
+    return found._replace(retries_timeouts=any(issubclass(TimeoutError, kind) for kind in kinds))
 
 
-PLAIN = Terms()
+DEFAULT_OPTIONS = ResolvedOptions(retry_on=ProcessDied)
 
 
-class Plan(NamedTuple):
-    """What a pool of processes is to be.
-
-    Attributes:
-        process: the class of the workers.
-        size: how many workers there are, at most.
-        initializer: what each worker calls first; a generator function's first part.
-        initargs: its arguments.
-        maxtasks: after how many tasks a worker is replaced; None for never.
-        most_memory: above how many resident bytes a worker is replaced after its task; None for never.
-        idle_timeout: after how many seconds without work a worker ends; None for never.
-        on_demand: whether workers are started when there is work for them, and not before.
-        is_executors: whether it is an executor's, which tells some errors differently.
-    """
-
-    process: type[BaseProcess[Any]]
-    size: int
-    initializer: Callable[..., object] | None = None
-    initargs: tuple[Any, ...] = ()
-    maxtasks: int | None = None
-    most_memory: int | None = None
-    idle_timeout: float | None = None
-    on_demand: bool = False
-    is_executors: bool = False
-
-    @property
-    def forks(self) -> bool:
-        """Whether workers are started by our fork: a subclass may have a launcher of its own."""
-        if self.process is Process:
-            return bool(load("polyproc._context.default", "default_context").get_start_method() == "fork")  # type: ignore[attr-defined]
-        return self.process is ForkProcess
-
-    @property
-    def starts_together(self) -> bool:
-        """Whether all workers start at the first call, as an executor's do by fork: threads come with more calls."""
-        return self.is_executors and self.idle_timeout is None and self.forks
-
-
-def make_plan(  # noqa: PLR0913  (one for each attribute)
+def make_config(  # noqa: PLR0913  (one for each attribute)
     context: Any,
     size: int,
     initializer: Callable[..., object] | None,
     initargs: Iterable[Any],
-    maxtasks: int | None,
+    max_tasks: int | None,
     max_memory: Memory | None,
     idle_timeout: float | None,
     *,
     is_executors: bool = False,
-) -> Plan:
+) -> PoolConfig:
     """Check what a user asked for. Raises TypeError and ValueError.
 
     In a child that imports an unguarded main module, the import ends here.
@@ -144,8 +93,24 @@ def make_plan(  # noqa: PLR0913  (one for each attribute)
     process = Process if context is None else context.Process
     if not issubclass(process, BaseProcess):
         raise TypeError(f"not a context of polyproc: {context!r}; use polyproc.get_context()")
-    on_demand = is_executors or idle_timeout is not None
-    return Plan(process, size, initializer, tuple(initargs), maxtasks, most, idle_timeout, on_demand, is_executors)
+    return PoolConfig(
+        process,
+        size,
+        initializer,
+        tuple(initargs),
+        max_tasks,
+        most,
+        idle_timeout,
+        is_executors or idle_timeout is not None,
+        is_executors,
+        _forks(process),
+    )
+
+
+def _forks(process: type[BaseProcess[Any]]) -> bool:
+    if process is Process:
+        return bool(load("polyproc._context.default", "default_context").get_start_method() == "fork")  # type: ignore[attr-defined]
+    return process is ForkProcess
 
 
 def bytes_of(memory: Memory) -> int:

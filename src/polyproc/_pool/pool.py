@@ -11,11 +11,8 @@ from typing import Any, Self
 from polyproc._cleanup.finalizers import Finalize
 from polyproc._lazy import load
 from polyproc._platform.interpreter import usable_processors
-from polyproc._pool.calls import Calls, name_of
-from polyproc._pool.crew import Crew
-from polyproc._pool.feeder import Feeder
-from polyproc._pool.jobs import RUN
-from polyproc._pool.options import Memory, Plan, make_plan
+from polyproc._pool.calls import Calls
+from polyproc._pool.options import Memory, make_config
 from polyproc._pool.progress import progress_of
 from polyproc._pool.results import (
     ApplyResult,
@@ -25,9 +22,13 @@ from polyproc._pool.results import (
     ItemIterator,
     MapResult,
 )
-from polyproc._pool.thread_crew import ThreadCrew
-from polyproc._pool.worker import CALL, MAP, STARMAP
 from polyproc._twin import HasTwin
+from polyproc._workers.engine import RUN, function_name
+from polyproc._workers.feeder import Feeder
+from polyproc._workers.process_engine import ProcessPoolEngine
+from polyproc._workers.thread_engine import ThreadPoolEngine
+from polyproc._workers.worker import MAP, STARMAP
+from polyproc._workers.worker_set import PoolConfig
 
 # How many chunks of an imap are on their way, at most, where nothing else was asked for.
 _BUFFER, _BUFFER_EACH = 64, 4
@@ -71,44 +72,45 @@ class Pool(Calls, HasTwin):
             raise ValueError("maxtasksperchild must be a positive int or None")
         size = checked_size(processes)
         args = (initializer, initargs, maxtasksperchild, max_memory_per_child, idle_timeout)
-        plan = make_plan(context, size, *args)
+        config = make_config(context, size, *args)
         self._ctx = load("polyproc._context.default", "default_context") if context is None else context
-        self._begin(Crew(plan) if type(self)._setup_queues is Pool._setup_queues else self._crew_with_queues(plan))
+        is_plain = type(self)._setup_queues is Pool._setup_queues
+        self._begin(ProcessPoolEngine(config) if is_plain else self._engine_with_queues(config))
 
-    def _crew_with_queues(self, plan: Plan) -> Crew:
+    def _engine_with_queues(self, config: PoolConfig) -> ProcessPoolEngine:
         self._setup_queues()
-        crew: type = load("polyproc._pool.own_queues", "QueueCrew")  # type: ignore[assignment]
-        return crew(plan, self._inqueue, self._outqueue)  # type: ignore[no-any-return]
+        engine: type = load("polyproc._workers.own_queues", "QueuePoolEngine")  # type: ignore[assignment]
+        return engine(config, self._inqueue, self._outqueue)  # type: ignore[no-any-return]
 
     def _setup_queues(self) -> None:
         """Do nothing. A subclass may set `_inqueue` and `_outqueue`: tasks and results are pickled as they do."""
         self._inqueue: Any = None
         self._outqueue: Any = None
 
-    def _begin(self, crew: Crew | ThreadCrew) -> None:
-        self._crew = crew
-        crew.start()
-        self._terminate = Finalize(self, _terminate, args=(crew,), exitpriority=15)
+    def _begin(self, engine: ProcessPoolEngine | ThreadPoolEngine) -> None:
+        self._engine = engine
+        engine.start()
+        self._terminate = Finalize(self, _terminate, args=(engine,), exitpriority=15)
 
     @property
     def _state(self) -> str:
-        return self._crew.state
+        return self._engine.state
 
     @_state.setter
     def _state(self, state: str) -> None:
-        self._crew.state = state
+        self._engine.state = state
 
     @property
     def _pool(self) -> list[Any]:
-        return self._crew.processes
+        return self._engine.processes
 
     def __repr__(self) -> str:
         cls = type(self)
         return f"<{cls.__module__}.{cls.__qualname__} state={self._state} pool_size={len(self._pool)}>"
 
     def __del__(self) -> None:
-        crew = getattr(self, "_crew", None)
-        if crew is not None and crew.state == RUN and self._whole is None:
+        engine = getattr(self, "_engine", None)
+        if engine is not None and engine.state == RUN and self._whole is None:
             warnings.warn(f"unclosed running multiprocessing pool {self!r}", ResourceWarning, source=self)
 
     @staticmethod
@@ -141,7 +143,7 @@ class Pool(Calls, HasTwin):
 
     def apply(self, func: Callable[..., Any], args: Iterable[Any] = (), kwds: dict[str, Any] = {}) -> Any:  # noqa: B006
         """Call `func(*args, **kwds)` in a worker; wait and return the result."""
-        return self.apply_async(func, args, kwds).get()
+        return self._wait(self.apply_async(func, args, kwds))
 
     def apply_async(
         self,
@@ -153,30 +155,34 @@ class Pool(Calls, HasTwin):
     ) -> ApplyResult:
         """Have `func(*args, **kwds)` called in a worker; return at once."""
         result = ApplyResult(callback, error_callback)
-        number = self._crew.add_job(result, self._whole or self)
-        if (packed := self._pack(number, func, 1)) is not None:
-            try:
-                self._crew.add_call(number, (packed, CALL, (tuple(args), dict(kwds))), name_of(func), self._terms)
-            except Exception as error:  # noqa: BLE001  (what pickling raised: told where the result is waited for)
-                self._crew.fail_all(number, 1, error)
+        result.keeps = self._whole or self
+        if self._engine.state != RUN:
+            raise ValueError("Pool not running")
+        try:
+            self._engine.add_call(result, func, (tuple(args), dict(kwds)), self._options)
+        except Exception as error:
+            if isinstance(error, ValueError) and self._engine.state != RUN:
+                raise
+            self._engine.refuse(result, 1, error)
         return result
 
-    def _pack(self, number: int, func: Any, tasks: int) -> Any:
-        """Pickle a function; one that cannot be pickled fails all tasks of its job."""
+    def _wait(self, result: ApplyResult) -> Any:
+        """Wait for a result that nobody else knows: if the wait is broken off, nobody wants it any more."""
         try:
-            return self._crew.pack_function(func)
-        except Exception as error:  # noqa: BLE001  (told where the result is waited for, as in the standard library)
-            self._crew.fail_all(number, tasks, error)
-            return None
+            return result.get()
+        except BaseException:
+            if not result.ready():
+                self._engine.cancel_job(result, running=True)
+            raise
 
     def map(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
         """Call `func` for each item; wait and return the results in order."""
-        result: list[Any] = self._map_async(func, iterable, MAP, chunksize).get()
+        result: list[Any] = self._wait(self._map_async(func, iterable, MAP, chunksize))
         return result
 
     def starmap(self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
         """Call `func(*item)` for each item; wait and return the results in order."""
-        result: list[Any] = self._map_async(func, iterable, STARMAP, chunksize).get()
+        result: list[Any] = self._wait(self._map_async(func, iterable, STARMAP, chunksize))
         return result
 
     def map_async(
@@ -215,15 +221,24 @@ class Pool(Calls, HasTwin):
         if chunksize is not None:
             _check_chunksize(chunksize)
         else:
-            chunksize = 1 if self._terms.are_for_one else -(-len(items) // (self._crew.size * 4))
+            chunksize = 1 if self._options.are_for_one else -(-len(items) // (self._engine.size * 4))
         result = MapResult(chunksize, len(items), callback, error_callback)
         if not items:
             return result
-        result.progress = progress_of(self._terms, len(items))
+        result.progress = progress_of(self._options, len(items))
+        result.keeps = self._whole or self
         chunks = [tuple(items[start : start + chunksize]) for start in range(0, len(items), chunksize)]
-        number = result.number = self._crew.add_job(result, self._whole or self)
-        if (packed := self._pack(number, func, len(chunks))) is not None:
-            self._crew.add_chunks(number, packed, kind, chunks, name_of(func), self._terms)
+        engine = self._engine
+        try:
+            packed = engine.pack_function(func)
+        except Exception as error:  # noqa: BLE001  (told where the result is waited for, as in the standard library)
+            engine.refuse(result, len(chunks), error)
+            return result
+        try:
+            engine.add_chunks(result, packed, kind, chunks, function_name(func), self._options)
+        except BaseException:  # a Ctrl-C while arguments are pickled, or the pool was closed meanwhile
+            engine.cancel_job(result)
+            raise
         return result
 
     def imap(
@@ -264,28 +279,33 @@ class Pool(Calls, HasTwin):
         self._check_running()
         _check_chunksize(chunksize)
         if buffersize is None:
-            buffer = _BUFFER + _BUFFER_EACH * self._crew.size
+            buffer = _BUFFER + _BUFFER_EACH * self._engine.size
         elif buffersize < 1:
             raise ValueError("buffersize must be None or > 0")
         else:
             buffer = max(buffersize // chunksize, 1)
         result = kind(buffer, chunked=chunksize > 1)
-        result.progress = progress_of(self._terms, len(iterable) if isinstance(iterable, Sized) else None)
-        number = self._crew.add_job(result, self._whole or self)
-        feeder = Feeder(self, number, result, func, iterable, chunksize)
-        result.on_close(feeder.close)
-        feeder.start()
+        if self._options.progress:
+            result.progress = progress_of(self._options, len(iterable) if isinstance(iterable, Sized) else None)
+        result.keeps = self._whole or self
+        engine = self._engine
+        feeder = Feeder(engine, self._options, result, func, iterable, chunksize)
+        result.fed_by(
+            lambda finished: engine.event("reader_wants", feeder, finished),
+            lambda: engine.event("source_closed", feeder, result),
+        )
+        feeder.open(buffer)
         return result if chunksize == 1 else ItemIterator(result)
 
     # -- end -------------------------------------------------------------------------------------------------------
 
     def _check_running(self) -> None:
-        if self._crew.state != RUN:
+        if self._engine.state != RUN:
             raise ValueError("Pool not running")
 
     def close(self) -> None:
         """Take no more calls; workers end when all are done."""
-        self._crew.close()
+        self._engine.close()
 
     def terminate(self) -> None:
         """End the workers at once; what is not done raises in those who wait."""
@@ -293,9 +313,9 @@ class Pool(Calls, HasTwin):
 
     def join(self) -> None:
         """Wait for the workers' end; only after `close` or `terminate`. Raises ValueError before."""
-        if self._crew.state == RUN:
+        if self._engine.state == RUN:
             raise ValueError("Pool is still running")
-        self._crew.join()
+        self._engine.join()
 
     def __enter__(self) -> Self:
         self._check_running()
@@ -308,7 +328,7 @@ class Pool(Calls, HasTwin):
         return self.__enter__()
 
     async def __aexit__(self, *exc: Any) -> None:
-        self._crew.terminate()
+        self._engine.terminate()
 
     def __reduce__(self) -> tuple[Any, ...]:
         raise NotImplementedError("pool objects cannot be passed between processes or pickled")
@@ -329,7 +349,7 @@ class ThreadPool(Pool):
         size = checked_size(processes)
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
-        self._begin(ThreadCrew(size, (initializer, tuple(initargs))))
+        self._begin(ThreadPoolEngine(size, (initializer, tuple(initargs))))
 
 
 def _check_chunksize(chunksize: int) -> None:
@@ -347,7 +367,7 @@ def checked_size(processes: int | None) -> int:
     return processes
 
 
-def _terminate(crew: Crew | ThreadCrew) -> None:
-    crew.terminate()
-    if isinstance(crew, Crew):
-        crew.join()
+def _terminate(engine: ProcessPoolEngine | ThreadPoolEngine) -> None:
+    engine.terminate()
+    if isinstance(engine, ProcessPoolEngine):
+        engine.join()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from typing import Any, Protocol
 
 from polyproc._lazy import load
-from polyproc._pool.options import ProgressCallback, Terms
+from polyproc._pool.options import ProgressCallback
+from polyproc._scheduling.tasks import ResolvedOptions
+from polyproc._workers.outcomes import report
 
 
 class Bar(Protocol):
@@ -39,8 +40,8 @@ class Progress:
                 self._callback(self.done, self.total)
             if self._bar is not None:
                 self._bar.update(count)
-        except Exception:  # noqa: BLE001  (the user's function, or a closed stream: the results are not touched)
-            sys.stderr.write("showing the progress of a call failed:\n" + traceback.format_exc())
+        except BaseException:  # noqa: BLE001  (the user's function, or a closed stream: the results are not touched)
+            report("showing the progress of a call failed")
             self._callback = self._bar = None
         if self.done == self.total:
             self.end()
@@ -52,9 +53,9 @@ class Progress:
             bar.close()
 
 
-def progress_of(terms: Terms, total: int | None) -> Progress | None:
-    """Return what a call's terms ask for."""
-    return Progress(terms.progress, total) if terms.progress else None
+def progress_of(options: ResolvedOptions, total: int | None) -> Progress | None:
+    """Return what a call's options ask for."""
+    return Progress(options.progress, total) if options.progress else None
 
 
 def make_bar(total: int | None) -> Bar | None:

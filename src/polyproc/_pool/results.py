@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import collections
-import sys
 import threading
-import traceback
+import time
 from collections.abc import AsyncIterator, Callable, Generator
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from polyproc._lazy import load
 from polyproc._native import native
 from polyproc._public import public
 from polyproc._twin import HasTwin
+from polyproc._workers.outcomes import Dropped, report
 
 if TYPE_CHECKING:
     from polyproc._aio.loops import Bell
@@ -28,10 +28,6 @@ else:
 Callback = Callable[[Any], object]
 
 
-class Withdrawn(Exception):
-    """The outcome of a task that was dropped before it began."""
-
-
 class Job:
     """A number of tasks that were asked for together. The pool's thread settles them, callers wait.
 
@@ -39,6 +35,7 @@ class Job:
     """
 
     progress: Progress | None = None
+    keeps: Any = None  # the pool, until it is done
     _bells: tuple[Bell, ...] = ()
 
     def _tell(self, bell: Bell) -> None:
@@ -56,9 +53,6 @@ class Job:
     def settle(self, index: int, success: bool, value: Any) -> bool:
         """Take the result of a task; return whether it was the job's last."""
         raise NotImplementedError
-
-    def lift(self) -> None:
-        """Wait for no reader: the pool takes no more calls."""
 
 
 @public("pool")
@@ -108,21 +102,19 @@ class ApplyResult(Job, HasTwin):
         return True
 
     def _finish(self, success: bool, value: Any) -> None:
+        if isinstance(value, Dropped):
+            value = load("concurrent.futures", "CancelledError")()  # type: ignore[operator]
         self._success, self._value = success, value
         callback = self._callback if success else self._error_callback
+        self._callback = self._error_callback = None
         try:
             if callback is not None:
-                _call_back(callback, value)
+                callback(value)
+        except BaseException:  # noqa: BLE001  (the user's: reported, the pool goes on)
+            report("a pool's callback raised")
         finally:
             self._event.set()  # after the callback, as in the standard library: who has waited sees what it did
             self._ring()
-
-
-def _call_back(callback: Callback, value: Any) -> None:
-    try:
-        callback(value)
-    except Exception:  # noqa: BLE001  (the user's: reported, the pool goes on)
-        sys.stderr.write("a pool's callback raised:\n" + traceback.format_exc())
 
 
 AsyncResult = ApplyResult
@@ -138,7 +130,6 @@ class MapResult(ApplyResult):
             return
         length, callback, error = args
         super().__init__(callback, error)
-        self.number = 0  # of the job
         self._chunksize = chunksize
         self._left = -(-length // chunksize) if chunksize else 0
         self._value = [None] * length
@@ -171,7 +162,7 @@ class IMapIterator(Job):
     """Yields results as they come, in the order of the items.
 
     Args:
-        buffer: how many chunks may be on their way: sent and not yet asked for.
+        buffer: how many chunks its reader may have been sent for and not given back, at most.
         chunked: whether a result is that of a chunk, which the reader takes apart before it asks for the next.
     """
 
@@ -185,96 +176,80 @@ class IMapIterator(Job):
         self._index = 0
         self._settled = 0
         self._length: int | None = None
-        self._buffer = buffer
-        self._behind = 1 if chunked else 0
-        self._asked = 0
-        self._enough = max(buffer // 4, 1)  # the feeder is not woken for less room
-        self._sent, self._feeder_waits = 0, False
-        self._lifted = False
-        self._closed: Callable[[], object] | None = None
+        self._chunked = chunked
+        self._taken = self._told = 0  # chunks that the reader has taken; and of which the source was told
+        self._enough = max(buffer // 4, 1)  # the source is not woken for less room
+        self._wants: Callable[[int], object] | None = None
+        self._closes: Callable[[], object] | None = None
+
+    def fed_by(self, wants: Callable[[int], object], closes: Callable[[], object]) -> None:
+        """Know what to tell when chunks were given back, and when no more are wanted."""
+        self._wants, self._closes = wants, closes
 
     def __iter__(self) -> IMapIterator:
         return self
 
     def next(self, timeout: float | None = None) -> Any:
         """Return the next result, waiting up to `timeout` seconds. Raises TimeoutError, StopIteration."""
+        if self._chunked:
+            self.give_back()
         with self._cond:
-            self._made_room(self._behind)
             if not self._items and not self._cond.wait_for(self.is_ready, timeout):
-                self._asked -= self._behind
                 raise PolyprocTimeoutError
             if not self._items:
                 raise StopIteration
             success, value = self._items.popleft()
-            self._made_room(1 - self._behind)
+            self._taken += 1
+        if not self._chunked:
+            self.give_back()
         if success:
             return value
-        if isinstance(value, Withdrawn):  # by `close`
-            raise StopIteration
+        if isinstance(value, Dropped):
+            if value.is_end:  # by `close`
+                raise StopIteration
+            raise load("concurrent.futures", "CancelledError")()  # type: ignore[operator]
         if isinstance(value, StopIteration):
             raise RuntimeError("a mapped function raised StopIteration") from value
         raise value
 
     __next__ = next
 
+    def give_back(self) -> None:
+        """Have the source told that the chunks that were taken are used up, if there is room for several, then."""
+        taken = self._taken
+        if taken - self._told >= self._enough and self._wants is not None:
+            self._told = taken
+            self._wants(taken)
+
     def is_ready(self) -> bool:
         """Say whether `next` would not wait."""
-        return bool(self._items) or self._index == self._length
+        return bool(self._items) or (self._length is not None and self._index >= self._length)
 
     def __aiter__(self: IMapIterator | ItemIterator) -> AsyncIterator[Any]:
         """Yield the results in asyncio and trio."""
         made: AsyncIterator[Any] = load("polyproc._pool.async_pool", "AsyncResults")(self)  # type: ignore[operator]
         return made
 
-    def _made_room(self, chunks: int) -> None:
-        self._asked += chunks
-        if self._feeder_waits and self._has_room(self._sent, self._enough):
-            self._feeder_waits = False
-            self._cond.notify_all()
-
     def close(self) -> None:
         """Take no more items and drop those that no worker has; what is done can still be read. Does not wait."""
-        if self._closed is not None:
-            self._closed()
-        self.lift()
+        if self._closes is not None:
+            self._closes()
 
-    def on_close(self, act: Callable[[], object]) -> None:
-        """Have `act` called by `close`."""
-        self._closed = act
-
-    # -- the feeder's side -----------------------------------------------------------------------------------------
-
-    def await_room(self, sent: int) -> int:
-        """Wait until more than `sent` chunks may be sent; when there is no room, until there is some for several.
-
-        Returns how many, one at least.
-        """
-        with self._cond:
-            if not self._has_room(sent, 1):
-                self._sent, self._feeder_waits = sent, True
-                self._cond.wait_for(lambda: self._has_room(sent, self._enough))
-                self._feeder_waits = False
-            return max(self._buffer + max(self._asked - self._behind, 0) - sent, 1)
-
-    def _has_room(self, sent: int, chunks: int) -> bool:
-        return self._lifted or sent - max(self._asked - self._behind, 0) <= self._buffer - chunks
-
-    def lift(self) -> None:
-        """Let all be sent, whether they are asked for or not."""
-        with self._cond:
-            self._lifted = True
-            self._cond.notify_all()
+    # -- the pool's side -------------------------------------------------------------------------------------------
 
     def set_length(self, length: int) -> bool:
-        """Say how many there are, once that is known; return whether all have come."""
+        """Take the number of chunks, once that is known; return whether all have come."""
         with self._cond:
             self._length = length
             self._cond.notify_all()
-            is_complete = self._settled == length
+            is_complete = self._settled >= length
+        self._wants = None
         self._ring()
+        if is_complete:
+            self._closes = None
+        if is_complete and self.progress is not None:
+            self.progress.end()
         return is_complete
-
-    # -- the pool's side -------------------------------------------------------------------------------------------
 
     def settle(self, index: int, success: bool, value: Any) -> bool:
         """Take a result; those before it go first."""
@@ -283,9 +258,11 @@ class IMapIterator(Job):
             self._take(index, (success, value))
             self._cond.notify_all()
             last = self._settled == self._length
+        if last:
+            self._closes = None
         self._ring()
         if self.progress is not None:
-            self.progress.advance(len(value) if self._behind and success else 1)
+            self.progress.advance(len(value) if self._chunked and success else 1)
             if last:
                 self.progress.end()
         return last
@@ -319,14 +296,20 @@ class ItemIterator:
 
     def next(self, timeout: float | None = None) -> Any:
         """Return the next result, waiting up to `timeout` seconds. Raises TimeoutError, StopIteration."""
-        if not self._items:
-            self._items.extend(self._chunks.next(timeout))
-        return self._items.popleft()
+        until = None if timeout is None else time.monotonic() + timeout
+        while True:
+            try:
+                return self._items.popleft()
+            except IndexError:  # also if another thread was faster
+                left = None if until is None else max(until - time.monotonic(), 0.0)
+                self._items.extend(self._chunks.next(left))
 
     __next__ = next
 
     def is_ready(self) -> bool:
         """Say whether `next` would not wait."""
+        if not self._items:
+            self._chunks.give_back()
         return bool(self._items) or self._chunks.is_ready()
 
     __aiter__ = IMapIterator.__aiter__

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 from polyproc._pickling.main_definitions import main_definitions
 from polyproc._pool.executor import ProcessPoolExecutor
 from polyproc._pool.future import Future
-from polyproc._pool.options import PLAIN, CallOptions
+from polyproc._pool.options import DEFAULT_OPTIONS, CallOptions, resolved
 from polyproc._pool.pool import Pool
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def task(
     """
     if pool is not None and context is not None:
         raise ValueError("a task has a pool or a context, not both")
-    PLAIN.with_(options)
+    resolved(DEFAULT_OPTIONS, options)
     if fn is None:
         return lambda function: Task(function, context, pool, options)
     return Task(fn, context, pool, options)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 # Where tasks and requests are opened; and the functions there that run what was opened.
-_SERVICES = ("polyproc._pool.worker", "polyproc._managers.server")
+_SERVICES = ("polyproc._workers.worker", "polyproc._managers.server")
 _RUN = frozenset(("call", "_set_up", "_call", "create", "run_server"))
 _EXECUTORS_WORKER = ("concurrent.futures.process", "_process_worker")
 _IMPORTING = "<frozen importlib._bootstrap>"

@@ -1,9 +1,10 @@
-"""Lines over pipes, one for each worker: nothing is shared between workers."""
+"""Channels over pipes, one for each worker: nothing is shared between workers."""
 
 from __future__ import annotations
 
 import collections
 import pickle
+import time
 from typing import Any
 
 from polyproc._connection.connection import Connection
@@ -12,7 +13,7 @@ from polyproc._connection.wait import wait
 from polyproc._pickling.pickler import dumps, dumps_through, dumps_to_keep
 from polyproc._platform.handles import WakePipe
 
-MOST_BEHIND: int = 1  # what is in a pipe cannot be taken back, and might have to run at once
+MAX_BEHIND: int = 1  # what is in a pipe cannot be taken back, and might have to run at once
 
 
 def pack(message: Any) -> tuple[bytes, int]:
@@ -21,7 +22,7 @@ def pack(message: Any) -> tuple[bytes, int]:
     return data, len(data)
 
 
-class End:
+class WorkerEnd:
     """A worker's side."""
 
     def __init__(self, connection: Connection[Any, Any]) -> None:
@@ -51,12 +52,12 @@ class End:
             pass
 
 
-class Line:
+class WorkerChannel:
     """The pool's side of one worker."""
 
     def __init__(self) -> None:
         self.connection, theirs = Pipe()
-        self.end = End(theirs)
+        self.end = WorkerEnd(theirs)
 
     def send(self, number: int, packed: bytes) -> None:
         """Send a packed message."""
@@ -81,18 +82,18 @@ class Line:
         self.connection.close()
 
 
-class Lines:
-    """All lines of a pool."""
+class Channels:
+    """All channels of a pool."""
 
     def __init__(self) -> None:
-        self._lines: dict[int, Line] = {}
+        self._lines: dict[int, WorkerChannel] = {}
         self._notes: collections.deque[tuple[int, Any]] = collections.deque()
         self._ended: set[int] = set()
         self._pipe = WakePipe()
 
-    def open(self, number: int) -> Line:
-        """Make a line for a worker."""
-        line = Line()
+    def open(self, number: int) -> WorkerChannel:
+        """Make a channel for a worker."""
+        line = WorkerChannel()
         self._lines[number] = line
         self._pipe.wake()
         return line
@@ -111,15 +112,22 @@ class Lines:
         """Say whether `take` would not wait, as far as that is known without a look at the pipes."""
         return False
 
-    def take(self) -> tuple[int, bool, Any]:
-        """Wait for the next message of any worker: its number, whether it could be opened, it or the error."""
+    def take(self, timeout: float) -> tuple[int, bool, Any] | None:
+        """Wait up to `timeout` seconds for the next message of any worker; return None if there was none.
+
+        Returns: the worker's number, whether the message could be opened, it or the error.
+        """
+        until = time.monotonic() + timeout
         while True:
             if self._notes:
                 if found := self._take_note():
                     return found
                 continue  # its line has ended: the note is next
             lines = {line.connection: number for number, line in list(self._lines.items()) if number not in self._ended}
-            for ready in wait([self._pipe.fd, *lines]):
+            found_ready = wait([self._pipe.fd, *lines], max(until - time.monotonic(), 0.0))
+            if not found_ready:
+                return None
+            for ready in found_ready:
                 if ready == self._pipe.fd:
                     self._pipe.drain()
                 elif found := self._receive(ready, lines[ready]):

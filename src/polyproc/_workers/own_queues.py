@@ -15,9 +15,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from polyproc._pickling.pickler import dumps, dumps_to_keep
-from polyproc._pool.crew import Crew
-from polyproc._pool.ledger import Task
-from polyproc._pool.options import PLAIN, Plan, Terms
+from polyproc._scheduling.tasks import ResolvedOptions
+from polyproc._workers.channels import pack
+from polyproc._workers.process_engine import ProcessPoolEngine
+from polyproc._workers.worker_set import PoolConfig
 
 
 class _Writer:
@@ -110,31 +111,24 @@ class Beginning:
         return None if self._initializer is None else self._initializer(*args)
 
 
-class QueueCrew(Crew):
-    """A crew whose tasks and results are pickled by two queues."""
+class QueuePoolEngine(ProcessPoolEngine):
+    """An engine whose tasks and results are pickled by two queues."""
 
-    def __init__(self, plan: Plan, inqueue: Any, outqueue: Any) -> None:
-        super().__init__(plan._replace(initializer=Beginning(QueuePickler(outqueue), plan.initializer)))
+    def __init__(self, config: PoolConfig, inqueue: Any, outqueue: Any) -> None:
+        super().__init__(config._replace(initializer=Beginning(QueuePickler(outqueue), config.initializer)))
         self._pickler = QueuePickler(inqueue)
 
-    def pack_function(self, function: Any) -> bytes:
-        """Return what stands for a function in a task."""
+    def pack_function(self, function: Any, /) -> Any:
+        """Return the pickle of a function."""
         return dumps_to_keep(Carried(Pickled(self._pickler, function)))  # type: ignore[arg-type]  # as it is in the worker
 
-    def _carried(self, message: Any) -> Any:
+    def pack(self, message: Any, /) -> tuple[Any, int]:
+        """Pickle what is sent to a worker; return it, and its size."""
         function, kind, payload = message
-        return function, kind, Pickled(self._pickler, payload)
-
-    def add_call(self, number: int, message: Any, name: str, terms: Terms) -> Task:
-        """Add the one task of a job. Raises what pickling raises."""
-        return super().add_call(number, self._carried(message), name, terms)
-
-    def make_task(self, number: int, index: int, message: Any, name: str, terms: Terms) -> tuple[list[Task], int]:
-        """Pickle a task of a job; return it, and its size. One that cannot be pickled fails: none is returned."""
-        return super().make_task(number, index, self._carried(message), name, terms)
+        return pack((function, kind, Pickled(self._pickler, payload)))
 
     def add_chunks(
-        self, number: int, function: bytes, kind: int, chunks: Sequence[Any], name: str, terms: Terms = PLAIN
+        self, job: Any, function: Any, kind: int, chunks: Sequence[Any], name: str, options: ResolvedOptions
     ) -> None:
-        """Add the chunks of a map."""
-        self.add_tasks(number, 0, ((function, kind, chunk) for chunk in chunks), name, terms)
+        """Submit the chunks of a map, one by one."""
+        self.add_tasks(job, 0, ((function, kind, chunk) for chunk in chunks), name, options)

@@ -1,7 +1,8 @@
-"""Lines over the C core's queues: no descriptor to wait for, large arrays are copied once, nothing blocks."""
+"""Channels over the C core's queues: no descriptor to wait for, large arrays are copied once, nothing blocks."""
 
 from __future__ import annotations
 
+from queue import Empty
 from typing import Any
 
 import polyproc._core as core
@@ -9,7 +10,7 @@ from polyproc._pickling.pickler import dumps_to_keep
 from polyproc._queues import large
 from polyproc._queues.core_queue import SharedQueue
 
-MOST_BEHIND: int = 64
+MAX_BEHIND: int = 64
 
 Packed = tuple[bytes, list[memoryview]]
 
@@ -41,7 +42,7 @@ def _opened(queue: _Queue) -> tuple[int, bool, Any]:
         return number, False, error
 
 
-class End:
+class WorkerEnd:
     """A worker's side."""
 
     def __init__(self, number: int, tasks: _Queue, results: _Queue) -> None:
@@ -58,12 +59,12 @@ class End:
         self.results._put_tagged(self.number, message)
 
 
-class Line:
+class WorkerChannel:
     """The pool's side of one worker."""
 
     def __init__(self, number: int, results: _Queue) -> None:
         self._tasks = _Queue()
-        self.end = End(number, self._tasks, results)
+        self.end = WorkerEnd(number, self._tasks, results)
 
     def send(self, number: int, packed: Packed) -> None:
         """Send a packed message. Raises OSError without memory."""
@@ -83,7 +84,7 @@ class Line:
         while len(numbers) < most and self._tasks.qsize():
             try:
                 number = self._tasks._take(0)[0]
-            except Exception:  # noqa: BLE001  (queue.Empty: the worker was faster)
+            except Empty:  # the worker was faster
                 break
             if number:
                 numbers.append(number)
@@ -96,15 +97,15 @@ class Line:
         """Give it up; its memory goes with the worker."""
 
 
-class Lines:
-    """All lines of a pool."""
+class Channels:
+    """All channels of a pool."""
 
     def __init__(self) -> None:
         self._results = _Queue()
 
-    def open(self, number: int) -> Line:
-        """Make a line for a worker with a number from 1 to 65535."""
-        return Line(number, self._results)
+    def open(self, number: int) -> WorkerChannel:
+        """Make a channel for a worker with a number from 1 to 65535."""
+        return WorkerChannel(number, self._results)
 
     def drop(self, number: int) -> None:
         """Forget a worker."""
@@ -117,9 +118,19 @@ class Lines:
         """Say whether `take` would not wait."""
         return self._results.qsize() > 0
 
-    def take(self) -> tuple[int, bool, Any]:
-        """Wait for the next message of any worker: its number, whether it could be opened, it or the error."""
-        return _opened(self._results)
+    def take(self, timeout: float) -> tuple[int, bool, Any] | None:
+        """Wait up to `timeout` seconds for the next message of any worker; return None if there was none.
+
+        Returns: the worker's number, whether the message could be opened, it or the error.
+        """
+        try:
+            number, kind, record, slot = self._results._take(timeout)
+        except Empty:
+            return None
+        try:
+            return number, True, large.open_record(kind, record, slot)
+        except BaseException as error:  # noqa: BLE001  (a message that cannot be opened is that task's error alone)
+            return number, False, error
 
     def close(self) -> None:
         """Give everything up."""

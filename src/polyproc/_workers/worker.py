@@ -23,15 +23,15 @@ from polyproc._pickling.exceptions import reason_of, sendable
 from polyproc._pickling.kept import Kept
 from polyproc._pickling.pickler import dumps, dumps_to_keep
 from polyproc._platform.memory import resident_bytes
-from polyproc._pool.blas import limit_threads
-from polyproc._pool.interruption import Guard, Terminated
 from polyproc._process.process import current_process
 from polyproc._process.receiving import note_threads
+from polyproc._workers.blas import limit_threads
+from polyproc._workers.interrupter import Interrupter, Terminated
 
 # What a worker says, each with the seconds that it took: it is ready, or why it cannot be; a task's value, or its
-# pickled error; what came of a batch; that it has grown too large. The pool says to itself, by the same way: a worker's
-# time for a task is over.
-READY, FAILED_START, DONE, FAILED, PARTS, LEAVING, OVERDUE = 0, 1, 2, 3, 4, 5, 6
+# pickled error; what came of a batch; that it has grown too large. The pool says to itself, by the same way: look at
+# the clock.
+READY, FAILED_START, DONE, FAILED, PARTS, LEAVING, LOOK = 0, 1, 2, 3, 4, 5, 6
 # What a task is: a call, a call for each item, a call for each item as arguments; and whether it is a batch of them.
 CALL, MAP, STARMAP, BATCH = 0, 1, 2, 4
 _SLICE = 0.002  # seconds: a batch that takes longer goes back, and the rest of it to whoever is idle
@@ -104,12 +104,13 @@ def worker(end: Any, cell: Any, threads: int | None, kept: Kept[WorkerPlan]) -> 
     signal.signal(signal.SIGINT, _interrupt if plan.is_executors else signal.SIG_IGN)
     current_process()._config["nests"] = True  # it may start processes: they are daemons too, and end with it
     limit_threads(threads)
-    guard = Guard(cell)
+    interrupter = Interrupter(cell)
     try:
-        tear_down = _set_up(guard, plan)
+        tear_down = _set_up(interrupter, plan)
     except Terminated:
         return
     except BaseException as error:
+        interrupter.is_open = False
         end.put((FAILED_START, _pack_error(error), 0.0))
         if not plan.is_executors:
             raise
@@ -117,21 +118,23 @@ def worker(end: Any, cell: Any, threads: int | None, kept: Kept[WorkerPlan]) -> 
         return
     end.put((READY, b"", 0.0))
     try:
-        _serve(end, guard, plan)
+        _serve(end, interrupter, plan)
     finally:
         if tear_down is not None:
             next(tear_down, None)
 
 
-def _set_up(guard: Guard, plan: WorkerPlan) -> GeneratorType[Any, Any, Any] | None:
+def _set_up(interrupter: Interrupter, plan: WorkerPlan) -> GeneratorType[Any, Any, Any] | None:
     """Call the initializer; of a generator, run the first part and return the rest."""
     if plan.initializer is None:
         return None
     made = plan.initializer(*plan.initargs)
     if not isinstance(made, GeneratorType):
         return None
-    guard.ends_by_sigterm()
+    interrupter.ends_by_sigterm()
+    interrupter.is_open = True
     current_process().state = next(made)
+    interrupter.is_open = False
     return made
 
 
@@ -143,37 +146,45 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
         frame = frame.f_back
 
 
-def _serve(end: Any, guard: Guard, plan: WorkerPlan) -> None:
+def _serve(end: Any, interrupter: Interrupter, plan: WorkerPlan) -> None:
     functions: dict[bytes, Callable[..., Any]] = {}
     most_memory = plan.most_memory
+    while (message := _next(end, interrupter)) is not None:
+        place, opened, task = message
+        began = time.perf_counter()
+        if not opened:  # arguments that cannot be opened: that task's error
+            end.put((FAILED, _pack_error(task), 0.0))
+        elif task[1] & BATCH:
+            _run_batch(end, interrupter, place, task, functions, plan.is_executors)
+        else:
+            done, value = _run_one(interrupter, place, task, functions)
+            if isinstance(value, Terminated) and not done:
+                return  # it has no answer, and ends
+            _answer(end, done, value, time.perf_counter() - began, plan.is_executors)
+            del value
+        del task, message
+        interrupter.done(place)
+        if most_memory is not None and resident_bytes() > most_memory:
+            most_memory = None  # it is told once
+            end.put((LEAVING, None, 0.0))
+
+
+def _next(end: Any, interrupter: Interrupter) -> tuple[int, bool, Any] | None:
+    """Wait for the next task; None when this worker is to end."""
     try:
-        while True:
-            place, opened, task = end.get()
-            began = time.perf_counter()
-            if not opened:  # arguments that cannot be opened: that task's error
-                end.put((FAILED, _pack_error(task), 0.0))
-            elif task is None:
-                return
-            elif task[1] & BATCH:
-                _run_batch(end, guard, place, task, functions, plan.is_executors)
-            else:
-                done, value = _run_one(guard, place, task, functions)
-                _answer(end, done, value, time.perf_counter() - began, plan.is_executors)
-                del value
-            del task
-            guard.done(place)
-            if guard.terminated:
-                return
-            if most_memory is not None and resident_bytes() > most_memory:
-                most_memory = None  # it is told once
-                end.put((LEAVING, None, 0.0))
+        interrupter.is_open = True
+        message: tuple[int, bool, Any] | None = None if interrupter.terminated else end.get()
+        interrupter.is_open = False
     except Terminated:
-        return
+        return None
+    return None if message is None or (message[1] and message[2] is None) else message
 
 
-def _run_one(guard: Guard, place: int, task: Any, functions: dict[bytes, Callable[..., Any]]) -> tuple[bool, Any]:
+def _run_one(
+    interrupter: Interrupter, place: int, task: Any, functions: dict[bytes, Callable[..., Any]]
+) -> tuple[bool, Any]:
     try:
-        return _attempt(guard, place, task, functions)
+        return _attempt(interrupter, place, task, functions)
     except BaseException as error:  # noqa: BLE001  (an interruption that came as the task ended)
         return False, error
 
@@ -189,20 +200,29 @@ def _answer(end: Any, done: bool, value: Any, seconds: float, is_executors: bool
         end.put((FAILED, _pack_error(error if is_executors else MaybeEncodingError(error, value)), seconds))
 
 
-def _attempt(guard: Guard, place: int, task: Any, functions: dict[bytes, Callable[..., Any]]) -> tuple[bool, Any]:
+def _attempt(
+    interrupter: Interrupter, place: int, task: Any, functions: dict[bytes, Callable[..., Any]]
+) -> tuple[bool, Any]:
     try:
-        guard.begin(place)
+        interrupter.begin(place)
         packed, kind, payload = task
         value = _run(packed, kind, payload, functions)
-        guard.running = 0
+        interrupter.is_open = False
+        interrupter.running = 0
     except BaseException as error:  # noqa: BLE001  (SystemExit and the like too: not the worker's end)
-        guard.running = 0
+        interrupter.is_open = False
+        interrupter.running = 0
         return False, error
     return True, value
 
 
 def _run_batch(
-    end: Any, guard: Guard, place: int, task: Any, functions: dict[bytes, Callable[..., Any]], is_executors: bool
+    end: Any,
+    interrupter: Interrupter,
+    place: int,
+    task: Any,
+    functions: dict[bytes, Callable[..., Any]],
+    is_executors: bool,
 ) -> None:
     """Do chunks until the batch is done, has taken too long or is taken back; send what came of each."""
     packed, kind, start, stop, data = task
@@ -212,20 +232,26 @@ def _run_batch(
     except BaseException as error:  # noqa: BLE001
         end.put((PARTS, [(False, _pack_error(error))] * (stop - start), 0.0))
         return
-    guard.begin_batch(place)
+    interrupter.begin_batch(place)
     began = now = time.perf_counter()
     until = began + _SLICE
     for chunk in chunks:
-        if not guard.take_next():
+        if not interrupter.take_next():
             break
         try:
-            outcomes.append((True, _run(packed, kind - BATCH, chunk, functions)))
+            interrupter.is_open = True
+            value = _run(packed, kind - BATCH, chunk, functions)
+            interrupter.is_open = False
         except BaseException as error:  # noqa: BLE001  (as in `_attempt`)
+            interrupter.is_open = False
             outcomes.append((False, _pack_error(error)))
             if isinstance(error, KeyboardInterrupt):
                 break
+        else:
+            outcomes.append((True, value))
+            del value
         now = time.perf_counter()
-        if now > until:
+        if now > until or interrupter.terminated:
             break
     try:
         end.put((PARTS, outcomes, now - began))

@@ -42,7 +42,7 @@ def _numbers_of(block: Any) -> memoryview:
     return memoryview(block.buffer).cast("B").cast("H")
 
 
-class Cell:
+class CancelWord:
     """The pool's side. It is pickled to the worker."""
 
     def __init__(self) -> None:
@@ -70,19 +70,23 @@ class Terminated(BaseException):
     """SIGTERM, in a worker that has something to tear down."""
 
 
-class Guard:
+class Interrupter:
     """The worker's side."""
 
     def __init__(self, block: Any) -> None:
         self._block = block
         self._view = _numbers_of(block)
         self.running = 0
+        self.is_open = (
+            False  # whether the user's code runs, or a wait: there it may be raised that this worker shall end
+        )
         self.terminated = False
         signal.signal(SIGNAL, self._interrupt)
 
     def begin(self, place: int) -> None:
         """Run a task from now on. Raises if it shall end already."""
         self.running = place
+        self.is_open = True
         if self._view[_PLACE] == place:
             self._interrupt()
 
@@ -102,17 +106,18 @@ class Guard:
         raise out_of_time() if self._view[_WHY] == TIMED_OUT else load("concurrent.futures", "CancelledError")()  # type: ignore[operator]
 
     def ends_by_sigterm(self) -> None:
-        """Raise at SIGTERM, and remember it: a task may catch what is raised in it."""
+        """Raise at SIGTERM where that is `open`, and remember it: a task may catch what is raised in it."""
         signal.signal(signal.SIGTERM, self._terminate)
 
     def _terminate(self, signum: int, frame: FrameType | None) -> None:
-        if not self.terminated:
-            self.terminated = True
+        self.terminated = True
+        if self.is_open:
+            self.is_open = False  # it is raised once
             raise Terminated
 
     def done(self, place: int) -> None:
         """Come back when the pool has taken note of the end of a task that it had named."""
-        while place and self._view[_PLACE] == place:
+        while place and self._view[_PLACE] == place and not self.terminated:
             time.sleep(_POLL)
 
 

@@ -1,0 +1,325 @@
+"""Which worker has which tasks, and who gets the next one.
+
+A worker runs what it was sent in order. So an answer belongs to the oldest task that it has, and when it dies, at most
+one of those that it had begun has no answer: the one that it ran.
+
+A worker:
+
+| event \\ state   | STARTING             | READY                  | LEAVING                | DOOMED                 |
+|------------------|----------------------|------------------------|------------------------|------------------------|
+| worker_ready     | READY, gets work     | ignored                | ignored                | ignored                |
+| answered         | ignored: it has none | outcome; gets more     | outcome                | outcome                |
+| taken_back       | none were            | they wait again        | they wait again        | they wait again        |
+| time is up, once | -                    | the call is interrupted| the call is interrupted| -                      |
+| time is up again | -                    | DOOMED                 | DOOMED                 | -                      |
+| dismissed        | LEAVING              | LEAVING                | -                      | -                      |
+| failed_to_start  | gone, tried again    | ignored                | gone                   | gone                   |
+| stopped          | DOOMED               | DOOMED, the rest waits | DOOMED, the rest waits | DOOMED, the rest waits |
+| ended            | gone, a failed start | gone, its call is lost | gone, its call is lost | gone, its call is lost |
+
+A LEAVING worker is replaced at once, a DOOMED one when it has ended; in a pool that closes, only for calls that wait.
+"""
+
+from __future__ import annotations
+
+import collections
+
+from polyproc._scheduling.actions import Action, Send, SplitBatch, TakeBack
+from polyproc._scheduling.costs import LONG_CALL, WAKING, Costs, Totals
+from polyproc._scheduling.pending import PendingTasks
+from polyproc._scheduling.tasks import Batch, QueuedTask
+
+STARTING, READY, LEAVING, DOOMED = "starting", "ready", "leaving", "doomed"
+
+NEVER = float("inf")
+_new_tuple = tuple.__new__  # of a named tuple, without a call of Python's
+MIN_TASKS, MAX_TASKS = 2, 64  # how many tasks a worker may have, the running one among them
+MAX_PLACE = 65535  # a worker's tasks are numbered from 1 to this, and again
+_SLOW = 0.02  # seconds that a task runs before it is not worth waiting behind it
+_UNEVEN = 0.004  # seconds until it is looked again whether a worker has nothing while a task waits behind another
+
+
+class Limit:
+    """Until when a worker may run a task. The first time it is interrupted, the second time (`hard`) killed."""
+
+    __slots__ = ("at", "hard", "place")
+
+    def __init__(self, place: int, at: float, hard: bool) -> None:
+        self.place = place
+        self.at = at
+        self.hard = hard
+
+
+class WorkerLoad:
+    """A worker: its state, and its tasks, each with its place, in the order in which it got them.
+
+    Attributes:
+        untaken: how many of its tasks it has not begun, at most.
+        chunks: of all its tasks.
+        load: seconds that all its tasks take.
+        done: tasks that it has answered.
+        since: when it was last seen to begin a task, or to have none.
+        interrupted: the place of the call in which it was told to raise; 0 for none.
+        killed_for: the place of the call for which it is killed; 0 for none.
+    """
+
+    __slots__ = (
+        "chunks",
+        "count",
+        "done",
+        "id",
+        "interrupted",
+        "killed_for",
+        "limit",
+        "load",
+        "since",
+        "state",
+        "tasks",
+        "untaken",
+    )
+
+    def __init__(self, id: int) -> None:
+        self.id = id
+        self.state = STARTING
+        self.tasks: collections.deque[tuple[int, QueuedTask]] = collections.deque()
+        self.untaken = self.chunks = self.done = self.count = 0
+        self.load = self.since = 0.0
+        self.limit: Limit | None = None
+        self.interrupted = self.killed_for = 0
+
+
+class Assignments:
+    """The tasks of a pool and the workers that have them.
+
+    Args:
+        max_tasks: after how many tasks a worker leaves; None for never.
+        max_behind: how many tasks a worker may have at once, at most.
+    """
+
+    def __init__(self, max_tasks: int | None, max_behind: int) -> None:
+        self.pending = PendingTasks()
+        self.workers: dict[int, WorkerLoad] = {}
+        self.costs = Costs()
+        self.totals = Totals()
+        self.idle: dict[WorkerLoad, None] = {}  # READY, without a task; last, the one that had a task last
+        self.even_at = NEVER  # when it is looked whether work is shared evenly
+        self.first_limit = NEVER  # not later than the earliest limit
+        self._max_tasks = max_tasks
+        self._max_behind = max_behind
+        self._behind = 0  # tasks behind those that run, of all workers
+        self._batches = 0  # that workers have
+        self._look_at = 0.0
+        self._last: WorkerLoad | None = None  # the worker that was sent something last
+
+    # -- out -------------------------------------------------------------------------------------------------------
+
+    def hand_out(self, now: float, actions: list[Action]) -> None:
+        """Send what waits to all that may have it: to a worker that is awake first if it is short."""
+        pending, last = self.pending, self._last
+        if last is not None and last.tasks and pending.count and self.costs.of(pending.first().name) < WAKING:
+            self.fill(last, now, actions)
+        if self.idle:
+            self.fill_idle(now, actions)
+        if pending.count:
+            for worker in self.workers.values():
+                self.fill(worker, now, actions)
+                if not pending.count:
+                    break
+
+    def fill_idle(self, now: float, actions: list[Action]) -> None:
+        """Send tasks to workers that have none, also what others have not begun, as long as there are some."""
+        if not self.idle:
+            return
+        pending = self.pending
+        if pending.count:
+            if self._behind and now >= self._look_at and self._take_from_slow(now, actions):
+                return  # what they give back came before what waits
+            for worker in reversed(list(self.idle)):
+                self.fill(worker, now, actions)
+                if not pending.count:
+                    break
+        if self.idle and (self._behind or self._batches):
+            if self._behind and not pending.count:
+                self._take_from_rich(actions)
+            if self.even_at == NEVER and self._is_uneven():
+                self.even_at = now + _UNEVEN
+
+    def fill(self, worker: WorkerLoad, now: float, actions: list[Action]) -> None:
+        """Send a worker as much of what waits as it may have."""
+        pending, max_tasks = self.pending, self._max_tasks
+        while pending.count and worker.state is READY:
+            chunks = worker.chunks
+            if max_tasks is not None and worker.done + chunks >= max_tasks:
+                return
+            known = self.costs.known.get(pending.first().name)
+            load = LONG_CALL if known is None else known[0]
+            if chunks:
+                together = worker.load + load
+                if chunks >= self._max_behind or (chunks >= MIN_TASKS and together > LONG_CALL):
+                    return
+                if together > WAKING and pending.count <= len(self.idle):
+                    return  # those that have nothing will get it
+            else:
+                worker.since = now
+                self.idle.pop(worker, None)
+            task = pending.popleft()
+            worker.count = worker.count % MAX_PLACE + 1
+            task.worker = worker.id
+            task.load = load
+            worker.tasks.append((worker.count, task))
+            worker.untaken += 1
+            if task.batch is not None:
+                task.load = load * task.count
+                worker.chunks += task.count
+                self._batches += 1
+            else:
+                worker.chunks += 1
+            worker.load += task.load
+            self._last = worker
+            actions.append(_new_tuple(Send, (worker.id, worker.count, task)))
+            if task.options.timeout is not None:
+                self.begin_time(worker, now)
+            if chunks:
+                self._behind += 1
+            if self.idle and (chunks or task.batch is not None) and self.even_at == NEVER and self._is_uneven():
+                self.even_at = now + _UNEVEN
+
+    def _is_uneven(self) -> bool:
+        if not self.idle or not (self._behind or self._batches):
+            return False
+        return any(worker.chunks > 1 for worker in self.workers.values())
+
+    def _take_from_rich(self, actions: list[Action]) -> None:
+        """Take half of what the richest worker has behind the call that it runs, if that is worth waking another."""
+        richest = None
+        for worker in self.workers.values():
+            if (
+                worker.untaken
+                and len(worker.tasks) > 1
+                and worker.load - worker.tasks[0][1].load >= WAKING
+                and (richest is None or len(worker.tasks) > len(richest.tasks))
+            ):
+                richest = worker
+        if richest is not None:
+            actions.append(TakeBack(richest.id, len(richest.tasks) // 2))
+
+    def _take_from_slow(self, now: float, actions: list[Action]) -> bool:
+        """Take back what stands behind a long task."""
+        self._look_at = now + _SLOW / 2
+        slow = self._slow(now - _SLOW)
+        actions += [TakeBack(worker.id, len(worker.tasks) - 1) for worker in slow]
+        return bool(slow)
+
+    def _slow(self, since: float) -> list[WorkerLoad]:
+        return [
+            worker
+            for worker in self.workers.values()
+            if worker.untaken and len(worker.tasks) > 1 and worker.since <= since
+        ]
+
+    def even_out(self, now: float, actions: list[Action]) -> None:
+        """Share what stands behind a task that turns out to be long among the workers that have nothing."""
+        self.even_at = NEVER
+        if not self._is_uneven():
+            return
+        self.even_at = now + _UNEVEN
+        for worker in self._slow(now - _UNEVEN / 2):
+            actions.append(TakeBack(worker.id, len(worker.tasks) - 1))
+        for worker in self.workers.values():
+            if worker.chunks > 1 and worker.since <= now - _UNEVEN / 2 and worker.tasks[0][1].batch is not None:
+                actions.append(SplitBatch(worker.id, worker.tasks[0][0]))
+
+    def batch_size(self, left: int, name: str) -> int:
+        """Return how many of a map's `left` chunks should travel together: many short ones, and enough for all."""
+        if self._max_tasks is not None or self._max_behind < MIN_TASKS:  # where nothing can be taken back
+            return 1
+        share = left // (8 * max(len(self.workers), 1))
+        return max(min(int(LONG_CALL / 4 / self.costs.of(name)), share, MAX_TASKS), 1)
+
+    def backlog(self) -> int:
+        """Return how many tasks no worker runs."""
+        return self.pending.count + self._behind
+
+    # -- back ------------------------------------------------------------------------------------------------------
+
+    def join(self, worker: WorkerLoad, now: float) -> None:
+        """Let a worker take part."""
+        worker.state = READY
+        worker.since = now
+        self.idle[worker] = None
+
+    def leave(self, worker: WorkerLoad, state: str) -> None:
+        """Send a worker no more."""
+        worker.state = state
+        self.idle.pop(worker, None)
+
+    def answered(self, worker: WorkerLoad, now: float, took: float | None, chunks: int) -> tuple[int, QueuedTask]:
+        """Remove the oldest task of a worker, which has answered it; return its place and it."""
+        place, task = worker.tasks.popleft()
+        worker.untaken = min(worker.untaken, len(worker.tasks))
+        worker.done += 1
+        seconds = max(now - worker.since if took is None else took, 1e-6)
+        if chunks:
+            self.costs.add(task.name, seconds / chunks)
+        self.totals.add(task.name, seconds, chunks)
+        worker.since = now
+        self._removed(worker, task)
+        return place, task
+
+    def is_spent(self, worker: WorkerLoad) -> bool:
+        """Whether a worker has done as many tasks as it may."""
+        return self._max_tasks is not None and worker.done >= self._max_tasks
+
+    def _removed(self, worker: WorkerLoad, task: QueuedTask) -> None:
+        """Keep the sums after a task was removed from a worker."""
+        worker.chunks -= 1 if task.batch is None else task.count
+        worker.load -= task.load
+        task.worker = 0
+        if task.batch is not None:
+            self._batches -= 1
+        if worker.tasks:
+            self._behind -= 1
+        else:
+            worker.load = 0.0  # what is left of it is an error of rounding
+            if worker.state is READY and not self.is_spent(worker):
+                self.idle[worker] = None
+
+    def remove(self, worker: WorkerLoad, places: list[int]) -> list[QueuedTask]:
+        """Remove tasks from a worker; return them, the oldest first."""
+        found = [item for item in worker.tasks if item[0] in places]
+        for item in found:
+            worker.tasks.remove(item)
+            self._removed(worker, item[1])
+        worker.untaken = min(worker.untaken, len(worker.tasks))
+        return [task for _, task in found]
+
+    def split(self, worker: WorkerLoad, begun: int) -> tuple[QueuedTask, Batch] | None:
+        """Remove those chunks of the batch that a worker runs which it has not begun; return its task, and them."""
+        task = worker.tasks[0][1]
+        batch = task.batch
+        if batch is None or batch.start + begun >= batch.stop:
+            return None
+        each = task.load / task.count
+        rest = batch._replace(start=batch.start + begun)
+        task.batch = batch._replace(stop=rest.start)
+        worker.chunks -= rest.stop - rest.start
+        worker.load -= each * (rest.stop - rest.start)
+        task.load = each * begun
+        return task, rest
+
+    # -- time ------------------------------------------------------------------------------------------------------
+
+    def begin_time(self, worker: WorkerLoad, now: float) -> None:
+        """Begin the time of the task that a worker runs now, if it has any."""
+        if not worker.tasks:
+            return
+        place, task = worker.tasks[0]
+        limit, timeout = worker.limit, task.options.timeout
+        # A hard limit is that of a task which the worker runs already, whatever of it is not known yet.
+        if timeout is not None and (limit is None or (limit.place != place and not limit.hard)):
+            self.limit(worker, place, now + timeout, hard=False)
+
+    def limit(self, worker: WorkerLoad, place: int, at: float, hard: bool) -> None:
+        """Set until when a worker may run a task."""
+        worker.limit = Limit(place, at, hard)
+        self.first_limit = min(self.first_limit, at)

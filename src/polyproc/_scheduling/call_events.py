@@ -1,0 +1,246 @@
+"""What happens to calls: they are submitted, answered, taken back, cancelled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from polyproc._scheduling.actions import (
+    BY_CANCELLING,
+    CANCELLED,
+    ERROR,
+    TERMINATED,
+    VALUE,
+    WITHDRAWN,
+    Action,
+    ClearInterrupt,
+    Interrupt,
+    Pull,
+    SplitBatch,
+    TakeBack,
+)
+from polyproc._scheduling.assignments import STARTING, WorkerLoad
+from polyproc._scheduling.pool_state import RUNNING, TERMINATING, PoolState, Source, is_one_of
+from polyproc._scheduling.tasks import ASSIGNED, DONE, WAITING, QueuedTask
+
+
+class CallEvents(PoolState):
+    """The events of calls, and of the sources that bring the calls of an imap."""
+
+    # -- calls -----------------------------------------------------------------------------------------------------
+
+    def submitted(self, tasks: Sequence[QueuedTask], now: float, source: Any = None, sent: int = 0) -> list[Action]:
+        """Take tasks. Those of a source come with how many chunks it has `sent`, with these."""
+        actions: list[Action] = []
+        if source is not None:
+            if source not in self._sources:
+                return actions  # it was stopped: its reader knows how many there are
+            self._sources[source].sent = sent
+        if self.error is not None or self.state >= TERMINATING or (self.state and source is None):
+            for task in tasks:
+                self._settle(task, TERMINATED if self.error is None else ERROR, self.error, actions)
+            return actions
+        pending = self.assignments.pending
+        has_enough = pending.count > 0 and not self.assignments.idle
+        for task in tasks:
+            self.open[task] = None
+            pending.append(task)
+        if not has_enough:
+            self.assignments.hand_out(now, actions)
+        if not self.staffing.is_settled:
+            self._look(now, actions)
+        return actions
+
+    def answered(
+        self,
+        worker_id: int,
+        outcomes: Sequence[tuple[bool, Any]],
+        now: float,
+        took: float | None = None,
+        more: bool = False,
+    ) -> list[Action]:
+        """A worker has answered its oldest task.
+
+        Args:
+            worker_id: the worker.
+            outcomes: for each chunk whether it is a value, and it or the error; of a batch, perhaps not of all.
+            now: the time.
+            took: the seconds that it took by the worker's own clock, if it has said.
+            more: whether other answers are there already: then it is not known yet who has what.
+        """
+        worker, actions = self.workers.get(worker_id), list[Action]()
+        if worker is None or not worker.tasks:
+            return actions
+        assignments = self.assignments
+        place, task = assignments.answered(worker, now, took, len(outcomes))
+        if worker.limit is not None or worker.interrupted:
+            self._in_time(worker, place, actions)
+        if task.state is ASSIGNED:
+            if task.batch is not None:
+                self._settle_batch(task, outcomes, actions)
+            elif outcomes[0][0]:
+                self._settle(task, VALUE, outcomes[0][1], actions)
+            else:
+                error = outcomes[0][1]
+                self._failed(task, ERROR, error, is_one_of(error, task.options.retry_on), actions)
+        if worker.tasks and worker.tasks[0][1].options.timeout is not None:
+            assignments.begin_time(worker, now)
+        if assignments.is_spent(worker):
+            self._dismiss(worker, actions)
+        if assignments.pending.count:
+            assignments.fill(worker, now, actions)
+        if not more:
+            assignments.fill_idle(now, actions)
+        self._look(now, actions)
+        return actions
+
+    def _in_time(self, worker: WorkerLoad, place: int, actions: list[Action]) -> None:
+        """End a worker's limit, and its interruption, if they are for a task that it does not run any more."""
+        if worker.limit is not None and worker.limit.place == place:
+            worker.limit = None
+        if worker.interrupted == place:
+            worker.interrupted = 0
+            actions.append(ClearInterrupt(worker.id))
+
+    def not_sent(self, worker_id: int, place: int, error: BaseException, now: float) -> list[Action]:
+        """A task could not be sent."""
+        worker, actions = self.workers.get(worker_id), list[Action]()
+        for task in () if worker is None else self.assignments.remove(worker, [place]):
+            self._in_time(worker, place, actions)  # type: ignore[arg-type]  # it had the task
+            if task.state is ASSIGNED:
+                self._settle(task, ERROR, error, actions)
+        self.assignments.fill_idle(now, actions)
+        self._look(now, actions)
+        return actions
+
+    def taken_back(self, worker_id: int, asked: int, places: list[int], now: float) -> list[Action]:
+        """Tasks that a worker had not begun are taken back; if less than `asked`, it has begun all that it has."""
+        worker, actions = self.workers.get(worker_id), list[Action]()
+        if worker is None:
+            return actions
+        self._take_back(worker, places, actions)
+        if len(places) < asked:
+            worker.untaken = 0
+        for _, task in worker.tasks:
+            task.drop = 0  # it has begun
+        if worker.tasks and worker.tasks[-1][1].state is DONE:
+            self._interrupt_last(worker, now, actions)
+        if worker.limit is None:
+            self.assignments.begin_time(worker, now)
+        if self.state < TERMINATING:
+            self.assignments.fill_idle(now, actions)
+            self.assignments.hand_out(now, actions)
+        self._look(now, actions)
+        return actions
+
+    def _take_back(self, worker: WorkerLoad, places: list[int], actions: list[Action]) -> None:
+        for task in reversed(self.assignments.remove(worker, places)):
+            if task.state is ASSIGNED:
+                self._wait_again(task, actions)
+        for place in places:
+            self._in_time(worker, place, actions)
+
+    def _interrupt_last(self, worker: WorkerLoad, now: float, actions: list[Action]) -> None:
+        """Interrupt the call that a worker runs, which was cancelled: of what it has begun, it runs the last one."""
+        place, task = worker.tasks[-1]
+        if worker.untaken or worker.interrupted == place or not self._can_kill or self.state >= TERMINATING:
+            return
+        worker.interrupted = place
+        self.assignments.limit(worker, place, now + task.options.grace, hard=True)
+        actions.append(Interrupt(worker.id, place, BY_CANCELLING))
+
+    def batch_split(self, worker_id: int, place: int, begun: int | None, now: float) -> list[Action]:
+        """A worker has begun so many chunks of its batch, and begins no other; None if it is elsewhere."""
+        worker, actions = self.workers.get(worker_id), list[Action]()
+        if worker is None or begun is None or not worker.tasks or worker.tasks[0][0] != place:
+            return actions
+        found = self.assignments.split(worker, begun)
+        if found is not None and found[0].state is ASSIGNED:
+            whole = found[0].batch
+            assert whole is not None  # it was one
+            self._open_parts(*found, actions)
+            self.assignments.fill_idle(now, actions)
+        self._look(now, actions)
+        return actions
+
+    # -- cancelling ------------------------------------------------------------------------------------------------
+
+    def cancelled(self, task: QueuedTask, now: float) -> list[Action]:
+        """Nobody wants a call any more: it does not begin, or is interrupted."""
+        actions: list[Action] = []
+        if task in self.open:
+            self._settle(task, CANCELLED, None, actions)
+            self._undo(task, actions)
+            self._look(now, actions)
+        return actions
+
+    def _undo(self, task: QueuedTask, actions: list[Action]) -> None:
+        worker = self.workers.get(task.worker)
+        if worker is not None:
+            actions.append(TakeBack(worker.id, len(worker.tasks)))
+
+    def job_cancelled(self, job: Any, now: float, kind: int = CANCELLED, running: bool = False) -> list[Action]:
+        """Nobody wants the rest of a job: what no worker runs; what runs, too, if `running`."""
+        actions: list[Action] = []
+        self._drop([task for task in self.open if task.job is job], kind, running, actions)
+        self._look(now, actions)
+        return actions
+
+    def waiting_cancelled(self, now: float, unseen: bool = False) -> list[Action]:
+        """Cancel all that no worker runs; with `unseen`, keep what a worker is being started for."""
+        actions: list[Action] = []
+        workers = self.workers.values()
+        heads = {worker.tasks[0][1] for worker in workers if worker.tasks} if unseen else set()
+        dropped = [task for task in self.open if task not in heads]
+        if unseen:
+            starting = sum(worker.state is STARTING for worker in workers)
+            kept = list(self.assignments.pending)[:starting]
+            dropped = [task for task in dropped if task not in kept]
+        self._drop(dropped, CANCELLED, False, actions)
+        self._look(now, actions)
+        return actions
+
+    def _drop(self, tasks: list[QueuedTask], kind: int, running: bool, actions: list[Action]) -> None:
+        touched: dict[int, None] = {}
+        for task in tasks:
+            if task.worker:
+                touched[task.worker] = None
+            if task.state is WAITING or (running and task.batch is None):
+                self._settle(task, kind, None, actions)
+            elif task.state is ASSIGNED:
+                task.drop = kind
+                if running:
+                    actions.append(SplitBatch(task.worker, self.workers[task.worker].tasks[0][0]))
+        actions += [TakeBack(id, len(self.workers[id].tasks)) for id in touched if id in self.workers]
+
+    # -- sources ---------------------------------------------------------------------------------------------------
+
+    def source_opened(self, source: Any, buffer: int, now: float) -> list[Action]:
+        """An imap begins: its source may send `buffer` chunks more than its reader has given back."""
+        self._sources[source] = Source(buffer)
+        if self.state is RUNNING and self.error is None:
+            return [Pull(source, buffer)]
+        actions: list[Action] = []
+        self._stop(source, TERMINATED if self.error is None else ERROR, self.error, actions)
+        return actions
+
+    def reader_wants(self, source: Any, finished: int, now: float) -> list[Action]:
+        """The reader of a source has given back so many chunks."""
+        found = self._sources.get(source)
+        if found is None or self.state is not RUNNING:
+            return []
+        return [Pull(source, found.buffer + finished)]
+
+    def source_ended(self, source: Any, now: float) -> list[Action]:
+        """A source has sent all that it had."""
+        actions: list[Action] = []
+        if self._sources.pop(source, None) is not None:
+            self._look(now, actions)
+        return actions
+
+    def source_closed(self, source: Any, job: Any, now: float) -> list[Action]:
+        """The reader of a source wants no more than what has begun."""
+        actions: list[Action] = []
+        if source in self._sources:
+            self._stop(source, WITHDRAWN, None, actions)
+        return actions + self.job_cancelled(job, now, WITHDRAWN)

@@ -1,0 +1,247 @@
+"""What the engines of processes and of threads have in common: events go in under a lock, actions are performed.
+
+A caller's event is performed in its own thread, so that a call is sent at once. User code never runs under the lock:
+outcomes are delivered, and workers started, after it. What may come from anywhere, also from a collection of garbage
+in the middle of an event (the end of a pool, a cancellation), is an order: it is noted without the lock, and carried
+out by the engine's thread.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import threading
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from polyproc._scheduling.actions import (
+    CANCELLED,
+    Action,
+    Ended,
+    Pull,
+    Send,
+    Settle,
+    SettleAll,
+    Stop,
+)
+from polyproc._scheduling.assignments import NEVER
+from polyproc._scheduling.costs import WAKING
+from polyproc._scheduling.stats import PoolStats
+from polyproc._scheduling.tasks import QueuedTask, ResolvedOptions
+from polyproc._workers.outcomes import Outcomes
+
+if TYPE_CHECKING:
+    from polyproc._scheduling.scheduler import Scheduler
+    from polyproc._workers.feeder import Feeder
+
+RUN, CLOSE, TERMINATE = "RUN", "CLOSE", "TERMINATE"
+_ENOUGH = 4  # short tasks at hand, while which a feeder may gather more
+
+
+class PoolEngine:
+    """A pool without the methods that its users call."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self.state = RUN
+        self.scheduler = scheduler
+        self.lock = threading.RLock()
+        self.outcomes = Outcomes()
+        self.feeders: list[Feeder] = []
+        self.has_ended = False
+        self._orders: collections.deque[Callable[[float], list[Action]]] = collections.deque()
+        self._until = NEVER  # when the engine's thread looks at the clock
+        self._perform_other: dict[type, Callable[[Any], list[Action] | None]] = {
+            Pull: lambda action: action.source.allow(action.most),
+            Stop: self.outcomes.add,
+            SettleAll: self.outcomes.add,
+            Ended: self._note_end,
+        }
+
+    # -- to be filled in -------------------------------------------------------------------------------------------
+
+    def send(self, action: Send) -> list[Action] | None:
+        """Send a task to a worker."""
+        raise NotImplementedError
+
+    def wake(self) -> None:
+        """Wake the engine's thread, or do what it would do, if there is none."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Start the workers that there are from the beginning."""
+        raise NotImplementedError
+
+    def join(self) -> None:
+        """Wait for the end."""
+        raise NotImplementedError
+
+    @property
+    def processes(self) -> list[Any]:
+        """The workers that stay."""
+        raise NotImplementedError
+
+    def pack_function(self, function: Any, /) -> Any:
+        """Return what stands for a function in a task. Raises what pickling raises."""
+        raise NotImplementedError
+
+    def pack(self, message: Any, /) -> tuple[Any, int]:
+        """Return what is sent to a worker for a function, a kind and arguments, and its size."""
+        raise NotImplementedError
+
+    def add_chunks(
+        self, job: Any, function: Any, kind: int, chunks: Sequence[Any], name: str, options: ResolvedOptions
+    ) -> None:
+        """Submit the chunks of a map."""
+        raise NotImplementedError
+
+    # -- events ----------------------------------------------------------------------------------------------------
+
+    def submit(self, tasks: list[QueuedTask], source: Any = None, sent: int = 0) -> None:
+        """Submit tasks. Raises ValueError if the pool takes no more."""
+        if self.lock._is_owned():  # type: ignore[attr-defined]  # by a finalizer, in the middle of an event
+            self._orders.append(functools.partial(self.scheduler.submitted, tasks, source=source, sent=sent))
+            return
+        with self.lock:
+            if source is None and (self.state != RUN or self.scheduler.state):
+                raise ValueError("Pool not running")
+            try:
+                self.perform(self.scheduler.submitted(tasks, monotonic(), source, sent))
+            except BaseException as error:
+                self.fail(error)
+                raise
+        self.follow_up()
+
+    def event(self, name: str, *args: Any, **kwargs: Any) -> None:
+        """Tell the scheduler what has happened, and perform what it asks for."""
+        if self.lock._is_owned():  # type: ignore[attr-defined]
+            self.order(name, *args, **kwargs)
+            return
+        with self.lock:
+            try:
+                self.perform(getattr(self.scheduler, name)(*args, now=monotonic(), **kwargs))
+            except BaseException as error:
+                self.fail(error)
+                raise
+        self.follow_up()
+
+    def order(self, name: str, *args: Any, **kwargs: Any) -> None:
+        """Let the engine's thread tell the scheduler what has happened."""
+        self._orders.append(functools.partial(getattr(self.scheduler, name), *args, **kwargs))
+        self.wake()
+
+    def carry_out(self) -> None:
+        """Tell the scheduler what was ordered."""
+        while self._orders:
+            order = self._orders.popleft()
+            with self.lock:
+                self.perform(order(now=monotonic()))  # type: ignore[call-arg]
+
+    def fail(self, error: BaseException) -> None:
+        """End the pool: an event was broken off in the middle, by a Ctrl-C or for lack of memory."""
+        self.state = TERMINATE
+        self.order("terminating", error=error)
+
+    def perform(self, actions: list[Action]) -> None:
+        """Do what the scheduler asks for, in its order; what cannot be done under the lock is noted."""
+        for action in actions:
+            kind = type(action)
+            if kind is Settle:
+                self.outcomes.add(action)  # type: ignore[arg-type]
+            else:
+                more = self.send(action) if kind is Send else self._perform_other[kind](action)  # type: ignore[arg-type]
+                if more:
+                    actions += more
+
+    def follow_up(self) -> None:
+        """After an event, without the lock: see that the engine's thread does what is left."""
+        if self.outcomes.waiting or self._orders or self.has_ended or self.scheduler.next_tick() < self._until:
+            self.wake()
+
+    def _note_end(self, action: Ended) -> None:
+        self.has_ended = True
+        self.scheduler.error = None  # its traceback may lead to the pool, which would live as long as this
+
+    # -- called by pools -------------------------------------------------------------------------------------------
+
+    @property
+    def size(self) -> int:
+        """How many workers there are, at most."""
+        return self.scheduler.staffing.size
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why the pool is broken, if it is."""
+        return self.scheduler.error
+
+    def close(self) -> None:
+        """Take no more calls."""
+        if self.state == RUN:
+            self.state = CLOSE
+        self.order("closing")
+
+    def terminate(self) -> None:
+        """Take no more calls, and end those that are there. Does not wait."""
+        self.state = TERMINATE
+        self.order("terminating")
+
+    def refuse(self, job: Any, chunks: int, error: BaseException, first: int = 0) -> None:
+        """Fail chunks that could not be submitted."""
+        for chunk in range(first, first + chunks):
+            self.outcomes.add(Settle(job, chunk, 1, error))
+        self.wake()
+
+    def cancel(self, task: QueuedTask) -> None:
+        """End a call, if that can be; it does not begin any more."""
+        self.event("cancelled", task)
+
+    def cancel_job(self, job: Any, running: bool = False) -> None:
+        """Cancel what no worker runs of a job; what runs, too, if `running`."""
+        self.event("job_cancelled", job, kind=CANCELLED, running=running)
+
+    def runs(self, task: QueuedTask) -> bool:
+        """Whether a worker runs a task now, as far as its answers have told."""
+        with self.lock:
+            return self.scheduler.runs(task)
+
+    def stats(self) -> PoolStats:
+        """Return how things stand."""
+        with self.lock:
+            assignments, totals = self.scheduler.assignments, self.scheduler.totals
+            return PoolStats(
+                workers=len(self.scheduler.staffing.staying()),
+                idle=len(assignments.idle),
+                busy=sum(bool(worker.tasks) for worker in self.scheduler.workers.values()),
+                queued=assignments.backlog(),
+                done=totals.done,
+                failed=totals.failed,
+                retried=totals.retried,
+                started=totals.started,
+                lost=totals.lost,
+                seconds=totals.seconds,
+                slowest=totals.slowest,
+            )
+
+    # -- feeders ---------------------------------------------------------------------------------------------------
+
+    def has_enough(self, name: str) -> bool:
+        """Whether one more call of a function could wait a little: they are short, and there is enough at hand."""
+        assignments = self.scheduler.assignments
+        return assignments.costs.of(name) < WAKING and assignments.backlog() >= _ENOUGH
+
+    def flush_feeders(self) -> None:
+        """Submit what feeders have gathered, where workers run short of it."""
+        for feeder in tuple(self.feeders):
+            if not self.has_enough(feeder.called):
+                feeder.flush()
+
+
+def function_name(function: Any) -> str:
+    """Return the name of a function, for those who read of its failure, and to remember what it costs."""
+    try:
+        while isinstance(function, functools.partial):
+            function = function.func
+        name = function.__qualname__
+    except Exception:  # noqa: BLE001  (it has none, or the user's code raised)
+        return ""
+    return name if type(name) is str else ""

@@ -1,0 +1,168 @@
+"""What feeds an imap: a thread that turns items into tasks, since the iterable may be long, or slow.
+
+While workers have enough to do, short tasks are gathered and submitted many at a time, which costs a fraction. What is
+gathered is submitted by the engine's thread when the workers run short of it: this one may wait for an item just then.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from polyproc._scheduling.tasks import QueuedTask, ResolvedOptions
+from polyproc._workers.engine import PoolEngine, function_name
+from polyproc._workers.process_engine import BLOCK, BLOCK_BYTES
+from polyproc._workers.worker import CALL, MAP
+
+_AT_HAND = (list, tuple, range)  # whose next item is never waited for
+
+
+class FedJob(Protocol):
+    """A job whose number of chunks is not known at first."""
+
+    keeps: Any
+
+    def settle(self, index: int, success: bool, value: Any) -> bool:
+        """Take the outcome of a chunk."""
+        ...
+
+    def set_length(self, length: int) -> bool:
+        """Take the number of chunks; return whether all have come."""
+        ...
+
+
+class Feeder(threading.Thread):
+    """Feeds one imap of a pool.
+
+    Args:
+        engine: the pool's.
+        options: of the calls.
+        job: what the outcomes go to.
+        func: the function.
+        items: the iterable. Raises TypeError if it is none.
+        chunksize: how many items go into a chunk.
+    """
+
+    def __init__(
+        self, engine: PoolEngine, options: ResolvedOptions, job: FedJob, func: Any, items: Iterable[Any], chunksize: int
+    ) -> None:
+        super().__init__(name="polyproc-imap", daemon=True)
+        self._engine = engine
+        self._options = options
+        self._job: FedJob | None = job
+        self._func = func
+        self.called = function_name(func)
+        self._is_at_hand = type(items) in _AT_HAND
+        self._items = iter(items)
+        self._chunksize = chunksize
+        self._change = threading.Condition()
+        self._most: int | None = 0
+        self._stopped = False
+        self._adding = threading.Lock()
+        self._gathered: list[QueuedTask] = []
+        self._size = 0  # of what is gathered, in bytes
+        self._count = 0  # chunks that were taken, up to what is gathered
+
+    def open(self, buffer: int) -> None:
+        """Begin to feed, at most `buffer` chunks beyond what the reader has given back. Raises RuntimeError."""
+        self._engine.event("source_opened", self, buffer)
+        try:
+            self.start()
+        except BaseException:
+            self._engine.event("source_ended", self)
+            raise
+
+    # -- called by the engine --------------------------------------------------------------------------------------
+
+    def allow(self, most: int | None) -> None:
+        """Send up to so many chunks in all; any number for None."""
+        with self._change:
+            if self._most is not None and (most is None or most > self._most):
+                self._most = most
+                self._change.notify()
+
+    def cut(self, sent: int, error: BaseException | None) -> None:
+        """Send no more than was sent; an error tells the reader why."""
+        job = self._job
+        with self._change:
+            self._stopped = True
+            self._change.notify()
+        if job is None:
+            return
+        if error is not None:
+            job.settle(sent, False, error)
+            sent += 1
+        if job.set_length(sent):
+            job.keeps = None
+
+    def flush(self) -> None:
+        """Submit what is gathered, unless another thread is about to."""
+        if self._gathered and self._adding.acquire(blocking=False):
+            try:
+                self._submit()
+            finally:
+                self._adding.release()
+
+    def _submit(self) -> None:
+        tasks, self._gathered, self._size = self._gathered, [], 0
+        self._engine.submit(tasks, self, self._count)
+
+    # -- the thread ------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Feed until there is nothing left."""
+        engine, job = self._engine, self._job
+        assert job is not None  # it was just made
+        engine.feeders.append(self)
+        error: BaseException | None = None
+        try:
+            self._feed(engine.pack_function(self._func))
+        except BaseException as raised:  # noqa: BLE001  (the user's iterable raised: told to who reads the results)
+            error = raised
+        finally:
+            engine.feeders.remove(self)
+        with self._adding:
+            self._submit()
+        if error is not None and not self._stopped:
+            job.settle(self._count, False, error)
+            self._count += 1
+        del self._items, self._func, error
+        if not self._stopped and job.set_length(self._count):
+            job.keeps = None
+        engine.event("source_ended", self)
+        self._job = None
+
+    def _feed(self, packed: Any) -> None:
+        """Take items, gather them and submit them."""
+        engine, size = self._engine, self._chunksize
+        while self._may_send():
+            chunk = tuple(itertools.islice(self._items, size))
+            if not chunk or self._stopped:
+                return
+            message = (packed, CALL, (chunk, {})) if size == 1 else (packed, MAP, chunk)
+            try:
+                payload, weight = engine.pack(message)
+            except Exception as error:  # noqa: BLE001  (told where the result is waited for, as in the standard library)
+                with self._adding:
+                    engine.refuse(self._job, 1, error, self._count)
+                    self._count += 1
+                continue
+            with self._adding:
+                self._gathered.append(QueuedTask(self._job, self._count, payload, self.called, self._options))
+                self._count += 1
+                self._size += weight
+            # Asked when it is among what is gathered: else the engine might look before that, for the last time.
+            is_much = len(self._gathered) >= BLOCK or self._size >= BLOCK_BYTES
+            if is_much or not (self._is_at_hand or engine.has_enough(self.called)):
+                self.flush()
+
+    def _may_send(self) -> bool:
+        """Wait until one more chunk may be sent; when none may, until several may. Return False at the end."""
+        if not self._stopped and (self._most is None or self._count < self._most):
+            return True
+        self.flush()
+        with self._change:
+            self._change.wait_for(lambda: self._stopped or self._most is None or self._count < self._most)
+            return not self._stopped

@@ -1,0 +1,207 @@
+"""The engine of a pool of threads: nothing is pickled, and what runs cannot be ended from outside."""
+
+from __future__ import annotations
+
+import collections
+import threading
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from time import monotonic, perf_counter, sleep
+from types import GeneratorType
+from typing import Any
+
+from polyproc._scheduling.actions import (
+    Action,
+    Dismiss,
+    Send,
+    SplitBatch,
+    StartWorkers,
+    TakeBack,
+)
+from polyproc._scheduling.assignments import NEVER
+from polyproc._scheduling.scheduler import Scheduler
+from polyproc._scheduling.staffing import MAX_REFUSED_STARTS, StaffingConfig
+from polyproc._scheduling.tasks import QueuedTask, ResolvedOptions
+from polyproc._workers.engine import PoolEngine, function_name
+from polyproc._workers.outcomes import report
+from polyproc._workers.worker import CALL, call
+
+
+class _Inbox:
+    """What one thread of a pool is to do."""
+
+    def __init__(self) -> None:
+        self._tasks: SimpleQueue[tuple[int, QueuedTask] | None] = SimpleQueue()
+        self.put = self._tasks.put
+        self.get = self._tasks.get
+
+    def dismiss(self) -> None:
+        """Let `get` return None when there is nothing left."""
+        self._tasks.put(None)
+
+    def take_back(self, most: int) -> list[int]:
+        """Remove up to `most` tasks; return their places."""
+        places: list[int] = []
+        while len(places) < most:
+            try:
+                found = self._tasks.get_nowait()
+            except Empty:  # the thread has it
+                break
+            if found is None:
+                self.dismiss()
+                break
+            places.append(found[0])
+        return places
+
+
+class ThreadPoolEngine(PoolEngine):
+    """A pool of threads. What a call raises is its error, SystemExit too.
+
+    Args:
+        size: how many threads.
+        initial: what each calls first, and its arguments.
+    """
+
+    def __init__(self, size: int, initial: tuple[Callable[..., object] | None, tuple[Any, ...]]) -> None:
+        super().__init__(Scheduler(StaffingConfig(size), None, max_behind=1, can_kill=False))
+        self._initial = initial
+        self._inboxes: dict[int, _Inbox] = {}
+        self._threads: dict[int, threading.Thread] = {}
+        self._started = 0
+        self._refusal: BaseException | None = None  # why a thread could not be started
+        self._to_start: collections.deque[int] = collections.deque()
+        self._perform_other |= {
+            TakeBack: self._take_back,
+            SplitBatch: lambda action: None,
+            StartWorkers: self._note_start,
+            Dismiss: lambda action: self._inboxes[action.worker].dismiss(),
+        }
+
+    @property
+    def processes(self) -> list[Any]:
+        """The threads that stay."""
+        with self.lock:
+            staying = [worker.id for worker in self.scheduler.staffing.staying()]
+            return [self._threads[id] for id in staying if id in self._threads]
+
+    def start(self) -> None:
+        """Start the threads. Raises RuntimeError when none can be started."""
+        self.event("tick")
+        if self._refusal is not None and not self._threads:
+            self.terminate()
+            raise self._refusal
+
+    def join(self) -> None:
+        """Wait until all threads have ended, and with them what they run."""
+        while threads := [thread for thread in list(self._threads.values()) if thread.ident is not None]:
+            for thread in threads:
+                if thread is threading.current_thread():
+                    return
+                thread.join()
+
+    def pack_function(self, function: Any, /) -> Any:
+        """Return what stands for a function in a task: itself."""
+        return function
+
+    def pack(self, message: Any, /) -> tuple[Any, int]:
+        """Return a message, and 0: nothing is pickled."""
+        return message, 0
+
+    def add_call(self, job: Any, function: Any, args: Any, options: ResolvedOptions) -> QueuedTask:
+        """Submit a call. Raises ValueError."""
+        task = QueuedTask(job, 0, (function, CALL, args), function_name(function), options)
+        self.submit([task])
+        return task
+
+    def add_chunks(
+        self, job: Any, function: Any, kind: int, chunks: Sequence[Any], name: str, options: ResolvedOptions
+    ) -> None:
+        """Submit the chunks of a map."""
+        self.submit([QueuedTask(job, i, (function, kind, chunk), name, options) for i, chunk in enumerate(chunks)])
+
+    # -- what the scheduler asks for -------------------------------------------------------------------------------
+
+    def send(self, action: Send) -> None:
+        """Give a thread a task."""
+        self._inboxes[action.worker].put((action.place, action.task))
+
+    def _take_back(self, action: TakeBack) -> list[Action]:
+        places = self._inboxes[action.worker].take_back(action.most)
+        return self.scheduler.taken_back(action.worker, action.most, places, monotonic())
+
+    def _note_start(self, action: StartWorkers) -> None:
+        for id in action.workers:
+            self._inboxes[id] = _Inbox()
+            self._to_start.append(id)
+
+    def follow_up(self) -> None:
+        """After an event, without the lock: start threads, and do what is left."""
+        while self._to_start:
+            try:
+                self._start_one(self._to_start.popleft())
+            except IndexError:  # another thread was faster
+                break
+        for _ in range(MAX_REFUSED_STARTS):
+            if self._threads or self.scheduler.staffing.retry_at == NEVER:
+                break
+            sleep(max(self.scheduler.staffing.retry_at - monotonic(), 0.0))
+            self.event("tick")
+        super().follow_up()
+
+    def _start_one(self, id: int) -> None:
+        self._started += 1
+        name = f"polyproc-pool-{self._started}"
+        thread = self._threads[id] = threading.Thread(target=self._work, args=(id,), name=name, daemon=True)
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError) as error:
+            del self._threads[id]
+            self._refusal = error
+            self.event("worker_failed_to_start", id, error)
+
+    def wake(self) -> None:
+        """Do what is left, in this thread."""
+        if not self.lock._is_owned():  # type: ignore[attr-defined]
+            self.carry_out()
+            self.outcomes.deliver()
+
+    def event(self, name: str, *args: Any, **kwargs: Any) -> None:
+        """Do what is due, since no thread looks at the clock; then tell the scheduler what has happened."""
+        if name != "tick" and not self.lock._is_owned() and self.scheduler.next_tick() <= monotonic():  # type: ignore[attr-defined]
+            super().event("tick")
+        super().event(name, *args, **kwargs)
+
+    # -- a thread --------------------------------------------------------------------------------------------------
+
+    def _work(self, id: int) -> None:
+        initializer, initargs = self._initial
+        error: BaseException | None = None
+        try:
+            made: Any = None
+            if initializer is not None and isinstance(made := initializer(*initargs), GeneratorType):
+                next(made)
+            self._serve(id)
+            if isinstance(made, GeneratorType):
+                next(made, None)
+        except BaseException as raised:  # noqa: BLE001  (told by each call, if no thread can be made ready)
+            error = raised
+        try:
+            self.event("worker_ended", id, [], error or RuntimeError("the thread has ended"))
+            with self.lock:
+                del self._inboxes[id], self._threads[id]
+        except BaseException:  # noqa: BLE001  (it is told, and the pool has ended)
+            report("a pool's thread failed")
+
+    def _serve(self, id: int) -> None:
+        inbox = self._inboxes[id]
+        self.event("worker_ready", id)
+        while (found := inbox.get()) is not None:
+            task, found = found[1], None
+            began = perf_counter()
+            try:
+                outcome = True, call(*task.payload)
+            except BaseException as error:  # noqa: BLE001  (that task's error, not the thread's end)
+                outcome = False, error
+            del task
+            self.event("answered", id, [outcome], took=perf_counter() - began)
+            del outcome

@@ -1,0 +1,212 @@
+"""The processes of a pool: made, started, told to end, killed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from polyproc._errors import ProcessDied, ProcessError
+from polyproc._launch.fork_template import ForkTemplate
+from polyproc._launch.stopping import Tree
+from polyproc._log import log
+from polyproc._native import native
+from polyproc._pickling.kept import Kept
+from polyproc._platform.interpreter import usable_processors
+from polyproc._process.kinds import launched_by
+from polyproc._process.process import BaseProcess
+from polyproc._workers.blas import environment_of_worker, share_of
+from polyproc._workers.channels import Channels, WorkerChannel
+from polyproc._workers.interrupter import SIGNAL, CancelWord
+from polyproc._workers.worker import WorkerPlan, worker
+
+
+class PoolConfig(NamedTuple):
+    """What a pool of processes is to be.
+
+    Attributes:
+        process: the class of the workers.
+        size: how many workers there are, at most.
+        initializer: what each worker calls first; a generator function's first part.
+        initargs: its arguments.
+        max_tasks: after how many tasks a worker is replaced; None for never.
+        max_memory: above how many resident bytes a worker is replaced after its task; None for never.
+        idle_timeout: after how many seconds without work a worker ends; None for never.
+        on_demand: whether workers are started when there is work for them, and not before.
+        is_executors: whether it is an executor's, which tells some errors differently.
+        forks: whether workers are started by our fork: a subclass may have a launcher of its own.
+    """
+
+    process: type[BaseProcess[Any]]
+    size: int
+    initializer: Callable[..., object] | None = None
+    initargs: tuple[Any, ...] = ()
+    max_tasks: int | None = None
+    max_memory: int | None = None
+    idle_timeout: float | None = None
+    on_demand: bool = False
+    is_executors: bool = False
+    forks: bool = False
+
+
+class WorkerHandle:
+    """A worker, as its engine sees it: known from when it is wanted, started some time later.
+
+    Attributes:
+        id: its number in the pool.
+        process: the process object.
+        channel: its tasks.
+        word: names the call in which to raise.
+        is_started: whether there is a process.
+        is_noted: whether the monitor has seen its end.
+        is_dismissed: whether it is to end when it has done what it has.
+        doom: whether it is to be killed: None for no, else whether gently.
+        is_ready: whether it has said that it can work.
+        error: why it could not, if it has said so.
+    """
+
+    process: Any
+    channel: WorkerChannel
+    word: CancelWord
+
+    def __init__(self, id: int) -> None:
+        self.id = id
+        self.is_started = self.is_noted = self.is_dismissed = self.is_ready = False
+        self.doom: bool | None = None
+        self.error: BaseException | None = None
+
+    def interrupt(self, place: int, why: int) -> None:
+        """Raise in a call, if it is the one that runs."""
+        self.word.set(place, why)
+        self.process._popen.signal(SIGNAL)
+
+    def dismiss(self) -> None:
+        """Tell it to end when it has done what it has."""
+        self.is_dismissed = True
+        if self.is_started:
+            self.channel.finish()
+
+    def kill(self, gently: bool) -> None:
+        """Send SIGTERM; or kill it and what it has started."""
+        self.doom = gently
+        if not self.is_started:
+            return
+        if gently:
+            self.process.terminate()
+            return
+        with Tree(self.process.pid) as tree:
+            tree.kill()
+        self.process.kill()
+
+    def reap(self) -> BaseException:
+        """Wait for its end; return how it ended, or why it could not start."""
+        self.process.join()
+        if self.is_ready:
+            died: ProcessDied = self.process._popen.died()
+            return died
+        try:
+            error = self.process.exception() if self.error is None else self.error
+        except BaseException as raised:  # noqa: BLE001  (what it raised cannot be opened)
+            error = raised
+        return error if isinstance(error, BaseException) else ProcessError("the workers end as they start")
+
+
+class WorkerSet:
+    """The workers of a pool, by id. Only one thread at a time starts some."""
+
+    def __init__(self, config: PoolConfig) -> None:
+        self.channels = Channels()
+        self.handles: dict[int, WorkerHandle] = {}
+        self._config = config
+        self._kept = Kept(WorkerPlan(config.initializer, config.initargs, config.max_memory, config.is_executors))
+        self._process: type[Any] = config.process
+        self._template: ForkTemplate | None = None
+        self._has_begun = False
+
+    def start(
+        self,
+        handles: Sequence[WorkerHandle],
+        size: int,
+        started: Callable[[WorkerHandle], object],
+        failed: Callable[[WorkerHandle, BaseException], object],
+    ) -> None:
+        """Start workers; the first time, before there are threads, fork the template for those to come.
+
+        Args:
+            handles: the workers.
+            size: how many workers the pool has.
+            started: called with each that was started.
+            failed: called with each that was not, and the error.
+        """
+        threads = share_of(usable_processors(), size)
+        begins, self._has_begun = not self._has_begun, True
+        with environment_of_worker(threads):
+            # What is written after a fork is copied first, page by page: as much as can be is made before.
+            if native:
+                handles = [handle for handle in handles if self._try(self._make, handle, threads, failed)]
+            for number, handle in enumerate(handles):
+                if self._template is not None:
+                    self._template.order(len(handles) - number)
+                if (native or self._try(self._make, handle, threads, failed)) and self._try(
+                    self._start_one, handle, threads, failed
+                ):
+                    started(handle)
+            if begins and self._config.forks and native:
+                self._keep_template()
+
+    @staticmethod
+    def _try(
+        act: Callable[[WorkerHandle, int | None], object],
+        handle: WorkerHandle,
+        threads: int | None,
+        failed: Callable[[WorkerHandle, BaseException], object],
+    ) -> bool:
+        try:
+            act(handle, threads)
+        except BaseException as error:
+            failed(handle, error)
+            if not isinstance(error, Exception):
+                raise
+            return False
+        return True
+
+    def _make(self, handle: WorkerHandle, threads: int | None) -> None:
+        handle.channel = self.channels.open(handle.id)
+        handle.word = CancelWord()
+        args = (handle.channel.end, handle.word.block, threads, self._kept)
+        process = self._process(target=worker, args=args)
+        process.name = process.name.replace("Process", "PoolWorker")
+        process.daemon = True
+        handle.process = process
+
+    def _start_one(self, handle: WorkerHandle, threads: int | None) -> None:
+        try:
+            if handle.doom is None:
+                handle.process.start()
+            else:
+                raise ProcessError("the pool has ended")
+        finally:
+            handle.channel.release()
+
+    def _keep_template(self) -> None:
+        try:
+            self._template = ForkTemplate(self._kept)
+        except OSError as error:  # no room for one process more: that is no reason not to work
+            log.info("no template for later workers: %s", error)
+        else:
+            self._process = launched_by(self._template, self._config.process)
+
+    def remove(self, id: int) -> None:
+        """Forget a worker that has ended, or could not be started."""
+        handle = self.handles.pop(id, None)
+        self.channels.drop(id)
+        channel = getattr(handle, "channel", None)
+        if channel is not None:
+            channel.close()
+
+    def close(self) -> None:
+        """Give up the template and the channels."""
+        if self._template is not None:
+            self._template.end()
+        for id in list(self.handles):
+            self.remove(id)
+        self.channels.close()

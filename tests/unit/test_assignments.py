@@ -1,0 +1,212 @@
+"""Who gets which task: how many, which first, what is taken back."""
+
+import pytest
+
+from polyproc._scheduling.actions import ClearInterrupt, Interrupt, Kill, Send, Settle, SplitBatch, TakeBack
+from polyproc._scheduling.assignments import MAX_TASKS, MIN_TASKS
+from polyproc._scheduling.scheduler import Scheduler
+from polyproc._scheduling.staffing import StaffingConfig
+from polyproc._scheduling.tasks import Batch, QueuedTask, ResolvedOptions
+
+PLAIN = ResolvedOptions()
+
+
+class Pool:
+    """A scheduler with ready workers, that are named 1, 2, ...; each event notes what is sent to them."""
+
+    def __init__(self, size=1, max_tasks=None, max_behind=MAX_TASKS):
+        self.scheduler = Scheduler(StaffingConfig(size), max_tasks, max_behind)
+        self.now = 0.0
+        self.scheduler.tick(0.0)
+        for id in list(self.scheduler.workers):
+            self.scheduler.worker_ready(id, 0.0)
+        self.sent = []
+
+    def submit(self, count=1, name="", options=PLAIN, batch=None):
+        tasks = [QueuedTask("job", index, None, name, options, batch) for index in range(count)]
+        return tasks, self.note(self.scheduler.submitted(tasks, self.now))
+
+    def answer(self, worker, took=None, success=True, value=None):
+        return self.note(self.scheduler.answered(worker, [(success, value)], self.now, took))
+
+    def note(self, actions):
+        self.sent += [(action.worker, action.task.index) for action in actions if type(action) is Send]
+        return actions
+
+    def has(self, worker):
+        return [task.index for _, task in self.scheduler.workers[worker].tasks]
+
+
+def kinds(actions):
+    return [type(action) for action in actions]
+
+
+def test_a_worker_that_answers_what_it_was_not_asked_changes_nothing():
+    pool = Pool()
+    assert pool.answer(1) == []
+    assert pool.answer(7) == []
+    assert pool.scheduler.totals.done == 0
+
+
+def test_a_worker_has_few_long_tasks_and_many_short_ones():
+    pool = Pool()
+    pool.submit(400)
+    assert len(pool.has(1)) == MIN_TASKS
+    for _ in range(100):
+        pool.now += 0.00001
+        pool.answer(1)
+    assert len(pool.has(1)) > 20
+    while len(pool.has(1)) > 1 and pool.scheduler.assignments.pending.count:
+        pool.now += 1.0
+        pool.answer(1)
+    assert len(pool.has(1)) == MIN_TASKS
+
+
+def test_the_dead_lose_what_they_ran_and_nothing_else():
+    pool = Pool()
+    pool.submit(3)
+    assert pool.has(1) == [0, 1]
+    actions = pool.note(pool.scheduler.worker_ended(1, [1, 2], OSError(), 0.0))  # it had begun nothing
+    assert Settle not in kinds(actions)
+    assert [task.index for task in pool.scheduler.assignments.pending] == [0, 1, 2]
+    pool.note(pool.scheduler.worker_ready(2, 0.0))
+    assert pool.has(2) == [0, 1]
+    error = OSError()
+    actions = pool.scheduler.worker_ended(2, None, error, 0.0)  # what it had begun cannot be told
+    assert [(action.chunk, action.value) for action in actions if type(action) is Settle] == [(0, error)]
+    assert [task.index for task in pool.scheduler.assignments.pending] == [1, 2]
+    assert pool.scheduler.worker_ended(9, [], error, 0.0) == []
+
+
+def test_the_rest_of_a_batch_in_parts():
+    batch = Batch(b"", 0, 13, 20, b"")
+    assert [(part.start, part.stop) for part in batch.parts(3)] == [(13, 15), (15, 17), (17, 20)]
+    assert [(part.start, part.stop) for part in batch._replace(start=18).parts(5)] == [(18, 19), (19, 20)]
+
+
+def test_short_tasks_go_to_a_worker_that_is_awake_and_long_ones_to_one_that_has_nothing():
+    pool = Pool(2)
+    pool.submit(2)
+    assert sorted(worker for worker, _ in pool.sent) == [1, 2]  # nobody knows how long they take
+    for worker in (1, 2):
+        pool.answer(worker, took=0.00001)
+    last = pool.scheduler.assignments._last.id
+    pool.sent.clear()
+    for _ in range(7):
+        pool.submit(1)
+    assert len({worker for worker, _ in pool.sent}) == 1  # one does them sooner than the other could be woken
+    assert pool.scheduler.next_tick() < 0.01  # and so it is looked at again, in case they are long all the same
+    for _ in range(30):
+        pool.submit(1)
+    assert {worker for worker, _ in pool.sent} == {1, 2}
+    assert last in (1, 2)
+
+
+def test_an_idle_worker_gets_what_another_has_not_begun():
+    pool = Pool(2)
+    pool.submit(2)
+    pool.submit(2)
+    assert [len(pool.has(1)), len(pool.has(2))] == [2, 2]
+    pool.answer(1)
+    actions = pool.answer(1)
+    assert kinds(actions) == [Settle, TakeBack]
+    taken = actions[1].worker, actions[1].most
+    assert taken == (2, 1)
+    place = pool.scheduler.workers[2].tasks[-1][0]
+    assert kinds(pool.note(pool.scheduler.taken_back(2, 1, [place], 0.0))) == [Send]
+    assert [len(pool.has(1)), len(pool.has(2))] == [1, 1]
+
+
+def test_nobody_is_asked_twice_for_what_it_has_begun():
+    pool = Pool(2)
+    pool.submit(2)
+    pool.submit(2)
+    pool.answer(1)
+    assert kinds(pool.answer(1)) == [Settle, TakeBack]
+    assert pool.scheduler.taken_back(2, 1, [], 0.0) == []
+
+
+def test_what_stands_behind_a_long_task_is_shared():
+    pool = Pool(2)
+    for _ in range(2):
+        pool.submit(2, "short")
+        for worker in (1, 2):
+            pool.answer(worker, took=0.000001)
+    pool.submit(8, "short")
+    assert {worker for worker, _ in pool.sent[-8:]} in ({1}, {2})
+    pool.now = pool.scheduler.next_tick()
+    actions = pool.scheduler.tick(pool.now)
+    assert kinds(actions) == [TakeBack]
+    assert actions[0].most == len(pool.has(actions[0].worker)) - 1 > 5
+
+
+def test_the_rest_of_a_batch_whose_chunk_is_long_is_shared():
+    pool = Pool(2)
+    pool.submit(1, batch=Batch(b"", 0, 0, 9, b""))
+    pool.now = 0.005
+    actions = pool.scheduler.tick(pool.now)
+    assert kinds(actions) == [SplitBatch]
+    parts = pool.scheduler.batch_split(actions[0].worker, actions[0].place, 3, pool.now)
+    assert [(action.task.index, action.task.count) for action in parts if type(action) is Send] == [(3, 3)]
+    assert [task.index for task in pool.scheduler.assignments.pending] == [6]
+
+
+def test_what_is_known_of_one_function_says_nothing_of_another():
+    pool = Pool()
+    pool.submit(1, "short")
+    pool.answer(1, took=0.000002)
+    assignments = pool.scheduler.assignments
+    assert assignments.batch_size(10000, "short") > 10
+    assert assignments.batch_size(10000, "other") == 1
+
+
+def test_nothing_goes_together_where_nothing_can_be_taken_back():
+    pool = Pool(max_behind=1)
+    pool.submit(1, "short")
+    pool.answer(1, took=0.000002)
+    assert pool.scheduler.assignments.batch_size(10000, "short") == 1
+
+
+def test_a_limit_is_told_twice_and_in_time():
+    pool = Pool()
+    pool.submit(1, options=ResolvedOptions(timeout=10.0, grace=2.0))
+    assert pool.scheduler.next_tick() == 10.0
+    assert pool.scheduler.tick(9.9) == []
+    assert pool.scheduler.tick(10.0) == [Interrupt(1, 1, 1)]
+    assert pool.scheduler.tick(10.0) == []
+    assert pool.scheduler.next_tick() == 12.0
+    assert pool.scheduler.tick(12.0) == [Kill(1, False)]
+
+
+def test_a_call_that_ends_in_time_lets_its_worker_go_on():
+    pool = Pool()
+    pool.submit(2, options=ResolvedOptions(timeout=10.0))
+    pool.scheduler.tick(10.0)
+    pool.now = 10.5
+    assert ClearInterrupt in kinds(pool.answer(1, success=False, value=TimeoutError()))
+    pool.scheduler.tick(11.0)
+    assert pool.scheduler.next_tick() == 20.5  # the next call's time began when it did
+
+
+@pytest.mark.parametrize("kind", [OSError, (KeyError, OSError)])
+def test_what_is_retried_is_what_except_would_catch(kind):
+    pool = Pool()
+    pool.submit(1, options=ResolvedOptions(retries=1, retry_on=kind))
+    assert Settle not in kinds(pool.answer(1, success=False, value=TimeoutError()))
+    actions = pool.answer(1, success=False, value=TimeoutError())
+    assert [action.attempts for action in actions if type(action) is Settle] == [(2, 2)]
+
+
+def test_user_code_does_not_decide_what_is_retried():
+    class Odd(type):
+        def __instancecheck__(cls, instance):
+            raise RuntimeError("user code runs in the scheduler")
+
+        __subclasscheck__ = __instancecheck__
+
+    class OddError(Exception, metaclass=Odd):
+        pass
+
+    pool = Pool()
+    pool.submit(1, options=ResolvedOptions(retries=1, retry_on=OddError))
+    assert Settle in kinds(pool.answer(1, success=False, value=KeyError()))
