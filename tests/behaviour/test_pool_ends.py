@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import errno
 import itertools
 import os
@@ -375,3 +376,17 @@ def test_submitting_is_short(method):
     done = run_program("counts_calls.py", method)
     assert done.returncode == 0, done.stderr
     assert all(int(count) <= 25 for count in done.stdout.split()), done.stdout
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, DeprecationWarning])
+def test_an_executor_whose_first_start_was_broken_off_answers(monkeypatch, raised):
+    """By a Ctrl-C, or by a warning that the program has raised: its workers are heard all the same."""
+
+    def broken_off(kept):
+        raise raised
+
+    monkeypatch.setattr("polyproc._workers.worker_set.ForkTemplate", broken_off)
+    with polyproc.ProcessPoolExecutor(2, polyproc.get_context("fork")) as executor:
+        with contextlib.suppress(KeyboardInterrupt):
+            assert executor.submit(pool_work.double, 1).result(20) == 2
+        assert executor.submit(pool_work.double, 2).result(20) == 4

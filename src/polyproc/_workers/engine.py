@@ -102,28 +102,32 @@ class PoolEngine:
         if self.lock._is_owned():  # type: ignore[attr-defined]  # by a finalizer, in the middle of an event
             self._orders.append(functools.partial(self.scheduler.submitted, tasks, source=source, sent=sent))
             return
-        with self.lock:
-            if source is None and (self.state != RUN or self.scheduler.state):
-                raise ValueError("Pool not running")
-            try:
-                self.perform(self.scheduler.submitted(tasks, monotonic(), source, sent))
-            except BaseException as error:
-                self.fail(error)
-                raise
-        self.follow_up()
+        try:
+            with self.lock:
+                if source is None and (self.state != RUN or self.scheduler.state):
+                    raise ValueError("Pool not running")
+                try:
+                    self.perform(self.scheduler.submitted(tasks, monotonic(), source, sent))
+                except BaseException as error:
+                    self.fail(error)
+                    raise
+        finally:
+            self.follow_up()
 
     def event(self, name: str, *args: Any, **kwargs: Any) -> None:
         """Tell the scheduler what has happened, and perform what it asks for."""
         if self.lock._is_owned():  # type: ignore[attr-defined]
             self.order(name, *args, **kwargs)
             return
-        with self.lock:
-            try:
-                self.perform(getattr(self.scheduler, name)(*args, now=monotonic(), **kwargs))
-            except BaseException as error:
-                self.fail(error)
-                raise
-        self.follow_up()
+        try:
+            with self.lock:
+                try:
+                    self.perform(getattr(self.scheduler, name)(*args, now=monotonic(), **kwargs))
+                except BaseException as error:
+                    self.fail(error)
+                    raise
+        finally:
+            self.follow_up()
 
     def order(self, name: str, *args: Any, **kwargs: Any) -> None:
         """Let the engine's thread tell the scheduler what has happened."""

@@ -142,10 +142,13 @@ class ProcessPoolEngine(ProcessWorkers):
 
     def follow_up(self) -> None:
         """After an event, without the lock: start workers, and see that the engine's thread does what is left."""
-        if self._to_start:
-            self._start_workers()
-            if not self.is_started:  # an executor's first call: forked workers see the program as it is now
-                self._start_threads()
+        if self._to_start or self._lacks_threads:
+            try:
+                self._start_workers()
+            finally:  # whatever was raised here, by a Ctrl-C or a warning: there are calls, and somebody has to hear
+                # Not before the workers that another thread starts: those that are forked see the program as it is now.
+                if self._lacks_threads and not self._starting.locked():
+                    self._start_threads()
         if self.outcomes.waiting or self._orders or self.has_ended or self.scheduler.next_tick() < self._until:
             self.wake()
 
@@ -154,6 +157,7 @@ class ProcessPoolEngine(ProcessWorkers):
             if not self.is_started and not self._is_closed:
                 self._monitor.start()
                 self.thread.start()
+            self._has_threads, self._lacks_threads = True, False
 
     # -- the engine's thread ---------------------------------------------------------------------------------------
 

@@ -47,6 +47,8 @@ class ProcessWorkers(PoolEngine):
         self._monitor = Monitor(self.handles, self.channels.note, self._cannot_watch)
         self._to_start: collections.deque[tuple[int, ...]] = collections.deque()
         self._starting = threading.Lock()
+        self._has_threads = False
+        self._lacks_threads = False  # whether workers were asked for, and nobody hears them yet
         self._first_error: BaseException | None = None
         self._looks = False  # whether a note is on its way, behind the answers that are there, to look at the clock
         self._perform_other |= {
@@ -107,6 +109,7 @@ class ProcessWorkers(PoolEngine):
         for id in action.workers:
             self.handles[id] = WorkerHandle(id)
         self._to_start.append(action.workers)
+        self._lacks_threads = not self._has_threads
 
     # -- starting --------------------------------------------------------------------------------------------------
 

@@ -190,7 +190,7 @@ class WorkerSet:
     def _keep_template(self) -> None:
         try:
             self._template = ForkTemplate(self._kept)
-        except OSError as error:  # no room for one process more: that is no reason not to work
+        except Exception as error:  # noqa: BLE001  (no room, or a warning that is raised: no reason not to work)
             log.info("no template for later workers: %s", error)
         else:
             self._process = launched_by(self._template, self._config.process)
