@@ -70,9 +70,8 @@ class ProcessPoolEngine(ProcessWorkers):
         try:
             with self.lock:
                 self.perform(self.scheduler.tick(monotonic()))
-            self._to_start = self._to_start or collections.deque(
-                [()]
-            )  # none: then there is a template for those to come
+            if not self._to_start:
+                self._to_start = collections.deque([()])  # no worker; but a template for those to come
             self._start_workers()
             if self._first_error is not None:
                 raise self._first_error
