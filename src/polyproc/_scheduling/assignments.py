@@ -153,7 +153,8 @@ class Assignments:
                 return
             known = self.costs.known.get(pending.first().name)
             load = LONG_CALL if known is None else known[0]
-            if chunks:
+            is_behind = bool(worker.tasks)  # also behind a batch of which nothing is left
+            if is_behind:
                 together = worker.load + load
                 if chunks >= self._max_behind or (chunks >= MIN_TASKS and together > LONG_CALL):
                     return
@@ -179,9 +180,9 @@ class Assignments:
             actions.append(_new_tuple(Send, (worker.id, worker.count, task)))
             if task.options.timeout is not None:
                 self.begin_time(worker, now)
-            if chunks:
+            if is_behind:
                 self._behind += 1
-            if self.idle and (chunks or task.batch is not None) and self.even_at == NEVER and self._is_uneven():
+            if self.idle and (is_behind or task.batch is not None) and self.even_at == NEVER and self._is_uneven():
                 self.even_at = now + _UNEVEN
 
     def _is_uneven(self) -> bool:
