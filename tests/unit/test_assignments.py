@@ -113,7 +113,7 @@ def test_an_idle_worker_gets_what_another_has_not_begun():
     taken = actions[1].worker, actions[1].most
     assert taken == (2, 1)
     place = pool.scheduler.workers[2].tasks[-1][0]
-    assert kinds(pool.note(pool.scheduler.taken_back(2, 1, [place], 0.0))) == [Send]
+    assert kinds(pool.note(pool.scheduler.taken_back(2, 1, [place], False, 0.0))) == [Send]
     assert [len(pool.has(1)), len(pool.has(2))] == [1, 1]
 
 
@@ -123,7 +123,7 @@ def test_nobody_is_asked_twice_for_what_it_has_begun():
     pool.submit(2)
     pool.answer(1)
     assert kinds(pool.answer(1)) == [Settle, TakeBack]
-    assert pool.scheduler.taken_back(2, 1, [], 0.0) == []
+    assert pool.scheduler.taken_back(2, 1, [], False, 0.0) == []
 
 
 def test_what_stands_behind_a_long_task_is_shared():
@@ -210,3 +210,63 @@ def test_user_code_does_not_decide_what_is_retried():
     pool = Pool()
     pool.submit(1, options=ResolvedOptions(retries=1, retry_on=OddError))
     assert Settle in kinds(pool.answer(1, success=False, value=KeyError()))
+
+
+def test_what_stands_behind_a_batch_of_which_nothing_is_begun_stands_behind_it():
+    pool = Pool(2)
+    pool.submit(1, "short")
+    pool.answer(pool.sent[-1][0], took=0.00001)
+    pool.submit(1, "short", batch=Batch(b"", 0, 0, 9, b""))
+    slow, other = pool.sent[-1][0], 3 - pool.sent[-1][0]
+    pool.now = pool.scheduler.next_tick()
+    (split,) = pool.scheduler.tick(pool.now)
+    pool.note(pool.scheduler.batch_split(slow, split.place, 0, pool.now))
+    while len(pool.has(slow)) < 2:
+        pool.submit(1, "other")
+    pool.note(pool.scheduler.answered(slow, [], pool.now, 0.00001))
+    for worker in (slow, other):
+        while pool.has(worker):
+            pool.answer(worker, took=0.00001)
+    pool.scheduler.tick(1.0)
+    assert pool.scheduler.next_tick() == float("inf")
+    assert pool.scheduler.assignments.backlog() == 0
+    pool.submit(2, "short")
+    assert pool.sent[-1][0] == pool.sent[-2][0]
+    assert pool.scheduler.next_tick() < 0.1  # the second is not left behind the first
+
+
+@pytest.mark.parametrize("note", [True, False])
+def test_who_has_nothing_after_all_is_heard_gets_what_others_have_not_begun(note):
+    pool = Pool(2)
+    pool.submit(3)
+    idle = next(worker for worker in (1, 2) if len(pool.has(worker)) == 1)
+    pool.scheduler.tick(0.005)
+    pool.scheduler.answered(idle, [(True, None)], 0.005, 0.005, note)
+    assert pool.scheduler.waits_for_more == note
+    actions = pool.scheduler.all_heard(0.005) if note else []
+    assert note == (TakeBack in kinds(actions))
+    assert pool.scheduler.next_tick() < 0.1
+    assert not pool.scheduler.waits_for_more
+
+
+def test_a_worker_that_could_not_be_asked_is_asked_again():
+    pool = Pool(2)
+    pool.submit(4)
+    task = pool.scheduler.workers[1].tasks[0][1]
+    assert kinds(pool.scheduler.cancelled(task, 0.0)) == [Settle, TakeBack]
+    assert pool.scheduler.taken_back(1, 2, [], True, 0.0) == []
+    assert pool.scheduler.next_tick() < 0.1
+    assert TakeBack(1, 2) in pool.scheduler.tick(0.1)
+    assert Interrupt in kinds(pool.scheduler.taken_back(1, 2, [2], False, 0.1))
+
+
+def test_a_batch_that_begins_no_more_is_not_asked_again():
+    pool = Pool(2)
+    pool.submit(1, batch=Batch(b"", 0, 0, 9, b""))
+    (split,) = pool.scheduler.tick(0.005)
+    pool.scheduler.batch_split(split.worker, split.place, 8, 0.005)
+    for worker in (1, 2):
+        if worker != split.worker:
+            pool.scheduler.answered(worker, [(True, None)], 0.006)
+    pool.scheduler.tick(0.02)
+    assert pool.scheduler.next_tick() == float("inf")

@@ -30,6 +30,8 @@ class Worker:
         self.split = False
         self.sent = collections.deque()
         self.is_ready = self.is_told_to_end = self.is_dying = False
+        self.is_in_the_way = False  # stopped as it takes a task: none can be taken back
+        self.was_in_the_way = False
         self.holds_at = 0  # the place at which it waits until the pool has taken note
 
 
@@ -78,10 +80,12 @@ class Model:
 
     def on_TakeBack(self, action):
         worker, places = self.workers[action.worker], []
-        if self.can_take_back:
+        if not self.can_take_back and self.can_kill:  # over a pipe
+            return self.scheduler.taken_back(action.worker, action.most, [], False, self.now)
+        if self.can_take_back and not worker.is_in_the_way:
             while worker.queue and len(places) < action.most:
                 places.append(worker.queue.popleft()[0])
-        return self.scheduler.taken_back(action.worker, action.most, places, self.now)
+        return self.scheduler.taken_back(action.worker, action.most, places, bool(worker.queue), self.now)
 
     def on_SplitBatch(self, action):
         worker = self.workers[action.worker]
@@ -163,6 +167,7 @@ class Model:
         if worker.is_dying or not worker.is_ready:
             return
         if worker.running is None:
+            worker.is_in_the_way = False
             if worker.queue:
                 self.begin(worker, *worker.queue.popleft())
             elif worker.is_told_to_end and not worker.holds_at:
@@ -181,24 +186,25 @@ class Model:
             worker.holds_at = 0
 
     def begin(self, worker, place, task):
-        if self.scheduler.state < TERMINATING and self.can_take_back:
+        if self.scheduler.state < TERMINATING and self.can_take_back and not worker.was_in_the_way:
             assert task.state != DONE, "a call begins that was cancelled"
         worker.running, worker.begun, worker.split = (place, task), 0, False
         if task.batch is None:
             self.begun[task.job, task.index] += 1
             assert self.begun[task.job, task.index] <= task.options.retries + 1, "a call runs again"
 
-    def hear(self, id, more=False):
-        """Hear a worker's next answer."""
+    def hear(self, id, more=False, took=0.0001):
+        """Hear a worker's next answer; with `more`, there is another message behind it, whatever it is."""
         worker = self.workers[id]
         if worker.sent:
             outcomes = worker.sent.popleft()
-            self.perform(self.scheduler.answered(id, outcomes, self.now, 0.0001, more and bool(worker.sent)))
+            self.perform(self.scheduler.answered(id, outcomes, self.now, took, more))
 
     def hear_all(self):
         for id in list(self.workers):
             while id in self.workers and self.workers[id].sent:
                 self.hear(id)
+        self.perform(self.scheduler.all_heard(self.now))
 
     def start(self, id, how):
         worker = self.workers[id]
@@ -246,6 +252,57 @@ class Model:
             in_queue = [place for place, _ in self.workers[worker.id].queue]
             assert len(in_queue) <= worker.untaken or not self.can_take_back or worker.state is DOOMED
 
+    def check_nothing_is_left_behind(self):
+        """While a worker has nothing, what another has not begun is looked at again, soon."""
+        scheduler = self.scheduler
+        if scheduler.state >= TERMINATING or not scheduler.assignments.idle or not self.can_take_back:
+            return
+        for worker in self.workers.values():
+            task = worker.running and worker.running[1]
+            has_more = len(worker.queue) + (task is not None) > 1
+            if task is not None and task.batch is not None and not worker.split:
+                has_more |= worker.begun < task.count
+            if has_more and not worker.is_dying:
+                assert scheduler.next_tick() <= self.now + 0.01, "left behind"
+
+    def stuck_worker(self):
+        """Return a worker that is in a call, for others to do without it; None if there are no others."""
+        stays = [id for id, worker in self.workers.items() if worker.is_ready and not worker.is_told_to_end]
+        for id in stays:
+            worker = self.workers[id]
+            task = worker.running and worker.running[1]
+            if task is not None and (task.batch is None or worker.begun) and len(stays) > 1:
+                return id
+        return None
+
+    def check_others_do_the_rest(self, stuck):
+        """A call that does not end keeps no other from being run, as long as there is another worker."""
+        worker = self.workers[stuck]
+        _, task = worker.running
+        for _ in range(40 * (len(self.expected) + 10)):
+            has_all = task.batch is None or worker.split or worker.begun == task.count
+            if stuck not in self.workers or (has_all and all(other is task for other in self.scheduler.open)):
+                return
+            self.round({stuck})
+        assert not [vars(worker) for worker in self.workers.values()], "a call waits for another that does not end"
+
+    def round(self, stuck=frozenset()):
+        """Let each worker do something, but for those that are stuck, and then what is due."""
+        for id in list(self.workers):
+            worker = self.workers.get(id)
+            if worker is None:
+                continue
+            if worker.is_dying and worker.is_ready:
+                self.end(id)
+            elif not worker.is_ready:
+                self.start(id, "starts")
+            elif id not in stuck:
+                self.step(id)
+                if id in self.workers:
+                    self.hear(id)
+        if self.scheduler.next_tick() < float("inf") and not self.has_ended:
+            self.tick(max(self.scheduler.next_tick() - self.now, 0.0))
+
     def finish(self, terminate):
         """Reach the end: in a bounded number of events."""
         self.perform(self.scheduler.closing(self.now))
@@ -258,20 +315,7 @@ class Model:
         for _ in range(bound):
             if self.has_ended:
                 break
-            for id in list(self.workers):
-                worker = self.workers.get(id)
-                if worker is None:
-                    continue
-                if worker.is_dying and worker.is_ready:
-                    self.end(id)
-                elif not worker.is_ready:
-                    self.start(id, "starts")
-                else:
-                    self.step(id)
-                    if id in self.workers:
-                        self.hear(id)
-            if self.scheduler.next_tick() < float("inf") and not self.has_ended:
-                self.tick(max(self.scheduler.next_tick() - self.now, 0.0))
+            self.round()
         assert self.has_ended, (
             "no end",
             [vars(worker) for worker in self.workers.values()],
@@ -322,6 +366,7 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.model = None
         self.tasks = []
+        self.is_calm = False
 
     @precondition(lambda self: self.model is None)
     @rule(config=CONFIG)
@@ -330,14 +375,25 @@ class Machine(RuleBasedStateMachine):
             config["max_behind"] = 1
         self.model = Model(**config)
 
+    @precondition(lambda self: self.model is None)
+    @rule(size=st.integers(2, 3))
+    def begin_calmly(self, size):
+        """Workers come and stay: what happens is that calls are submitted, begun and answered."""
+        self.is_calm = True
+        self.model = Model(size)
+        for id in list(self.model.workers):
+            self.model.start(id, "starts")
+
     @precondition(lambda self: self.model is not None and self.model.has_ended)
     @rule()
     def submit_after_the_end(self):
         task = QueuedTask("late", 0, None, "", ResolvedOptions())
         assert [type(action) for action in self.model.scheduler.submitted([task], self.model.now)] == [act.Settle]
 
-    def pick(self, which):
-        ids = sorted(self.model.workers)
+    def pick(self, which, can=lambda worker: True):
+        """Return one of the workers that can do something; of all, if none can."""
+        workers = self.model.workers
+        ids = sorted(id for id in workers if can(workers[id])) or sorted(workers)
         return ids[which % len(ids)] if ids else None
 
     def source(self, which):
@@ -345,10 +401,15 @@ class Machine(RuleBasedStateMachine):
         return sources[which % len(sources)] if sources else None
 
     there = precondition(lambda self: self.model is not None and not self.model.has_ended)
+    wild = precondition(lambda self: self.model is not None and not self.model.has_ended and not self.is_calm)
 
     @there
     @rule(count=st.integers(1, 8), options=OPTIONS, size=st.sampled_from([0, 0, 0, 3]))
     def submit(self, count, options, size):
+        if self.is_calm:
+            if len(self.model.scheduler.open) > 4:  # workers that always have enough are no news
+                return
+            options = Options(options.name, ResolvedOptions())
         if size and (self.model.scheduler.assignments.batch_size(1000, "x") < 1 or options.given.are_for_one):
             size = 0
         self.tasks += self.model.submit(count, options, size)
@@ -357,27 +418,29 @@ class Machine(RuleBasedStateMachine):
     @rule(which=WHICH, fails=st.booleans(), steps=st.integers(1, 4))
     def work(self, which, fails, steps):
         for _ in range(steps):
-            id = self.pick(which)
+            id = self.pick(which, lambda worker: worker.is_ready and (worker.queue or worker.running))
             if id is not None:
                 self.model.step(id, fails)
 
     @there
-    @rule(which=WHICH, more=st.booleans())
-    def hear(self, which, more):
-        id = self.pick(which)
+    @rule(which=WHICH, more=st.sampled_from(["no", "answers", "a note"]), took=st.sampled_from([1e-5, 1e-4, 3e-3]))
+    def hear(self, which, more, took):
+        id = self.pick(which, lambda worker: worker.sent)
         if id is not None:
-            self.model.hear(id, more)
-            if more:
+            self.model.hear(id, more != "no", took)
+            if more == "answers":
                 self.model.hear_all()
+            elif more == "a note":
+                self.model.perform(self.model.scheduler.all_heard(self.model.now))
 
-    @there
+    @wild
     @rule(which=WHICH, how=st.sampled_from(["starts", "starts", "starts", "fails", "refused"]))
     def start(self, which, how):
         id = self.pick(which)
         if id is not None:
             self.model.start(id, how)
 
-    @there
+    @wild
     @rule(which=WHICH, only_dying=st.booleans())
     def die(self, which, only_dying):
         id = self.pick(which)
@@ -391,7 +454,14 @@ class Machine(RuleBasedStateMachine):
     def tick(self, seconds):
         self.model.tick(seconds)
 
-    @there
+    @wild
+    @rule(which=WHICH)
+    def stop_as_it_takes(self, which):
+        id = self.pick(which, lambda worker: worker.queue and not worker.running)
+        if id is not None and not self.model.workers[id].running:
+            self.model.workers[id].is_in_the_way = self.model.workers[id].was_in_the_way = True
+
+    @wild
     @rule(which=st.integers(0, 100))
     def cancel(self, which):
         if self.tasks:
@@ -399,7 +469,7 @@ class Machine(RuleBasedStateMachine):
             self.model.cancel([task])
             self.model.perform(self.model.scheduler.cancelled(task, self.model.now))
 
-    @there
+    @wild
     @rule(which=st.integers(0, 100), running=st.booleans())
     def cancel_job(self, which, running):
         if self.tasks:
@@ -408,25 +478,25 @@ class Machine(RuleBasedStateMachine):
             scheduler, now = self.model.scheduler, self.model.now
             self.model.perform(scheduler.job_cancelled(job, now, act.CANCELLED, running))
 
-    @there
+    @wild
     @rule(unseen=st.booleans())
     def cancel_waiting(self, unseen):
         self.model.may_be_cancelled |= set(self.model.expected)
         self.model.perform(self.model.scheduler.waiting_cancelled(self.model.now, unseen))
 
-    @there
+    @wild
     @rule(size=st.integers(1, 4))
     def resize(self, size):
         self.model.perform(self.model.scheduler.resized(size, self.model.now))
 
-    @there
+    @wild
     @rule(which=WHICH)
     def grow(self, which):
         id = self.pick(which)
         if id is not None:
             self.model.perform(self.model.scheduler.worker_leaves(id, self.model.now))
 
-    @there
+    @wild
     @rule(which=WHICH)
     def cannot_send(self, which):
         id = self.pick(which)
@@ -434,14 +504,14 @@ class Machine(RuleBasedStateMachine):
             place, _ = self.model.workers[id].queue.pop()
             self.model.perform(self.model.scheduler.not_sent(id, place, OSError("no memory"), self.model.now))
 
-    @there
+    @wild
     @rule(buffer=st.integers(1, 3))
     def open_source(self, buffer):
         source = object()
         self.model.sources[source] = {"sent": 0, "most": 0, "stopped": False}
         self.model.perform(self.model.scheduler.source_opened(source, buffer, self.model.now))
 
-    @there
+    @wild
     @rule(which=WHICH, options=OPTIONS)
     def feed(self, which, options):
         source = self.source(which)
@@ -450,7 +520,7 @@ class Machine(RuleBasedStateMachine):
             if state["most"] is None or state["sent"] < state["most"]:
                 self.model.submit(1, options, 0, source)
 
-    @there
+    @wild
     @rule(which=WHICH, finished=st.integers(0, 5))
     def read(self, which, finished):
         source = self.source(which)
@@ -459,7 +529,7 @@ class Machine(RuleBasedStateMachine):
             self.model.perform(self.model.scheduler.reader_wants(source, finished, self.model.now))
             assert self.model.sources[source]["most"] is None or self.model.sources[source]["most"] > finished
 
-    @there
+    @wild
     @rule(which=WHICH, closes=st.booleans())
     def end_source(self, which, closes):
         source = self.source(which)
@@ -473,7 +543,7 @@ class Machine(RuleBasedStateMachine):
             self.model.sources[source]["stopped"] = True
             self.model.perform(scheduler.source_ended(source, now))
 
-    @there
+    @wild
     @rule(how=st.sampled_from(["closing", "terminating", "killed"]), chance=st.integers(0, 5))
     def close(self, how, chance):
         if chance:  # else most runs would be short
@@ -489,8 +559,12 @@ class Machine(RuleBasedStateMachine):
     def sums_are_right(self):
         if self.model is not None:
             self.model.check_sums()
+            self.model.check_nothing_is_left_behind()
 
     def teardown(self):
+        stuck = None if self.model is None or self.model.has_ended else self.model.stuck_worker()
+        if stuck is not None and self.model.scheduler.state < TERMINATING:
+            self.model.check_others_do_the_rest(stuck)
         if self.model is not None and not self.model.has_ended:
             self.model.finish(terminate=len(self.tasks) % 3 == 0)
 

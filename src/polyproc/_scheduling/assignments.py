@@ -55,6 +55,8 @@ class WorkerLoad:
 
     Attributes:
         untaken: how many of its tasks it has not begun, at most.
+        asked: how many tasks it is to be asked for again, since it could not be asked.
+        closed: the place of the batch that it runs, if it begins no more of it; else 0.
         chunks: of all its tasks.
         load: seconds that all its tasks take.
         done: tasks that it has answered.
@@ -64,7 +66,9 @@ class WorkerLoad:
     """
 
     __slots__ = (
+        "asked",
         "chunks",
+        "closed",
         "count",
         "done",
         "id",
@@ -82,10 +86,21 @@ class WorkerLoad:
         self.id = id
         self.state = STARTING
         self.tasks: collections.deque[tuple[int, QueuedTask]] = collections.deque()
-        self.untaken = self.chunks = self.done = self.count = 0
+        self.untaken = self.chunks = self.done = self.count = self.asked = self.closed = 0
         self.load = self.since = 0.0
         self.limit: Limit | None = None
         self.interrupted = self.killed_for = 0
+
+    def has_tasks_behind(self) -> bool:
+        """Whether something stands behind the task that it runs, as far as is known."""
+        return self.untaken > 0 and len(self.tasks) > 1
+
+    def has_batch_to_share(self) -> bool:
+        """Whether it runs a batch of which it may not have begun all."""
+        if self.chunks <= 1 or not self.tasks:
+            return False
+        place, task = self.tasks[0]
+        return task.batch is not None and task.count > 1 and self.closed != place
 
 
 class Assignments:
@@ -188,15 +203,14 @@ class Assignments:
     def _is_uneven(self) -> bool:
         if not self.idle or not (self._behind or self._batches):
             return False
-        return any(worker.chunks > 1 for worker in self.workers.values())
+        return any(worker.has_tasks_behind() or worker.has_batch_to_share() for worker in self.workers.values())
 
     def _take_from_rich(self, actions: list[Action]) -> None:
         """Take half of what the richest worker has behind the call that it runs, if that is worth waking another."""
         richest = None
         for worker in self.workers.values():
             if (
-                worker.untaken
-                and len(worker.tasks) > 1
+                worker.has_tasks_behind()
                 and worker.load - worker.tasks[0][1].load >= WAKING
                 and (richest is None or len(worker.tasks) > len(richest.tasks))
             ):
@@ -212,22 +226,21 @@ class Assignments:
         return bool(slow)
 
     def _slow(self, since: float) -> list[WorkerLoad]:
-        return [
-            worker
-            for worker in self.workers.values()
-            if worker.untaken and len(worker.tasks) > 1 and worker.since <= since
-        ]
+        return [worker for worker in self.workers.values() if worker.has_tasks_behind() and worker.since <= since]
 
     def even_out(self, now: float, actions: list[Action]) -> None:
         """Share what stands behind a task that turns out to be long among the workers that have nothing."""
         self.even_at = NEVER
+        for worker in self.workers.values():
+            if worker.asked:
+                actions.append(TakeBack(worker.id, worker.asked))
         if not self._is_uneven():
             return
         self.even_at = now + _UNEVEN
         for worker in self._slow(now - _UNEVEN / 2):
             actions.append(TakeBack(worker.id, len(worker.tasks) - 1))
         for worker in self.workers.values():
-            if worker.chunks > 1 and worker.since <= now - _UNEVEN / 2 and worker.tasks[0][1].batch is not None:
+            if worker.since <= now - _UNEVEN / 2 and worker.has_batch_to_share():
                 actions.append(SplitBatch(worker.id, worker.tasks[0][0]))
 
     def batch_size(self, left: int, name: str) -> int:
@@ -278,6 +291,7 @@ class Assignments:
         task.worker = 0
         if task.batch is not None:
             self._batches -= 1
+            worker.closed = 0
         if worker.tasks:
             self._behind -= 1
         else:
@@ -294,9 +308,15 @@ class Assignments:
         worker.untaken = min(worker.untaken, len(worker.tasks))
         return [task for _, task in found]
 
+    def ask_again(self, worker: WorkerLoad, asked: int, now: float) -> None:
+        """Ask a worker soon for tasks that it could not be asked for now; for none if 0."""
+        worker.asked = asked
+        if asked:
+            self.even_at = min(self.even_at, now + _UNEVEN)
+
     def split(self, worker: WorkerLoad, begun: int) -> tuple[QueuedTask, Batch] | None:
         """Remove those chunks of the batch that a worker runs which it has not begun; return its task, and them."""
-        task = worker.tasks[0][1]
+        worker.closed, task = worker.tasks[0]
         batch = task.batch
         if batch is None or batch.start + begun >= batch.stop:
             return None

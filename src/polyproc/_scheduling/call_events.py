@@ -66,7 +66,8 @@ class CallEvents(PoolState):
             outcomes: for each chunk whether it is a value, and it or the error; of a batch, perhaps not of all.
             now: the time.
             took: the seconds that it took by the worker's own clock, if it has said.
-            more: whether other answers are there already: then it is not known yet who has what.
+            more: whether other messages are there already: then it is not known yet who has what, and `all_heard`
+                has to follow when there are none, whatever they are.
         """
         worker, actions = self.workers.get(worker_id), list[Action]()
         if worker is None or not worker.tasks:
@@ -91,7 +92,16 @@ class CallEvents(PoolState):
             assignments.fill(worker, now, actions)
         if not more:
             assignments.fill_idle(now, actions)
+        self.waits_for_more |= more
         self._look(now, actions)
+        return actions
+
+    def all_heard(self, now: float) -> list[Action]:
+        """All that workers have said is known: those that have nothing can get what others have not begun."""
+        actions: list[Action] = []
+        self.waits_for_more = False
+        if self.state < TERMINATING:
+            self.assignments.hand_out(now, actions)
         return actions
 
     def _in_time(self, worker: WorkerLoad, place: int, actions: list[Action]) -> None:
@@ -113,16 +123,21 @@ class CallEvents(PoolState):
         self._look(now, actions)
         return actions
 
-    def taken_back(self, worker_id: int, asked: int, places: list[int], now: float) -> list[Action]:
-        """Tasks that a worker had not begun are taken back; if less than `asked`, it has begun all that it has."""
+    def taken_back(self, worker_id: int, asked: int, places: list[int], has_more: bool, now: float) -> list[Action]:
+        """Tasks that a worker had not begun are taken back.
+
+        If it has none left, it has begun all that it has; if it has, and less than `asked` came back, it could not be
+        asked for them now.
+        """
         worker, actions = self.workers.get(worker_id), list[Action]()
         if worker is None:
             return actions
         self._take_back(worker, places, actions)
-        if len(places) < asked:
+        if not has_more:
             worker.untaken = 0
-        for _, task in worker.tasks:
-            task.drop = 0  # it has begun
+            for _, task in worker.tasks:
+                task.drop = 0  # it has begun
+        self.assignments.ask_again(worker, max(asked - len(places), 0) if has_more else 0, now)
         if worker.tasks and worker.tasks[-1][1].state is DONE:
             self._interrupt_last(worker, now, actions)
         if worker.limit is None:

@@ -44,6 +44,7 @@ class PoolState:
         self.workers = self.assignments.workers
         self.totals = self.assignments.totals
         self.open: dict[QueuedTask, None] = {}  # without an outcome
+        self.waits_for_more = False  # whether workers that have nothing wait for `all_heard`
         self._sources: dict[Any, Source] = {}
         self._can_kill = can_kill
         self._kill_at = NEVER

@@ -171,6 +171,7 @@ class Scheduler(CallEvents):
             )
         if assignments.even_at <= now:
             assignments.even_out(now, actions)
+        actions += self.all_heard(now)
         for worker in self.staffing.idle_too_long(now):
             self._dismiss(worker, actions)
         if self._kill_at <= now:

@@ -78,8 +78,11 @@ class WorkerChannel:
         """Tell the worker to end when it has done what it has."""
         self._tasks.put(None)
 
-    def take_back(self, most: int) -> list[int]:
-        """Take up to `most` messages back that the worker has not taken, the oldest first; return their numbers."""
+    def take_back(self, most: int) -> tuple[list[int], bool]:
+        """Take up to `most` messages back that the worker has not taken, the oldest first.
+
+        Returns: their numbers, and whether there are more: also where the worker is stopped as it takes one.
+        """
         numbers: list[int] = []
         while len(numbers) < most and self._tasks.qsize():
             try:
@@ -88,7 +91,7 @@ class WorkerChannel:
                 break
             if number:
                 numbers.append(number)
-        return numbers
+        return numbers, self._tasks.qsize() > 0
 
     def release(self) -> None:
         """In the parent, when the worker is started: nothing is its own alone."""

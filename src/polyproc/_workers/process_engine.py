@@ -201,6 +201,9 @@ class ProcessPoolEngine(ProcessWorkers):
             if until != NEVER and not self._looks and until <= monotonic():
                 self._looks = True
                 self.channels.note(0, (LOOK, None, None))  # behind all answers that are there
+        if self.scheduler.waits_for_more and not self.channels.has_more():
+            with self.lock:
+                self.perform(self.scheduler.all_heard(monotonic()))
         if self._orders:
             self.carry_out()
         if self._to_start:

@@ -84,10 +84,11 @@ class ProcessWorkers(PoolEngine):
 
     def _take_back(self, action: TakeBack) -> list[Action]:
         handle = self.handles.get(action.worker)
-        places = handle.channel.take_back(action.most) if handle is not None and handle.is_started else None
-        if places is not None and handle is not None and handle.is_dismissed:
+        found = handle.channel.take_back(action.most) if handle is not None and handle.is_started else None
+        if found is not None and handle is not None and handle.is_dismissed:
             handle.dismiss()  # that it should end may be among what was taken back
-        return self.scheduler.taken_back(action.worker, action.most, places or [], monotonic())
+        places, has_more = found or ([], False)
+        return self.scheduler.taken_back(action.worker, action.most, places, has_more, monotonic())
 
     def _split_batch(self, action: SplitBatch) -> list[Action]:
         begun = self.handles[action.worker].word.close_batch(action.place)
@@ -213,7 +214,8 @@ class ProcessWorkers(PoolEngine):
         handle.process.join()
         was_killed = isinstance(error, ProcessDied) and error.signal is not None
         with self.lock:
-            untaken = handle.channel.take_back(_ALL)
+            taken = handle.channel.take_back(_ALL)
+            untaken = None if taken is None else taken[0]
             task = self.scheduler.running(id, untaken)
             if task is not None and not has_work:  # it was sent something meanwhile
                 error = handle.reap()

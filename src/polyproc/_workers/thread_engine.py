@@ -39,8 +39,8 @@ class _Inbox:
         """Let `get` return None when there is nothing left."""
         self._tasks.put(None)
 
-    def take_back(self, most: int) -> list[int]:
-        """Remove up to `most` tasks; return their places."""
+    def take_back(self, most: int) -> tuple[list[int], bool]:
+        """Remove up to `most` tasks; return their places, and whether there are more."""
         places: list[int] = []
         while len(places) < most:
             try:
@@ -49,9 +49,9 @@ class _Inbox:
                 break
             if found is None:
                 self.dismiss()
-                break
+                return places, False
             places.append(found[0])
-        return places
+        return places, not self._tasks.empty()
 
 
 class ThreadPoolEngine(PoolEngine):
@@ -126,8 +126,8 @@ class ThreadPoolEngine(PoolEngine):
         self._inboxes[action.worker].put((action.place, action.task))
 
     def _take_back(self, action: TakeBack) -> list[Action]:
-        places = self._inboxes[action.worker].take_back(action.most)
-        return self.scheduler.taken_back(action.worker, action.most, places, monotonic())
+        places, has_more = self._inboxes[action.worker].take_back(action.most)
+        return self.scheduler.taken_back(action.worker, action.most, places, has_more, monotonic())
 
     def _note_start(self, action: StartWorkers) -> None:
         for id in action.workers:
