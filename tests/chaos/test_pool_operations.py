@@ -4,7 +4,6 @@ import asyncio
 import concurrent.futures
 import contextlib
 import gc
-import itertools
 import os
 import threading
 import time
@@ -17,6 +16,7 @@ from behaviour import pool_work
 from polyproc.pool import ThreadPool
 
 LIMIT = 60.0
+EPISODES, AT_A_TIME = int(os.environ.get("POLYPROC_EPISODES", "500")), 25
 ENDED = (
     polyproc.ProcessError,
     polyproc.ProcessDied,
@@ -298,9 +298,9 @@ def test_a_few_operations(chance, method, capfd):
 
 
 @pytest.mark.chaos
-def test_operations(chance, method, capfd):
-    for _ in itertools.repeat(None, int(os.environ.get("POLYPROC_EPISODES", "500")) // 25):
-        run_episodes(chance, method, 25, capfd)
+@pytest.mark.parametrize("part", range(EPISODES // AT_A_TIME))
+def test_operations(chance, method, capfd, part):
+    run_episodes(chance, method, AT_A_TIME, capfd)
 
 
 @polyproc.task

@@ -110,10 +110,9 @@ def test_an_idle_worker_gets_what_another_has_not_begun():
     pool.answer(1)
     actions = pool.answer(1)
     assert kinds(actions) == [Settle, TakeBack]
-    taken = actions[1].worker, actions[1].most
-    assert taken == (2, 1)
     place = pool.scheduler.workers[2].tasks[-1][0]
-    assert kinds(pool.note(pool.scheduler.taken_back(2, 1, [place], False, 0.0))) == [Send]
+    assert actions[1] == TakeBack(2, 1, place)
+    assert kinds(pool.note(pool.scheduler.taken_back(actions[1], [place], False, 0.0))) == [Send]
     assert [len(pool.has(1)), len(pool.has(2))] == [1, 1]
 
 
@@ -122,8 +121,9 @@ def test_nobody_is_asked_twice_for_what_it_has_begun():
     pool.submit(2)
     pool.submit(2)
     pool.answer(1)
-    assert kinds(pool.answer(1)) == [Settle, TakeBack]
-    assert pool.scheduler.taken_back(2, 1, [], False, 0.0) == []
+    settled, asked = pool.answer(1)
+    assert kinds([settled, asked]) == [Settle, TakeBack]
+    assert pool.scheduler.taken_back(asked, [], False, 0.0) == []
 
 
 def test_what_stands_behind_a_long_task_is_shared():
@@ -253,11 +253,28 @@ def test_a_worker_that_could_not_be_asked_is_asked_again():
     pool = Pool(2)
     pool.submit(4)
     task = pool.scheduler.workers[1].tasks[0][1]
-    assert kinds(pool.scheduler.cancelled(task, 0.0)) == [Settle, TakeBack]
-    assert pool.scheduler.taken_back(1, 2, [], True, 0.0) == []
+    asked = TakeBack(1, 2, 2)
+    assert pool.scheduler.cancelled(task, 0.0)[1] == asked
+    assert pool.scheduler.taken_back(asked, [], True, 0.0) == []
     assert pool.scheduler.next_tick() < 0.1
-    assert TakeBack(1, 2) in pool.scheduler.tick(0.1)
-    assert Interrupt in kinds(pool.scheduler.taken_back(1, 2, [2], False, 0.1))
+    assert asked in pool.scheduler.tick(0.1)
+    assert Interrupt in kinds(pool.scheduler.taken_back(asked, [2], False, 0.1))
+
+
+def test_what_is_sent_after_a_worker_is_asked_is_not_taken_for_begun():
+    pool = Pool(2)
+    pool.submit(3)
+    (rich,) = (worker for worker in (1, 2) if len(pool.has(worker)) == 2)
+    first, second = (task for _, task in pool.scheduler.workers[rich].tasks)
+    (_, asked) = pool.scheduler.cancelled(first, 0.0)
+    later = pool.scheduler.cancelled(second, 0.0) + pool.scheduler.taken_back(asked, [2], False, 0.0)
+    assert Interrupt in kinds(later)
+    pool.submit(2)
+    worker = pool.scheduler.workers[rich]
+    assert len(worker.tasks) == 2
+    assert worker.untaken == 1
+    pool.scheduler.taken_back(asked, [], False, 0.0)  # what it was asked before the last one was sent
+    assert worker.untaken == 1
 
 
 def test_a_batch_that_begins_no_more_is_not_asked_again():

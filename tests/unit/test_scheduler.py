@@ -63,7 +63,7 @@ class Model:
             more = getattr(self, "on_" + name)(action)
             actions += more or []
         scheduler = self.scheduler
-        if scheduler.state < TERMINATING:
+        if scheduler.state < TERMINATING and not scheduler.waits_for_more:
             assert not (scheduler.assignments.idle and scheduler.assignments.pending.count), "idle beside work"
         assert self.has_ended == (scheduler.state == ENDED)
 
@@ -81,11 +81,11 @@ class Model:
     def on_TakeBack(self, action):
         worker, places = self.workers[action.worker], []
         if not self.can_take_back and self.can_kill:  # over a pipe
-            return self.scheduler.taken_back(action.worker, action.most, [], False, self.now)
+            return self.scheduler.taken_back(action, [], False, self.now)
         if self.can_take_back and not worker.is_in_the_way:
             while worker.queue and len(places) < action.most:
                 places.append(worker.queue.popleft()[0])
-        return self.scheduler.taken_back(action.worker, action.most, places, bool(worker.queue), self.now)
+        return self.scheduler.taken_back(action, places, bool(worker.queue), self.now)
 
     def on_SplitBatch(self, action):
         worker = self.workers[action.worker]
@@ -570,12 +570,14 @@ class Machine(RuleBasedStateMachine):
 
 
 STEPS = int(os.environ.get("POLYPROC_SCHEDULER_STEPS", "1500"))
+AT_A_TIME, IN_A_RUN = 1500, 50
 
 
-def test_whatever_happens_each_call_has_one_outcome_and_every_end_is_reached():
+@pytest.mark.parametrize("part", range(-(-STEPS // AT_A_TIME)))
+def test_whatever_happens_each_call_has_one_outcome_and_every_end_is_reached(part):
     settings_of_it = settings(
-        max_examples=max(STEPS // 50, 1),
-        stateful_step_count=50,
+        max_examples=min(STEPS, AT_A_TIME) // IN_A_RUN,
+        stateful_step_count=IN_A_RUN,
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )

@@ -24,10 +24,14 @@ class Send(NamedTuple):
 
 
 class TakeBack(NamedTuple):
-    """Take up to `most` tasks back that a worker has not begun, the oldest first; then `taken_back`, at once."""
+    """Take up to `most` tasks back that a worker has not begun, the oldest first; then `taken_back`, at once.
+
+    The worker was sent none yet that come after the place `last`: that was decided later.
+    """
 
     worker: int
     most: int
+    last: int
 
 
 class SplitBatch(NamedTuple):

@@ -91,9 +91,17 @@ class WorkerLoad:
         self.limit: Limit | None = None
         self.interrupted = self.killed_for = 0
 
+    def take_back(self, most: int) -> TakeBack:
+        """Return what takes tasks back from it."""
+        return TakeBack(self.id, most, self.count)
+
+    def sent_after(self, last: int) -> int:
+        """Return how many tasks it got after the place `last`."""
+        return sum(0 < (place - last) % MAX_PLACE < MAX_PLACE // 2 for place, _ in self.tasks)
+
     def has_tasks_behind(self) -> bool:
-        """Whether something stands behind the task that it runs, as far as is known."""
-        return self.untaken > 0 and len(self.tasks) > 1
+        """Whether something stands behind the task that it runs, as far as is known, and can be asked for."""
+        return self.untaken > 0 and len(self.tasks) > 1 and not self.asked
 
     def has_batch_to_share(self) -> bool:
         """Whether it runs a batch of which it may not have begun all."""
@@ -216,13 +224,13 @@ class Assignments:
             ):
                 richest = worker
         if richest is not None:
-            actions.append(TakeBack(richest.id, len(richest.tasks) // 2))
+            actions.append(richest.take_back(len(richest.tasks) // 2))
 
     def _take_from_slow(self, now: float, actions: list[Action]) -> bool:
         """Take back what stands behind a long task."""
         self._look_at = now + _SLOW / 2
         slow = self._slow(now - _SLOW)
-        actions += [TakeBack(worker.id, len(worker.tasks) - 1) for worker in slow]
+        actions += [worker.take_back(len(worker.tasks) - 1) for worker in slow]
         return bool(slow)
 
     def _slow(self, since: float) -> list[WorkerLoad]:
@@ -233,12 +241,12 @@ class Assignments:
         self.even_at = NEVER
         for worker in self.workers.values():
             if worker.asked:
-                actions.append(TakeBack(worker.id, worker.asked))
+                actions.append(worker.take_back(worker.asked))
         if not self._is_uneven():
             return
         self.even_at = now + _UNEVEN
         for worker in self._slow(now - _UNEVEN / 2):
-            actions.append(TakeBack(worker.id, len(worker.tasks) - 1))
+            actions.append(worker.take_back(len(worker.tasks) - 1))
         for worker in self.workers.values():
             if worker.since <= now - _UNEVEN / 2 and worker.has_batch_to_share():
                 actions.append(SplitBatch(worker.id, worker.tasks[0][0]))

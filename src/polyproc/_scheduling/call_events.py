@@ -123,23 +123,20 @@ class CallEvents(PoolState):
         self._look(now, actions)
         return actions
 
-    def taken_back(self, worker_id: int, asked: int, places: list[int], has_more: bool, now: float) -> list[Action]:
+    def taken_back(self, asked: TakeBack, places: list[int], has_more: bool, now: float) -> list[Action]:
         """Tasks that a worker had not begun are taken back.
 
-        If it has none left, it has begun all that it has; if it has, and less than `asked` came back, it could not be
-        asked for them now.
+        If it has none left, it has begun all that it was sent; if it has, and less than was `asked` for came back, it
+        could not be asked for them now.
         """
-        worker, actions = self.workers.get(worker_id), list[Action]()
+        worker, actions = self.workers.get(asked.worker), list[Action]()
         if worker is None:
             return actions
         self._take_back(worker, places, actions)
+        self.assignments.ask_again(worker, max(asked.most - len(places), 0) if has_more else 0, now)
         if not has_more:
-            worker.untaken = 0
-            for _, task in worker.tasks:
-                task.drop = 0  # it has begun
-        self.assignments.ask_again(worker, max(asked - len(places), 0) if has_more else 0, now)
-        if worker.tasks and worker.tasks[-1][1].state is DONE:
-            self._interrupt_last(worker, now, actions)
+            worker.untaken = worker.sent_after(asked.last)
+            self._note_begun(worker, now, actions)
         if worker.limit is None:
             self.assignments.begin_time(worker, now)
         if self.state < TERMINATING:
@@ -155,10 +152,15 @@ class CallEvents(PoolState):
         for place in places:
             self._in_time(worker, place, actions)
 
-    def _interrupt_last(self, worker: WorkerLoad, now: float, actions: list[Action]) -> None:
-        """Interrupt the call that a worker runs, which was cancelled: of what it has begun, it runs the last one."""
-        place, task = worker.tasks[-1]
-        if worker.untaken or worker.interrupted == place or not self._can_kill or self.state >= TERMINATING:
+    def _note_begun(self, worker: WorkerLoad, now: float, actions: list[Action]) -> None:
+        """Note which tasks a worker has begun, of which it runs the last one; interrupt that, if it was cancelled."""
+        begun = list(worker.tasks)[: len(worker.tasks) - worker.untaken]
+        for _, task in begun:
+            task.drop = 0
+        if not begun or begun[-1][1].state is not DONE or not self._can_kill or self.state >= TERMINATING:
+            return
+        place, task = begun[-1]
+        if worker.interrupted == place:
             return
         worker.interrupted = place
         self.assignments.limit(worker, place, now + task.options.grace, hard=True)
@@ -192,7 +194,7 @@ class CallEvents(PoolState):
     def _undo(self, task: QueuedTask, actions: list[Action]) -> None:
         worker = self.workers.get(task.worker)
         if worker is not None:
-            actions.append(TakeBack(worker.id, len(worker.tasks)))
+            actions.append(worker.take_back(len(worker.tasks)))
 
     def job_cancelled(self, job: Any, now: float, kind: int = CANCELLED, running: bool = False) -> list[Action]:
         """Nobody wants the rest of a job: what no worker runs; what runs, too, if `running`."""
@@ -226,7 +228,8 @@ class CallEvents(PoolState):
                 task.drop = kind
                 if running:
                     actions.append(SplitBatch(task.worker, self.workers[task.worker].tasks[0][0]))
-        actions += [TakeBack(id, len(self.workers[id].tasks)) for id in touched if id in self.workers]
+        workers = (self.workers[id] for id in touched if id in self.workers)
+        actions += [worker.take_back(len(worker.tasks)) for worker in workers]
 
     # -- sources ---------------------------------------------------------------------------------------------------
 

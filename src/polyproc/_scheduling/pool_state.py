@@ -16,7 +16,6 @@ from polyproc._scheduling.actions import (
     Settle,
     SettleAll,
     Stop,
-    TakeBack,
 )
 from polyproc._scheduling.assignments import DOOMED, LEAVING, NEVER, READY, STARTING, Assignments, WorkerLoad
 from polyproc._scheduling.staffing import Staffing, StaffingConfig
@@ -133,7 +132,7 @@ class PoolState:
             self.assignments.leave(worker, LEAVING)
             self.staffing.is_settled = False
             if worker.untaken and len(worker.tasks) > (1 if self._can_kill else 0):
-                actions.append(TakeBack(worker.id, len(worker.tasks)))
+                actions.append(worker.take_back(len(worker.tasks)))
             actions.append(Dismiss(worker.id))
 
     def _kill(self, worker: WorkerLoad, gently: bool, actions: list[Action]) -> None:

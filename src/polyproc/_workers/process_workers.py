@@ -88,7 +88,7 @@ class ProcessWorkers(PoolEngine):
         if found is not None and handle is not None and handle.is_dismissed:
             handle.dismiss()  # that it should end may be among what was taken back
         places, has_more = found or ([], False)
-        return self.scheduler.taken_back(action.worker, action.most, places, has_more, monotonic())
+        return self.scheduler.taken_back(action, places, has_more, monotonic())
 
     def _split_batch(self, action: SplitBatch) -> list[Action]:
         begun = self.handles[action.worker].word.close_batch(action.place)

@@ -127,7 +127,7 @@ class ThreadPoolEngine(PoolEngine):
 
     def _take_back(self, action: TakeBack) -> list[Action]:
         places, has_more = self._inboxes[action.worker].take_back(action.most)
-        return self.scheduler.taken_back(action.worker, action.most, places, has_more, monotonic())
+        return self.scheduler.taken_back(action, places, has_more, monotonic())
 
     def _note_start(self, action: StartWorkers) -> None:
         for id in action.workers:
