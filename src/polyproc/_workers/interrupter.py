@@ -19,7 +19,6 @@ The cell also says how many chunks of a batch its worker has begun, for the pool
 from __future__ import annotations
 
 import signal
-import time
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,7 @@ from polyproc._errors import TimeoutError as PolyprocTimeoutError
 from polyproc._lazy import load
 from polyproc._memory.block import allocate
 from polyproc._native import native
+from polyproc._platform.handles import pause
 
 if TYPE_CHECKING or native:
     import polyproc._core as core
@@ -118,7 +118,7 @@ class Interrupter:
     def done(self, place: int) -> None:
         """Come back when the pool has taken note of the end of a task that it had named."""
         while place and self._view[_PLACE] == place and not self.terminated:
-            time.sleep(_POLL)
+            pause(_POLL)
 
 
 def out_of_time() -> PolyprocTimeoutError:

@@ -6,10 +6,11 @@ import collections
 import threading
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
-from time import monotonic, perf_counter, sleep
+from time import monotonic, perf_counter
 from types import GeneratorType
 from typing import Any
 
+from polyproc._platform.handles import pause
 from polyproc._scheduling.actions import (
     Action,
     Dismiss,
@@ -144,7 +145,7 @@ class ThreadPoolEngine(PoolEngine):
         for _ in range(MAX_REFUSED_STARTS):
             if self._threads or self.scheduler.staffing.retry_at == NEVER:
                 break
-            sleep(max(self.scheduler.staffing.retry_at - monotonic(), 0.0))
+            pause(max(self.scheduler.staffing.retry_at - monotonic(), 0.0))
             self.event("tick")
         super().follow_up()
 
