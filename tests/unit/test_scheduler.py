@@ -261,7 +261,7 @@ class Model:
             task = worker.running and worker.running[1]
             has_more = len(worker.queue) + (task is not None) > 1
             if task is not None and task.batch is not None and not worker.split:
-                has_more |= worker.begun < task.count
+                has_more |= max(worker.begun, 1) < task.count  # it is about to begin the first
             if has_more and not worker.is_dying:
                 assert scheduler.next_tick() <= self.now + 0.01, "left behind"
 
