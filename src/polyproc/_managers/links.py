@@ -39,6 +39,7 @@ from polyproc._managers.tokens import (
 )
 from polyproc._pickling.blame import in_callers_words
 from polyproc._pickling.pickler import loads
+from polyproc._platform.greenlets import Local
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -99,13 +100,6 @@ class Anchor:
         self._send_if_free()  # what was said while we waited
 
 
-class _Own(threading.local):
-    """A thread's connection to a server, and the request whose answer has not been read."""
-
-    connection: Any = None
-    request: tuple[Any, ...] | None = None
-
-
 class Link:
     """This process's way to a server."""
 
@@ -120,7 +114,8 @@ class Link:
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
-        self._local = _Own()
+        # A thread's connection to the server, and the request whose answer has not been read.
+        self._local = Local(connection=None, request=None)
         self._anchor: Anchor | None = None
         self._opened: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -166,7 +161,7 @@ class Link:
 
         Raises OSError and EOFError when the server is gone. Whatever interrupts it, the next call is not harmed.
         """
-        own = self._local
+        own = self._local()
         if own.request is not None:
             self._call_off(own, None)
         connection = own.connection
@@ -176,7 +171,7 @@ class Link:
             except (OSError, EOFError) as error:
                 error.add_note(_GONE)
                 raise
-        links.answering.link = self._ref
+        links.answering().link = self._ref
         own.request = request
         try:
             connection.send(request)
@@ -191,7 +186,7 @@ class Link:
         own.request = None  # before it is opened: proxies in it ask, too
         return getattr(connection, "_loads", loads)(data)
 
-    def _call_off(self, own: _Own, timeout: float | None) -> None:
+    def _call_off(self, own: Any, timeout: float | None) -> None:
         """Read all that comes before the answer to a request of our own, up to `timeout` seconds; the rest later."""
         connection, token = own.connection, os.urandom(8).hex()
         if connection is None:  # a call of something in the request has been interrupted
@@ -225,7 +220,7 @@ class Link:
     def over(self, lane: Any, function: Callable[[], Any]) -> Any:
         """Call a function whose requests go over a task's connection, in place of this thread's own (twins.py)."""
         lane.open(self._connected)
-        local = self._local
+        local = self._local()
         local.connection = lane.connection
         try:
             return function()
@@ -255,8 +250,8 @@ class Link:
             self._anchor.say(LEND, (ident, passage))
 
 
-class _Answering(threading.local):
-    link: Callable[[], Link | None] = staticmethod(lambda: None)
+def _no_link() -> None:
+    return None
 
 
 class Links:
@@ -264,7 +259,8 @@ class Links:
 
     def __init__(self) -> None:
         self.name = ""
-        self.answering = _Answering()  # the link whose answer this thread waits for, or waited for last
+        # The link whose answer this thread waits for, or waited for last.
+        self.answering = Local(link=staticmethod(_no_link))
         self._passages = itertools.count()
         self._pid = 0
         self._leaves = 0  # the process that will say good-bye at its end

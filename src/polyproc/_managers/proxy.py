@@ -174,7 +174,7 @@ def RebuildProxy(func: Callable[..., Any] | str, token: Token, serializer: str, 
     One that a server has sent in an answer is of that server: it has the address, the key and the encryption of the
     link by which it came. Another has the key of the link that there is to its server, if any.
     """
-    link = links.answering.link() if kwds.pop(_OF_LINK, False) else links.known(token.address, serializer)
+    link = links.answering().link() if kwds.pop(_OF_LINK, False) else links.known(token.address, serializer)
     if link is not None and the_server(token.address) is None:
         token.address = link.address
         kwds.setdefault("authkey", link.authkey)

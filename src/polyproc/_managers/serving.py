@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from polyproc._platform.greenlets import Local
 from polyproc._platform.handles import new_poll
 
 _SLICE = 0.25  # seconds between two looks at a client that waits
@@ -81,10 +82,20 @@ class Client:
             self.check()
 
 
-class Serving(threading.local):
+class Serving:
     """The client that this thread serves, if any. One instance, `serving`."""
 
-    client: Client | None = None
+    def __init__(self) -> None:
+        self._own = Local(client=None)
+
+    @property
+    def client(self) -> Client | None:
+        """The client; None in a thread that serves none."""
+        return self._own().client  # type: ignore[no-any-return]
+
+    @client.setter
+    def client(self, client: Client | None) -> None:
+        self._own().client = client
 
 
 serving = Serving()

@@ -114,6 +114,25 @@ def _leave_gevents() -> None:
     hub.destroy(destroy_loop=True)  # another is made when somebody needs one
 
 
+class Local:
+    """Fields of the thread that calls this; of its greenlet, once a library has replaced `threading.local`.
+
+    What is made of `threading.local` at an import keeps to threads when a program patches afterwards.
+    """
+
+    def __init__(self, **fields: Any) -> None:
+        self._fields = fields
+        self._kind: Any = None
+        self()
+
+    def __call__(self) -> Any:
+        kind = sys.modules["threading"].local
+        if kind is not self._kind:
+            self._own: Any = type("Fields", (kind,), dict(self._fields))()
+            self._kind = kind
+        return self._own
+
+
 def own_socket(sock: Any) -> Any:
     """Return the interpreter's own socket that is inside of one of such a library, or the socket itself."""
     while not isinstance(sock, sys.modules["_socket"].socket):
