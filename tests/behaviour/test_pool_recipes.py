@@ -118,3 +118,9 @@ def test_results_can_be_subscripted_in_annotations():
     assert made.__annotations__["one"].__args__ == (int,)
     assert pool_module.MapResult[int].__origin__ is pool_module.MapResult
     assert isinstance(pool_module.AsyncResult, type)
+
+
+def test_pools_and_what_they_give_are_shown_as_of_their_doors():
+    names = ["Pool", "ThreadPool", "ApplyResult", "MapResult", "IMapIterator", "MaybeEncodingError"]
+    assert {getattr(pool_module, name).__module__ for name in names} == {"polyproc.pool"}
+    assert {polyproc.ProcessPoolExecutor.__module__, polyproc.Future.__module__} == {"polyproc"}

@@ -20,6 +20,7 @@ from polyproc._pool.options import Memory, make_config
 from polyproc._pool.pool import checked_size
 from polyproc._pool.progress import progress_of
 from polyproc._pool.results import IMapIterator
+from polyproc._public import public
 from polyproc._workers.engine import RUN, function_name
 from polyproc._workers.process_engine import ProcessPoolEngine
 from polyproc._workers.worker import STARMAP
@@ -31,10 +32,12 @@ class BrokenProcessPool(ProcessError, concurrent.futures.BrokenExecutor):
     """No worker can be started: the executor can do nothing. Its `__cause__` is what the first worker raised."""
 
 
+@public("")
 class WorkerDied(ProcessDied, BrokenProcessPool):
     """A worker died in the call. A BrokenProcessPool, too, for programs that wait for that; the executor goes on."""
 
 
+@public("")
 class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
     """Worker processes that run calls. As in concurrent.futures (3.14), except:
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from polyproc._aio.loops import Bell, running_library
 from polyproc._pool.results import Job
+from polyproc._public import public
 from polyproc._scheduling.tasks import QueuedTask
 from polyproc._workers.outcomes import Dropped
 
@@ -26,6 +27,7 @@ class Engine(Protocol):
         ...
 
 
+@public("")
 class Future(concurrent.futures.Future[T], Job):
     """The result of a call in a pool. As in the standard library, except:
 

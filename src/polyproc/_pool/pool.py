@@ -22,6 +22,7 @@ from polyproc._pool.results import (
     ItemIterator,
     MapResult,
 )
+from polyproc._public import public
 from polyproc._twin import HasTwin
 from polyproc._workers.engine import RUN, function_name
 from polyproc._workers.feeder import Feeder
@@ -34,6 +35,7 @@ from polyproc._workers.worker_set import PoolConfig
 _BUFFER, _BUFFER_EACH = 64, 4
 
 
+@public("pool")
 class Pool(Calls, HasTwin):
     """A number of worker processes that run calls. As in the standard library, except:
 
@@ -334,6 +336,7 @@ class Pool(Calls, HasTwin):
         raise NotImplementedError("pool objects cannot be passed between processes or pickled")
 
 
+@public("pool")
 class ThreadPool(Pool):
     """The same on threads of this process: nothing is pickled, and a call cannot be ended from outside.
 

@@ -25,6 +25,7 @@ from polyproc._pickling.pickler import dumps, dumps_to_keep
 from polyproc._platform.memory import resident_bytes
 from polyproc._process.process import current_process
 from polyproc._process.receiving import note_threads
+from polyproc._public import public
 from polyproc._workers.blas import limit_threads
 from polyproc._workers.interrupter import Interrupter, Terminated
 
@@ -38,6 +39,7 @@ _SLICE = 0.002  # seconds: a batch that takes longer goes back, and the rest of 
 _MOST_FUNCTIONS = 100
 
 
+@public("pool")
 class MaybeEncodingError(Exception):
     """A result that could not be pickled: the error and the result, as text."""
 
@@ -60,6 +62,7 @@ def _safe_repr(value: object) -> str:
         return f"<{type(value).__name__} object>"
 
 
+@public("pool")
 class ExceptionWithTraceback:
     """An exception on its way, with its traceback as text; unpickles to the exception."""
 
