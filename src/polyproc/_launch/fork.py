@@ -68,8 +68,7 @@ class Popen(ChildHandle):
     def _launch(self, process_obj: BaseProcess[Any]) -> None:
         if process_obj.daemon:
             lifeline.open()
-        if main_definitions.known is None or main_definitions.is_exact:  # else its copy of main is looked at if need be
-            main_definitions.note_start()
+        main_definitions.note_start()
         null_input.prepare()
         kept_error.prepare()
         parent_sentinel = None

@@ -23,7 +23,7 @@ from polyproc._pickling.main_definitions import Definition, is_definition, main_
 
 Origin = tuple[int, int]
 Version = tuple[Origin, int]
-Update = tuple[str, Version, bytes]
+Update = tuple[str, Version, bytes, tuple[str, ...], tuple[str, ...]]  # the last as in Definition: before, later
 
 
 class _Strangers:
@@ -58,7 +58,7 @@ def namespace(origin: Origin | None, updates: list[Update]) -> dict[str, Any]:
     else:
         scope, have = _strangers.scope_of(origin)
         take_over = have.__setitem__
-    for name, version, packed in updates:
+    for name, version, packed, before, later in updates:
         found = have.get(name)
         if version[0] == main_definitions.me() or (
             found is not None and found.version[0] == version[0] and found.version[1] >= version[1]
@@ -67,7 +67,7 @@ def namespace(origin: Origin | None, updates: list[Update]) -> dict[str, Any]:
         value = pickle.loads(packed)
         scope[name] = value
         made = Definition(version, value, state_of(value) if is_definition(name, value) else hash(packed))
-        made.packed = packed
+        made.packed, made.before, made.later = packed, before, later
         take_over(name, made)
     return scope
 
@@ -81,7 +81,7 @@ def named(origin: Origin | None, updates: list[Update], name: str) -> Any:
     except KeyError:
         if origin != main_definitions.me():
             raise AttributeError(f"Can't get attribute {name!r} on {sys.modules['__main__']!r}") from None
-        found = next((pickle.loads(packed) for known, _, packed in reversed(updates) if known == first), None)
+        found = next((pickle.loads(packed) for known, _, packed, *_ in reversed(updates) if known == first), None)
     for part in rest.split(".") if rest else ():
         found = getattr(found, part)
     return found
@@ -89,7 +89,10 @@ def named(origin: Origin | None, updates: list[Update], name: str) -> Any:
 
 def patched(origin: Origin, name: str, parts: dict[str, Any], removed: list[str]) -> Any:
     """Give a class of main, which is here already, the methods that it has got there since; return it."""
-    cls = namespace(origin, [])[name]
+    scope = namespace(origin, [])
+    cls = scope[name]
+    if scope is not vars(sys.modules["__main__"]):
+        return cls  # no child changes a class of ours
     for attribute, part in parts.items():
         setattr(cls, attribute, part)
     for attribute in removed:

@@ -8,7 +8,7 @@ once (by_value_parts.py), with what it refers to, as far as the receiver lacks t
     f, unchanged, refers to nothing new     by reference, as pickle has it
     f, otherwise                            named(origin, [updates], "f")         what is new is opened, then main's f
     a lambda, a local function              make_function(code, namespace(origin, [updates]), ...)
-    an update                               (name, version, pickle): of a function, a class, a changed class, a value
+    an update                               (name, version, pickle, what that needs)
 
 The updates of a pickle are in the order in which they can be opened: a class after its bases.
 """
@@ -63,7 +63,7 @@ class _Updates:
 
     def origin_of(self, fresh: list[parts.Update], name: str | None = None) -> parts.Origin | None:
         """Return the process whose main is meant: ours only if there is something in it that we have defined."""
-        origins = [version[0] for _, version, _ in fresh]
+        origins = [version[0] for _, version, *_ in fresh]
         if name in main_definitions.changed:
             origins.append(main_definitions.changed[name].version[0])
         return self.origin if self.origin in origins else origins[-1] if origins else None
@@ -93,23 +93,23 @@ class _Updates:
                 return names_in(value, self.scope)
             if definition.packed is not None:
                 self._visit(definition.before)
-                packed, later = definition.packed, definition.later
+                packed, before, later = definition.packed, definition.before, definition.later
             else:
                 packed, before, later, is_pure = self._dumps(name, value, definition)
                 if is_pure:
                     definition.packed, definition.before, definition.later = packed, before, later
-            self._fresh.append((name, definition.version, packed))
+            self._fresh.append((name, definition.version, packed, before, later))
             return later
         if main_definitions.has_data(name, value):
             return ()
         try:
-            packed, _, later, _ = self._dumps(name, value, None)
+            packed, before, later, _ = self._dumps(name, value, None)
         except Exception as error:
             if type(value).__module__.partition(".")[0] in _OF_PROCESSES:
                 return ()  # a pool, an executor: a worker has no use for it, but a function of main may name it
             error.add_note(f"it is {name!r} of the main module, to which what is sent refers")
             raise
-        self._fresh.append((name, main_definitions.version_of_data(name, packed), packed))
+        self._fresh.append((name, main_definitions.version_of_data(name, packed), packed, before, later))
         return later
 
     def _dumps(

@@ -30,12 +30,13 @@ def contents(cell: Any) -> Any:
 
 def names_in(value: object, scope: dict[str, Any]) -> Iterator[str]:
     """Yield the names of main that a function or class refers to, itself or by what is in it."""
-    todo, seen = [value], {id(value)}
+    todo: list[Any] = [value]
+    seen = {id(value)}
     while todo:
         found = todo.pop()
-        if isinstance(found, FunctionType) and found.__globals__ is scope:
+        if type(found) is FunctionType and found.__globals__ is scope:
             yield from globals_of(found.__code__)
-        elif isinstance(found, type) and found.__module__ in MAIN:
+        elif issubclass(type(found), type) and found.__module__ in MAIN:
             yield from (base.__qualname__ for base in found.__bases__ if base.__module__ in MAIN)
         for part in _parts(found):
             if id(part) not in seen:
@@ -45,17 +46,18 @@ def names_in(value: object, scope: dict[str, Any]) -> Iterator[str]:
 
 def _parts(found: Any) -> Iterable[Any]:
     """Return what may be functions in a function, a class or the like."""
-    if isinstance(found, FunctionType):
+    kind = type(found)  # and no isinstance: it may be a proxy
+    if kind is FunctionType:
         return [getattr(found, "__wrapped__", None), *(contents(cell) for cell in found.__closure__ or ())]
-    if isinstance(found, type):
+    if issubclass(kind, type):
         return list(vars(found).values()) if found.__module__ in MAIN else ()
-    if isinstance(found, (classmethod, staticmethod, MethodType)):
+    if issubclass(kind, (classmethod, staticmethod, MethodType)):
         return (found.__func__,)
-    if isinstance(found, property):
+    if issubclass(kind, property):
         return found.fget, found.fset, found.fdel
-    if isinstance(found, functools.partial):
+    if kind is functools.partial:
         return [found.func, *found.args, *found.keywords.values()]
-    if isinstance(found, functools.cached_property):
+    if kind is functools.cached_property:
         return (found.func,)
     return (getattr(found, "__wrapped__", None),) if is_wrapper(found) else ()
 

@@ -16,11 +16,10 @@ from __future__ import annotations
 
 import os
 import sys
-from _thread import RLock
 from _weakref import ref
 from itertools import count, islice
 from operator import is_
-from types import FunctionType, ModuleType
+from types import FunctionType, GetSetDescriptorType, ModuleType
 
 from polyproc._lazy import load
 
@@ -39,9 +38,10 @@ _MOST_TEXTS = 30
 _MAIN_TEXTS = (b"__main__", b"__mp_main__")
 _EXACT = {bool, int, float, complex, str, bytes, type(None)}
 _NUMBERS = {bool, int, float, type(None)}
+_unmarked = object()
 _CODE = (FunctionType, property, classmethod, staticmethod, type)
-_NAMED = (ModuleType, FunctionType)
-_CONTAINERS = (list, tuple, dict, set, frozenset)
+_NAMED = {ModuleType, FunctionType}
+_CONTAINERS = {list, tuple, dict, set, frozenset}
 
 
 class Definition:
@@ -72,6 +72,9 @@ class Definition:
 class MainDefinitions:
     """One instance, `main_definitions`.
 
+    It has no lock, which a fork could find held: what two threads find out at once is the same, and a version that both
+    give is one that a receiver takes twice.
+
     Attributes:
         is_exact: whether each reference to main has to be looked at, since something may be missing or other elsewhere.
         kinds: types whose objects go by the name of the function that they wrap, and how to reduce one by value.
@@ -83,11 +86,11 @@ class MainDefinitions:
         self.changed: dict[str, Definition] = {}
         self.kinds: dict[type, Callable[[Any], Any]] = {}
         self._data: dict[str, Any] = {}  # how to know again what is no definition
-        self._lock = RLock()
         self._numbers = count(1)
         self._me = (0, 0)
         self._all: _Watch | None = None
-        self._size: tuple[int, str] | None = None
+        self._size: tuple[int, str] | None = None  # how many names main had, and the last, when there was nothing new
+        self._at_starts: tuple[tuple[str, ...], tuple[object, ...]] = (), ()
         self._watches: dict[bytes, _Watch] = {}
 
     # -- what launchers tell -----------------------------------------------------------------------------------------
@@ -98,33 +101,42 @@ class MainDefinitions:
         Args:
             missing: names that it lacks because it imports main or does not; None for a copy of this process.
         """
-        with self._lock:
-            scope = vars(sys.modules["__main__"])
-            if self.known is None:
-                self.known = {}
-                for name, value in list(scope.items()):
-                    if is_definition(name, value):
-                        self.known[name] = value, state_of(value)
-                    else:
-                        self._data[name] = _mark(value)
-            elif not self.is_exact:
-                self.has_changed()
-            if missing is not None:
-                self._leave_out(missing)
-            if self.is_exact:  # a copy of us is to know that it has what is new by now
-                for name, value in list(scope.items()):
-                    if is_definition(name, value):
-                        self.current(name, value)
+        scope = vars(sys.modules["__main__"])
+        if self.known is None:
+            known: dict[str, tuple[object, Any]] = {}
+            for name, value in list(scope.items()):
+                if name in self.changed:  # it came to us as it will to our children
+                    continue
+                if is_definition(name, value):
+                    known[name] = value, state_of(value)
+                else:
+                    self._data[name] = _mark(value)
+            self.known = known
+            self._at_starts = tuple(known), tuple(value for value, _ in known.values())
+            self._size = len(scope), next(reversed(scope), "")
+        elif not self.is_exact and not self._has_same_names(scope):
+            self.has_changed()
+        if missing is not None:
+            self._leave_out(missing)
+        if self.is_exact:  # a copy of us is to know that it has what is new by now
+            for name, value in list(scope.items()):
+                if is_definition(name, value):
+                    self.current(name, value)
+
+    def _has_same_names(self, scope: dict[str, Any]) -> bool:
+        """Say whether main has the same functions and classes as at the first start. Each start asks: it is quick."""
+        names, values = self._at_starts
+        return (len(scope), next(reversed(scope), "")) == self._size and all(map(is_, map(scope.get, names), values))
 
     def _leave_out(self, missing: Container[str]) -> None:
         assert self.known is not None
-        lacking = [name for name in self.known if name in missing]
+        lacking = [name for name in list(self.known) if name in missing]
         for name in lacking:
-            del self.known[name]
-        self._watches.clear()
-        for name in [name for name, changed in self.changed.items() if changed.base and name in missing]:
-            del self.changed[name]  # of which only the difference was sent
-        self._data = {name: mark for name, mark in self._data.items() if name not in missing}
+            self._forget(name)
+        for name, changed in list(self.changed.items()):
+            if changed.base and name in missing:  # of which only the difference was sent
+                self.changed.pop(name, None)
+        self._data = {name: mark for name, mark in list(self._data.items()) if name not in missing}
         self.is_exact = self.is_exact or bool(lacking) or "" in missing  # "": there is nothing that a child imports
 
     # -- what picklers ask -------------------------------------------------------------------------------------------
@@ -137,7 +149,7 @@ class MainDefinitions:
         if self._all is None:
             self._all = _Watch(scope, self.known, (), is_over=False)
         if self._all.holds():
-            size = len(scope), next(reversed(scope))  # what is new is the last
+            size = len(scope), next(reversed(scope), "")  # what is new is the last
             if size == self._size:
                 return False
             if not any(is_definition(name, scope.get(name)) for name in scope.keys() - self.known.keys()):
@@ -204,44 +216,42 @@ class MainDefinitions:
         others: set[str] = set()
         while todo:
             name = todo.pop()
-            if name in self.known:
-                if name not in reached:
-                    reached[name] = self.known[name]
-                    todo += names_in(reached[name][0], scope)
-            else:
+            known = self.known.get(name)
+            if known is None:
                 others.add(name)
+            elif name not in reached:
+                reached[name] = known
+                todo += names_in(known[0], scope)
         return _Watch(scope, reached, others, is_over=not others.isdisjoint(self.changed))
 
     def current(self, name: str, value: object) -> Definition | None:
         """Return the definition of a name of main, which has this value now; None if every child has it like that."""
-        with self._lock:
-            state = state_of(value)
-            found = self.changed.get(name)
-            if found is not None:
-                if found.value is value and _is_state(value, found.state):
-                    return found
-                base = found.base if found.value is value else None
-            elif self.known is None:
+        state = state_of(value)
+        found = self.changed.get(name)
+        if found is not None:
+            if found.value is value and _is_state(value, found.state):
+                return found
+            base = found.base if found.value is value else None
+        elif self.known is None:
+            return None
+        elif (known := self.known.get(name)) is not None:
+            before, base = known
+            if before is value and _is_state(value, base):
                 return None
-            elif name in self.known:
-                before, base = self.known[name]
-                if before is value and _is_state(value, base):
-                    return None
-                if before is not value or not isinstance(value, type):
-                    base = None
-                self._forget(name)
-            else:
+            if before is not value or not isinstance(value, type):
                 base = None
-            self.is_exact = True
-            made = self.changed[name] = Definition(self.new_version(), value, state, base)
-            return made
+            self._forget(name)
+        else:
+            base = None
+        self.is_exact = True
+        made = self.changed[name] = Definition(self.new_version(), value, state, base)
+        return made
 
     def take_over(self, name: str, definition: Definition) -> None:
         """Note what has come from a process that we descend from, and stands in our main now."""
-        with self._lock:
-            self._forget(name)
-            self.changed[name] = definition
-            self.is_exact = True
+        self._forget(name)
+        self.changed[name] = definition
+        self.is_exact = True
 
     def _forget(self, name: str) -> None:
         """Know no more what children have for a name: whatever it will be, also as it was, they are told."""
@@ -251,9 +261,10 @@ class MainDefinitions:
 
     def has_data(self, name: str, value: object) -> bool:
         """Say whether children have what a name of main stands for that is neither function nor class."""
-        if name not in self._data or name in self.changed:
+        mark = self._data.get(name, _unmarked)
+        if mark is _unmarked or name in self.changed:
             return False
-        if _is_marked(self._data[name], value):
+        if _is_marked(mark, value):
             return True
         self._data.pop(name, None)
         return False
@@ -288,7 +299,7 @@ class _Watch:
         self._classes: list[list[Any]] = []
         self._others = tuple(others)
         self._is_over = is_over
-        for name, (value, state) in definitions.items():
+        for name, (value, state) in list(definitions.items()):
             if isinstance(value, type):
                 size, names, parts = state
                 self._classes.append([name, value, vars(value), size, list(zip(names, parts, strict=True))])
@@ -326,7 +337,9 @@ main_definitions = MainDefinitions()
 def is_definition(name: str, value: object) -> bool:
     """Say whether a value of main is a function or class that has been defined there under that name."""
     kind = type(value)
-    if kind is not FunctionType and not isinstance(value, type) and not is_wrapper(value):
+    if (
+        kind is not FunctionType and not issubclass(kind, type) and not is_wrapper(value)
+    ):  # no isinstance: it may be a proxy
         return False
     return getattr(value, "__module__", None) in MAIN and getattr(value, "__qualname__", None) == name
 
@@ -340,7 +353,7 @@ def state_of(value: object) -> Any:
     """Return what of a function or class can be replaced: its code, its methods."""
     if type(value) is FunctionType:
         return value.__code__
-    if isinstance(value, type):
+    if issubclass(type(value), type):
         scope = vars(value)
         names = tuple(name for name, part in scope.items() if is_code(part))
         return len(scope), names, tuple(map(scope.get, names))
@@ -349,7 +362,7 @@ def state_of(value: object) -> Any:
 
 def is_code(part: object) -> bool:
     """Say whether a part of a class is a method or the like, and no data."""
-    return isinstance(part, _CODE) or is_wrapper(part)
+    return issubclass(type(part), _CODE) or is_wrapper(part)
 
 
 def _is_state(value: object, state: Any) -> bool:
@@ -379,18 +392,29 @@ def _mark(value: object) -> Any:
 
 
 def _sample(value: object) -> list[Any]:
-    """Return of what is in a value as much as shows that it was changed in place, most often."""
-    inside = value if isinstance(value, _CONTAINERS) else getattr(value, "__dict__", None)
-    if not isinstance(inside, _CONTAINERS) or isinstance(value, _NAMED):
+    """Return as much of what is in a value as shows, most often, that it was changed; runs no code of its class."""
+    inside: Any = value if type(value) in _CONTAINERS else _attributes(value)
+    if inside is None:
         return []
     sample: list[Any] = [len(inside)]
     try:
         for part in islice(inside, _SAMPLE):
-            parts = (part, inside[part]) if isinstance(inside, dict) else (part,)
+            parts = (part, inside[part]) if type(inside) is dict else (part,)
             sample += [one if type(one) in _NUMBERS else id(one) for one in parts]
-    except Exception:  # noqa: BLE001  (it changes meanwhile, or is not what it seems)
+    except RuntimeError:  # it changes meanwhile
         pass
     return sample
+
+
+def _attributes(value: object) -> dict[str, Any] | None:
+    kind = type(value)
+    if kind in _NAMED or issubclass(kind, type):
+        return None
+    for cls in kind.__mro__:
+        found = vars(cls).get("__dict__")
+        if found is not None:
+            return found.__get__(value) if type(found) is GetSetDescriptorType else None  # else it may be a proxy's
+    return None
 
 
 def _is_marked(mark: Any, value: object) -> bool:
