@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import os
 import sys
-from _weakref import ref
-from itertools import count, islice
+from itertools import count
 from operator import is_
-from types import FunctionType, GetSetDescriptorType, ModuleType
+from types import FunctionType
 
 from polyproc._lazy import load
+from polyproc._pickling.marks import is_marked, mark
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
@@ -31,17 +31,11 @@ if TYPE_CHECKING:
     Version = tuple[tuple[int, int], int]  # the process that has defined it, and a number there
 
 MAIN = ("__main__", "__mp_main__")
-_SAMPLE = 20
-_LONG = 1000
 _TEXT = b"\x8c"  # SHORT_BINUNICODE
 _MOST_TEXTS = 30
 _MAIN_TEXTS = (b"__main__", b"__mp_main__")
-_EXACT = {bool, int, float, complex, str, bytes, type(None)}
-_NUMBERS = {bool, int, float, type(None)}
 _unmarked = object()
 _CODE = (FunctionType, property, classmethod, staticmethod, type)
-_NAMED = {ModuleType, FunctionType}
-_CONTAINERS = {list, tuple, dict, set, frozenset}
 
 
 class Definition:
@@ -110,7 +104,7 @@ class MainDefinitions:
                 if is_definition(name, value):
                     known[name] = value, state_of(value)
                 else:
-                    self._data[name] = _mark(value)
+                    self._data[name] = mark(value)
             self.known = known
             self._at_starts = tuple(known), tuple(value for value, _ in known.values())
             self._size = len(scope), next(reversed(scope), "")
@@ -136,7 +130,7 @@ class MainDefinitions:
         for name, changed in list(self.changed.items()):
             if changed.base and name in missing:  # of which only the difference was sent
                 self.changed.pop(name, None)
-        self._data = {name: mark for name, mark in list(self._data.items()) if name not in missing}
+        self._data = {name: before for name, before in list(self._data.items()) if name not in missing}
         self.is_exact = self.is_exact or bool(lacking) or "" in missing  # "": there is nothing that a child imports
 
     # -- what picklers ask -------------------------------------------------------------------------------------------
@@ -261,10 +255,10 @@ class MainDefinitions:
 
     def has_data(self, name: str, value: object) -> bool:
         """Say whether children have what a name of main stands for that is neither function nor class."""
-        mark = self._data.get(name, _unmarked)
-        if mark is _unmarked or name in self.changed:
+        before = self._data.get(name, _unmarked)
+        if before is _unmarked or name in self.changed:
             return False
-        if _is_marked(mark, value):
+        if is_marked(before, value):
             return True
         self._data.pop(name, None)
         return False
@@ -375,50 +369,3 @@ def _is_state(value: object, state: Any) -> bool:
             return False
         return len(scope) == size or bool(state_of(value)[1] == names)
     return True
-
-
-def _mark(value: object) -> Any:
-    """Return how to know a value again, without keeping alive what is large: see `_is_marked`."""
-    kind = type(value)
-    if kind in _EXACT:
-        if isinstance(value, (str, bytes)) and len(value) > _LONG:
-            return id(value), kind, len(value), None
-        return value
-    try:
-        alive = ref(value)
-    except TypeError:  # a list, a dictionary, ...
-        alive = None
-    return id(value), kind, _sample(value), alive
-
-
-def _sample(value: object) -> list[Any]:
-    """Return as much of what is in a value as shows, most often, that it was changed; runs no code of its class."""
-    inside: Any = value if type(value) in _CONTAINERS else _attributes(value)
-    if inside is None:
-        return []
-    sample: list[Any] = [len(inside)]
-    try:
-        for part in islice(inside, _SAMPLE):
-            parts = (part, inside[part]) if type(inside) is dict else (part,)
-            sample += [one if type(one) in _NUMBERS else id(one) for one in parts]
-    except RuntimeError:  # it changes meanwhile
-        pass
-    return sample
-
-
-def _attributes(value: object) -> dict[str, Any] | None:
-    kind = type(value)
-    if kind in _NAMED or issubclass(kind, type):
-        return None
-    for cls in kind.__mro__:
-        found = vars(cls).get("__dict__")
-        if found is not None:
-            return found.__get__(value) if type(found) is GetSetDescriptorType else None  # else it may be a proxy's
-    return None
-
-
-def _is_marked(mark: Any, value: object) -> bool:
-    now = _mark(value)
-    if type(mark) is not tuple or type(now) is not tuple:
-        return type(mark) is type(now) and (mark is now or bool(mark == now))
-    return bool(mark[:3] == now[:3]) and (mark[3] is None or mark[3]() is value)
