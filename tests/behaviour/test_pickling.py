@@ -1,6 +1,8 @@
 """What cannot be pickled is said in start(), with the attribute's path; what can by value, is."""
 
+import gc
 import threading
+import weakref
 
 import pytest
 
@@ -123,3 +125,20 @@ def test_a_registered_reducer_is_asked_where_main_cannot_be_imported(monkeypatch
     monkeypatch.setattr(main_definitions, "is_exact", True)
     monkeypatch.setitem(ForkingPickler._extra_reducers, Kind, lambda obj: (int, (7,)))
     assert loads(dumps([Kind()])) == [7]
+
+
+def test_what_was_pickled_by_value_is_not_kept():
+    """It may be a proxy, whose server waits for its end, or a large array."""
+
+    class Local:
+        pass
+
+    gc.disable()
+    try:
+        thing = Local()
+        alive = weakref.ref(thing)
+        dumps(thing)
+        del thing
+        assert alive() is None
+    finally:
+        gc.enable()

@@ -155,6 +155,13 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle 
         self._root: Any = None
         super().__init__(file, protocol, keep)
 
+    def dump(self, obj: Any) -> None:
+        """Pickle an object. Once: what was pickled is not kept, though the table of reducers refers to this pickler."""
+        try:
+            super().dump(obj)
+        finally:
+            self.dispatch_table.clear()
+
     def dump_part(self, name: str, value: Any, definition: Definition | None) -> None:
         """Pickle what a name of main stands for."""
         if definition is not None:
