@@ -91,7 +91,9 @@ def not_callable(value: object, name: str, example: str) -> TypeError:
     return TypeError(f"'{type(value).__name__}' object is not callable: {text}: write {example}")
 
 
-def arguments(args: Any, name: str = "args", function: Callable[..., object] | None = None) -> tuple[Any, ...]:
+def arguments(
+    args: Any, name: str = "args", function: Callable[..., object] | None = None, form: str = ""
+) -> tuple[Any, ...]:
     """Return positional arguments as a tuple.
 
     Raises TypeError for what is none, and for a string of which `function` cannot take each character as an argument.
@@ -103,11 +105,11 @@ def arguments(args: Any, name: str = "args", function: Callable[..., object] | N
     except TypeError as error:
         written = "()" if args is None else f"({_written(args)},)"
         text = f"{error}: {name} is a tuple of arguments, and not {shown(args)}"
-        raise TypeError(f"{text}: write {name}={written}") from None
+        raise TypeError(f"{text}: write {form or name + '='}{written}") from None
     if isinstance(args, str | bytes | bytearray) and not _takes(function, made):
         kind = "string" if isinstance(args, str) else type(args).__name__
         text = f"{name} is a tuple of arguments, and not the {kind} {shown(args)}, which would be {len(made)} arguments"
-        raise TypeError(f"{text}: write {name}=({_written(args)},)")
+        raise TypeError(f"{text}: write {form or name + '='}({_written(args)},)")
     return made
 
 
@@ -227,3 +229,104 @@ def wrong_address(error: BaseException, address: object) -> TypeError:
 def not_waitable(text: str) -> str:
     """Return what is said of an object that cannot be waited for."""
     return f"{text}: what can be waited for has a fileno(), or is a process, an event or a result"
+
+
+# -- pools -------------------------------------------------------------------------------------------------------------
+
+
+def workers(value: Any, name: str) -> int:
+    """Return a number of workers that is no plain int. Raises TypeError for what is no number."""
+    if callable(value):
+        hint = f": write initializer={getattr(value, '__name__', 'a_function')}, or submit it"
+    elif isinstance(value, str) and not _as_number(value):
+        hint = f": for a start method write get_context({value!r})"
+    else:
+        return whole(value, f"{name} is a number of workers")
+    text = f"'{type(value).__name__}' object cannot be interpreted as an integer"
+    raise TypeError(f"{text}: {name} is a number of workers, and not {shown(value)}{hint}")
+
+
+def no_initializer(value: object) -> TypeError:
+    """Return the error for an initializer that cannot be called."""
+    text = f"initializer must be a callable, and not {shown(value)}"
+    return TypeError(f"{text}: write initializer=a_function, initargs=(an_argument,)")
+
+
+def no_context(value: object, is_executors: bool) -> AttributeError:
+    """Return the error for what is given as a context."""
+    name, asked = ("mp_context", "get_start_method") if is_executors else ("context", "Process")
+    method = repr(value) if isinstance(value, str) else ""
+    text = f"'{type(value).__name__}' object has no attribute '{asked}': {name} is a context, and not {shown(value)}"
+    return AttributeError(f"{text}: write {name}=polyproc.get_context({method})")
+
+
+def no_function(value: object, call: str, example: str) -> TypeError:
+    """Return the error for a function that is none, in a call of a pool."""
+    text = f"'{type(value).__name__}' object is not callable: {call}() takes a function first, and not {shown(value)}"
+    return TypeError(f"{text}, which is perhaps what calling it has returned: write {example}")
+
+
+def no_items(error: object, function: object, iterable: object, call: str) -> TypeError:
+    """Return the error for what is no iterable, in a call of a pool."""
+    text = f"{error}: {call}() takes a function and an iterable of items"
+    if callable(iterable) and not callable(function):
+        name = getattr(iterable, "__name__", "a_function")
+        return TypeError(f"{text}, in this order: write {call}({name}, {shown(function)})")
+    name = getattr(function, "__name__", "a_function")
+    written = f": write {call}({name}, [{_written(iterable)}])" if iterable is not None else ""
+    return TypeError(f"{text}, and not {shown(iterable)}{written}")
+
+
+def chunk_size(value: Any, call: str) -> int:
+    """Return a chunk size that is no plain int. Raises TypeError for what is none."""
+    if hasattr(value, "__iter__") and not isinstance(value, str | bytes):
+        text = (
+            f"'{type(value).__name__}' object cannot be interpreted as an integer: behind the items of {call}() comes"
+        )
+        star = call if call.startswith("star") else "starmap"
+        raise TypeError(
+            f"{text} chunksize, and not {shown(value)}: for several iterables write {star}(function, zip(a, b))"
+        )
+    return whole(value, "chunksize is how many items go to a worker together")
+
+
+def check_star_item(function: Callable[..., object], item: Any) -> None:
+    """Raise TypeError for an item of starmap that is no tuple of arguments."""
+    arguments(item, "each item of starmap", function, "items like ")
+
+
+def holds_pool(text: str) -> str:
+    """Return what is said where a pool or an executor would be pickled."""
+    held = "what is sent, or the object whose method is to be called, holds one"
+    return f"{text}: {held}; write a function that needs none, or a __getstate__ that leaves it out"
+
+
+def unknown_option(name: str, known: list[str]) -> TypeError:
+    """Return the error for an option that there is not."""
+    from difflib import get_close_matches  # noqa: PLC0415
+
+    text = f"options() got an unexpected keyword argument {name!r}: there are {', '.join(known)}"
+    near = get_close_matches(name, known, 1)
+    return TypeError(f"{text}: write {near[0]}=..." if near else text)
+
+
+def no_integer(name: str, value: object) -> TypeError:
+    """Return the error for an option that is no whole number."""
+    return TypeError(f"{name} must be an integer, and not {shown(value)}{_as_number(value)}")
+
+
+def no_exceptions(value: object) -> TypeError:
+    """Return the error for what retry_on cannot be."""
+    write = ""
+    if isinstance(value, list):
+        names = "".join(f"{getattr(kind, '__name__', kind)}, " for kind in value)
+        write = f": write ({names.rstrip()})"
+    return TypeError(f"retry_on must be an exception class or a tuple of them, and not {shown(value)}{write}")
+
+
+def no_task(value: object) -> TypeError:
+    """Return the error for what cannot be a task."""
+    text = f"'{type(value).__name__}' object is not callable: task() takes a function, and not {shown(value)}"
+    return TypeError(
+        f"{text}: write @task, or @task(timeout=3); how many workers there are is its pool's: @task(pool=Pool(3))"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
-from polyproc._lazy import load
+from polyproc._lazy import load, said
 from polyproc._pool.options import DEFAULT_OPTIONS, CallOptions, resolved
 from polyproc._pool.progress import progress_of
 from polyproc._scheduling.stats import PoolStats
@@ -37,6 +37,8 @@ class Calls:
             ValueError: the pool takes no more calls.
             Exception: what pickling the function or the arguments raised.
         """
+        if not callable(fn):
+            raise said("no_function", fn, "submit", "submit(a_function, an_argument)")
         make = self._future_type or self._load_future()
         future: Future[T] = make()
         options = self._options
@@ -68,8 +70,10 @@ class Calls:
 
     def resize(self, processes: int) -> None:
         """Have another number of workers from now on; those that are too many leave when their task is done."""
+        if type(processes) is not int:
+            processes = said("workers", processes, "processes")
         if processes < 1:
-            raise ValueError("Number of processes must be at least 1")
+            raise ValueError(f"Number of processes must be at least 1: {processes} was given")
         self._engine.event("resized", processes)
 
     def stats(self) -> PoolStats:

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 from polyproc._cleanup.exit_sequence import exit_sequence
 from polyproc._cleanup.finalizers import Finalize
+from polyproc._deadline import due
 from polyproc._errors import ProcessDied, ProcessError
-from polyproc._lazy import load
+from polyproc._lazy import load, said
 from polyproc._pool.calls import Calls
 from polyproc._pool.future import Future
 from polyproc._pool.options import Memory, make_config
@@ -26,6 +27,11 @@ from polyproc._workers.process_engine import ProcessPoolEngine
 from polyproc._workers.worker import STARMAP
 
 T = TypeVar("T")
+
+_AFTER_SHUTDOWN = (
+    "cannot schedule new futures after shutdown: shutdown() was called, or `with` has ended; make another executor"
+)
+_AFTER_EXIT = "cannot schedule new futures after interpreter shutdown: the program is at its end; submit before"
 
 
 class BrokenProcessPool(ProcessError, concurrent.futures.BrokenExecutor):
@@ -65,13 +71,15 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
         max_memory_per_child: Memory | None = None,
         idle_timeout: float | None = None,
     ) -> None:
+        if max_workers is not None and type(max_workers) is not int:
+            max_workers = said("workers", max_workers, "max_workers")
         if max_workers is not None and max_workers <= 0:
-            raise ValueError("max_workers must be greater than 0")
+            raise ValueError(f"max_workers must be greater than 0: {max_workers} was given")
         if max_tasks_per_child is not None:
             if not isinstance(max_tasks_per_child, int):
-                raise TypeError("max_tasks_per_child must be an integer")
+                raise TypeError(f"max_tasks_per_child must be an integer, and not {max_tasks_per_child!r}")
             if max_tasks_per_child <= 0:
-                raise ValueError("max_tasks_per_child must be >= 1")
+                raise ValueError(f"max_tasks_per_child must be >= 1, and not {max_tasks_per_child!r}")
         if mp_context is None:
             default: Any = load("polyproc._context.default", "default_context")
             # As documented there, though fork would do.
@@ -115,17 +123,25 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
             future.progress = progress_of(options, 1)
         future.keeps = self._whole or self
         try:
+            if not callable(fn):
+                raise said("no_function", fn, "submit", "submit(a_function, an_argument)")
             future.call = engine, engine.add_call(future, fn, (args, kwargs), options)
         except Exception as error:  # noqa: BLE001  (told where the result is waited for)
             self._check()
             future.set_exception(error)
         return future
 
+    _stays_here = True  # it cannot be sent: see _pickling/blame.py
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        text = f"cannot pickle {type(self).__name__!r} object"
+        raise TypeError(said("holds_pool", f"{text}: executors cannot be passed between processes"))
+
     def _check(self) -> None:
         if self._engine.state != RUN:
-            raise RuntimeError("cannot schedule new futures after shutdown")
+            raise RuntimeError(_AFTER_SHUTDOWN)
         if exit_sequence.is_exiting():
-            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+            raise RuntimeError(_AFTER_EXIT)
         if self._engine.error is not None:
             raise BrokenProcessPool(str(self._engine.error)) from self._engine.error
 
@@ -148,15 +164,23 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
 
         Raises what a call raised, when the iteration comes to it; the rest is then cancelled.
         """
+        if type(chunksize) is not int:
+            chunksize = said("chunk_size", chunksize, "map")
         if chunksize < 1:
-            raise ValueError("chunksize must be >= 1.")
+            raise ValueError(f"chunksize must be >= 1. {chunksize} was given")
         if buffersize is not None and not isinstance(buffersize, int):
-            raise TypeError("buffersize must be an integer or None")
+            raise TypeError(f"buffersize must be an integer or None, and not {buffersize!r}")
         if buffersize is not None and buffersize < 1:
-            raise ValueError("buffersize must be None or > 0")
+            raise ValueError(f"buffersize must be None or > 0, and not {buffersize!r}")
         self._check()
-        deadline = None if timeout is None else time.monotonic() + timeout
-        feed = _Feed(self, fn, zip(*iterables, strict=False), chunksize)
+        deadline = None if timeout is None else due(timeout)
+        try:
+            calls = zip(*iterables, strict=False)
+        except TypeError as error:
+            raise said("no_items", error, fn, next(i for i in iterables if not hasattr(i, "__iter__")), "map") from None
+        if not callable(fn):
+            raise said("no_function", fn, "map", "executor.map(a_function, items)")
+        feed = _Feed(self, fn, calls, chunksize)
         try:
             if buffersize is None:
                 feed.send_all()
@@ -272,7 +296,7 @@ class _Feed:
             return
         messages = [(self._packed, STARMAP, chunk) for chunk in itertools.islice(self._chunks(), most)]
         if messages and self._engine.state != RUN:
-            raise RuntimeError("cannot schedule new futures after shutdown")
+            raise RuntimeError(_AFTER_SHUTDOWN)
         self._engine.add_tasks(self._result, self._sent, messages, self._name, self._options)
         self._sent += len(messages)
         if len(messages) < most:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypedDict
 
 from polyproc._errors import ProcessDied, TimeoutError
-from polyproc._lazy import load
+from polyproc._lazy import load, said
 from polyproc._process.bootstrap import MainReached
 from polyproc._process.family import family
 from polyproc._process.kinds import ForkProcess, Process
@@ -46,22 +46,25 @@ def resolved(base: ResolvedOptions, options: CallOptions) -> ResolvedOptions:
     """Return `base` but for what `options` says. Raises TypeError and ValueError."""
     unknown = set(options) - CallOptions.__annotations__.keys()
     if unknown:
-        raise TypeError(f"options() got an unexpected keyword argument {min(unknown)!r}")
+        raise said("unknown_option", min(unknown), list(CallOptions.__annotations__))
     found = base._replace(**options)
+    for name in ("timeout", "grace"):
+        if (value := getattr(found, name)) is not None and not isinstance(value, int | float):
+            said("seconds", value, name)
     if found.timeout is not None and not found.timeout > 0:
-        raise ValueError("timeout must be a positive number of seconds or None")
-    if not found.grace >= 0:
-        raise ValueError("grace must be a number of seconds, zero or more")
+        raise ValueError(f"timeout must be a positive number of seconds or None, and not {found.timeout!r}")
+    if found.grace is None or not found.grace >= 0:
+        raise ValueError(f"grace must be a number of seconds, zero or more, and not {found.grace!r}")
     for name in ("retries", "priority"):
         if not isinstance(getattr(found, name), int):
-            raise TypeError(f"{name} must be an integer")
+            raise said("no_integer", name, getattr(found, name))
     if found.retries < 0:
-        raise ValueError("retries must be zero or more")
+        raise ValueError(f"retries must be zero or more, and not {found.retries!r}")
     kinds = found.retry_on if isinstance(found.retry_on, tuple) else (found.retry_on,)
     if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
-        raise TypeError("retry_on must be an exception class or a tuple of them")
+        raise said("no_exceptions", found.retry_on)
     if not isinstance(found.progress, bool) and not callable(found.progress):
-        raise TypeError("progress must be a bool or a callable")
+        raise TypeError(f"progress must be a bool or a callable, and not {found.progress!r}: write progress=True")
     return found._replace(retries_timeouts=any(issubclass(TimeoutError, kind) for kind in kinds))
 
 
@@ -86,10 +89,18 @@ def make_config(  # noqa: PLR0913  (one for each attribute)
     if family.importing_main:
         raise MainReached
     if initializer is not None and not callable(initializer):
-        raise TypeError("initializer must be a callable")
-    if idle_timeout is not None and not idle_timeout >= 0:
-        raise ValueError("idle_timeout must be a number of seconds, zero or more, or None")
+        raise said("no_initializer", initializer)
+    if type(initargs) is not tuple:
+        initargs = said("arguments", initargs, "initargs", initializer)
+    if idle_timeout is not None:
+        said("seconds", idle_timeout, "idle_timeout")
+        if not idle_timeout >= 0:
+            raise ValueError(
+                f"idle_timeout must be a number of seconds, zero or more, or None, and not {idle_timeout!r}"
+            )
     most = None if max_memory is None else bytes_of(max_memory)
+    if context is not None and not hasattr(context, "Process"):
+        raise said("no_context", context, is_executors)
     process = Process if context is None else context.Process
     if not issubclass(process, BaseProcess):
         raise TypeError(f"not a context of polyproc: {context!r}; use polyproc.get_context()")
@@ -118,10 +129,10 @@ def bytes_of(memory: Memory) -> int:
     if isinstance(memory, int):
         size = memory
     else:
-        found = re.fullmatch(_MEMORY, memory, re.IGNORECASE)
+        found = re.fullmatch(_MEMORY, memory, re.IGNORECASE) if isinstance(memory, str) else None
         if found is None:
             raise ValueError(f"not an amount of memory: {memory!r}; say a number of bytes, or for example '500MB'")
         size = int(float(found[1]) * _UNITS[(found[2] or "").lower()])
     if size <= 0:
-        raise ValueError("an amount of memory must be positive")
+        raise ValueError(f"an amount of memory must be positive, and not {memory!r}")
     return size

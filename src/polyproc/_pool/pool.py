@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Sized
-from operator import index
 from types import TracebackType
 from typing import Any, Self
 
 from polyproc._cleanup.finalizers import Finalize
-from polyproc._lazy import load
+from polyproc._lazy import load, said
 from polyproc._platform.interpreter import usable_processors
 from polyproc._pool.calls import Calls
 from polyproc._pool.options import Memory, make_config
@@ -24,7 +23,7 @@ from polyproc._pool.results import (
 )
 from polyproc._public import public
 from polyproc._twin import HasTwin
-from polyproc._workers.engine import RUN, function_name
+from polyproc._workers.engine import NOT_RUNNING, RUN, function_name
 from polyproc._workers.feeder import Feeder
 from polyproc._workers.process_engine import ProcessPoolEngine
 from polyproc._workers.thread_engine import ThreadPoolEngine
@@ -71,7 +70,7 @@ class Pool(Calls, HasTwin):
         idle_timeout: float | None = None,
     ) -> None:
         if maxtasksperchild is not None and (not isinstance(maxtasksperchild, int) or maxtasksperchild <= 0):
-            raise ValueError("maxtasksperchild must be a positive int or None")
+            raise ValueError(f"maxtasksperchild must be a positive int or None, and not {maxtasksperchild!r}")
         size = checked_size(processes)
         args = (initializer, initargs, maxtasksperchild, max_memory_per_child, idle_timeout)
         config = make_config(context, size, *args)
@@ -158,10 +157,13 @@ class Pool(Calls, HasTwin):
         """Have `func(*args, **kwds)` called in a worker; return at once."""
         result = ApplyResult(callback, error_callback)
         result.keeps = self._whole or self
-        if self._engine.state != RUN:
-            raise ValueError("Pool not running")
+        self._check_running()
         try:
-            self._engine.add_call(result, func, (tuple(args), dict(kwds)), self._options)
+            if not callable(func):
+                raise said("no_function", func, "apply", "pool.apply(a_function, (an_argument,))")
+            args = args if type(args) is tuple else said("arguments", args, "args", func)
+            kwds = dict(kwds) if type(kwds) is dict else said("keywords", kwds, "kwds")
+            self._engine.add_call(result, func, (args, kwds), self._options)
         except Exception as error:
             if isinstance(error, ValueError) and self._engine.state != RUN:
                 raise
@@ -219,10 +221,14 @@ class Pool(Calls, HasTwin):
         error_callback: Callback | None = None,
     ) -> MapResult:
         self._check_running()
-        items = list(iterable)
+        what = "map" if kind == MAP else "starmap"
         if chunksize is not None:
-            _check_chunksize(chunksize)
-        else:
+            chunksize = _checked_chunksize(chunksize, what)
+        try:
+            items = list(iterable)
+        except TypeError as error:
+            raise said("no_items", error, func, iterable, what) from None
+        if chunksize is None:
             chunksize = 1 if self._options.are_for_one else -(-len(items) // (self._engine.size * 4))
         result = MapResult(chunksize, len(items), callback, error_callback)
         if not items:
@@ -232,6 +238,10 @@ class Pool(Calls, HasTwin):
         chunks = [tuple(items[start : start + chunksize]) for start in range(0, len(items), chunksize)]
         engine = self._engine
         try:
+            if not callable(func):
+                raise said("no_function", func, what, f"pool.{what}(a_function, items)")
+            if kind == STARMAP and not isinstance(items[0], tuple | list):
+                said("check_star_item", func, items[0])
             packed = engine.pack_function(func)
         except Exception as error:  # noqa: BLE001  (told where the result is waited for, as in the standard library)
             engine.refuse(result, len(chunks), error)
@@ -279,11 +289,15 @@ class Pool(Calls, HasTwin):
         buffersize: int | None,
     ) -> Any:
         self._check_running()
-        _check_chunksize(chunksize)
+        chunksize = _checked_chunksize(chunksize, "imap")
+        if not hasattr(iterable, "__iter__") and not hasattr(iterable, "__getitem__"):
+            raise said("no_items", f"{type(iterable).__name__!r} object is not iterable", func, iterable, "imap")
+        if not callable(func):
+            raise said("no_function", func, "imap", "pool.imap(a_function, items)")
         if buffersize is None:
             buffer = _BUFFER + _BUFFER_EACH * self._engine.size
-        elif buffersize < 1:
-            raise ValueError("buffersize must be None or > 0")
+        elif (buffersize := said("whole", buffersize, "buffersize is a number of items")) < 1:
+            raise ValueError(f"buffersize must be None or > 0, and not {buffersize}")
         else:
             buffer = max(buffersize // chunksize, 1)
         result = kind(buffer, chunked=chunksize > 1)
@@ -303,7 +317,7 @@ class Pool(Calls, HasTwin):
 
     def _check_running(self) -> None:
         if self._engine.state != RUN:
-            raise ValueError("Pool not running")
+            raise ValueError(NOT_RUNNING)
 
     def close(self) -> None:
         """Take no more calls; workers end when all are done."""
@@ -316,7 +330,7 @@ class Pool(Calls, HasTwin):
     def join(self) -> None:
         """Wait for the workers' end; only after `close` or `terminate`. Raises ValueError before."""
         if self._engine.state == RUN:
-            raise ValueError("Pool is still running")
+            raise ValueError("Pool is still running: call close(), or terminate(), before join()")
         self._engine.join()
 
     def __enter__(self) -> Self:
@@ -332,8 +346,10 @@ class Pool(Calls, HasTwin):
     async def __aexit__(self, *exc: Any) -> None:
         self._engine.terminate()
 
+    _stays_here = True  # it cannot be sent: see _pickling/blame.py
+
     def __reduce__(self) -> tuple[Any, ...]:
-        raise NotImplementedError("pool objects cannot be passed between processes or pickled")
+        raise NotImplementedError(said("holds_pool", "pool objects cannot be passed between processes or pickled"))
 
 
 @public("pool")
@@ -351,22 +367,27 @@ class ThreadPool(Pool):
     ) -> None:
         size = checked_size(processes)
         if initializer is not None and not callable(initializer):
-            raise TypeError("initializer must be a callable")
-        self._begin(ThreadPoolEngine(size, (initializer, tuple(initargs))))
+            raise said("no_initializer", initializer)
+        initargs = initargs if type(initargs) is tuple else said("arguments", initargs, "initargs", initializer)
+        self._begin(ThreadPoolEngine(size, (initializer, initargs)))
 
 
-def _check_chunksize(chunksize: int) -> None:
+def _checked_chunksize(chunksize: int, what: str) -> int:
+    if type(chunksize) is not int:
+        chunksize = said("chunk_size", chunksize, what)
     if chunksize < 1:
         raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
-    index(chunksize)  # raises TypeError
+    return chunksize
 
 
-def checked_size(processes: int | None) -> int:
-    """Return the number of workers. Raises ValueError."""
+def checked_size(processes: int | None, name: str = "processes") -> int:
+    """Return the number of workers. Raises ValueError, and TypeError for what is no number."""
     if processes is None:
         processes = usable_processors()
+    if type(processes) is not int:
+        processes = said("workers", processes, name)
     if processes < 1:
-        raise ValueError("Number of processes must be at least 1")
+        raise ValueError(f"Number of processes must be at least 1: {processes} was given")
     return processes
 
 

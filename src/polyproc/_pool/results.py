@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Generator
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any
 
+from polyproc._deadline import due
 from polyproc._errors import TimeoutError as PolyprocTimeoutError
 from polyproc._lazy import load
 from polyproc._native import native
@@ -81,6 +82,8 @@ class ApplyResult(Job, HasTwin):
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until the call is done, up to `timeout` seconds."""
+        if timeout is not None:
+            due(timeout)  # what is no number is refused, also where nobody waits
         self._event.wait(timeout)
 
     def get(self, timeout: float | None = None) -> Any:
@@ -296,7 +299,7 @@ class ItemIterator:
 
     def next(self, timeout: float | None = None) -> Any:
         """Return the next result, waiting up to `timeout` seconds. Raises TimeoutError, StopIteration."""
-        until = None if timeout is None else time.monotonic() + timeout
+        until = None if timeout is None else due(timeout)
         while True:
             try:
                 return self._items.popleft()

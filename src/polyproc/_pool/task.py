@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
+from polyproc._lazy import said
 from polyproc._pickling.main_definitions import main_definitions
 from polyproc._pool.executor import ProcessPoolExecutor
 from polyproc._pool.future import Future
@@ -94,6 +95,13 @@ def _by_value(task: Task[Any, Any]) -> tuple[Any, ...]:
 main_definitions.kinds[Task] = _by_value
 
 
+def check_task(fn: Any) -> Any:
+    """Return a task's function. Raises TypeError for what cannot be called."""
+    if not callable(fn):
+        raise said("no_task", fn)
+    return fn
+
+
 def _rebuild(fn: Any, context: Any, options: CallOptions) -> Task[Any, Any]:
     return Task(fn, context, None, options)
 
@@ -122,9 +130,15 @@ def task(
         pool: a pool or an executor in whose workers to run instead.
         options: see `CallOptions`.
     """
+    if fn is not None:
+        check_task(fn)
     if pool is not None and context is not None:
-        raise ValueError("a task has a pool or a context, not both")
+        raise ValueError("a task has a pool or a context, not both: leave one out")
+    if pool is not None and not hasattr(pool, "submit"):
+        raise TypeError(f"a task's pool is a Pool or a ProcessPoolExecutor, and not {pool!r}")
+    if context is not None and not hasattr(context, "Process"):
+        raise said("no_context", context, False)
     resolved(DEFAULT_OPTIONS, options)
     if fn is None:
-        return lambda function: Task(function, context, pool, options)
+        return lambda function: Task(check_task(function), context, pool, options)
     return Task(fn, context, pool, options)

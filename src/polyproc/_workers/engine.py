@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from polyproc._workers.feeder import Feeder
 
 RUN, CLOSE, TERMINATE = "RUN", "CLOSE", "TERMINATE"
+NOT_RUNNING = "Pool not running: it was closed or terminated, or `with` has ended; make another one"
 _ENOUGH = 4  # short tasks at hand, while which a feeder may gather more
 
 
@@ -105,7 +106,9 @@ class PoolEngine:
         try:
             with self.lock:
                 if source is None and (self.state != RUN or self.scheduler.state):
-                    raise ValueError("Pool not running")
+                    raise ValueError(
+                        "Pool not running: it was closed or terminated, or `with` has ended; make another one"
+                    )
                 try:
                     self.perform(self.scheduler.submitted(tasks, monotonic(), source, sent))
                 except BaseException as error:

@@ -11,9 +11,10 @@ import threading
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+from polyproc._pickling.blame import in_callers_words
 from polyproc._scheduling.tasks import QueuedTask, ResolvedOptions
 from polyproc._workers.engine import PoolEngine, function_name
-from polyproc._workers.process_engine import BLOCK, BLOCK_BYTES
+from polyproc._workers.process_engine import BLOCK, BLOCK_BYTES, ITEM
 from polyproc._workers.worker import CALL, MAP
 
 _AT_HAND = (list, tuple, range)  # whose next item is never waited for
@@ -145,6 +146,7 @@ class Feeder(threading.Thread):
             try:
                 payload, weight = engine.pack(message)
             except Exception as error:  # noqa: BLE001  (told where the result is waited for, as in the standard library)
+                in_callers_words(error, (r"obj\[2\]\[0\]\[0\]", "item") if size == 1 else ITEM)
                 with self._adding:
                     engine.refuse(self._job, 1, error, self._count)
                     self._count += 1

@@ -14,6 +14,7 @@ from time import monotonic
 from types import FunctionType
 from typing import Any
 
+from polyproc._pickling.blame import in_callers_words
 from polyproc._pickling.pickler import dumps_function, dumps_to_keep
 from polyproc._scheduling.assignments import NEVER
 from polyproc._scheduling.tasks import Batch, QueuedTask, ResolvedOptions
@@ -27,6 +28,7 @@ from polyproc._workers.worker_set import PoolConfig
 # Tasks of one job that are packed before they are submitted, and bytes.
 BLOCK = 64
 BLOCK_BYTES = 16384
+ITEM = r"obj\[2\]\[\d+\]", "item"  # of a chunk: see blame.py
 MAX_WAIT = 2.0  # seconds without a look at the workers
 
 
@@ -94,7 +96,12 @@ class ProcessPoolEngine(ProcessWorkers):
 
     def add_call(self, job: Any, function: Any, args: Any, options: ResolvedOptions) -> QueuedTask:
         """Submit a call. Raises what pickling raises, and ValueError."""
-        payload, _ = self.pack((self.pack_function(function), CALL, args))
+        packed = self.pack_function(function)
+        try:
+            payload, _ = self.pack((packed, CALL, args))
+        except Exception as error:
+            in_callers_words(error, (r"obj\[2\]\[0\]", "args"), (r"obj\[2\]\[1\]", "kwargs"))
+            raise
         name = function.__qualname__ if type(function) is FunctionType else function_name(function)
         task = QueuedTask(job, 0, payload, name, options)
         self.submit([task])
@@ -107,6 +114,7 @@ class ProcessPoolEngine(ProcessWorkers):
             try:
                 payload, size = self.pack(message)
             except Exception as error:  # noqa: BLE001  (told where the result is waited for, as in the standard library)
+                in_callers_words(error, ITEM)
                 self.refuse(job, 1, error, index)
                 continue
             tasks.append(QueuedTask(job, index, payload, name, options))

@@ -49,7 +49,8 @@ class MaybeEncodingError(Exception):
         super().__init__(self.exc, self.value)
 
     def __str__(self) -> str:
-        return f"Error sending result: '{self.value}'. Reason: '{self.exc}'"
+        text = f"Error sending result: '{self.value}'. Reason: '{self.exc}'"
+        return f"{text}. What a call returns is pickled: return data alone, list(...) in place of a generator"
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self}>"
@@ -200,7 +201,7 @@ def _answer(end: Any, done: bool, value: Any, seconds: float, is_executors: bool
     try:
         end.put((DONE, value, seconds))
     except BaseException as error:  # noqa: BLE001  (the user's __reduce__ may raise anything)
-        end.put((FAILED, _pack_error(error if is_executors else MaybeEncodingError(error, value)), seconds))
+        end.put((FAILED, _pack_error(_not_sent(error, value, is_executors)), seconds))
 
 
 def _attempt(
@@ -266,8 +267,19 @@ def _that_travels(success: bool, value: Any, is_executors: bool) -> tuple[bool, 
     try:
         dumps_to_keep(value)
     except BaseException as error:  # noqa: BLE001  (as in `_answer`)
-        return False, _pack_error(error if is_executors else MaybeEncodingError(error, value))
+        return False, _pack_error(_not_sent(error, value, is_executors))
     return success, value
+
+
+def _not_sent(error: BaseException, value: object, is_executors: bool) -> BaseException:
+    """Return the error of a result that could not be sent, with the path to what it is about."""
+    load("polyproc._pickling.blame", "in_callers_words")(error, (r"obj\[1\]|obj(?!\w)", "result"))  # type: ignore[operator]
+    if is_executors:
+        return error
+    told = MaybeEncodingError(error, value)
+    for note in getattr(error, "__notes__", ()):
+        told.add_note(note)
+    return told
 
 
 def _run(packed: bytes, kind: int, payload: Any, functions: dict[bytes, Callable[..., Any]]) -> Any:
