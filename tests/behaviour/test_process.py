@@ -10,6 +10,7 @@ import pytest
 import polyproc
 from behaviour import targets
 from conftest import eventually, is_running
+from polyproc._launch import popen
 
 
 def test_target_gets_its_arguments_and_ends_with_zero(ctx):
@@ -223,3 +224,24 @@ def test_set_executable_takes_what_the_standard_library_takes():
             assert process.result(30) == 1
     finally:
         polyproc.set_executable(sys.executable)
+
+
+def test_a_refused_signal_is_told_unless_the_child_has_ended(method, monkeypatch):
+    """As one that has another user's rights refuses it."""
+
+    def refuse(*_):
+        raise PermissionError
+
+    ctx = polyproc.get_context(method)
+    ended, runs = ctx.Process(target=targets.nothing), ctx.Process(target=signal.pause)
+    for process in (ended, runs):
+        process.start()
+    eventually(lambda: polyproc.connection.wait([ended.sentinel], 0))
+    with monkeypatch.context() as patch:
+        patch.setattr(popen, "send_signal", refuse)
+        ended.kill()
+        with pytest.raises(PermissionError):
+            runs.kill()
+    assert ended.exitcode == 0
+    runs.kill()
+    runs.join()

@@ -266,6 +266,7 @@ class Popen:
 
     def signal(self, signum: int) -> None:
         """Send a signal; nothing happens if the child has ended."""
+        refused: PermissionError | None = None
         with self._lock:
             if self.returncode is not None:
                 return
@@ -277,9 +278,10 @@ class Popen:
                     self._signal_it(_SIGCONT)  # a stopped process does not see what is sent to it
             except ProcessLookupError:
                 pass
-            except PermissionError:
-                if self.wait(timeout=0.1) is None:
-                    raise
+            except PermissionError as error:
+                refused = error
+        if refused is not None and self.wait(timeout=0.1) is None:  # to wait takes the lock
+            raise refused
 
     def _signal_it(self, signum: int) -> None:
         # By the pidfd it cannot reach another process that got the same number.
