@@ -83,7 +83,8 @@ def test_a_lock_that_came_too_late_is_given_back(manager):
     lock, items = manager.Lock(), manager.Queue()
     items.put(0)  # there is a connection
     link = lock._link
-    connection = link._local.connection
+    own = link._local()
+    connection = own.connection
 
     class Interrupting:
         """A connection that is interrupted when the answer has come, before it is read."""
@@ -93,10 +94,10 @@ def test_a_lock_that_came_too_late_is_given_back(manager):
 
         def recv_bytes(self):
             connection.poll(None)
-            link._local.connection = connection
+            own.connection = connection
             raise TooLong
 
-    link._local.connection = Interrupting()
+    own.connection = Interrupting()
     with pytest.raises(TooLong):
         lock.acquire()
     assert lock.acquire(False)
