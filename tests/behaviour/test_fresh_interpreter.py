@@ -65,7 +65,7 @@ def test_line_of_setuptools_runs_at_the_first_import_that_it_is_about(environmen
     path.write_text(line)
     program = environment[1] / "program.py"
     program.write_text(
-        "import sys, polyproc\n"
+        "import logging, sys, polyproc\n"  # for which a finder of ours waits: it has gone then
         "def look():\n"
         "    before = hasattr(sys, 'loaded_by_pth')\n"
         "    try:\n"
