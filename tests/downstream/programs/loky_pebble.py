@@ -14,6 +14,12 @@ def square(x):
     return x * x
 
 
+def exit_soon(code):
+    """Pebble takes a worker that ends before its pool has heard what it runs for the end of all."""
+    time.sleep(0.3)
+    os._exit(code)
+
+
 def main(method):
     import multiprocessing
 
@@ -31,7 +37,7 @@ def main(method):
         late = pool.schedule(time.sleep, args=[60], timeout=0.3)
         print(type(late.exception()).__name__)
         try:
-            pool.schedule(os._exit, args=[5]).result()
+            pool.schedule(exit_soon, args=[5]).result()
         except ProcessExpired as error:
             print(type(error).__name__, error.exitcode)
         print(pool.schedule(square, args=[9]).result())
