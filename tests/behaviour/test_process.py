@@ -9,7 +9,7 @@ import pytest
 
 import polyproc
 from behaviour import targets
-from conftest import eventually, is_running
+from conftest import eventually, is_running, run_program
 from polyproc._launch import popen
 
 
@@ -245,3 +245,10 @@ def test_a_refused_signal_is_told_unless_the_child_has_ended(method, monkeypatch
     assert ended.exitcode == 0
     runs.kill()
     runs.join()
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_the_first_starts_may_be_made_by_several_threads_at_once(method, attempt):
+    """What each start uses is made at the first: by one of them, or by each for itself."""
+    done = run_program("first_starts.py", method)
+    assert done.stdout == f"{[0] * 8}\n", done.stderr

@@ -33,9 +33,11 @@ def main(socket_fd: int, client_pid: int, comm: str, mask: set[int]) -> NoReturn
     lifeline_fd = lifeline.take_inherited()
     hang_on(os.dup(lifeline_fd))
     after_fork()
-    if null_input.fd >= 0:
-        os.dup2(null_input.fd, 0)
-    sys.stdin = null_input.stream
+    null = null_input.file
+    if null is not None:
+        if null_input.is_at_0:
+            os.dup2(null.fd, 0)
+        sys.stdin = null.stream
     if kept_error.replacement is not None:
         sys.stderr = sys.__stderr__ = kept_error.replacement  # type: ignore[misc]
     # A child hangs on to the client before it has a job: others may hold the client's end of its channel.

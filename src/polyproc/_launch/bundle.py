@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from types import CodeType
 from typing import Any
 
-from polyproc._platform.posix import LongLived, file_with
+from polyproc._platform.posix import OwnFile, file_with
 
 # In a child before user code, each behind what it imports; a test compares this with what a child really loads.
 CHILD = (
@@ -44,35 +44,39 @@ SITELESS = "polyproc._entry.siteless"
 SentModules = dict[str, tuple[str, str | None, bytes]]
 
 
+class BundleFile(OwnFile):
+    """An anonymous file with the code. Children read it by pread(2): they share its position."""
+
+    __slots__ = ("size",)
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(file_with("polyproc-bundle", data))
+        self.size = len(data)
+
+
 class Bundle:
-    """The code that goes with every job, in an anonymous file made once. One instance, `bundle`."""
+    """The code that goes with every job, in a file made once. One instance, `bundle`."""
 
     def __init__(self) -> None:
         self.contents: dict[str, Any] = {}
-        self._file = LongLived()
-        self.size = 0
+        self._file: BundleFile | None = None
 
-    @property
-    def fd(self) -> int:
-        """The file's descriptor, after `open`."""
-        return self._file.fd
-
-    def prepare(self) -> None:
-        """Read the code, unless that was done."""
+    def prepare(self) -> dict[str, Any]:
+        """Read the code, unless that was done; return it."""
         if not self.contents:
             self.contents = {
                 "boot": marshal.dumps(_code(BOOT)[1]),
                 "siteless": marshal.dumps(_code(SITELESS)[1]),
                 "sent": {name: entry for name in CHILD if (entry := _read(name)) is not None},
             }
+        return self.contents
 
-    def open(self) -> None:
-        """Put it into the file, unless it is there. Children read it by pread(2): they share its position."""
-        if not self._file.is_there():
-            self.prepare()
-            data = marshal.dumps(self.contents)
-            self._file.take(file_with("polyproc-bundle", data))
-            self.size = len(data)
+    def open(self) -> BundleFile:
+        """Return the file. Of two threads that make one at once, each has one for as long as it uses it."""
+        file = self._file
+        if file is None or not file.is_there():
+            file = self._file = BundleFile(marshal.dumps(self.prepare()))
+        return file
 
 
 def _code(name: str) -> tuple[Any, CodeType | None]:

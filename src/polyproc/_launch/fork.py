@@ -16,14 +16,14 @@ from polyproc._launch.popen import Popen as ChildHandle
 from polyproc._lazy import load
 from polyproc._pickling.main_definitions import main_definitions
 from polyproc._platform.handles import pidfd
-from polyproc._platform.posix import LongLived
+from polyproc._platform.posix import OwnFile
 from polyproc._process.bootstrap import after_fork, end_by_interrupt, has_more_to_reset, live
 from polyproc._process.lifeline import lifeline
 from polyproc._process.output import KeptStream
 
 TYPE_CHECKING = False  # see popen.py: what this process has loaded, each forked child pays for
 if TYPE_CHECKING:
-    from typing import Any, TextIO
+    from typing import Any
 
     from polyproc._process.process import BaseProcess
 
@@ -34,27 +34,39 @@ _SIGINT = (_signal.SIGINT,)
 kept_error = KeptStream("stderr")
 
 
-class _NullInput:
-    """/dev/null as standard input, made once in the parent for all its forked children. One instance."""
+class _NullFile(OwnFile):
+    """/dev/null, and a stream of it."""
+
+    __slots__ = ("stream",)
 
     def __init__(self) -> None:
-        self.stream: TextIO | None = None
-        self._file = LongLived()
+        super().__init__(os.open(os.devnull, os.O_RDONLY))
+        self.stream = open(self.fd, encoding="utf-8", closefd=False)  # noqa: SIM115  (for all children)
+
+
+class _NullInput:
+    """/dev/null as standard input, made once in the parent for all its forked children. One instance.
+
+    Attributes:
+        file: it, after `prepare`; one object, so that a fork in another thread finds all of it or nothing.
+        is_at_0: whether descriptor 0 is standard input, which a child then replaces, too.
+    """
+
+    def __init__(self) -> None:
+        self.file: _NullFile | None = None
+        self.is_at_0 = False
         self._seen: object = self
-        self.fd = -1
 
     def prepare(self) -> None:
-        """Open it, in the parent; and see whether descriptor 0 is standard input, which a child then replaces, too."""
-        if not self._file.is_there():
-            self._file.take(os.open(os.devnull, os.O_RDONLY))
-            self.stream = open(self._file.fd, encoding="utf-8", closefd=False)  # noqa: SIM115  (for all children)
-            self._seen = self
+        """Open it, in the parent; and look at standard input."""
+        if self.file is None or not self.file.is_there():
+            self.file = _NullFile()
         if sys.stdin is not self._seen:
             self._seen = sys.stdin
             try:
-                self.fd = self._file.fd if sys.stdin is not None and sys.stdin.fileno() == 0 else -1
+                self.is_at_0 = sys.stdin is not None and sys.stdin.fileno() == 0
             except (OSError, ValueError, AttributeError):
-                self.fd = -1
+                self.is_at_0 = False
 
 
 null_input = _NullInput()
@@ -98,9 +110,11 @@ class Popen(ChildHandle):
                 else:
                     gc.freeze()
                     atexit._clear()
-                if null_input.fd >= 0:
-                    os.dup2(null_input.fd, 0)
-                sys.stdin = null_input.stream  # prepare has made it
+                null = null_input.file
+                if null is not None:
+                    if null_input.is_at_0:
+                        os.dup2(null.fd, 0)
+                    sys.stdin = null.stream
                 if kept_error.replacement is not None:
                     sys.stderr = sys.__stderr__ = kept_error.replacement  # type: ignore[misc]
                 _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)

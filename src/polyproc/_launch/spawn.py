@@ -67,14 +67,14 @@ def start_program(told: dict[str, Any], entry: str, pass_fds: list[int], mask: s
         told["site"] = plan
     if getattr(sys, "frozen", False):
         return start_frozen(told, pass_fds)
-    bundle.open()
+    code = bundle.open()
     data = marshal.dumps(told)
     fd = file_with("polyproc-job", data)
     try:
-        program = PROGRAM.format(bundle=bundle.fd, bundle_size=bundle.size, job=fd, size=len(data))
+        program = PROGRAM.format(bundle=code.fd, bundle_size=code.size, job=fd, size=len(data))
         program += f"  # {entry}"  # who looks at command lines sees what it is: a fork server is not to be traced
         line = command_line(program, without_site=plan is not None)
-        return spawn(line, [fd, bundle.fd, *pass_fds], {*mask, _signal.SIGINT})
+        return spawn(line, [fd, code.fd, *pass_fds], {*mask, _signal.SIGINT})
     finally:
         os.close(fd)
 

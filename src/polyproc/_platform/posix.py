@@ -199,6 +199,15 @@ class LongLived:
         self.fd, self._what = -1, None
 
 
+class OwnFile(LongLived):
+    """One that is closed with the last reference to it: who uses its number keeps one."""
+
+    __slots__ = ("__weakref__",)
+
+    def __del__(self) -> None:
+        self.close()
+
+
 def _what_is(fd: int) -> tuple[int, ...] | None:
     try:
         return os.fstat(fd)[1:3]  # inode and device

@@ -59,8 +59,8 @@ class KeptStream:
         """Make the stand-in for the stream as it is now."""
         stream = getattr(sys, self.name, None)
         if stream is not self.original:
-            self.original = stream
             self.replacement = _stand_in(self.name, stream)
+            self.original = stream  # last: who sees it, in another thread, finds the other, too
 
     def install(self) -> None:
         """Put the stand-in into `sys`."""
