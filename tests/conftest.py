@@ -84,6 +84,32 @@ def run_program(name, *args, timeout=60, **options):
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=env, **options)
 
 
+def interrupt_program(name, *args, pause=0.0):
+    """Send Ctrl-C to a program of tests/programs and its family, `pause` seconds after it has said that it works.
+
+    Returns its exit status, what it wrote to its error stream, and its children's pids. It has to end within 10 seconds.
+    """
+    process = subprocess.Popen(
+        [sys.executable, str(PROGRAMS / name), *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout.readline() == "working\n"
+        time.sleep(pause)
+        pids = children_of(process.pid)
+        begin = time.monotonic()
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+        assert time.monotonic() - begin < 10
+    finally:
+        process.kill()
+        process.wait()
+    return process.returncode, errors, pids
+
+
 @pytest.fixture(autouse=True)
 def time_limit(request):
     """End the whole run, with every thread's stack, when a test hangs."""

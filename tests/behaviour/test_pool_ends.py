@@ -7,7 +7,6 @@ import errno
 import itertools
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -16,7 +15,7 @@ import pytest
 
 import polyproc
 from behaviour import pool_work
-from conftest import PROGRAMS, children_of, eventually, is_running, run_program
+from conftest import eventually, interrupt_program, is_running, run_program
 from polyproc import _native
 from polyproc.pool import ThreadPool
 
@@ -264,21 +263,7 @@ def test_nothing_of_the_users_ends_the_pools_thread(pool, capfd):
 
 @pytest.mark.parametrize("how", ["result", "with", "end", "map"])
 def test_a_ctrl_c_interrupts_what_an_executor_waits_for(method, how):
-    program = [sys.executable, str(PROGRAMS / "interrupted_executor.py"), method, how]
-    process = subprocess.Popen(
-        program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    try:
-        assert process.stdout.readline() == "working\n"
-        time.sleep(0.3)
-        pids = children_of(process.pid)
-        begin = time.monotonic()
-        os.killpg(process.pid, signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
-        assert time.monotonic() - begin < 10
-    finally:
-        process.kill()
-        process.wait()
+    _, errors, pids = interrupt_program("interrupted_executor.py", method, how, pause=0.3)
     assert errors.count("KeyboardInterrupt") >= 1, errors
     eventually(lambda: not any(is_running(pid) for pid in pids))
 

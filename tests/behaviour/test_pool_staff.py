@@ -12,7 +12,7 @@ import pytest
 
 import polyproc
 from behaviour import pool_work
-from conftest import PROGRAMS, children_of, eventually, is_running, run_program
+from conftest import PROGRAMS, eventually, interrupt_program, is_running, run_program
 from polyproc._platform.interpreter import usable_processors
 from polyproc._platform.memory import resident_bytes
 
@@ -176,24 +176,8 @@ def test_a_killed_worker_takes_its_pool_with_it(tmp_path):
 
 
 def test_ctrl_c_ends_all_with_one_traceback(method):
-    process = subprocess.Popen(
-        [sys.executable, str(PROGRAMS / "endless_pool.py"), method],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        assert process.stdout.readline() == "working\n"
-        pids = children_of(process.pid)
-        begin = time.monotonic()
-        os.killpg(process.pid, signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
-        assert time.monotonic() - begin < 10
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == -signal.SIGINT or process.returncode == 1 or process.returncode == 130
+    returncode, errors, pids = interrupt_program("endless_pool.py", method)
+    assert returncode == -signal.SIGINT or returncode == 1 or returncode == 130
     assert errors.count("Traceback") == 1, errors
     assert "KeyboardInterrupt" in errors
     eventually(lambda: not any(is_running(pid) for pid in pids))
