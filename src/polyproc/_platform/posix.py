@@ -202,7 +202,7 @@ class LongLived:
 class OwnFile(LongLived):
     """One that is closed with the last reference to it: who uses its number keeps one."""
 
-    __slots__ = ("__weakref__",)
+    __slots__ = ()
 
     def __del__(self) -> None:
         self.close()

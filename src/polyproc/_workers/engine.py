@@ -106,9 +106,7 @@ class PoolEngine:
         try:
             with self.lock:
                 if source is None and (self.state != RUN or self.scheduler.state):
-                    raise ValueError(
-                        "Pool not running: it was closed or terminated, or `with` has ended; make another one"
-                    )
+                    raise ValueError(NOT_RUNNING)
                 try:
                     self.perform(self.scheduler.submitted(tasks, monotonic(), source, sent))
                 except BaseException as error:
