@@ -9,7 +9,8 @@ import polyproc
 from conftest import run_program
 from polyproc._memory.segment import SharedMemory
 from polyproc._native import native
-from polyproc._platform.posix import LongLived
+from polyproc._platform import posix
+from polyproc._platform.posix import LongLived, OwnFile
 from polyproc.reduction import DupFd, recv_handle, send_handle
 
 
@@ -68,3 +69,12 @@ def test_descriptors_that_are_received_are_close_on_exec():
         os.close(fd)
     ours.close()
     theirs.close()
+
+
+def test_a_file_that_is_kept_to_the_very_end_says_nothing(monkeypatch):
+    """The interpreter has taken the module apart by then: its names are None."""
+    file = OwnFile(os.dup(0))
+    with monkeypatch.context() as patch:
+        patch.setattr(posix, "_what_is", None)
+        file.__del__()
+    file.close()

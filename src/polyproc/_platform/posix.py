@@ -205,7 +205,8 @@ class OwnFile(LongLived):
     __slots__ = ()
 
     def __del__(self) -> None:
-        self.close()
+        if globals().get("_what_is") is not None:  # else the interpreter has taken this module apart: it is at its end
+            self.close()
 
 
 def _what_is(fd: int) -> tuple[int, ...] | None:
