@@ -1,4 +1,4 @@
-"""Write the names of each door into its page in docs/doors/, from the docstrings: `make docs`.
+"""Write the names of each public module into its page in docs/reference/, from the docstrings: `make docs`.
 
 A page is written by hand down to the line MARK; what follows is made here. With --check nothing is written; exit
 status 1 when a page is not what would be written.
@@ -16,23 +16,23 @@ MARK = "<!-- What follows is written by `make docs`. -->\n"
 KEPT = "# Kept for programs that reach inside multiprocessing."
 
 
-def doors():
-    """Return the name of each door, '' for the package itself."""
+def modules():
+    """Return the name of each public module, '' for the package itself."""
     paths = [*SOURCES.glob("*.py"), *SOURCES.glob("[a-z]*/*.py")]
     names = [".".join(path.relative_to(SOURCES).with_suffix("").parts).removesuffix(".__init__") for path in paths]
     public = ["" if name == "__init__" else name for name in names if not name.startswith("_") or name == "__init__"]
     return sorted(name for name in public if name != "abc" and not name.startswith("popen_"))  # kept, and ports
 
 
-def page_of(door):
-    """Return the path of a door's page."""
-    return HERE / "doors" / f"{door or 'polyproc'}.md"
+def page_of(module_name):
+    """Return the path of a module's page."""
+    return HERE / "reference" / f"{module_name or 'polyproc'}.md"
 
 
-def names_of(door):
-    """Return the names that a door has for everybody: not those that it keeps for programs that reach inside."""
-    module = importlib.import_module(f"polyproc.{door}".rstrip("."))
-    if not door:
+def names_of(module_name):
+    """Return the names that a module has for everybody: not those that it keeps for programs that reach inside."""
+    module = importlib.import_module(f"polyproc.{module_name}".rstrip("."))
+    if not module_name:
         return sorted(module.__all__)
     source = Path(module.__file__).read_text().partition(KEPT)[0]
     imported = re.findall(r"^from \S+ import \w+ as ([A-Za-z]\w*)$", source, re.MULTILINE)
@@ -63,10 +63,10 @@ def sentence_of(value):
 def bases_of(kind):
     """Yield the bases of a class that stand on some page, and the page."""
     for base in kind.__mro__[1:]:
-        for door in doors():
-            module = importlib.import_module(f"polyproc.{door}".rstrip("."))
-            if door and base.__name__ in names_of(door) and getattr(module, base.__name__) is base:
-                yield base, door
+        for module_name in modules():
+            module = importlib.import_module(f"polyproc.{module_name}".rstrip("."))
+            if module_name and base.__name__ in names_of(module_name) and getattr(module, base.__name__) is base:
+                yield base, module_name
                 break
 
 
@@ -104,8 +104,8 @@ def lines_of(name, value):
         return
     bases = dict(bases_of(value))
     if bases:
-        base, door = next(iter(bases.items()))
-        yield f"Has what [`{base.__name__}`]({door}.md) has.\n"
+        base, module_name = next(iter(bases.items()))
+        yield f"Has what [`{base.__name__}`]({module_name}.md) has.\n"
     if rows := list(members_of(value, bases)):
         yield "| member | |\n|---|---|"
         for member, raw, found in rows:
@@ -114,23 +114,23 @@ def lines_of(name, value):
         yield ""
 
 
-def written(door):
-    """Return what a door's page is to be."""
-    path = page_of(door)
-    head = path.read_text().partition(MARK)[0] if path.exists() else f"# {door}\n\n"
-    module = importlib.import_module(f"polyproc.{door}".rstrip("."))
-    parts = [line for name in names_of(door) for line in lines_of(name, getattr(module, name))]
+def written(module_name):
+    """Return what a module's page is to be."""
+    path = page_of(module_name)
+    head = path.read_text().partition(MARK)[0] if path.exists() else f"# {module_name}\n\n"
+    module = importlib.import_module(f"polyproc.{module_name}".rstrip("."))
+    parts = [line for name in names_of(module_name) for line in lines_of(name, getattr(module, name))]
     return head + MARK + "\n" + "\n".join(parts).rstrip() + "\n"
 
 
 def main(arguments):
     """Write the pages, or check them; return the exit status."""
-    stale = [door for door in doors() if not page_of(door).exists() or page_of(door).read_text() != written(door)]
-    for door in stale:
+    stale = [name for name in modules() if not page_of(name).exists() or page_of(name).read_text() != written(name)]
+    for name in stale:
         if "--check" in arguments:
-            print(f"{page_of(door)} is not what `make docs` would write")
+            print(f"{page_of(name)} is not what `make docs` would write")
         else:
-            page_of(door).write_text(written(door))
+            page_of(name).write_text(written(name))
     return 1 if stale and "--check" in arguments else 0
 
 

@@ -13,7 +13,9 @@ import polyproc
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCS = ROOT / "docs"
-PAGES = [DOCS / "migration.md", *sorted((DOCS / "doors").glob("*.md"))]
+PAGES = [DOCS / "migration.md", *sorted((DOCS / "reference").glob("*.md"))]
+EVERY_PAGE = sorted({*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("csrc/*.md")})
+FENCE = re.compile(r"^```.*?^```$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 
 pytestmark = pytest.mark.skipif(not polyproc.native, reason="the pages show the classes of the C core")
 
@@ -25,19 +27,19 @@ def build():
     return module
 
 
-def test_docs_each_door_has_a_page_that_is_as_the_code():
+def test_docs_each_module_has_a_page_that_is_as_the_code():
     done = subprocess.run([sys.executable, str(DOCS / "build.py"), "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(PAGES) > len(build().doors()) > 15
+    assert len(PAGES) > len(build().modules()) > 15
 
 
-def test_docs_each_name_of_a_door_is_on_its_page():
+def test_docs_each_name_of_a_module_is_on_its_page():
     made = build()
-    for door in made.doors():
-        page = made.page_of(door).read_text()
-        module = importlib.import_module(f"polyproc.{door}".rstrip("."))
+    for place in made.modules():
+        page = made.page_of(place).read_text()
+        module = importlib.import_module(f"polyproc.{place}".rstrip("."))
         missing = [name for name in module.__all__ if not re.search(rf"^### `{name}\b", page, re.MULTILINE)]
-        assert not missing, (door, missing)
+        assert not missing, (place, missing)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -66,3 +68,20 @@ def test_docs_list_what_the_standard_library_passes_and_we_do_not():
         theirs, ours = ((folder / name / f"{version}.txt").read_text().split("\n") for name in ("standard", "expected"))
         missing = {line.split()[2] for line in set(theirs) - set(ours) if line}
         assert not [name for name in sorted(missing) if f"`{name}`" not in page], version
+
+
+def anchors(text):
+    """Return the anchors that a page's headings have where Markdown is shown."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_docs_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", page.read_text())):
+        path, _, anchor = target.partition("#")
+        if "://" in path:
+            continue
+        found = (page.parent / path).resolve() if path else page
+        assert found.exists(), target
+        assert not anchor or anchor in anchors(found.read_text()), target

@@ -1,4 +1,4 @@
-"""What the README shows runs as it is printed there, and prints what it says."""
+"""What the README and the tour show runs as it is printed there, and prints what they say."""
 
 import os
 import re
@@ -10,15 +10,25 @@ import pytest
 
 import polyproc
 
-README = Path(__file__).resolve().parents[2] / "README.md"
-SNIPPETS = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
-PRINTS = [
-    "hello Robert\n6\n",
-    "True True\n",
-    "['ONE', 'TWO'] ONE MORE\n<p>7</p>\n[0.3, 0.5, 0.5]\n",
-    "6\n",
-]
-LOCK = 1  # the snippet that kills an owner
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = {"readme": ROOT / "README.md", "tour": ROOT / "docs" / "tour.md"}
+SNIPPET = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+OUTPUT = re.compile(r"^\n((?:    .*\n)+)", re.MULTILINE)
+
+
+def snippets():
+    """Return what the pages show, by a name: the code, and the indented lines that follow it as its output."""
+    found = {}
+    for name, path in PAGES.items():
+        text = path.read_text()
+        for number, match in enumerate(SNIPPET.finditer(text)):
+            printed = OUTPUT.search(text, match.end()).group(1)
+            found[f"{name} {number}"] = match.group(1), re.sub(r"^    ", "", printed, flags=re.MULTILINE)
+    return found
+
+
+SNIPPETS = snippets()
+LOCK = "tour 1"  # the snippet that kills an owner
 
 
 def run(*args):
@@ -27,30 +37,43 @@ def run(*args):
 
 
 def test_all_snippets_are_here():
-    assert len(SNIPPETS) == len(PRINTS)
+    assert list(SNIPPETS) == ["readme 0", "tour 0", "tour 1", "tour 2", "tour 3"]
+    assert "lock.recovered" in SNIPPETS[LOCK][0]
 
 
-@pytest.mark.parametrize("number", range(len(PRINTS)))
-def test_a_snippet_runs_as_printed(number, tmp_path):
-    if number == LOCK and not polyproc.native:
+def test_the_readmes_first_snippet_is_ten_lines():
+    assert len([line for line in SNIPPETS["readme 0"][0].splitlines() if line]) <= 10
+
+
+@pytest.mark.parametrize("name", SNIPPETS)
+def test_a_snippet_runs_as_printed(name, tmp_path):
+    if name == LOCK and not polyproc.native:
         pytest.skip("in pure Python a lock whose owner was killed stays locked: see README")
-    (tmp_path / "program.py").write_text(SNIPPETS[number])
+    code, printed = SNIPPETS[name]
+    (tmp_path / "program.py").write_text(code)
     done = run(str(tmp_path / "program.py"))
-    assert (done.stdout, done.returncode) == (PRINTS[number], 0), done.stderr
+    assert (done.stdout, done.returncode) == (printed, 0), done.stderr
     assert "Error" not in done.stderr, done.stderr
 
 
+def without_the_lock():
+    """Return the code of all snippets but one, and what they print."""
+    chosen = [SNIPPETS[name] for name in SNIPPETS if name != LOCK]
+    return [code for code, _ in chosen], "".join(printed for _, printed in chosen)
+
+
 def test_they_run_with_every_start_method(method, tmp_path):
+    codes, printed = without_the_lock()
     first = f"import polyproc\npolyproc.set_start_method({method!r})\n"
-    (tmp_path / "program.py").write_text(first + SNIPPETS[0] + SNIPPETS[2] + SNIPPETS[3])
+    (tmp_path / "program.py").write_text(first + "".join(codes))
     done = run(str(tmp_path / "program.py"))
-    assert (done.stdout, done.returncode) == (PRINTS[0] + PRINTS[2] + PRINTS[3], 0), done.stderr
+    assert (done.stdout, done.returncode) == (printed, 0), done.stderr
 
 
 def test_they_run_in_a_notebooks_cells(tmp_path):
+    codes, printed = without_the_lock()
     program = "import sys, types\nsys.modules['__main__'] = main = types.ModuleType('__main__')\n"
-    cells = [number for number in range(len(PRINTS)) if number != LOCK]
-    program += "".join(f"exec({SNIPPETS[number]!r}, vars(main))\n" for number in cells)
+    program += "".join(f"exec({code!r}, vars(main))\n" for code in codes)
     (tmp_path / "program.py").write_text(program)
     done = run(str(tmp_path / "program.py"))
-    assert (done.stdout, done.returncode) == ("".join(PRINTS[number] for number in cells), 0), done.stderr
+    assert (done.stdout, done.returncode) == (printed, 0), done.stderr
