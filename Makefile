@@ -92,7 +92,7 @@ downstream:
 	$(PYTHON) tests/downstream/main.py $(PROGRAMS)
 
 chaos: $(VENV)/installed
-	$(BIN)/python -m pytest tests/chaos -m "chaos or not chaos"
+	POLYPROC_SEEDS=new $(BIN)/python -m pytest tests/chaos -m "chaos or not chaos"
 	POLYPROC_SCHEDULER_STEPS=20000 $(BIN)/python -m pytest tests/unit/test_scheduler.py
 
 bench: $(VENV)/installed

@@ -14,11 +14,19 @@ has cleared the cell. So whoever is killed later for not having ended that task 
 If the worker looked before the cell was set, its result was sent before the note, and the pool sees it first.
 
 The cell also says how many chunks of a batch its worker has begun, for the pool to take back the others.
+
+What is raised by a signal's handler comes up wherever the interpreter is. Two places cannot bear it. An import that is
+torn leaves half a package behind, and every later call of the worker that imports it fails: there the signal is put off
+until the import has ended (or the grace, and the worker with it). And what calls back into Python without a way to
+report an error (`__del__`, a weak reference's callback) prints and drops it: the exception would be lost, so that one
+is raised again.
 """
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +34,11 @@ from polyproc._errors import TimeoutError as PolyprocTimeoutError
 from polyproc._lazy import load
 from polyproc._memory.block import allocate
 from polyproc._native import native
+from polyproc._platform.greenlets import own_module
 from polyproc._platform.handles import pause
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 if TYPE_CHECKING or native:
     import polyproc._core as core
 
@@ -35,6 +46,7 @@ if TYPE_CHECKING or native:
 SIGNAL = signal.SIGRTMAX - 3 if hasattr(signal, "SIGRTMAX") else signal.SIGUSR2
 TIMED_OUT, CANCELLED = 1, 2
 _POLL = 0.0005
+_WORKERS_LOOP = "polyproc._workers.worker"  # below its frames lies what started the process, perhaps in an import
 _PLACE, _WHY = 2, 3  # numbers of two bytes; the first four bytes are the turn (csrc/core/pp_turn.h)
 
 
@@ -81,6 +93,8 @@ class Interrupter:
             False  # whether the user's code runs, or a wait: there it may be raised that this worker shall end
         )
         self.terminated = False
+        self._raised: tuple[BaseException, int] | None = None  # and the task in which it was
+        self._report_dropped: Callable[[Any], object] | None = None  # the hook that was there before this one
         signal.signal(SIGNAL, self._interrupt)
 
     def begin(self, place: int) -> None:
@@ -102,8 +116,10 @@ class Interrupter:
     def _interrupt(self, signum: int = 0, frame: FrameType | None = None) -> None:
         if not self.running or self._view[_PLACE] != self.running:
             return
-        self.running = 0  # it is raised once
-        raise out_of_time() if self._view[_WHY] == TIMED_OUT else load("concurrent.futures", "CancelledError")()  # type: ignore[operator]
+        if is_importing(frame) and signal_again(SIGNAL):
+            return
+        place, self.running = self.running, 0  # it is raised once
+        self._raise(out_of_time() if self._view[_WHY] == TIMED_OUT else _cancelled(), place)
 
     def ends_by_sigterm(self) -> None:
         """Raise at SIGTERM where that is `open`, and remember it: a task may catch what is raised in it."""
@@ -113,7 +129,25 @@ class Interrupter:
         self.terminated = True
         if self.is_open:
             self.is_open = False  # it is raised once
-            raise Terminated
+            self._raise(Terminated(), self.running)
+
+    def _raise(self, error: BaseException, place: int) -> None:
+        self._raised = (error, place)
+        if self._report_dropped is None:
+            self._report_dropped, sys.unraisablehook = sys.unraisablehook, self._notice_dropped
+        raise error
+
+    def _notice_dropped(self, dropped: Any) -> None:
+        """Raise it again a moment later if it is this one's. What drops it runs in the task: the task has not ended."""
+        assert self._report_dropped is not None
+        if self._raised is None or dropped.exc_value is not self._raised[0]:
+            self._report_dropped(dropped)
+        elif isinstance(dropped.exc_value, Terminated):
+            self.is_open = True
+            signal_again(signal.SIGTERM)
+        else:
+            self.running = self._raised[1]
+            signal_again(SIGNAL)
 
     def done(self, place: int) -> None:
         """Come back when the pool has taken note of the end of a task that it had named."""
@@ -124,3 +158,31 @@ class Interrupter:
 def out_of_time() -> PolyprocTimeoutError:
     """Return what is raised in a task that has run too long, and by who waits for one that was killed."""
     return PolyprocTimeoutError("the call took longer than its timeout")
+
+
+def _cancelled() -> BaseException:
+    return load("concurrent.futures", "CancelledError")()  # type: ignore[operator,no-any-return]
+
+
+def is_importing(frame: FrameType | None) -> bool:
+    """Tell whether the worker's task is importing a module, seen from the frame that a signal met."""
+    while frame is not None and frame.f_globals.get("__name__") != _WORKERS_LOOP:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def signal_again(number: int) -> bool:
+    """Have this process get a signal a moment from now; False if no thread can be had for that."""
+
+    def wait_and_send() -> None:
+        pause(_POLL)
+        os.kill(os.getpid(), number)
+
+    own_thread: Any = own_module("_thread")  # a greenlet would wait for its turn
+    try:
+        own_thread.start_new_thread(wait_and_send, ())
+    except RuntimeError:
+        return False
+    return True

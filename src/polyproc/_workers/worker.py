@@ -27,7 +27,7 @@ from polyproc._process.process import current_process
 from polyproc._process.receiving import note_threads
 from polyproc._public import public
 from polyproc._workers.blas import limit_threads
-from polyproc._workers.interrupter import Interrupter, Terminated
+from polyproc._workers.interrupter import Interrupter, Terminated, is_importing, signal_again
 
 # What a worker says, each with the seconds that it took: it is ready, or why it cannot be; a task's value, or its
 # pickled error; what came of a batch; that it has grown too large. The pool says to itself, by the same way: look at
@@ -143,7 +143,9 @@ def _set_up(interrupter: Interrupter, plan: WorkerPlan) -> GeneratorType[Any, An
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt in a call that runs, and nowhere else."""
+    """Raise KeyboardInterrupt in a call that runs, once no import is torn by it, and nowhere else."""
+    if is_importing(frame) and signal_again(signum):
+        return
     while frame is not None:
         if frame.f_code is call.__code__:
             raise KeyboardInterrupt
