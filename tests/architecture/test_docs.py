@@ -85,3 +85,14 @@ def test_docs_links_lead_somewhere(page):
         found = (page.parent / path).resolve() if path else page
         assert found.exists(), target
         assert not anchor or anchor in anchors(found.read_text()), target
+
+
+def test_docs_troubleshooting_quotes_what_is_said():
+    """Each heading in backticks is a message; what stands between its `...` is in one of our files."""
+    sources = [*(ROOT / "src").rglob("*.py"), *(ROOT / "csrc").rglob("*.c")]
+    said = "\n".join(re.sub(r'"\s*\n\s*f?"', "", path.read_text()) for path in sources)
+    quoted = re.findall(r"^### `(.*)`$", (DOCS / "troubleshooting.md").read_text(), re.MULTILINE)
+    assert len(quoted) > 50
+    quoted.remove("'NoneType' object is not subscriptable")  # the interpreter says it
+    parts = [(text, part.strip(" :'")) for text in quoted for part in text.split("...")]
+    assert [(text, part) for text, part in parts if part not in said] == []
