@@ -42,17 +42,22 @@ def test_rooms_inits_hold_a_docstring_and_nothing_else():
         assert ast.get_docstring(tree)
 
 
+# Lines of a file, a function, a class (docs/adr/0031); and of the classes that are larger still: they may only shrink.
+MAX_FILE, MAX_FUNCTION, MAX_CLASS = 600, 50, 250
+LARGE_CLASSES = {"Pool": 314, "Popen": 306, "Server": 288, "BaseProcess": 270, "PortableConnection": 259}
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_sizes(path):
     text = path.read_text()
-    assert len(text.splitlines()) <= 400
+    assert len(text.splitlines()) <= MAX_FILE
     tree = ast.parse(text)
     assert ast.get_docstring(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            assert node.end_lineno - node.lineno < 60, node.name
+            assert node.end_lineno - node.lineno < MAX_FUNCTION, node.name
         if isinstance(node, ast.ClassDef):
-            assert node.end_lineno - node.lineno < 320, node.name
+            assert node.end_lineno - node.lineno <= LARGE_CLASSES.get(node.name, MAX_CLASS), node.name
 
 
 def test_every_module_can_be_imported_alone():

@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from polyproc._scheduling import actions as act
-from polyproc._scheduling.assignments import DOOMED, MAX_TASKS
-from polyproc._scheduling.pool_state import CLOSING, ENDED, TERMINATING
+from polyproc._scheduling.assignments import DONE, DOOMED, MAX_TASKS, Batch, QueuedTask, ResolvedOptions
+from polyproc._scheduling.call_events import CLOSING, ENDED, TERMINATING
 from polyproc._scheduling.scheduler import Scheduler
 from polyproc._scheduling.staffing import StaffingConfig
-from polyproc._scheduling.tasks import DONE, Batch, QueuedTask, ResolvedOptions
 
 
 class Died(Exception):

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from polyproc._lazy import load
 from polyproc._pickling import spawning
-from polyproc._pickling.main_definitions import main_definitions
+from polyproc._pickling.main_definitions import MAIN, main_definitions
 from polyproc._public import public
 
 _Reducer = Callable[[Any], Any]
@@ -99,7 +99,7 @@ def dumps_through(
 
 def dumps_function(function: Any) -> bytes:
     """Pickle what workers are to call, perhaps often: as `dumps_to_keep` does, sooner where it goes by reference."""
-    if type(function) is FunctionType and main_definitions.goes_by_name(function):
+    if type(function) is FunctionType and (function.__module__ not in MAIN or main_definitions.goes_by_name(function)):
         try:
             return pickle.dumps(function)  # there is nothing in it to keep
         except Exception:  # noqa: BLE001  (no name leads to it: it goes by value)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 from polyproc._lazy import load, said
 from polyproc._pool.options import DEFAULT_OPTIONS, CallOptions, resolved
 from polyproc._pool.progress import progress_of
-from polyproc._scheduling.stats import PoolStats
-from polyproc._scheduling.tasks import ResolvedOptions
+from polyproc._scheduling.assignments import ResolvedOptions
+from polyproc._scheduling.call_events import PoolStats
 from polyproc._workers.process_engine import ProcessPoolEngine
 from polyproc._workers.thread_engine import ThreadPoolEngine
 

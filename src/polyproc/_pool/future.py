@@ -9,8 +9,8 @@ from typing import Any, Protocol, TypeVar
 from polyproc._aio.loops import Bell, running_library
 from polyproc._pool.results import Job
 from polyproc._public import public
-from polyproc._scheduling.tasks import QueuedTask
-from polyproc._workers.outcomes import Dropped
+from polyproc._scheduling.assignments import QueuedTask
+from polyproc._workers.engine import Dropped
 
 T = TypeVar("T")
 

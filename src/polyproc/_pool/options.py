@@ -12,7 +12,7 @@ from polyproc._process.bootstrap import MainReached
 from polyproc._process.family import family
 from polyproc._process.kinds import ForkProcess, Process
 from polyproc._process.process import BaseProcess
-from polyproc._scheduling.tasks import ResolvedOptions
+from polyproc._scheduling.assignments import ResolvedOptions
 from polyproc._workers.worker_set import PoolConfig
 
 Memory = int | str

@@ -307,7 +307,7 @@ class Pool(Calls, HasTwin):
         engine = self._engine
         feeder = Feeder(engine, self._options, result, func, iterable, chunksize)
         result.fed_by(
-            lambda finished: engine.event("reader_wants", feeder, finished),
+            lambda finished: engine.order("reader_wants", feeder, finished),  # it never waits for the engine's lock
             lambda: engine.event("source_closed", feeder, result),
         )
         feeder.open(buffer)

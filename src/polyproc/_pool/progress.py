@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from polyproc._lazy import load
 from polyproc._pool.options import ProgressCallback
-from polyproc._scheduling.tasks import ResolvedOptions
-from polyproc._workers.outcomes import report
+from polyproc._scheduling.assignments import ResolvedOptions
+from polyproc._workers.engine import report
 
 
 class Bar(Protocol):

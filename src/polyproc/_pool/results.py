@@ -15,7 +15,7 @@ from polyproc._lazy import load
 from polyproc._native import native
 from polyproc._public import public
 from polyproc._twin import HasTwin
-from polyproc._workers.outcomes import Dropped, report
+from polyproc._workers.engine import Dropped, report
 
 if TYPE_CHECKING:
     from polyproc._aio.loops import Bell
@@ -117,7 +117,8 @@ class ApplyResult(Job, HasTwin):
             report("a pool's callback raised")
         finally:
             self._event.set()  # after the callback, as in the standard library: who has waited sees what it did
-            self._ring()
+            if self._bells:
+                self._ring()
 
 
 AsyncResult = ApplyResult
@@ -173,7 +174,9 @@ class IMapIterator(Job):
         if not isinstance(buffer, int):  # a program's own, of a pool
             load("polyproc._pool.recipes", "remake_iterator")(self)  # type: ignore[operator]
             return
-        self._cond = threading.Condition()
+        self._lock = threading.Lock()
+        self._change = threading.Condition(self._lock)
+        self._readers = 0  # that wait
         self._items: collections.deque[tuple[bool, Any]] = collections.deque()
         self._unsorted: dict[int, tuple[bool, Any]] = {}
         self._index = 0
@@ -196,14 +199,14 @@ class IMapIterator(Job):
         """Return the next result, waiting up to `timeout` seconds. Raises TimeoutError, StopIteration."""
         if self._chunked:
             self.give_back()
-        with self._cond:
-            if not self._items and not self._cond.wait_for(self.is_ready, timeout):
+        with self._lock:
+            if not self._items and not self._wait(timeout):
                 raise PolyprocTimeoutError
             if not self._items:
                 raise StopIteration
             success, value = self._items.popleft()
             self._taken += 1
-        if not self._chunked:
+        if not self._chunked and self._taken - self._told >= self._enough:
             self.give_back()
         if success:
             return value
@@ -216,6 +219,14 @@ class IMapIterator(Job):
         raise value
 
     __next__ = next
+
+    def _wait(self, timeout: float | None) -> bool:
+        """Wait for a result, or the end; return whether one has come."""
+        self._readers += 1
+        try:
+            return self._change.wait_for(self.is_ready, timeout)
+        finally:
+            self._readers -= 1
 
     def give_back(self) -> None:
         """Have the source told that the chunks that were taken are used up, if there is room for several, then."""
@@ -242,9 +253,9 @@ class IMapIterator(Job):
 
     def set_length(self, length: int) -> bool:
         """Take the number of chunks, once that is known; return whether all have come."""
-        with self._cond:
+        with self._lock:
             self._length = length
-            self._cond.notify_all()
+            self._change.notify_all()
             is_complete = self._settled >= length
         self._wants = None
         self._ring()
@@ -256,14 +267,16 @@ class IMapIterator(Job):
 
     def settle(self, index: int, success: bool, value: Any) -> bool:
         """Take a result; those before it go first."""
-        with self._cond:
+        with self._lock:
             self._settled += 1
             self._take(index, (success, value))
-            self._cond.notify_all()
+            if self._readers:
+                self._change.notify_all()
             last = self._settled == self._length
         if last:
             self._closes = None
-        self._ring()
+        if self._bells:
+            self._ring()
         if self.progress is not None:
             self.progress.advance(len(value) if self._chunked and success else 1)
             if last:
@@ -271,8 +284,12 @@ class IMapIterator(Job):
         return last
 
     def _take(self, index: int, outcome: tuple[bool, Any]) -> None:
-        self._unsorted[index] = outcome
-        while self._index in self._unsorted:
+        if index != self._index:
+            self._unsorted[index] = outcome
+            return
+        self._items.append(outcome)
+        self._index += 1
+        while self._unsorted and self._index in self._unsorted:
             self._items.append(self._unsorted.pop(self._index))
             self._index += 1
 

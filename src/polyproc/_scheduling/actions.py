@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from polyproc._scheduling.tasks import QueuedTask
+if TYPE_CHECKING:
+    from polyproc._scheduling.assignments import QueuedTask
 
 # The kinds of outcome. A call is cancelled on its caller's behalf, withdrawn when its reader wants no more, timed out
 # when its worker was killed for it, terminated with its pool.

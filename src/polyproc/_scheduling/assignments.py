@@ -1,4 +1,4 @@
-"""Which worker has which tasks, and who gets the next one.
+"""Tasks: those that wait, which worker has which, and who gets the next one.
 
 A worker runs what it was sent in order. So an answer belongs to the oldest task that it has, and when it dies, at most
 one of those that it had begun has no answer: the one that it ran.
@@ -23,13 +23,18 @@ A LEAVING worker is replaced at once, a DOOMED one when it has ended; in a pool 
 from __future__ import annotations
 
 import collections
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 from polyproc._scheduling.actions import Action, Send, SplitBatch, TakeBack
-from polyproc._scheduling.costs import LONG_CALL, WAKING, Costs, Totals
-from polyproc._scheduling.pending import PendingTasks
-from polyproc._scheduling.tasks import Batch, QueuedTask
+
+# A task is new until it is submitted; then no worker has it, or a worker has it, until its outcome is known. A worker
+# may still run one that is done.
+NEW, WAITING, ASSIGNED, DONE = "new", "waiting", "assigned", "done"
 
 STARTING, READY, LEAVING, DOOMED = "starting", "ready", "leaving", "doomed"
+
 
 NEVER = float("inf")
 _new_tuple = tuple.__new__  # of a named tuple, without a call of Python's
@@ -37,6 +42,202 @@ MIN_TASKS, MAX_TASKS = 2, 64  # how many tasks a worker may have, the running on
 MAX_PLACE = 65535  # a worker's tasks are numbered from 1 to this, and again
 _SLOW = 0.02  # seconds that a task runs before it is not worth waiting behind it
 _UNEVEN = 0.004  # seconds until it is looked again whether a worker has nothing while a task waits behind another
+LONG_CALL = 0.002  # seconds of work that a worker should have at hand; what an unknown call is taken to last
+WAKING = 0.0001  # seconds of work that are done sooner by a worker that is awake than by one that has to be woken
+_LEAST = 1e-6  # seconds that a task takes, at least
+_WEIGHT = 0.1  # of a new measurement, at least
+_MAX_NAMES = 1000
+
+
+class ResolvedOptions(NamedTuple):
+    """Validated call options, with a value for each.
+
+    Attributes:
+        timeout: seconds that the call may run.
+        grace: seconds between an interruption and the kill of its worker.
+        retries: how often a call is run again after an error that is one of `retry_on`.
+        retry_on: the errors.
+        priority: higher goes first.
+        progress: True for a bar, or a function.
+        retries_timeouts: whether `retry_on` includes the error of a call that took too long.
+    """
+
+    timeout: float | None = None
+    grace: float = 1.0
+    retries: int = 0
+    retry_on: type[BaseException] | tuple[type[BaseException], ...] = ()
+    priority: int = 0
+    progress: bool | Callable[[int, int | None], object] = False
+    retries_timeouts: bool = False
+
+    @property
+    def are_for_one(self) -> bool:
+        """Whether each call has to travel alone."""
+        return self.timeout is not None or self.retries > 0
+
+
+class Batch(NamedTuple):
+    """Chunks of one map that travel together, since each takes less than sending it: start to stop of `chunks`."""
+
+    function: bytes
+    kind: int
+    start: int
+    stop: int
+    chunks: bytes
+
+    def parts(self, most: int) -> list[Batch]:
+        """Return it in up to `most` parts."""
+        count = self.stop - self.start
+        most = min(count, most)
+        bounds = [self.start + count * part // most for part in range(most + 1)]
+        return [self._replace(start=first, stop=last) for first, last in itertools.pairwise(bounds)]
+
+
+class QueuedTask:
+    """A call, a chunk of a map, or a batch of chunks.
+
+    Attributes:
+        job: what its outcome goes to; the scheduler only hands it on.
+        index: its number in the job; of a batch, that of its first chunk.
+        payload: what is sent to a worker; None for a batch, which is packed when it is sent.
+        name: the function's name, by which its cost is guessed.
+        attempt: 1, and one more for each retry.
+        state: NEW, WAITING, ASSIGNED or DONE.
+        worker: the id of the worker that has it.
+        load: how many seconds it takes, as it seemed when it was assigned.
+        drop: the kind of outcome that it gets if its worker gives it back; 0 for none.
+    """
+
+    __slots__ = ("attempt", "batch", "drop", "index", "job", "load", "name", "options", "payload", "state", "worker")
+
+    def __init__(
+        self, job: Any, index: int, payload: Any, name: str, options: ResolvedOptions, batch: Batch | None = None
+    ) -> None:
+        self.job = job
+        self.index = index
+        self.payload = payload
+        self.name = name
+        self.options = options
+        self.batch = batch
+        self.attempt = 1
+        self.state = NEW
+        self.worker = 0
+        self.load = 0.0
+        self.drop = 0
+
+    @property
+    def count(self) -> int:
+        """How many chunks of its job it is."""
+        return 1 if self.batch is None else self.batch.stop - self.batch.start
+
+
+class PendingTasks:
+    """A queue for each priority that occurs; a task that is removed stays in its place until its turn comes.
+
+    Attributes:
+        count: how many there are.
+    """
+
+    def __init__(self) -> None:
+        self._plain: collections.deque[QueuedTask] = collections.deque()  # those of the commonest priority, 0
+        self._queues: dict[int, collections.deque[QueuedTask]] = {0: self._plain}
+        self._priorities = [0]
+        self.count = 0
+
+    def __iter__(self) -> Iterator[QueuedTask]:
+        for priority in self._priorities:
+            for task in self._queues[priority]:
+                if task.state is WAITING:
+                    yield task
+
+    def extend(self, tasks: Iterable[QueuedTask]) -> None:
+        """Add tasks, each behind those of its priority."""
+        for task in tasks:
+            task.state = WAITING
+            self.count += 1
+            if task.options.priority:
+                self._queue_of(task).append(task)
+            else:
+                self._plain.append(task)
+
+    def append(self, task: QueuedTask) -> None:
+        """Add a task behind those of its priority."""
+        self.extend((task,))
+
+    def appendleft(self, task: QueuedTask) -> None:
+        """Add a task before those of its priority."""
+        task.state = WAITING
+        self.count += 1
+        self._queue_of(task).appendleft(task)
+
+    def first(self) -> QueuedTask:
+        """Return the next task, which stays. Raises IndexError."""
+        for priority in self._priorities:
+            queue = self._queues[priority]
+            while queue:
+                if queue[0].state is WAITING:
+                    return queue[0]
+                queue.popleft()
+        raise IndexError("nothing waits")
+
+    def popleft(self) -> QueuedTask:
+        """Take the next task: it is assigned. Raises IndexError."""
+        for priority in self._priorities:
+            queue = self._queues[priority]
+            while queue:
+                task = queue.popleft()
+                if task.state is WAITING:
+                    task.state = ASSIGNED
+                    self.count -= 1
+                    return task
+        raise IndexError("nothing waits")
+
+    def remove(self, task: QueuedTask) -> None:
+        """Take a task out of its place: it is done."""
+        task.state = DONE
+        self.count -= 1
+
+    def _queue_of(self, task: QueuedTask) -> collections.deque[QueuedTask]:
+        priority = task.options.priority
+        if priority not in self._queues:
+            self._queues[priority] = collections.deque()
+            self._priorities = sorted(self._queues, reverse=True)
+        return self._queues[priority]
+
+
+class Costs:
+    """Seconds that a chunk takes, by its function's name, and from how many measurements that is known."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, tuple[float, int]] = {}
+
+    def of(self, name: str) -> float:
+        """Return the seconds; for an unknown name, those of a long call."""
+        known = self.known.get(name)
+        return LONG_CALL if known is None else known[0]
+
+    def add(self, name: str, seconds: float) -> None:
+        """Add a measurement."""
+        mean, count = self.known.get(name, (0.0, 0))
+        if not count and len(self.known) >= _MAX_NAMES:
+            self.known.clear()
+        self.known[name] = mean + max(1 / (count + 1), _WEIGHT) * (seconds - mean), count + 1
+
+
+class Totals:
+    """Sums over the life of a pool."""
+
+    def __init__(self) -> None:
+        self.done = self.failed = self.retried = self.lost = self.started = 0
+        self.seconds = 0.0
+        self.slowest = "", 0.0
+
+    def add(self, name: str, seconds: float, chunks: int) -> None:
+        """Count a task that was answered."""
+        self.done += chunks
+        self.seconds += seconds
+        if seconds > self.slowest[1]:
+            self.slowest = name, seconds
 
 
 class Limit:
@@ -127,7 +328,7 @@ class Assignments:
         self.idle: dict[WorkerLoad, None] = {}  # READY, without a task; last, the one that had a task last
         self.even_at = NEVER  # when it is looked whether work is shared evenly
         self.first_limit = NEVER  # not later than the earliest limit
-        self._max_tasks = max_tasks
+        self.max_tasks = max_tasks
         self._max_behind = max_behind
         self._behind = 0  # tasks behind those that run, of all workers
         self._batches = 0  # that workers have
@@ -169,7 +370,7 @@ class Assignments:
 
     def fill(self, worker: WorkerLoad, now: float, actions: list[Action]) -> None:
         """Send a worker as much of what waits as it may have."""
-        pending, max_tasks = self.pending, self._max_tasks
+        pending, max_tasks = self.pending, self.max_tasks
         while pending.count and worker.state is READY:
             chunks = worker.chunks
             if max_tasks is not None and worker.done + chunks >= max_tasks:
@@ -253,7 +454,7 @@ class Assignments:
 
     def batch_size(self, left: int, name: str) -> int:
         """Return how many of a map's `left` chunks should travel together: many short ones, and enough for all."""
-        if self._max_tasks is not None or self._max_behind < MIN_TASKS:  # where nothing can be taken back
+        if self.max_tasks is not None or self._max_behind < MIN_TASKS:  # where nothing can be taken back
             return 1
         share = left // (8 * max(len(self.workers), 1))
         return max(min(int(LONG_CALL / 4 / self.costs.of(name)), share, MAX_TASKS), 1)
@@ -278,9 +479,12 @@ class Assignments:
     def answered(self, worker: WorkerLoad, now: float, took: float | None, chunks: int) -> tuple[int, QueuedTask]:
         """Remove the oldest task of a worker, which has answered it; return its place and it."""
         place, task = worker.tasks.popleft()
-        worker.untaken = min(worker.untaken, len(worker.tasks))
+        if worker.untaken > len(worker.tasks):
+            worker.untaken = len(worker.tasks)
         worker.done += 1
-        seconds = max(now - worker.since if took is None else took, 1e-6)
+        seconds = now - worker.since if took is None else took
+        if seconds < _LEAST:
+            seconds = _LEAST
         if chunks:
             self.costs.add(task.name, seconds / chunks)
         self.totals.add(task.name, seconds, chunks)
@@ -290,7 +494,7 @@ class Assignments:
 
     def is_spent(self, worker: WorkerLoad) -> bool:
         """Whether a worker has done as many tasks as it may."""
-        return self._max_tasks is not None and worker.done >= self._max_tasks
+        return self.max_tasks is not None and worker.done >= self.max_tasks
 
     def _removed(self, worker: WorkerLoad, task: QueuedTask) -> None:
         """Keep the sums after a task was removed from a worker."""
@@ -304,7 +508,7 @@ class Assignments:
             self._behind -= 1
         else:
             worker.load = 0.0  # what is left of it is an error of rounding
-            if worker.state is READY and not self.is_spent(worker):
+            if worker.state is READY and (self.max_tasks is None or worker.done < self.max_tasks):
                 self.idle[worker] = None
 
     def remove(self, worker: WorkerLoad, places: list[int]) -> list[QueuedTask]:

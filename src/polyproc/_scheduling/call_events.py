@@ -1,27 +1,244 @@
-"""What happens to calls: they are submitted, answered, taken back, cancelled."""
+"""What a scheduler knows, and what becomes of calls: they are submitted, answered, taken back, cancelled, settled."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from polyproc._scheduling.actions import (
     BY_CANCELLING,
     CANCELLED,
     ERROR,
     TERMINATED,
+    TIMED_OUT,
     VALUE,
     WITHDRAWN,
     Action,
     ClearInterrupt,
+    Dismiss,
+    Ended,
     Interrupt,
+    Kill,
     Pull,
+    Settle,
+    SettleAll,
     SplitBatch,
+    Stop,
     TakeBack,
 )
-from polyproc._scheduling.assignments import STARTING, WorkerLoad
-from polyproc._scheduling.pool_state import RUNNING, TERMINATING, PoolState, Source, is_one_of
-from polyproc._scheduling.tasks import ASSIGNED, DONE, WAITING, QueuedTask
+from polyproc._scheduling.assignments import (
+    ASSIGNED,
+    DONE,
+    DOOMED,
+    LEAVING,
+    NEVER,
+    READY,
+    STARTING,
+    WAITING,
+    Assignments,
+    Batch,
+    QueuedTask,
+    WorkerLoad,
+)
+from polyproc._scheduling.staffing import Staffing, StaffingConfig
+
+RUNNING, CLOSING, TERMINATING, ENDED = range(4)
+_FAILURES = ERROR, TIMED_OUT
+_new_tuple = tuple.__new__  # of a named tuple, without a call of Python's
+
+
+class PoolStats(NamedTuple):
+    """A pool at one moment.
+
+    Attributes:
+        workers: those that are there and stay.
+        idle: workers without a task.
+        busy: workers with one.
+        queued: tasks that no worker runs yet.
+        done: tasks that were answered, well or not, each item's or chunk's counted.
+        failed: those of them, and of the lost, whose caller got an error.
+        retried: attempts beyond a task's first.
+        started: workers started since the pool was made.
+        lost: workers that died in a task.
+        seconds: what the tasks took, all together.
+        slowest: the name and the seconds of the task that took longest.
+    """
+
+    workers: int
+    idle: int
+    busy: int
+    queued: int
+    done: int
+    failed: int
+    retried: int
+    started: int
+    lost: int
+    seconds: float
+    slowest: tuple[str, float]
+
+
+class Source:
+    """What brings the tasks of an imap as its reader asks for them."""
+
+    def __init__(self, buffer: int) -> None:
+        self.buffer = buffer
+        self.sent = 0
+
+
+class PoolState:
+    """The calls and the workers of a pool, and what becomes of them."""
+
+    def __init__(self, config: StaffingConfig, max_tasks: int | None, max_behind: int, can_kill: bool) -> None:
+        self.state = RUNNING
+        self.error: BaseException | None = None  # of a pool that is broken
+        self.assignments = Assignments(max_tasks, max_behind)
+        self.staffing = Staffing(config, self.assignments)
+        self.workers = self.assignments.workers
+        self.totals = self.assignments.totals
+        self.open: dict[QueuedTask, None] = {}  # without an outcome
+        self.waits_for_more = False  # whether workers that have nothing wait for `all_heard`
+        self._sources: dict[Any, Source] = {}
+        self._can_kill = can_kill
+        self._kill_at = NEVER
+        self._retries = True
+
+    def next_tick(self) -> float:
+        """Return when `tick` has to be called, at the latest; infinity for never."""
+        assignments = self.assignments
+        moment = min(assignments.first_limit, assignments.even_at, self._kill_at, self.staffing.retry_at)
+        if assignments.idle and self.staffing.has_idle_timeout:
+            moment = min(moment, self.staffing.first_idle_end())
+        return moment
+
+    def stats(self) -> PoolStats:
+        """Return how things stand."""
+        assignments, totals = self.assignments, self.totals
+        return PoolStats(
+            workers=len(self.staffing.staying()),
+            idle=len(assignments.idle),
+            busy=sum(bool(worker.tasks) for worker in self.workers.values()),
+            queued=assignments.backlog(),
+            done=totals.done,
+            failed=totals.failed,
+            retried=totals.retried,
+            started=totals.started,
+            lost=totals.lost,
+            seconds=totals.seconds,
+            slowest=totals.slowest,
+        )
+
+    def _settle(
+        self, task: QueuedTask, kind: int, value: Any, actions: list[Action], attempts: tuple[int, int] | None = None
+    ) -> None:
+        """Give a task its outcome. One that a worker has stays there until the worker is done with it."""
+        self.open.pop(task, None)
+        job, index, was_waiting = task.job, task.index, task.state is WAITING
+        if kind in _FAILURES:
+            self.totals.failed += 1
+        if task.batch is None:
+            actions.append(_new_tuple(Settle, (job, index, kind, value, attempts)))
+        else:
+            actions += [Settle(job, i, kind, value, attempts) for i in range(index, index + task.count)]
+        if was_waiting:
+            self.assignments.pending.remove(task)
+            task.job = task.payload = task.batch = None  # what is left of it keeps nothing alive
+        task.state = DONE
+
+    def _settle_batch(self, task: QueuedTask, outcomes: Sequence[tuple[bool, Any]], actions: list[Action]) -> None:
+        batch = task.batch
+        assert batch is not None  # it was answered as one
+        actions.append(SettleAll(task.job, task.index, outcomes))
+        self.totals.failed += sum(not success for success, _ in outcomes)
+        self.open.pop(task, None)
+        task.state = DONE
+        if batch.start + len(outcomes) < batch.stop:  # it took too long for a batch
+            self._open_parts(task, batch._replace(start=batch.start + len(outcomes)), actions)
+
+    def _open_parts(self, task: QueuedTask, rest: Batch, actions: list[Action]) -> None:
+        """Let the rest of a batch wait, before all others, in as many parts as there are workers."""
+        assert task.batch is not None  # it was one
+        index = task.index + rest.start - task.batch.start
+        for part in reversed(rest.parts(max(len(self.workers), 1))):
+            made = QueuedTask(task.job, index + part.start - rest.start, None, task.name, task.options, part)
+            made.drop = task.drop
+            self.open[made] = None
+            self._wait_again(made, actions)
+
+    def _wait_again(self, task: QueuedTask, actions: list[Action]) -> None:
+        """Let a task wait that a worker has not begun, before all others; or settle it, if nothing is to be begun."""
+        if task.drop:
+            self._settle(task, task.drop, None, actions)
+        elif self.error is not None:
+            self._settle(task, ERROR, self.error, actions)
+        elif self.state >= TERMINATING:
+            self._settle(task, TERMINATED, None, actions)
+        else:
+            self.assignments.pending.appendleft(task)
+
+    def _failed(self, task: QueuedTask, kind: int, value: Any, retry: bool, actions: list[Action]) -> None:
+        """Try a task again if its options say so; else settle it."""
+        retries = task.options.retries
+        if not retries or not self._retries or self.error is not None or self.state >= TERMINATING:
+            self._settle(task, kind, value, actions)
+        elif retry and task.attempt <= retries:
+            task.attempt += 1
+            self.totals.retried += 1
+            self.assignments.pending.append(task)
+        else:
+            self._settle(task, kind, value, actions, (task.attempt, retries + 1))
+
+    def _break(self, error: BaseException, actions: list[Action]) -> None:
+        """Fail what waits, and what comes: no worker can be started."""
+        if self.error is None:
+            self.error = error
+        self._fail_waiting(self.error, actions)
+        self._stop_sources(ERROR, self.error, actions)
+
+    def _fail_waiting(self, error: BaseException, actions: list[Action]) -> None:
+        for task in list(self.assignments.pending):
+            self._settle(task, ERROR, error, actions)
+
+    def _stop_sources(self, kind: int, value: Any, actions: list[Action]) -> None:
+        for source in list(self._sources):
+            self._stop(source, kind, value, actions)
+
+    def _stop(self, source: Any, kind: int, value: Any, actions: list[Action]) -> None:
+        actions.append(Stop(source, self._sources.pop(source).sent, kind, value))
+
+    def _dismiss(self, worker: WorkerLoad, actions: list[Action]) -> None:
+        """Send a worker away: what it has not begun is for others."""
+        if worker.state in (STARTING, READY):
+            self.assignments.leave(worker, LEAVING)
+            self.staffing.is_settled = False
+            if worker.untaken and len(worker.tasks) > (1 if self._can_kill else 0):
+                actions.append(worker.take_back(len(worker.tasks)))
+            actions.append(Dismiss(worker.id))
+
+    def _kill(self, worker: WorkerLoad, gently: bool, actions: list[Action]) -> None:
+        if self._can_kill:
+            self.assignments.leave(worker, DOOMED)
+            self.staffing.is_settled = False
+            actions.append(Kill(worker.id, gently))
+        else:
+            self._dismiss(worker, actions)
+
+    def _look(self, now: float, actions: list[Action]) -> None:
+        """Start workers that are missing, and see whether this is the end."""
+        if self.state is RUNNING:
+            if not self.staffing.is_settled and self.error is None:
+                self.staffing.start_missing(now, actions)
+            return
+        if self.state is CLOSING:
+            if not self.open and not self._sources:
+                for worker in self.workers.values():
+                    self._dismiss(worker, actions)
+            elif self.error is None:
+                self.staffing.start_missing(now, actions)
+                return
+        if self.state is not ENDED and not self.workers and not self._sources and not self.open:
+            self.state = ENDED
+            self._kill_at = self.staffing.retry_at = self.assignments.even_at = NEVER
+            actions.append(Ended())
 
 
 class CallEvents(PoolState):
@@ -42,9 +259,8 @@ class CallEvents(PoolState):
             return actions
         pending = self.assignments.pending
         has_enough = pending.count > 0 and not self.assignments.idle
-        for task in tasks:
-            self.open[task] = None
-            pending.append(task)
+        self.open.update(dict.fromkeys(tasks))
+        pending.extend(tasks)
         if not has_enough:
             self.assignments.hand_out(now, actions)
         if not self.staffing.is_settled:
@@ -86,14 +302,16 @@ class CallEvents(PoolState):
                 self._failed(task, ERROR, error, is_one_of(error, task.options.retry_on), actions)
         if worker.tasks and worker.tasks[0][1].options.timeout is not None:
             assignments.begin_time(worker, now)
-        if assignments.is_spent(worker):
+        if assignments.max_tasks is not None and assignments.is_spent(worker):
             self._dismiss(worker, actions)
         if assignments.pending.count:
             assignments.fill(worker, now, actions)
-        if not more:
+        if more:
+            self.waits_for_more = True
+        elif assignments.idle:
             assignments.fill_idle(now, actions)
-        self.waits_for_more |= more
-        self._look(now, actions)
+        if self.state or not self.staffing.is_settled:
+            self._look(now, actions)
         return actions
 
     def all_heard(self, now: float) -> list[Action]:
@@ -262,3 +480,10 @@ class CallEvents(PoolState):
         if source in self._sources:
             self._stop(source, WITHDRAWN, None, actions)
         return actions + self.job_cancelled(job, now, WITHDRAWN)
+
+
+def is_one_of(error: BaseException, kinds: type[BaseException] | tuple[type[BaseException], ...]) -> bool:
+    """Whether `except kinds` would catch the error; no code of the user's runs."""
+    if not isinstance(kinds, tuple):
+        kinds = (kinds,)
+    return any(type.__subclasscheck__(kind, type(error)) for kind in kinds)

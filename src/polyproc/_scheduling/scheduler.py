@@ -37,11 +37,9 @@ from polyproc._scheduling.actions import (
     Interrupt,
     Pull,
 )
-from polyproc._scheduling.assignments import DOOMED, NEVER, STARTING, Limit, WorkerLoad
-from polyproc._scheduling.call_events import CallEvents
-from polyproc._scheduling.pool_state import CLOSING, RUNNING, TERMINATING, is_one_of
+from polyproc._scheduling.assignments import ASSIGNED, DOOMED, NEVER, STARTING, WAITING, Limit, QueuedTask, WorkerLoad
+from polyproc._scheduling.call_events import CLOSING, RUNNING, TERMINATING, CallEvents, is_one_of
 from polyproc._scheduling.staffing import StaffingConfig
-from polyproc._scheduling.tasks import ASSIGNED, WAITING, QueuedTask
 
 KILL_GRACE = 1.0  # seconds between SIGTERM and SIGKILL when a pool is terminated
 
@@ -196,14 +194,6 @@ class Scheduler(CallEvents):
             assignments = self.assignments
             assignments.limit(worker, limit.place, now + task.options.grace, hard=True)
             actions.append(Interrupt(worker.id, limit.place, BY_TIMEOUT))
-
-    def next_tick(self) -> float:
-        """Return when `tick` has to be called, at the latest; infinity for never."""
-        assignments = self.assignments
-        moment = min(assignments.first_limit, assignments.even_at, self._kill_at, self.staffing.retry_at)
-        if assignments.idle and self.staffing.has_idle_timeout:
-            moment = min(moment, self.staffing.first_idle_end())
-        return moment
 
     # -- end -------------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from queue import Empty
 from typing import Any
 
@@ -37,6 +38,8 @@ class _Queue(SharedQueue[Any]):
 def _opened(queue: _Queue) -> tuple[int, bool, Any]:
     number, kind, record, slot = queue._take(None)
     try:
+        if kind == large.PICKLE:
+            return number, True, pickle.loads(record)
         return number, True, large.open_record(kind, record, slot)
     except BaseException as error:  # noqa: BLE001  (a message that cannot be opened is that task's error alone)
         return number, False, error
@@ -131,6 +134,8 @@ class Channels:
         except Empty:
             return None
         try:
+            if kind == large.PICKLE:
+                return number, True, pickle.loads(record)
             return number, True, large.open_record(kind, record, slot)
         except BaseException as error:  # noqa: BLE001  (a message that cannot be opened is that task's error alone)
             return number, False, error

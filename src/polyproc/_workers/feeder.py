@@ -11,10 +11,9 @@ import threading
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from polyproc._pickling.blame import in_callers_words
-from polyproc._scheduling.tasks import QueuedTask, ResolvedOptions
+from polyproc._scheduling.assignments import QueuedTask, ResolvedOptions
 from polyproc._workers.engine import PoolEngine, function_name
-from polyproc._workers.process_engine import BLOCK, BLOCK_BYTES, ITEM
+from polyproc._workers.process_engine import BLOCK, BLOCK_BYTES, ITEM, in_callers_words
 from polyproc._workers.worker import CALL, MAP
 
 _AT_HAND = (list, tuple, range)  # whose next item is never waited for

@@ -19,12 +19,10 @@ from polyproc._scheduling.actions import (
     StartWorkers,
     TakeBack,
 )
-from polyproc._scheduling.assignments import NEVER
+from polyproc._scheduling.assignments import NEVER, QueuedTask, ResolvedOptions
 from polyproc._scheduling.scheduler import Scheduler
 from polyproc._scheduling.staffing import MAX_REFUSED_STARTS, StaffingConfig
-from polyproc._scheduling.tasks import QueuedTask, ResolvedOptions
-from polyproc._workers.engine import PoolEngine, function_name
-from polyproc._workers.outcomes import report
+from polyproc._workers.engine import PoolEngine, function_name, report
 from polyproc._workers.worker import CALL, call
 
 
