@@ -96,3 +96,15 @@ def test_docs_troubleshooting_quotes_what_is_said():
     quoted.remove("'NoneType' object is not subscriptable")  # the interpreter says it
     parts = [(text, part.strip(" :'")) for text in quoted for part in text.split("...")]
     assert [(text, part) for text, part in parts if part not in said] == []
+
+
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_docs_say_module_and_package(page):
+    text = page.read_text()
+    assert re.findall(r"\b(?:front )?doors?\b|\brooms\b|\b(?:a|the|this|its) room\b", text, re.IGNORECASE) == []
+
+
+def test_docs_glossary_has_twenty_terms_at_most():
+    terms = re.findall(r"^- \*\*(.+?)\*\*: .*\.$", (DOCS / "glossary.md").read_text(), re.MULTILINE)
+    assert terms == sorted(terms)
+    assert 10 < len(terms) <= 20
