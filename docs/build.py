@@ -120,7 +120,7 @@ def written(module_name):
     head = path.read_text().partition(MARK)[0] if path.exists() else f"# {module_name}\n\n"
     module = importlib.import_module(f"polyproc.{module_name}".rstrip("."))
     parts = [line for name in names_of(module_name) for line in lines_of(name, getattr(module, name))]
-    return head + MARK + "\n" + "\n".join(parts).rstrip() + "\n"
+    return head + MARK + "\n## Names\n\n" + "\n".join(parts).rstrip() + "\n"
 
 
 def main(arguments):

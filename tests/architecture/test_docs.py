@@ -108,3 +108,19 @@ def test_docs_glossary_has_twenty_terms_at_most():
     terms = re.findall(r"^- \*\*(.+?)\*\*: .*\.$", (DOCS / "glossary.md").read_text(), re.MULTILINE)
     assert terms == sorted(terms)
     assert 10 < len(terms) <= 20
+
+
+def test_docs_each_page_says_how_its_names_behave():
+    """By hand, above the list of names: waits, errors, what a death does. Names of `dummy` are those of other modules."""
+    made = build()
+    for place in set(made.modules()) - {"dummy", "dummy.connection"}:
+        module = importlib.import_module(f"polyproc.{place}".rstrip("."))
+        said = made.page_of(place).read_text().partition(made.MARK)[0]
+        names = set(made.names_of(place))
+        if place != "context":  # a context has the names of the package
+            kinds = [getattr(module, name) for name in names]
+            plain = [kind for kind in kinds if isinstance(kind, type) and not issubclass(kind, BaseException)]
+            names |= {name for kind in plain if place for name, *_ in made.members_of(kind, dict(made.bases_of(kind)))}
+        missing = sorted(name for name in names if not re.search(rf"\b{name}\b", said))
+        assert missing == [], place
+        assert re.search(r"\b(?:die|dies|died|killed|ended)\b", said), place
