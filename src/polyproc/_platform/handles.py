@@ -8,7 +8,7 @@ import math
 import os
 import select
 import time
-from _thread import allocate_lock
+from _thread import RLock
 from collections.abc import Sequence
 
 from polyproc._deadline import due
@@ -154,7 +154,8 @@ class WakePipe:
     """
 
     def __init__(self) -> None:
-        self._lock = allocate_lock()  # of the writing end; not threading, which a parent that forks does without
+        # Of the writing end; a handler of signals, or a finalizer, may come to wake it in the middle of a call.
+        self._lock = RLock()  # not threading's, which a parent that forks does without
         self.fd, self._write = os.pipe()
         os.set_blocking(self._write, False)
         self.ended = False  # then nobody can wake it any more

@@ -106,9 +106,23 @@ class QueuedTask:
         worker: the id of the worker that has it.
         load: how many seconds it takes, as it seemed when it was assigned.
         drop: the kind of outcome that it gets if its worker gives it back; 0 for none.
+        parts: how many workers have ended with a part of its message.
     """
 
-    __slots__ = ("attempt", "batch", "drop", "index", "job", "load", "name", "options", "payload", "state", "worker")
+    __slots__ = (
+        "attempt",
+        "batch",
+        "drop",
+        "index",
+        "job",
+        "load",
+        "name",
+        "options",
+        "parts",
+        "payload",
+        "state",
+        "worker",
+    )
 
     def __init__(
         self, job: Any, index: int, payload: Any, name: str, options: ResolvedOptions, batch: Batch | None = None
@@ -123,7 +137,7 @@ class QueuedTask:
         self.state = NEW
         self.worker = 0
         self.load = 0.0
-        self.drop = 0
+        self.drop = self.parts = 0
 
     @property
     def count(self) -> int:

@@ -16,6 +16,7 @@ MAX_BEHIND: int = 64
 Packed = tuple[bytes, list[memoryview]]
 
 _FOREVER = 2**63 - 1  # a deadline of the core
+_ALL = 1 << 16
 
 
 def pack(message: Any) -> tuple[Packed, int]:
@@ -95,6 +96,10 @@ class WorkerChannel:
             if number:
                 numbers.append(number)
         return numbers, self._tasks.qsize() > 0
+
+    def left_over(self) -> tuple[list[int], int]:
+        """After the worker's end: return the numbers of what it has not taken, and of what it has taken in part: 0."""
+        return self.take_back(_ALL)[0], 0
 
     def release(self) -> None:
         """In the parent, when the worker is started: nothing is its own alone."""

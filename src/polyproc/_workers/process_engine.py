@@ -54,7 +54,8 @@ BLOCK_BYTES = 16384
 ITEM = r"obj\[2\]\[\d+\]", "item"  # of a chunk: see blame.py
 MAX_WAIT = 2.0  # seconds without a look at the workers
 BURST = 16  # messages that are heard before their outcomes are handed out: those who wait are woken less often
-_ALL = 1 << 16
+# How many workers may end with a part of a task's message: who dies of its size does so each time.
+_MOST_PARTS = 2
 
 
 class ProcessWorkers(PoolEngine):
@@ -250,8 +251,7 @@ class ProcessWorkers(PoolEngine):
         handle.process.join()
         was_killed = isinstance(error, ProcessDied) and error.signal is not None
         with self.lock:
-            taken = handle.channel.take_back(_ALL)
-            untaken = None if taken is None else taken[0]
+            untaken = self._not_begun(handle)
             task = self.scheduler.running(id, untaken)
             if task is not None and not has_work:  # it was sent something meanwhile
                 error = handle.reap()
@@ -262,6 +262,17 @@ class ProcessWorkers(PoolEngine):
             actions = self.scheduler.worker_ended(id, untaken, error, monotonic(), was_killed)
             self.workers.remove(id)
             self.perform(actions)
+
+    def _not_begun(self, handle: WorkerHandle) -> list[int]:
+        """Return the places of the tasks that a worker, which has ended, had not begun."""
+        places, part = handle.channel.left_over()
+        load = self.scheduler.workers.get(handle.id)
+        for place, task in load.tasks if part and load is not None else ():
+            if place == part:
+                task.parts += 1
+                if task.parts <= _MOST_PARTS:
+                    places.append(place)
+        return places
 
     def _check_workers(self) -> None:
         """See to workers whose end the monitor has not told, since it cannot."""
