@@ -124,3 +124,7 @@ def test_docs_each_page_says_how_its_names_behave():
         missing = sorted(name for name in names if not re.search(rf"\b{name}\b", said))
         assert missing == [], place
         assert re.search(r"\b(?:die|dies|died|killed|ended)\b", said), place
+
+
+def test_docs_the_readme_is_a_screen_and_a_half():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 90
