@@ -13,7 +13,7 @@ import polyproc
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCS = ROOT / "docs"
-PAGES = [DOCS / "migration.md", *sorted((DOCS / "reference").glob("*.md"))]
+PAGES = [DOCS / "migration.md", DOCS / "what-happens-when.md", *sorted((DOCS / "reference").glob("*.md"))]
 EVERY_PAGE = sorted({*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("csrc/*.md")})
 FENCE = re.compile(r"^```.*?^```$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 
