@@ -6,7 +6,7 @@ from polyproc._pool.executor import WorkerDied as WorkerDied
 from polyproc._pool.future import Future as Future
 from polyproc._pool.options import CallOptions as CallOptions
 from polyproc._pool.pool import Pool as Pool
-from polyproc._pool.pool import ThreadPool as ThreadPool
+from polyproc._pool.thread_pool import ThreadPool as ThreadPool
 from polyproc._scheduling.call_events import PoolStats as PoolStats
 from polyproc._pool.task import Task as Task
 from polyproc._pool.task import task as task
@@ -21,11 +21,11 @@ from polyproc._errors import RemoteTraceback as RemoteTraceback
 from polyproc._workers.engine import CLOSE as CLOSE
 from polyproc._workers.engine import RUN as RUN
 from polyproc._workers.engine import TERMINATE as TERMINATE
-from polyproc._pool.results import ApplyResult as ApplyResult
-from polyproc._pool.results import AsyncResult as AsyncResult
-from polyproc._pool.results import IMapIterator as IMapIterator
-from polyproc._pool.results import IMapUnorderedIterator as IMapUnorderedIterator
-from polyproc._pool.results import MapResult as MapResult
+from polyproc._pool.pool import ApplyResult as ApplyResult
+from polyproc._pool.pool import AsyncResult as AsyncResult
+from polyproc._pool.imap import IMapIterator as IMapIterator
+from polyproc._pool.imap import IMapUnorderedIterator as IMapUnorderedIterator
+from polyproc._pool.pool import MapResult as MapResult
 from polyproc._workers.worker import ExceptionWithTraceback as ExceptionWithTraceback
 from polyproc._workers.worker import MaybeEncodingError as MaybeEncodingError
 from polyproc._workers.worker import mapstar as mapstar

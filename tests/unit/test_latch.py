@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from polyproc._pool.results import Latch
+from polyproc._pool.pool import Latch
 
 KINDS = {kind.__name__: kind for kind in (threading.Event, Latch)}
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from polyproc._aio.loops import Bell, Twin, in_thread
 from polyproc._errors import TimeoutError as PolyprocTimeoutError
-from polyproc._pool.results import IMapIterator, ItemIterator, Job, MapResult
+from polyproc._pool.calls import Job
+from polyproc._pool.imap import IMapIterator, ItemIterator
+from polyproc._pool.pool import MapResult
 
 
 async def _wait(job: Job | ItemIterator, is_ready: Callable[[], bool], timeout: float | None = None) -> bool:

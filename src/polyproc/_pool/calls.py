@@ -1,4 +1,4 @@
-"""What all pools and executors have in common beyond the standard library: submit, options, resize, stats."""
+"""What all pools and executors have in common: jobs; and beyond the standard library submit, options, resize, stats."""
 
 from __future__ import annotations
 
@@ -7,19 +7,47 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from polyproc._lazy import load, said
 from polyproc._pool.options import DEFAULT_OPTIONS, CallOptions, resolved
-from polyproc._pool.progress import progress_of
 from polyproc._scheduling.assignments import ResolvedOptions
 from polyproc._scheduling.call_events import PoolStats
-from polyproc._workers.process_engine import ProcessPoolEngine
-from polyproc._workers.thread_engine import ThreadPoolEngine
 
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from polyproc._aio.loops import Bell
     from polyproc._pool.future import Future
+    from polyproc._pool.progress import Progress
+    from polyproc._workers.process_engine import ProcessPoolEngine
+    from polyproc._workers.thread_engine import ThreadPoolEngine
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class Job:
+    """A number of tasks that were asked for together. The pool's thread settles them, callers wait.
+
+    `progress` is told of each chunk that is done.
+    """
+
+    progress: Progress | None = None
+    keeps: Any = None  # the pool, until it is done
+    _bells: tuple[Bell, ...] = ()
+
+    def _tell(self, bell: Bell) -> None:
+        """Have a bell rung at each change from now on."""
+        self._bells = (*self._bells, bell)
+
+    def _tell_no_more(self, bell: Bell) -> None:
+        """Have it rung no more."""
+        self._bells = tuple(other for other in self._bells if other is not bell)
+
+    def _ring(self) -> None:
+        for bell in self._bells:
+            bell.ring()
+
+    def settle(self, index: int, success: bool, value: Any) -> bool:
+        """Take the result of a task; return whether it was the job's last."""
+        raise NotImplementedError
 
 
 class Calls:
@@ -60,7 +88,7 @@ class Calls:
         Raises TypeError and ValueError for options that are none: see `CallOptions`.
         """
         found = resolved(self._options, options)
-        if found.timeout is not None and isinstance(self._engine, ThreadPoolEngine):
+        if found.timeout is not None and not self._engine.scheduler.can_kill:
             raise ValueError("a thread cannot be ended from outside: a timeout needs a pool of processes")
         view = object.__new__(type(self))
         view.__dict__.update(self.__dict__)
@@ -79,3 +107,11 @@ class Calls:
     def stats(self) -> PoolStats:
         """Return how things stand now."""
         return self._engine.stats()
+
+
+def progress_of(options: ResolvedOptions, total: int | None) -> Progress | None:
+    """Return what a call's options ask for to be told of its progress."""
+    if not options.progress:
+        return None
+    made: Progress = load("polyproc._pool.progress", "Progress")(options.progress, total)  # type: ignore[operator]
+    return made

@@ -15,12 +15,11 @@ from polyproc._cleanup.finalizers import Finalize
 from polyproc._deadline import due
 from polyproc._errors import ProcessDied, ProcessError
 from polyproc._lazy import load, said
-from polyproc._pool.calls import Calls
+from polyproc._pool.calls import Calls, progress_of
 from polyproc._pool.future import Future
+from polyproc._pool.imap import IMapIterator
 from polyproc._pool.options import Memory, make_config
 from polyproc._pool.pool import checked_size
-from polyproc._pool.progress import progress_of
-from polyproc._pool.results import IMapIterator
 from polyproc._public import public
 from polyproc._workers.engine import RUN, function_name
 from polyproc._workers.process_engine import ProcessPoolEngine

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from typing import Any, Protocol, TypeVar
 
 from polyproc._aio.loops import Bell, running_library
-from polyproc._pool.results import Job
+from polyproc._pool.calls import Job
 from polyproc._public import public
 from polyproc._scheduling.assignments import QueuedTask
 from polyproc._workers.engine import Dropped

@@ -1,37 +1,142 @@
-"""Pool: the public class."""
+"""Pool, and the results of its calls: AsyncResult and MapResult; those of imap are in imap.py."""
 
 from __future__ import annotations
 
+import threading
 import warnings
-from collections.abc import Callable, Iterable, Sized
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Callable, Generator, Iterable
+from types import GenericAlias, TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 from polyproc._cleanup.finalizers import Finalize
+from polyproc._deadline import due
+from polyproc._errors import TimeoutError as PolyprocTimeoutError
 from polyproc._lazy import load, said
+from polyproc._native import native
 from polyproc._platform.interpreter import usable_processors
-from polyproc._pool.calls import Calls
+from polyproc._pool.calls import Calls, Job, progress_of
 from polyproc._pool.options import Memory, make_config
-from polyproc._pool.progress import progress_of
-from polyproc._pool.results import (
-    ApplyResult,
-    Callback,
-    IMapIterator,
-    IMapUnorderedIterator,
-    ItemIterator,
-    MapResult,
-)
 from polyproc._public import public
 from polyproc._twin import HasTwin
-from polyproc._workers.engine import NOT_RUNNING, RUN, function_name
-from polyproc._workers.feeder import Feeder
+from polyproc._workers.engine import NOT_RUNNING, RUN, Dropped, function_name, report
 from polyproc._workers.process_engine import ProcessPoolEngine
-from polyproc._workers.thread_engine import ThreadPoolEngine
 from polyproc._workers.worker import MAP, STARMAP
 from polyproc._workers.worker_set import PoolConfig
 
-# How many chunks of an imap are on their way, at most, where nothing else was asked for.
-_BUFFER, _BUFFER_EACH = 64, 4
+if TYPE_CHECKING:
+    from polyproc._workers.thread_engine import ThreadPoolEngine
+
+if TYPE_CHECKING or not native:
+    Latch = threading.Event
+else:
+    from polyproc._core import Latch
+
+Callback = Callable[[Any], object]
+
+
+@public("pool")
+class ApplyResult(Job, HasTwin):
+    """The result of apply_async, map_async and starmap_async. It can be awaited, in asyncio and trio."""
+
+    _twin = ("polyproc._pool.async_pool", "AsyncResult")
+    __class_getitem__: Any = classmethod(GenericAlias)  # as annotations of programs have it
+
+    def __init__(self, callback: Callback | None, error_callback: Callback | None) -> None:
+        self._event = Latch()
+        self._callback = callback
+        self._error_callback = error_callback
+        self._success = True
+        self._value: Any = None
+
+    def ready(self) -> bool:
+        """Say whether the call is done."""
+        return self._event.is_set()
+
+    def successful(self) -> bool:
+        """Say whether the call raised nothing. Raises ValueError when it is not done."""
+        if not self.ready():
+            raise ValueError(f"{self!r} not ready")
+        return self._success
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until the call is done, up to `timeout` seconds."""
+        if timeout is not None:
+            due(timeout)  # what is no number is refused, also where nobody waits
+        self._event.wait(timeout)
+
+    def get(self, timeout: float | None = None) -> Any:
+        """Wait as `wait` does; return the result or raise what the call raised. Raises TimeoutError."""
+        self.wait(timeout)
+        if not self.ready():
+            raise PolyprocTimeoutError
+        if self._success:
+            return self._value
+        raise self._value
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Wait for what `get` returns."""
+        return self.aio.get().__await__()  # type: ignore[no-any-return]
+
+    def settle(self, index: int, success: bool, value: Any) -> bool:
+        """Take the result."""
+        self._finish(success, value)
+        return True
+
+    def _finish(self, success: bool, value: Any) -> None:
+        if isinstance(value, Dropped):
+            value = load("concurrent.futures", "CancelledError")()  # type: ignore[operator]
+        self._success, self._value = success, value
+        callback = self._callback if success else self._error_callback
+        self._callback = self._error_callback = None
+        try:
+            if callback is not None:
+                callback(value)
+        except BaseException:  # noqa: BLE001  (the user's: reported, the pool goes on)
+            report("a pool's callback raised")
+        finally:
+            self._event.set()  # after the callback, as in the standard library: who has waited sees what it did
+            if self._bells:
+                self._ring()
+
+
+AsyncResult = ApplyResult
+
+
+@public("pool")
+class MapResult(ApplyResult):
+    """The result of a call over many items, sent in chunks."""
+
+    def __init__(self, chunksize: Any, *args: Any, **kwds: Any) -> None:
+        if not isinstance(chunksize, int):  # a program's own, of a pool
+            load("polyproc._pool.recipes", "remake_map")(self, *args, **kwds)  # type: ignore[operator]
+            return
+        length, callback, error = args
+        super().__init__(callback, error)
+        self._chunksize = chunksize
+        self._left = -(-length // chunksize) if chunksize else 0
+        self._value = [None] * length
+        if not self._left:
+            self._event.set()
+
+    @property
+    def _number_left(self) -> int:  # of chunks: programs poll it to tell of progress
+        return self._left
+
+    def settle(self, index: int, success: bool, value: Any) -> bool:
+        """Take the result of a chunk; the first error counts, and is told when all chunks are done."""
+        self._left -= 1
+        if self.progress is not None:
+            start = index * self._chunksize
+            self.progress.advance(min(start + self._chunksize, len(self._value)) - start)
+        if success and self._success:
+            start = index * self._chunksize
+            self._value[start : start + self._chunksize] = value
+        elif not success and self._success:
+            self._success, self._value = False, value
+        if self._left:
+            return False
+        self._finish(self._success, self._value)
+        return True
 
 
 @public("pool")
@@ -267,7 +372,7 @@ class Pool(Calls, HasTwin):
         yet given back (some 64 chunks unless given), until `close` is called, which has the rest run unasked. The
         iterator's own `close` takes no more items.
         """
-        return self._imap(IMapIterator, func, iterable, chunksize, buffersize)
+        return self._imap(func, iterable, chunksize, buffersize, is_ordered=True)
 
     def imap_unordered(
         self,
@@ -278,40 +383,21 @@ class Pool(Calls, HasTwin):
         buffersize: int | None = None,
     ) -> Any:
         """Call `func` for each item; return an iterator of the results, as they come. Otherwise as `imap`."""
-        return self._imap(IMapUnorderedIterator, func, iterable, chunksize, buffersize)
+        return self._imap(func, iterable, chunksize, buffersize, is_ordered=False)
 
     def _imap(
         self,
-        kind: type[IMapIterator],
         func: Callable[[Any], Any],
         iterable: Iterable[Any],
         chunksize: int,
         buffersize: int | None,
+        is_ordered: bool,
     ) -> Any:
+        from polyproc._pool.imap import begin_imap  # most pools do without
+
         self._check_running()
         chunksize = _checked_chunksize(chunksize, "imap")
-        if not hasattr(iterable, "__iter__") and not hasattr(iterable, "__getitem__"):
-            raise said("no_items", f"{type(iterable).__name__!r} object is not iterable", func, iterable, "imap")
-        if not callable(func):
-            raise said("no_function", func, "imap", "pool.imap(a_function, items)")
-        if buffersize is None:
-            buffer = _BUFFER + _BUFFER_EACH * self._engine.size
-        elif (buffersize := said("whole", buffersize, "buffersize is a number of items")) < 1:
-            raise ValueError(f"buffersize must be None or > 0, and not {buffersize}")
-        else:
-            buffer = max(buffersize // chunksize, 1)
-        result = kind(buffer, chunked=chunksize > 1)
-        if self._options.progress:
-            result.progress = progress_of(self._options, len(iterable) if isinstance(iterable, Sized) else None)
-        result.keeps = self._whole or self
-        engine = self._engine
-        feeder = Feeder(engine, self._options, result, func, iterable, chunksize)
-        result.fed_by(
-            lambda finished: engine.order("reader_wants", feeder, finished),  # it never waits for the engine's lock
-            lambda: engine.event("source_closed", feeder, result),
-        )
-        feeder.open(buffer)
-        return result if chunksize == 1 else ItemIterator(result)
+        return begin_imap(self, func, iterable, chunksize, buffersize, is_ordered)
 
     # -- end -------------------------------------------------------------------------------------------------------
 
@@ -352,26 +438,6 @@ class Pool(Calls, HasTwin):
         raise NotImplementedError(said("holds_pool", "pool objects cannot be passed between processes or pickled"))
 
 
-@public("pool")
-class ThreadPool(Pool):
-    """The same on threads of this process: nothing is pickled, and a call cannot be ended from outside.
-
-    `terminate` drops the calls that have not begun; `join` waits for those that have.
-    """
-
-    def __init__(
-        self,
-        processes: int | None = None,
-        initializer: Callable[..., object] | None = None,
-        initargs: Iterable[Any] = (),
-    ) -> None:
-        size = checked_size(processes)
-        if initializer is not None and not callable(initializer):
-            raise said("no_initializer", initializer)
-        initargs = initargs if type(initargs) is tuple else said("arguments", initargs, "initargs", initializer)
-        self._begin(ThreadPoolEngine(size, (initializer, initargs)))
-
-
 def _checked_chunksize(chunksize: int, what: str) -> int:
     if type(chunksize) is not int:
         chunksize = said("chunk_size", chunksize, what)
@@ -393,5 +459,5 @@ def checked_size(processes: int | None, name: str = "processes") -> int:
 
 def _terminate(engine: ProcessPoolEngine | ThreadPoolEngine) -> None:
     engine.terminate()
-    if isinstance(engine, ProcessPoolEngine):
+    if engine.scheduler.can_kill:
         engine.join()

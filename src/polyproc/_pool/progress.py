@@ -7,7 +7,6 @@ from typing import Any, Protocol
 
 from polyproc._lazy import load
 from polyproc._pool.options import ProgressCallback
-from polyproc._scheduling.assignments import ResolvedOptions
 from polyproc._workers.engine import report
 
 
@@ -51,11 +50,6 @@ class Progress:
         bar, self._bar = self._bar, None
         if bar is not None:
             bar.close()
-
-
-def progress_of(options: ResolvedOptions, total: int | None) -> Progress | None:
-    """Return what a call's options ask for."""
-    return Progress(options.progress, total) if options.progress else None
 
 
 def make_bar(total: int | None) -> Bar | None:

@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from polyproc._errors import TimeoutError as PolyprocTimeoutError
-from polyproc._pool.results import IMapIterator, IMapUnorderedIterator, MapResult
+from polyproc._pool.imap import IMapIterator, IMapUnorderedIterator
+from polyproc._pool.pool import MapResult
 
 INIT = "INIT"
 job_counter = itertools.count()

@@ -98,7 +98,7 @@ class PoolState:
         self.open: dict[QueuedTask, None] = {}  # without an outcome
         self.waits_for_more = False  # whether workers that have nothing wait for `all_heard`
         self._sources: dict[Any, Source] = {}
-        self._can_kill = can_kill
+        self.can_kill = can_kill
         self._kill_at = NEVER
         self._retries = True
 
@@ -210,12 +210,12 @@ class PoolState:
         if worker.state in (STARTING, READY):
             self.assignments.leave(worker, LEAVING)
             self.staffing.is_settled = False
-            if worker.untaken and len(worker.tasks) > (1 if self._can_kill else 0):
+            if worker.untaken and len(worker.tasks) > (1 if self.can_kill else 0):
                 actions.append(worker.take_back(len(worker.tasks)))
             actions.append(Dismiss(worker.id))
 
     def _kill(self, worker: WorkerLoad, gently: bool, actions: list[Action]) -> None:
-        if self._can_kill:
+        if self.can_kill:
             self.assignments.leave(worker, DOOMED)
             self.staffing.is_settled = False
             actions.append(Kill(worker.id, gently))
@@ -375,7 +375,7 @@ class CallEvents(PoolState):
         begun = list(worker.tasks)[: len(worker.tasks) - worker.untaken]
         for _, task in begun:
             task.drop = 0
-        if not begun or begun[-1][1].state is not DONE or not self._can_kill or self.state >= TERMINATING:
+        if not begun or begun[-1][1].state is not DONE or not self.can_kill or self.state >= TERMINATING:
             return
         place, task = begun[-1]
         if worker.interrupted == place:

@@ -184,7 +184,7 @@ class Scheduler(CallEvents):
     def _time_is_up(self, worker: WorkerLoad, limit: Limit, now: float, actions: list[Action]) -> None:
         task = next((task for place, task in worker.tasks if place == limit.place), None)
         worker.limit = None
-        if task is None or not self._can_kill:
+        if task is None or not self.can_kill:
             return
         if limit.hard:
             worker.killed_for = limit.place
@@ -216,12 +216,12 @@ class Scheduler(CallEvents):
             self.error = error
         kind = TERMINATED if self.error is None else ERROR
         for task in list(self.open):
-            if task.state is WAITING or self._can_kill:
+            if task.state is WAITING or self.can_kill:
                 self._settle(task, kind, self.error, actions)
         self._stop_sources(kind, self.error, actions)
         for worker in self.workers.values():
             self._kill(worker, True, actions)
-        if self._can_kill:
+        if self.can_kill:
             self._kill_at = now + KILL_GRACE
         self._look(now, actions)
         return actions

@@ -1,164 +1,23 @@
-"""What a caller waits for: AsyncResult, MapResult and the iterators of imap."""
+"""The iterators that imap returns, and how an imap begins."""
 
 from __future__ import annotations
 
 import collections
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Generator
-from types import GenericAlias
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable, Iterable, Sized
+from typing import Any
 
 from polyproc._deadline import due
 from polyproc._errors import TimeoutError as PolyprocTimeoutError
-from polyproc._lazy import load
-from polyproc._native import native
+from polyproc._lazy import load, said
+from polyproc._pool.calls import Calls, Job, progress_of
 from polyproc._public import public
-from polyproc._twin import HasTwin
-from polyproc._workers.engine import Dropped, report
+from polyproc._workers.engine import Dropped
+from polyproc._workers.feeder import Feeder
 
-if TYPE_CHECKING:
-    from polyproc._aio.loops import Bell
-    from polyproc._pool.progress import Progress
-
-if TYPE_CHECKING or not native:
-    Latch = threading.Event
-else:
-    from polyproc._core import Latch
-
-Callback = Callable[[Any], object]
-
-
-class Job:
-    """A number of tasks that were asked for together. The pool's thread settles them, callers wait.
-
-    `progress` is told of each chunk that is done.
-    """
-
-    progress: Progress | None = None
-    keeps: Any = None  # the pool, until it is done
-    _bells: tuple[Bell, ...] = ()
-
-    def _tell(self, bell: Bell) -> None:
-        """Have a bell rung at each change from now on."""
-        self._bells = (*self._bells, bell)
-
-    def _tell_no_more(self, bell: Bell) -> None:
-        """Have it rung no more."""
-        self._bells = tuple(other for other in self._bells if other is not bell)
-
-    def _ring(self) -> None:
-        for bell in self._bells:
-            bell.ring()
-
-    def settle(self, index: int, success: bool, value: Any) -> bool:
-        """Take the result of a task; return whether it was the job's last."""
-        raise NotImplementedError
-
-
-@public("pool")
-class ApplyResult(Job, HasTwin):
-    """The result of apply_async, map_async and starmap_async. It can be awaited, in asyncio and trio."""
-
-    _twin = ("polyproc._pool.async_pool", "AsyncResult")
-    __class_getitem__: Any = classmethod(GenericAlias)  # as annotations of programs have it
-
-    def __init__(self, callback: Callback | None, error_callback: Callback | None) -> None:
-        self._event = Latch()
-        self._callback = callback
-        self._error_callback = error_callback
-        self._success = True
-        self._value: Any = None
-
-    def ready(self) -> bool:
-        """Say whether the call is done."""
-        return self._event.is_set()
-
-    def successful(self) -> bool:
-        """Say whether the call raised nothing. Raises ValueError when it is not done."""
-        if not self.ready():
-            raise ValueError(f"{self!r} not ready")
-        return self._success
-
-    def wait(self, timeout: float | None = None) -> None:
-        """Wait until the call is done, up to `timeout` seconds."""
-        if timeout is not None:
-            due(timeout)  # what is no number is refused, also where nobody waits
-        self._event.wait(timeout)
-
-    def get(self, timeout: float | None = None) -> Any:
-        """Wait as `wait` does; return the result or raise what the call raised. Raises TimeoutError."""
-        self.wait(timeout)
-        if not self.ready():
-            raise PolyprocTimeoutError
-        if self._success:
-            return self._value
-        raise self._value
-
-    def __await__(self) -> Generator[Any, None, Any]:
-        """Wait for what `get` returns."""
-        return self.aio.get().__await__()  # type: ignore[no-any-return]
-
-    def settle(self, index: int, success: bool, value: Any) -> bool:
-        """Take the result."""
-        self._finish(success, value)
-        return True
-
-    def _finish(self, success: bool, value: Any) -> None:
-        if isinstance(value, Dropped):
-            value = load("concurrent.futures", "CancelledError")()  # type: ignore[operator]
-        self._success, self._value = success, value
-        callback = self._callback if success else self._error_callback
-        self._callback = self._error_callback = None
-        try:
-            if callback is not None:
-                callback(value)
-        except BaseException:  # noqa: BLE001  (the user's: reported, the pool goes on)
-            report("a pool's callback raised")
-        finally:
-            self._event.set()  # after the callback, as in the standard library: who has waited sees what it did
-            if self._bells:
-                self._ring()
-
-
-AsyncResult = ApplyResult
-
-
-@public("pool")
-class MapResult(ApplyResult):
-    """The result of a call over many items, sent in chunks."""
-
-    def __init__(self, chunksize: Any, *args: Any, **kwds: Any) -> None:
-        if not isinstance(chunksize, int):  # a program's own, of a pool
-            load("polyproc._pool.recipes", "remake_map")(self, *args, **kwds)  # type: ignore[operator]
-            return
-        length, callback, error = args
-        super().__init__(callback, error)
-        self._chunksize = chunksize
-        self._left = -(-length // chunksize) if chunksize else 0
-        self._value = [None] * length
-        if not self._left:
-            self._event.set()
-
-    @property
-    def _number_left(self) -> int:  # of chunks: programs poll it to tell of progress
-        return self._left
-
-    def settle(self, index: int, success: bool, value: Any) -> bool:
-        """Take the result of a chunk; the first error counts, and is told when all chunks are done."""
-        self._left -= 1
-        if self.progress is not None:
-            start = index * self._chunksize
-            self.progress.advance(min(start + self._chunksize, len(self._value)) - start)
-        if success and self._success:
-            start = index * self._chunksize
-            self._value[start : start + self._chunksize] = value
-        elif not success and self._success:
-            self._success, self._value = False, value
-        if self._left:
-            return False
-        self._finish(self._success, self._value)
-        return True
+# How many chunks of an imap are on their way, at most, where nothing else was asked for.
+_BUFFER, _BUFFER_EACH = 64, 4
 
 
 @public("pool")
@@ -337,3 +196,36 @@ class ItemIterator:
     def close(self) -> None:
         """Take no more items and drop those that no worker has."""
         self._chunks.close()
+
+
+def begin_imap(
+    pool: Calls,
+    func: Callable[[Any], Any],
+    iterable: Iterable[Any],
+    chunksize: int,
+    buffersize: int | None,
+    is_ordered: bool,
+) -> IMapIterator | ItemIterator:
+    """Begin to call `func` for each item; return the iterator of the results."""
+    engine, options = pool._engine, pool._options
+    if not hasattr(iterable, "__iter__") and not hasattr(iterable, "__getitem__"):
+        raise said("no_items", f"{type(iterable).__name__!r} object is not iterable", func, iterable, "imap")
+    if not callable(func):
+        raise said("no_function", func, "imap", "pool.imap(a_function, items)")
+    if buffersize is None:
+        buffer = _BUFFER + _BUFFER_EACH * engine.size
+    elif (buffersize := said("whole", buffersize, "buffersize is a number of items")) < 1:
+        raise ValueError(f"buffersize must be None or > 0, and not {buffersize}")
+    else:
+        buffer = max(buffersize // chunksize, 1)
+    result = (IMapIterator if is_ordered else IMapUnorderedIterator)(buffer, chunked=chunksize > 1)
+    if options.progress:
+        result.progress = progress_of(options, len(iterable) if isinstance(iterable, Sized) else None)
+    result.keeps = pool._whole or pool
+    feeder = Feeder(engine, options, result, func, iterable, chunksize)
+    result.fed_by(
+        lambda finished: engine.order("reader_wants", feeder, finished),  # it never waits for the engine's lock
+        lambda: engine.event("source_closed", feeder, result),
+    )
+    feeder.open(buffer)
+    return result if chunksize == 1 else ItemIterator(result)

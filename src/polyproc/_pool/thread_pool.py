@@ -1,0 +1,31 @@
+"""ThreadPool: the public class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from polyproc._lazy import said
+from polyproc._pool.pool import Pool, checked_size
+from polyproc._public import public
+from polyproc._workers.thread_engine import ThreadPoolEngine
+
+
+@public("pool")
+class ThreadPool(Pool):
+    """The same on threads of this process: nothing is pickled, and a call cannot be ended from outside.
+
+    `terminate` drops the calls that have not begun; `join` waits for those that have.
+    """
+
+    def __init__(
+        self,
+        processes: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+    ) -> None:
+        size = checked_size(processes)
+        if initializer is not None and not callable(initializer):
+            raise said("no_initializer", initializer)
+        initargs = initargs if type(initargs) is tuple else said("arguments", initargs, "initargs", initializer)
+        self._begin(ThreadPoolEngine(size, (initializer, initargs)))
