@@ -4,7 +4,7 @@ from polyproc._pool.executor import BrokenProcessPool as BrokenProcessPool
 from polyproc._pool.executor import ProcessPoolExecutor as ProcessPoolExecutor
 from polyproc._pool.executor import WorkerDied as WorkerDied
 from polyproc._pool.future import Future as Future
-from polyproc._pool.options import CallOptions as CallOptions
+from polyproc._pool.calls import CallOptions as CallOptions
 from polyproc._pool.pool import Pool as Pool
 from polyproc._pool.thread_pool import ThreadPool as ThreadPool
 from polyproc._scheduling.call_events import PoolStats as PoolStats

@@ -5,6 +5,7 @@ import concurrent.futures
 import contextlib
 import errno
 import itertools
+import json
 import os
 import signal
 import sys
@@ -317,14 +318,14 @@ def test_a_pool_that_cannot_start_leaves_nothing(ctx, monkeypatch):
 
 
 def test_a_pool_whose_workers_cannot_be_watched_ends_and_says_so(monkeypatch, capfd):
-    from polyproc._workers import monitor
+    from polyproc._workers import worker_set
 
     def fail(*args):
         raise OSError(errno.EMFILE, "too many open files")
 
     pool = polyproc.get_context("fork").Pool(1)
     result = pool.apply_async(time.sleep, (100,))
-    monkeypatch.setattr(monitor, "wait", fail)
+    monkeypatch.setattr(worker_set, "wait", fail)
     pool._engine._monitor.wake()
     with pytest.raises(OSError, match="too many open files"):
         result.get(20)
@@ -361,6 +362,20 @@ def test_submitting_is_short(method):
     done = run_program("counts_calls.py", method)
     assert done.returncode == 0, done.stderr
     assert all(int(count) <= 25 for count in done.stdout.split()), done.stdout
+
+
+@pytest.mark.skipif(not _native.native, reason="a pipe's own files are walked, too")
+def test_a_call_and_back_is_followed_through_few_files(method):
+    """Counted are files that run code of Python's: in the caller's process, of all its threads; and in the worker.
+
+    A function of main is looked up in one more file: whether it is still the one that the workers have.
+    """
+    done = run_program("walks_files.py", method)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert len(found["of a module"]) <= 7, found
+    assert len(found["of main"]) <= 8, found
+    assert len(found["in the worker"]) <= 3, found
 
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, DeprecationWarning])

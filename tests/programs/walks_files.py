@@ -50,13 +50,16 @@ def wait_until_all_rest():
 
 def walk(pool, function, argument):
     pool.apply(function, (argument,))
-    wait_until_all_rest()
-    forget()
-    sys.setprofile(note)
-    pool.apply(function, (argument,))
-    sys.setprofile(None)
-    wait_until_all_rest()
-    return sorted(walked)
+    found = []
+    for _ in range(3):  # the engine looks at its workers every two seconds: not in all of them
+        wait_until_all_rest()
+        forget()
+        sys.setprofile(note)
+        pool.apply(function, (argument,))
+        sys.setprofile(None)
+        wait_until_all_rest()
+        found.append(sorted(walked))
+    return min(found, key=len)
 
 
 if __name__ == "__main__":

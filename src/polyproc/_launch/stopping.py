@@ -7,7 +7,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, Self
 
-from polyproc._misuse import seconds
+from polyproc._lazy import said
 from polyproc._platform.handles import has_pidfds, open_pidfd, send_signal, started_at
 from polyproc._platform.posix import close_quietly
 
@@ -24,7 +24,8 @@ def stop(child: Popen, grace: float) -> int:
     The tree is looked at before each signal: when the child itself has ended, nothing tells any more whose its
     descendants were.
     """
-    seconds(grace, "grace")
+    if type(grace) is not float:
+        said("seconds", grace, "grace")
     deadline = time.monotonic() + max(grace, 0.0)
     with Tree(child.pid) as tree:
         for signum in (signal.SIGINT, signal.SIGTERM):

@@ -1,14 +1,20 @@
-"""What all pools and executors have in common: jobs; and beyond the standard library submit, options, resize, stats."""
+"""What all pools and executors have in common: options, of a call and of a pool; jobs; submit, resize and stats."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+import re
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypedDict, TypeVar
 
+from polyproc._errors import ProcessDied, TimeoutError
 from polyproc._lazy import load, said
-from polyproc._pool.options import DEFAULT_OPTIONS, CallOptions, resolved
+from polyproc._process.bootstrap import MainReached
+from polyproc._process.family import family
+from polyproc._process.kinds import ForkProcess, Process
+from polyproc._process.process import BaseProcess
 from polyproc._scheduling.assignments import ResolvedOptions
 from polyproc._scheduling.call_events import PoolStats
+from polyproc._workers.worker_set import PoolConfig
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -21,6 +27,129 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+Memory = int | str
+ProgressCallback = Callable[[int, int | None], object]
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_MEMORY = r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*"  # compiled when somebody needs it: most pools do not
+
+
+class CallOptions(TypedDict, total=False):
+    """Options of a call; each may be left out.
+
+    timeout: seconds that one call (or chunk) may run. Then `polyproc.TimeoutError` is raised in it; if it has not ended
+        `grace` seconds later, its worker and that one's children are killed, and the caller gets the TimeoutError.
+    grace: seconds between the two, also when a running call is cancelled; 1 unless given.
+    retries: how often a call is run again when it fails by one of `retry_on`; 0 unless given.
+    retry_on: an exception or a tuple of them; ProcessDied unless given.
+    priority: calls with a higher number go first, among those that no worker has yet; 0 unless given.
+    progress: True for a bar (tqdm, or rich), or a function that is called with how many are done and of how many.
+    """
+
+    timeout: float | None
+    grace: float
+    retries: int
+    retry_on: type[BaseException] | tuple[type[BaseException], ...]
+    priority: int
+    progress: bool | ProgressCallback
+
+
+def resolved(base: ResolvedOptions, options: CallOptions) -> ResolvedOptions:
+    """Return `base` but for what `options` says. Raises TypeError and ValueError."""
+    unknown = set(options) - CallOptions.__annotations__.keys()
+    if unknown:
+        raise said("unknown_option", min(unknown), list(CallOptions.__annotations__))
+    found = base._replace(**options)
+    for name in ("timeout", "grace"):
+        if (value := getattr(found, name)) is not None and not isinstance(value, int | float):
+            said("seconds", value, name)
+    if found.timeout is not None and not found.timeout > 0:
+        raise ValueError(f"timeout must be a positive number of seconds or None, and not {found.timeout!r}")
+    if found.grace is None or not found.grace >= 0:
+        raise ValueError(f"grace must be a number of seconds, zero or more, and not {found.grace!r}")
+    for name in ("retries", "priority"):
+        if not isinstance(getattr(found, name), int):
+            raise said("no_integer", name, getattr(found, name))
+    if found.retries < 0:
+        raise ValueError(f"retries must be zero or more, and not {found.retries!r}")
+    kinds = found.retry_on if isinstance(found.retry_on, tuple) else (found.retry_on,)
+    if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
+        raise said("no_exceptions", found.retry_on)
+    if not isinstance(found.progress, bool) and not callable(found.progress):
+        raise TypeError(f"progress must be a bool or a callable, and not {found.progress!r}: write progress=True")
+    return found._replace(retries_timeouts=any(issubclass(TimeoutError, kind) for kind in kinds))
+
+
+DEFAULT_OPTIONS = ResolvedOptions(retry_on=ProcessDied)
+
+
+def make_config(  # noqa: PLR0913  (one for each attribute)
+    context: Any,
+    size: int,
+    initializer: Callable[..., object] | None,
+    initargs: Iterable[Any],
+    max_tasks: int | None,
+    max_memory: Memory | None,
+    idle_timeout: float | None,
+    *,
+    is_executors: bool = False,
+) -> PoolConfig:
+    """Check what a user asked for. Raises TypeError and ValueError.
+
+    In a child that imports an unguarded main module, the import ends here.
+    """
+    if family.importing_main:
+        raise MainReached
+    if initializer is not None and not callable(initializer):
+        raise said("no_initializer", initializer)
+    if type(initargs) is not tuple:
+        initargs = said("arguments", initargs, "initargs", initializer)
+    if idle_timeout is not None:
+        said("seconds", idle_timeout, "idle_timeout")
+        if not idle_timeout >= 0:
+            raise ValueError(
+                f"idle_timeout must be a number of seconds, zero or more, or None, and not {idle_timeout!r}"
+            )
+    most = None if max_memory is None else bytes_of(max_memory)
+    if context is not None and not hasattr(context, "Process"):
+        raise said("no_context", context, is_executors)
+    process = Process if context is None else context.Process
+    if not issubclass(process, BaseProcess):
+        raise TypeError(f"not a context of polyproc: {context!r}; use polyproc.get_context()")
+    return PoolConfig(
+        process,
+        size,
+        initializer,
+        tuple(initargs),
+        max_tasks,
+        most,
+        idle_timeout,
+        is_executors or idle_timeout is not None,
+        is_executors,
+        _forks(process),
+    )
+
+
+def _forks(process: type[BaseProcess[Any]]) -> bool:
+    if process is Process:
+        return bool(load("polyproc._context.default", "default_context").get_start_method() == "fork")  # type: ignore[attr-defined]
+    return process is ForkProcess
+
+
+def bytes_of(memory: Memory) -> int:
+    """Return a number of bytes; a string may have a unit: "500MB" (10**6), "2GiB" (2**30). Raises ValueError."""
+    if isinstance(memory, int):
+        size = memory
+    else:
+        found = re.fullmatch(_MEMORY, memory, re.IGNORECASE) if isinstance(memory, str) else None
+        if found is None:
+            raise ValueError(f"not an amount of memory: {memory!r}; say a number of bytes, or for example '500MB'")
+        size = int(float(found[1]) * _UNITS[(found[2] or "").lower()])
+    if size <= 0:
+        raise ValueError(f"an amount of memory must be positive, and not {memory!r}")
+    return size
 
 
 class Job:

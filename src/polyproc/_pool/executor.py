@@ -15,10 +15,9 @@ from polyproc._cleanup.finalizers import Finalize
 from polyproc._deadline import due
 from polyproc._errors import ProcessDied, ProcessError
 from polyproc._lazy import load, said
-from polyproc._pool.calls import Calls, progress_of
+from polyproc._pool.calls import Calls, Memory, make_config, progress_of
 from polyproc._pool.future import Future
 from polyproc._pool.imap import IMapIterator
-from polyproc._pool.options import Memory, make_config
 from polyproc._pool.pool import checked_size
 from polyproc._public import public
 from polyproc._workers.engine import RUN, function_name

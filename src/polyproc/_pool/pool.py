@@ -14,8 +14,7 @@ from polyproc._errors import TimeoutError as PolyprocTimeoutError
 from polyproc._lazy import load, said
 from polyproc._native import native
 from polyproc._platform.interpreter import usable_processors
-from polyproc._pool.calls import Calls, Job, progress_of
-from polyproc._pool.options import Memory, make_config
+from polyproc._pool.calls import Calls, Job, Memory, make_config, progress_of
 from polyproc._public import public
 from polyproc._twin import HasTwin
 from polyproc._workers.engine import NOT_RUNNING, RUN, Dropped, function_name, report

@@ -6,7 +6,7 @@ import sys
 from typing import Any, Protocol
 
 from polyproc._lazy import load
-from polyproc._pool.options import ProgressCallback
+from polyproc._pool.calls import ProgressCallback
 from polyproc._workers.engine import report
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from polyproc._lazy import said
 from polyproc._pickling.main_definitions import main_definitions
+from polyproc._pool.calls import DEFAULT_OPTIONS, CallOptions, resolved
 from polyproc._pool.executor import ProcessPoolExecutor
 from polyproc._pool.future import Future
-from polyproc._pool.options import DEFAULT_OPTIONS, CallOptions, resolved
 from polyproc._pool.pool import Pool
 
 if TYPE_CHECKING:

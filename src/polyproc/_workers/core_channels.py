@@ -9,7 +9,7 @@ from typing import Any
 import polyproc._core as core
 from polyproc._pickling.pickler import dumps_to_keep
 from polyproc._queues import large
-from polyproc._queues.core_queue import SharedQueue
+from polyproc._queues.shared_queue import SharedQueue
 
 MAX_BEHIND: int = 64
 
@@ -29,7 +29,7 @@ def pack(message: Any) -> tuple[Packed, int]:
     return (data, buffers), len(data) + sum(buffer.nbytes for buffer in buffers)
 
 
-class _Queue(SharedQueue[Any]):
+class _Queue(SharedQueue):
     """A queue that nobody waits for but by `get`."""
 
     def __init__(self) -> None:

@@ -34,7 +34,6 @@ from polyproc._scheduling.scheduler import Scheduler
 from polyproc._scheduling.staffing import StaffingConfig
 from polyproc._workers.channels import MAX_BEHIND, pack
 from polyproc._workers.engine import TERMINATE, PoolEngine, function_name, report
-from polyproc._workers.monitor import Monitor
 from polyproc._workers.worker import (
     BATCH,
     CALL,
@@ -46,7 +45,7 @@ from polyproc._workers.worker import (
     PARTS,
     READY,
 )
-from polyproc._workers.worker_set import PoolConfig, WorkerHandle, WorkerSet
+from polyproc._workers.worker_set import Monitor, PoolConfig, WorkerHandle, WorkerSet
 
 # Tasks of one job that are packed before they are submitted, and bytes.
 BLOCK = 64

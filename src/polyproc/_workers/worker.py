@@ -22,9 +22,7 @@ from polyproc._lazy import load
 from polyproc._pickling.exceptions import reason_of, sendable
 from polyproc._pickling.kept import Kept
 from polyproc._pickling.pickler import dumps, dumps_to_keep
-from polyproc._platform.memory import resident_bytes
 from polyproc._process.process import current_process
-from polyproc._process.receiving import note_threads
 from polyproc._public import public
 from polyproc._workers.blas import limit_threads
 from polyproc._workers.interrupter import Interrupter, Terminated, is_importing, signal_again
@@ -155,6 +153,8 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 def _serve(end: Any, interrupter: Interrupter, plan: WorkerPlan) -> None:
     functions: dict[bytes, Callable[..., Any]] = {}
     most_memory = plan.most_memory
+    if most_memory is not None:  # loaded before a task can have taken all descriptors
+        resident_bytes: Any = load("polyproc._platform.memory", "resident_bytes")
     while (message := _next(end, interrupter)) is not None:
         place, opened, task = message
         began = time.perf_counter()
@@ -290,7 +290,7 @@ def _run(packed: bytes, kind: int, payload: Any, functions: dict[bytes, Callable
         threads = threading.enumerate() if (count := _thread._count()) else ()
         function = pickle.loads(packed)
         if _thread._count() > count:
-            note_threads(threads)
+            load("polyproc._process.receiving", "note_threads")(threads)  # type: ignore[operator]
         # An object that is called may change with each call, and is made anew for each; a function is not.
         if isinstance(function, FunctionType | BuiltinFunctionType | type):
             if len(functions) >= _MOST_FUNCTIONS:

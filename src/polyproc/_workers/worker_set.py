@@ -1,16 +1,19 @@
-"""The processes of a pool: made, started, told to end, killed."""
+"""The processes of a pool: made, started, told to end, killed, and seen to end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from polyproc._connection.wait import wait
 from polyproc._errors import ProcessDied, ProcessError
 from polyproc._launch.fork_template import ForkTemplate
 from polyproc._launch.stopping import Tree
 from polyproc._log import log
 from polyproc._native import native
 from polyproc._pickling.kept import Kept
+from polyproc._platform.handles import WakePipe
 from polyproc._platform.interpreter import usable_processors
 from polyproc._process.kinds import launched_by
 from polyproc._process.process import BaseProcess
@@ -18,6 +21,8 @@ from polyproc._workers.blas import environment_of_worker, share_of
 from polyproc._workers.channels import Channels, WorkerChannel
 from polyproc._workers.interrupter import SIGNAL, CancelWord
 from polyproc._workers.worker import WorkerPlan, worker
+
+_MAX_WAIT = 10.0  # seconds until the monitor looks again
 
 
 class PoolConfig(NamedTuple):
@@ -210,3 +215,61 @@ class WorkerSet:
         for id in list(self.handles):
             self.remove(id)
         self.channels.close()
+
+
+class Monitor:
+    """Calls `note` with the id of each worker that has ended, once.
+
+    Args:
+        handles: the workers, by id; a new one is seen after `wake`.
+        note: called from the monitor's thread.
+        failed: called with the error if the thread cannot go on.
+    """
+
+    def __init__(
+        self,
+        handles: Mapping[int, WorkerHandle],
+        note: Callable[[int], object],
+        failed: Callable[[BaseException], object],
+    ) -> None:
+        self._handles = handles
+        self._note = note
+        self._failed = failed
+        self._pipe = WakePipe()
+        self._thread = threading.Thread(target=self._run, name="polyproc-pool-watch", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look at the workers again."""
+        self._pipe.wake()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._pipe.end()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._pipe.close()
+
+    def _run(self) -> None:
+        try:
+            while self._watch():
+                pass
+        except BaseException as error:  # noqa: BLE001  (no descriptor or memory left: the engine has to know)
+            self._failed(error)
+
+    def _watch(self) -> bool:
+        watched = {
+            handle.process.sentinel: handle
+            for handle in list(self._handles.values())
+            if handle.is_started and not handle.is_noted
+        }
+        for found in wait([self._pipe.fd, *watched], _MAX_WAIT):
+            if found != self._pipe.fd:
+                watched[found].is_noted = True
+                self._note(watched[found].id)
+            elif not self._pipe.drain():
+                return False
+        return True
