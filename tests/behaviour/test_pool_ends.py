@@ -364,6 +364,33 @@ def test_submitting_is_short(method):
     assert all(int(count) <= 25 for count in done.stdout.split()), done.stdout
 
 
+def test_an_imap_whose_items_end_just_as_its_pool_is_terminated_ends(ctx):
+    """Its reader is told of either end by the scheduler, and not by the thread that takes the items."""
+    goes_on = threading.Event()
+
+    def items():
+        yield 1
+        goes_on.wait(20)
+        yield from (2, 3)
+
+    before = set(threading.enumerate())
+    pool = ctx.Pool(1)
+    results = pool.imap(abs, items())
+    assert results.next(20) == 1
+    (feeder,) = (thread for thread in set(threading.enumerate()) - before if thread.name == "polyproc-imap")
+    outcomes = pool._engine.outcomes
+    with outcomes._delivering:  # as if the thread that delivers came a little later
+        pool.terminate()
+        goes_on.set()
+        feeder.join(20)
+        assert not feeder.is_alive()
+    outcomes.deliver()
+    with pytest.raises(polyproc.ProcessError, match="terminated"):
+        results.next(20)
+    with pytest.raises(StopIteration):
+        results.next(20)
+
+
 @pytest.mark.skipif(not _native.native, reason="a pipe's own files are walked, too")
 def test_a_call_and_back_is_followed_through_few_files(method):
     """Counted are files that run code of Python's: in the caller's process, of all its threads; and in the worker.

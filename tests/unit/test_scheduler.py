@@ -130,6 +130,7 @@ class Model:
 
     def on_Stop(self, action):
         source = self.sources[action.source]
+        assert not source["stopped"], "one end for each source"
         assert source["sent"] == action.sent
         source["stopped"] = True
 
@@ -309,7 +310,8 @@ class Model:
             self.perform(self.scheduler.terminating(self.now))
         for source, state in self.sources.items():
             if not state["stopped"]:
-                self.perform(self.scheduler.source_ended(source, self.now))
+                self.perform(self.scheduler.source_ended(source, state["sent"], self.now))
+        assert all(state["stopped"] for state in self.sources.values()), "each reader is told how many there are"
         bound = 20 * (len(self.expected) + len(self.workers) + 10) * 4
         for _ in range(bound):
             if self.has_ended:
@@ -520,6 +522,18 @@ class Machine(RuleBasedStateMachine):
                 self.model.submit(1, options, 0, source)
 
     @wild
+    @rule(which=WHICH)
+    def refuse(self, which):
+        source = self.source(which)
+        if source is not None:
+            model, state = self.model, self.model.sources[source]
+            model.expected[source, state["sent"]] = 0
+            state["sent"] += 1
+            model.perform(
+                model.scheduler.chunk_refused(source, source, state["sent"] - 1, OSError("refused"), model.now)
+            )
+
+    @wild
     @rule(which=WHICH, finished=st.integers(0, 5))
     def read(self, which, finished):
         source = self.source(which)
@@ -539,8 +553,9 @@ class Machine(RuleBasedStateMachine):
             self.model.may_be_cancelled |= {key for key in self.model.expected if key[0] is source}
             self.model.perform(scheduler.source_closed(source, source, now))
         else:
-            self.model.sources[source]["stopped"] = True
-            self.model.perform(scheduler.source_ended(source, now))
+            state = self.model.sources[source]
+            self.model.perform(scheduler.source_ended(source, state["sent"], now))
+            assert state["stopped"]
 
     @wild
     @rule(how=st.sampled_from(["closing", "terminating", "killed"]), chance=st.integers(0, 5))

@@ -101,7 +101,10 @@ class Pull(NamedTuple):
 
 
 class Stop(NamedTuple):
-    """Let a source send no more than the `sent` chunks that it has sent; a kind of error tells its reader why."""
+    """Let a source send no more than the `sent` chunks that it has sent; a kind of error tells its reader why.
+
+    Each source gets one, also one that has ended by itself: nothing else says how many chunks there are.
+    """
 
     source: Any
     sent: int

@@ -467,10 +467,19 @@ class CallEvents(PoolState):
             return []
         return [Pull(source, found.buffer + finished)]
 
-    def source_ended(self, source: Any, now: float) -> list[Action]:
-        """A source has sent all that it had."""
+    def chunk_refused(self, source: Any, job: Any, chunk: int, error: BaseException, now: float) -> list[Action]:
+        """A source cannot send its next chunk; all before it were submitted."""
+        if source not in self._sources:
+            return []
+        self._sources[source].sent = chunk + 1
+        return [Settle(job, chunk, ERROR, error)]
+
+    def source_ended(self, source: Any, sent: int, now: float, error: BaseException | None = None) -> list[Action]:
+        """A source has sent all that it had, or has failed."""
         actions: list[Action] = []
-        if self._sources.pop(source, None) is not None:
+        if source in self._sources:
+            self._sources[source].sent = sent
+            self._stop(source, VALUE if error is None else ERROR, error, actions)
             self._look(now, actions)
         return actions
 

@@ -12,7 +12,7 @@ A pool:
 | answered              | outcome, or tried again  | the same                      | ignored, if it was    | ignored  |
 |                       |                          |                               | settled at the end    |          |
 | reader_wants          | its source may send more | -: it may send all            | -: it was stopped     | -        |
-| source_ended          | noted                    | noted; perhaps the end        | -                     | -        |
+| source_ended          | its reader is told       | the same; perhaps the end     | -: it was stopped     | -        |
 | cancelled             | outcome; what runs is interrupted                        | -: all is settled     | -        |
 | resized               | workers start or leave   | they leave                    | noted                 | noted    |
 | worker_ready, ..ended | see assignments.py; missing workers are started, in      | ENDED with the last   | -        |

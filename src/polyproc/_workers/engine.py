@@ -72,7 +72,7 @@ class Source(Protocol):
         ...
 
     def cut(self, sent: int, error: BaseException | None) -> None:
-        """Send no more than was sent; an error tells its reader why."""
+        """Send no more than was sent; an error tells its reader why. Called once for each source."""
         ...
 
 
@@ -103,7 +103,7 @@ class Outcomes:
     def _hand_out(outcome: Settle | SettleAll | Stop) -> None:
         if isinstance(outcome, Stop):
             kind, value = outcome.kind, outcome.value
-            outcome.source.cut(outcome.sent, None if kind == WITHDRAWN else _error_of(kind, value))
+            outcome.source.cut(outcome.sent, None if kind in (VALUE, WITHDRAWN) else _error_of(kind, value))
             return
         if isinstance(outcome, SettleAll):
             job, settle = outcome.job, outcome.job.settle

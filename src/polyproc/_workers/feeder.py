@@ -71,7 +71,7 @@ class Feeder(threading.Thread):
         try:
             self.start()
         except BaseException:
-            self._engine.event("source_ended", self)
+            self._engine.event("source_ended", self, 0)
             raise
 
     # -- called by the engine --------------------------------------------------------------------------------------
@@ -85,12 +85,11 @@ class Feeder(threading.Thread):
 
     def cut(self, sent: int, error: BaseException | None) -> None:
         """Send no more than was sent; an error tells the reader why."""
-        job = self._job
+        job, self._job = self._job, None
         with self._change:
             self._stopped = True
             self._change.notify()
-        if job is None:
-            return
+        assert job is not None  # it is called once
         if error is not None:
             job.settle(sent, False, error)
             sent += 1
@@ -113,8 +112,7 @@ class Feeder(threading.Thread):
 
     def run(self) -> None:
         """Feed until there is nothing left."""
-        engine, job = self._engine, self._job
-        assert job is not None  # it was just made
+        engine = self._engine
         engine.feeders.append(self)
         error: BaseException | None = None
         try:
@@ -125,14 +123,8 @@ class Feeder(threading.Thread):
             engine.feeders.remove(self)
         with self._adding:
             self._submit()
-        if error is not None and not self._stopped:
-            job.settle(self._count, False, error)
-            self._count += 1
-        del self._items, self._func, error
-        if not self._stopped and job.set_length(self._count):
-            job.keeps = None
-        engine.event("source_ended", self)
-        self._job = None
+        del self._items, self._func
+        engine.event("source_ended", self, self._count, error=error)
 
     def _feed(self, packed: Any) -> None:
         """Take items, gather them and submit them."""
@@ -147,7 +139,8 @@ class Feeder(threading.Thread):
             except Exception as error:  # noqa: BLE001  (told where the result is waited for, as in the standard library)
                 in_callers_words(error, (r"obj\[2\]\[0\]\[0\]", "item") if size == 1 else ITEM)
                 with self._adding:
-                    engine.refuse(self._job, 1, error, self._count)
+                    self._submit()
+                    engine.event("chunk_refused", self, self._job, self._count, error)
                     self._count += 1
                 continue
             with self._adding:
