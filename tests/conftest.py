@@ -14,11 +14,11 @@ import pytest
 
 import polyproc
 from polyproc._connection.sharer import sharer
-from polyproc._launch.bundle import bundle
-from polyproc._launch.fork import null_input
-from polyproc._launch.forkserver import forkserver
-from polyproc._launch.stopping import children_of
+from polyproc._forkserver.fork_server import forkserver
 from polyproc._process.lifeline import lifeline
+from polyproc._start.bundle import bundle
+from polyproc._start.fork import null_input
+from polyproc._start.stopping import children_of
 
 LIMIT = 120.0 + float(os.environ.get("POLYPROC_CHAOS_SECONDS", "0"))
 PROGRAMS = Path(__file__).parent / "programs"

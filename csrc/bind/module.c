@@ -22,9 +22,9 @@ static PyMethodDef methods[] = {
     {"detach", py_detach, METH_O, "detach(id): let go of what attach or hold has counted"},
     {"direct", py_direct, METH_O, "direct(cls) -> cls: give a class the methods of its C class as its own"},
     {"segment_name", py_segment_name, METH_NOARGS, "segment_name() -> str: a name that is hardly taken"},
-    {"turn_begin", FAST(py_turn_begin), METH_FASTCALL, "turn_begin(buffer, place): come to a batch"},
-    {"turn_take", py_turn_take, METH_O, "turn_take(buffer) -> bool: take the next chunk, unless that is over"},
-    {"turn_close", FAST(py_turn_close), METH_FASTCALL, "turn_close(buffer, place) -> int: chunks begun, -1 elsewhere"},
+    {"batch_begin", FAST(py_batch_begin), METH_FASTCALL, "batch_begin(buffer, place): come to a batch"},
+    {"batch_take", py_batch_take, METH_O, "batch_take(buffer) -> bool: take the next chunk, unless that is over"},
+    {"batch_close", FAST(py_batch_close), METH_FASTCALL, "batch_close(buffer, place) -> int: chunks begun, -1 elsewhere"},
     {"leave", py_leave, METH_NOARGS, "leave(): this process comes to an orderly end"},
 #ifdef PP_CRASHPOINTS
     {"crash_at", py_crash_at, METH_O, "crash_at(name): end this process by SIGKILL when it comes to that point"},

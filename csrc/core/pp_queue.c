@@ -9,7 +9,7 @@
 #include "core/pp_crash.h"
 #include "core/pp_futex.h"
 #include "core/pp_page.h"
-#include "core/pp_segment.h"
+#include "core/pp_queue_block.h"
 #include "core/pp_sleep.h"
 #include "core/pp_slot.h"
 #include "core/pp_spin.h"
@@ -79,7 +79,7 @@ int pp_queue_adopt(struct pp_queue *queue, struct pp_chunk *chunk, uint32_t offs
 
 void pp_queue_drop(struct pp_queue *queue)
 {
-    pp_segment_unmap(queue);
+    pp_queue_block_unmap(queue);
     pp_chunk_drop(queue->chunk);
 }
 
@@ -194,17 +194,17 @@ static enum pp_answer push(struct pp_queue *queue, struct pp_record *record)
     }
     if (place % PP_UNITS + needs + 1 > PP_UNITS) { /* one more, for a jump */
         if (pp_load(&page->leaked) && take(queue, &page->readers, NULL) == PP_DONE) {
-            pp_segment_sweep(queue);
+            pp_queue_block_sweep(queue);
             give(queue, &page->readers);
         }
-        int64_t next = pp_segment_chain(queue, place);
+        int64_t next = pp_queue_block_chain(queue, place);
         if (next < 0) {
             return PP_FAILED;
         }
         place = (uint32_t)next;
     }
-    char *at = pp_segment_address(queue, place);
-    if (at == NULL || !pp_segment_reserve(queue, place / PP_UNITS, place % PP_UNITS + needs + 1)) {
+    char *at = pp_queue_block_address(queue, place);
+    if (at == NULL || !pp_queue_block_reserve(queue, place / PP_UNITS, place % PP_UNITS + needs + 1)) {
         pp_store(&page->leaked, 1); /* perhaps the segment that was chained; killed here: the lock will be recovered */
         return PP_FAILED;
     }
@@ -342,7 +342,7 @@ enum pp_answer pp_queue_peek(struct pp_queue *queue, struct pp_record *record, s
             give(queue, &page->readers);
             return PP_AGAIN;
         }
-        char *at = pp_segment_address(queue, place);
+        char *at = pp_queue_block_address(queue, place);
         if (at == NULL) {
             give(queue, &page->readers);
             return PP_FAILED;
@@ -370,7 +370,7 @@ enum pp_answer pp_queue_peek(struct pp_queue *queue, struct pp_record *record, s
         }
         pp_store64(&page->head, (uint64_t)pp_items(head) << 32 | next * PP_UNITS);
         PP_CRASH_POINT("queue.left");
-        pp_segment_free(queue, place / PP_UNITS);
+        pp_queue_block_free(queue, place / PP_UNITS);
     }
     return written_over(queue);
 }

@@ -1,4 +1,4 @@
-/* The core without Python, for the sanitizers: a "client" process starts a "template", which makes a sibling. */
+/* The core without Python, for the sanitizers: a "client" process starts a "fork server", which makes a sibling. */
 #define _GNU_SOURCE
 #include <assert.h>
 #include <errno.h>
@@ -60,9 +60,9 @@ static int sibling_exit_status(void)
     int pipe_fds[2];
     CHECK(pipe(pipe_fds) == 0);
     pid_t client = getpid();
-    pid_t template = fork();
-    CHECK(template >= 0);
-    if (template == 0) {
+    pid_t fork_server = fork();
+    CHECK(fork_server >= 0);
+    if (fork_server == 0) {
         int pidfd = -1;
         CHECK(pp_clone_ready() == 0);
         pid_t pid = pp_clone_sibling(&pidfd);
@@ -79,8 +79,8 @@ static int sibling_exit_status(void)
     pid_t sibling = 0;
     CHECK(read(pipe_fds[0], &sibling, sizeof sibling) == sizeof sibling);
     int status = 0;
-    CHECK(waitpid(template, &status, 0) == template && status == 0);
-    CHECK(waitpid(sibling, &status, 0) == sibling); /* it is our child, not the template's */
+    CHECK(waitpid(fork_server, &status, 0) == fork_server && status == 0);
+    CHECK(waitpid(sibling, &status, 0) == sibling); /* it is our child, not the fork server's */
     close(pipe_fds[0]);
     close(pipe_fds[1]);
     return WEXITSTATUS(status);

@@ -21,7 +21,7 @@
 #include "core/pp_futex.h"
 #include "core/pp_memory.h"
 #include "core/pp_semaphore.h"
-#include "core/pp_turn.h"
+#include "core/pp_batch_cursor.h"
 
 #define SECOND 1000000000LL
 #define ROUNDS 20000
@@ -483,9 +483,9 @@ static void *work_through(void *ignored)
 {
     for (uint16_t place = 1; place <= BATCHES; place++) {
         pp_store(&batches.running, place);
-        pp_turn_begin(&batches.turn, place);
+        pp_batch_begin(&batches.turn, place);
         int begun = 0;
-        while (begun < CHUNKS && pp_turn_take(&batches.turn)) {
+        while (begun < CHUNKS && pp_batch_take(&batches.turn)) {
             begun++;
         }
         pp_store(&batches.begun[place], 1 + (uint32_t)begun);
@@ -506,7 +506,7 @@ static void test_turns(void)
             continue;
         }
         last = place;
-        int begun = place == 0 ? -1 : pp_turn_close(&batches.turn, (uint16_t)place);
+        int begun = place == 0 ? -1 : pp_batch_close(&batches.turn, (uint16_t)place);
         if (begun < 0) {
             continue;
         }

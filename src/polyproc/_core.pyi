@@ -63,13 +63,13 @@ def direct(cls: type[_T], /) -> type[_T]:
 def segment_name() -> str:
     """Return a name for a segment, "/psm_" and 8 digits of the time: one that is hardly taken."""
 
-def turn_begin(buffer: Any, place: int, /) -> None:
-    """In a pool's worker: come to the batch at a place. `buffer` begins with the word: csrc/core/pp_turn.h."""
+def batch_begin(buffer: Any, place: int, /) -> None:
+    """In a pool's worker: come to the batch at a place. `buffer` begins with the word: csrc/core/pp_batch_cursor.h."""
 
-def turn_take(buffer: Any, /) -> bool:
+def batch_take(buffer: Any, /) -> bool:
     """In a pool's worker: take the next chunk of the batch; False if the pool has taken back what is left."""
 
-def turn_close(buffer: Any, place: int, /) -> int:
+def batch_close(buffer: Any, place: int, /) -> int:
     """In a pool: have the worker take no more of the batch at a place.
 
     Returns how many chunks it has begun; the others are the caller's again. -1: it is not at that batch.

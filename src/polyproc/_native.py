@@ -7,7 +7,7 @@ import sys
 from types import ModuleType
 
 RECORD = os.path.join(os.path.dirname(__file__), "_no_core.txt")  # why it could not be built: setup.py writes it
-_FOREIGN = os.path.join(os.path.dirname(__file__), "_entry", "foreign", "sitecustomize.py")
+_FOREIGN = os.path.join(os.path.dirname(__file__), "_programs", "foreign", "sitecustomize.py")
 _HOW = (
     "To have it, install a C compiler and Python's headers (Debian: apt install gcc python3-dev), then:\n"
     "    {python} -m pip install --force-reinstall --no-deps --no-cache-dir polyproc   (or the folder it came from)\n"

@@ -1,6 +1,6 @@
-"""Door to `_launch/forkserver`: the fork server."""
+"""Door to `_start/forkserver`: the fork server."""
 
-from polyproc._launch.forkserver import forkserver as _forkserver
+from polyproc._forkserver.fork_server import forkserver as _forkserver
 from polyproc._pickling.inherited import get_inherited_fds as get_inherited_fds
 
 ensure_running = _forkserver.ensure_running

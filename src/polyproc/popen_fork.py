@@ -1,5 +1,5 @@
-"""Door to `_launch/fork`: children by fork."""
+"""Door to `_start/fork`: children by fork."""
 
-from polyproc._launch.fork import Popen as Popen
+from polyproc._start.fork import ForkChild as Popen
 
 __all__ = ["Popen"]

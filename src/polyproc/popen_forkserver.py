@@ -1,5 +1,5 @@
-"""Door to `_launch/forkserver`: children by the fork server."""
+"""Door to `_start/forkserver`: children by the fork server."""
 
-from polyproc._launch.forkserver import Popen as Popen
+from polyproc._forkserver.fork_server import ForkServerChild as Popen
 
 __all__ = ["Popen"]

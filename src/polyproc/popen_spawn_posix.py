@@ -1,5 +1,5 @@
-"""Door to `_launch/spawn`: children by a fresh interpreter."""
+"""Door to `_start/spawn`: children by a fresh interpreter."""
 
-from polyproc._launch.spawn import Popen as Popen
+from polyproc._start.spawn import SpawnChild as Popen
 
 __all__ = ["Popen"]

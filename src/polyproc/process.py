@@ -1,6 +1,6 @@
 """Door to `_process/`: what a process is, and who is around."""
 
-from polyproc import _doors
+from polyproc import _live_names
 from polyproc._process.process import BaseProcess as BaseProcess
 from polyproc._process.process import active_children as active_children
 from polyproc._process.process import current_process as current_process
@@ -9,11 +9,11 @@ from polyproc._process.parent import parent_process as parent_process
 # Kept for programs that reach inside multiprocessing.
 from polyproc._process.parent import ParentProcess as _ParentProcess
 from polyproc._process.process import AuthenticationString as AuthenticationString
-from polyproc._process.family import family as _family
+from polyproc._process.state import process_state as _family
 from polyproc._process.dangling import dangling as _dangling
 from polyproc._process.process import reap as _cleanup
 
-_doors.live(
+_live_names.live(
     __name__,
     _family,
     ORIGINAL_DIR="original_dir",

@@ -1,6 +1,6 @@
 """Door to `_cleanup/` and the log: what the standard library keeps in `util`."""
 
-from polyproc import _doors
+from polyproc import _live_names
 from polyproc._cleanup.after_fork import ForkAwareLocal as ForkAwareLocal
 from polyproc._cleanup.after_fork import ForkAwareThreadLock as ForkAwareThreadLock
 from polyproc._cleanup.after_fork import register_after_fork as register_after_fork
@@ -25,7 +25,7 @@ from polyproc._cleanup.temp_dir import abstract_sockets_supported as abstract_so
 from polyproc._cleanup.temp_dir import close_all_fds_except as close_all_fds_except
 from polyproc._cleanup.temp_dir import close_fds as close_fds
 from polyproc._cleanup.temp_dir import is_abstract_socket_namespace as is_abstract_socket_namespace
-from polyproc._launch.forkserver import cleanup_tests as _cleanup_tests
+from polyproc._forkserver.fork_server import cleanup_tests as _cleanup_tests
 from polyproc._log import DEBUG as DEBUG
 from polyproc._log import INFO as INFO
 from polyproc._log import NOTSET as NOTSET
@@ -36,8 +36,8 @@ from polyproc._platform.interpreter import spawn_with_fds as spawnv_passfds
 from polyproc._platform.interpreter import starter as _starter
 from polyproc._process.bootstrap import flush_streams as _flush_std_streams
 
-_doors.live(__name__, _logging_state, _logger="logger", _log_to_stderr="to_stderr")
-_doors.live(__name__, _starter, "spawnv_passfds")
+_live_names.live(__name__, _logging_state, _logger="logger", _log_to_stderr="to_stderr")
+_live_names.live(__name__, _starter, "spawnv_passfds")
 _exit_function = _exit_sequence.run
 is_exiting = _exit_sequence.is_exiting
 sub_debug = _log.sub_debug

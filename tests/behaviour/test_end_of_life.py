@@ -16,7 +16,7 @@ def start(name, *args):
     return subprocess.Popen([sys.executable, str(PROGRAMS / name), *args], stdout=subprocess.PIPE, text=True)
 
 
-def test_daemons_and_templates_die_with_a_killed_parent_though_busy_in_c_code(method):
+def test_daemons_and_fork_servers_die_with_a_killed_parent_though_busy_in_c_code(method):
     program = start("has_daemons.py", method)
     daemons = [int(pid) for pid in program.stdout.readline().split()]
     others = [int(pid) for pid in program.stdout.readline().split()]

@@ -10,7 +10,7 @@ import pytest
 import polyproc
 from behaviour import targets
 from conftest import open_fds
-from polyproc._launch.forkserver import forkserver
+from polyproc._forkserver.fork_server import forkserver
 
 
 def start_one(ctx):
@@ -87,8 +87,8 @@ def test_no_such_executable(method):
     assert start_one(ctx) == "works"
 
 
-def test_template_that_cannot_fork_says_why():
-    """The error number of a fork that fails in the template comes back to the client."""
+def test_fork_server_that_cannot_fork_says_why():
+    """The error number of a fork that fails in the fork server comes back to the client."""
     ctx = polyproc.get_context("forkserver")
     assert start_one(ctx) == "works"
     if os.geteuid() == 0:

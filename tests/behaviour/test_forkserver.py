@@ -1,4 +1,4 @@
-"""The template: preloads, threads, deaths."""
+"""The fork server: preloads, threads, deaths."""
 
 import os
 import signal
@@ -12,8 +12,8 @@ import polyproc
 from behaviour import targets
 from conftest import eventually, is_running
 from polyproc import _native
-from polyproc._launch.forkserver import ForkServer, forkserver
-from polyproc._launch.stopping import children_of
+from polyproc._forkserver.fork_server import ForkServer, forkserver
+from polyproc._start.stopping import children_of
 
 ctx = polyproc.get_context("forkserver")
 
@@ -66,8 +66,8 @@ def test_failed_preload_warns_fails_or_is_ignored(preload):
         result_of(targets.echo, 3)
 
 
-def test_template_with_threads_falls_back_to_children_of_its_own(preload, tmp_path, monkeypatch):
-    """A preloaded module keeps a thread: the template may not clone, so it forks and reports."""
+def test_fork_server_with_threads_falls_back_to_children_of_its_own(preload, tmp_path, monkeypatch):
+    """A preloaded module keeps a thread: the fork server may not clone, so it forks and reports."""
     (tmp_path / "keeps_a_thread.py").write_text(
         "import threading, time\nthreading.Thread(target=time.sleep, args=(100,), daemon=True).start()\n"
     )
@@ -106,7 +106,7 @@ def _threads_and_children_work():
 
 
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
-def test_dead_template_is_replaced_and_its_children_go_on(signum):
+def test_dead_fork_server_is_replaced_and_its_children_go_on(signum):
     ours, theirs = ctx.Pipe()
     with ours, theirs:
         before = ctx.Process(target=targets.recv_and_send, args=(theirs,))
@@ -129,7 +129,7 @@ def is_at_rest(pid):
     return lines["State"].startswith("S") and not int(lines["ShdPnd"], 16) & 1 << signal.SIGINT - 1
 
 
-def test_template_ignores_ctrl_c_and_ends_with_its_client(capfd):
+def test_fork_server_ignores_ctrl_c_and_ends_with_its_client(capfd):
     for number in range(3):
         assert result_of(targets.echo, number) == number
     pid = forkserver._forkserver_pid
@@ -144,9 +144,9 @@ def test_template_ignores_ctrl_c_and_ends_with_its_client(capfd):
     eventually(lambda: not is_running(pid))
 
 
-def test_forked_child_gets_a_template_of_its_own():
+def test_forked_child_gets_a_fork_server_of_its_own():
     assert result_of(targets.echo, 1) == 1
-    process = polyproc.get_context("fork").Process(target=_template_of_my_own)
+    process = polyproc.get_context("fork").Process(target=_fork_server_of_my_own)
     process.start()
     pid, result = process.result(30)
     assert result == "mine"
@@ -154,7 +154,7 @@ def test_forked_child_gets_a_template_of_its_own():
     assert result_of(targets.echo, 2) == 2
 
 
-def _template_of_my_own():
+def _fork_server_of_my_own():
     return result_and_pid("mine")
 
 

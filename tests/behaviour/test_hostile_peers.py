@@ -19,7 +19,7 @@ from conftest import eventually
 from polyproc import AuthenticationError
 from polyproc._connection import admission, auth, handshake
 from polyproc._connection.sharer import sharer
-from polyproc._launch import template
+from polyproc._forkserver import client as fork_server
 from polyproc.connection import Client, Connection, Listener, answer_challenge, deliver_challenge
 
 KEY = b"the key"
@@ -227,20 +227,20 @@ def good_peer_or_not(address):
 
 
 @pytest.mark.parametrize("word", ["send", "receive"])
-def test_an_exception_in_what_is_said_to_a_template_mixes_up_no_children(monkeypatch, word):
+def test_an_exception_in_what_is_said_to_a_fork_server_mixes_up_no_children(monkeypatch, word):
     """An answer that was not heard is not taken for the next order's."""
-    ours, theirs = template.protocol.socketpair()
-    made = template.Template(ours, os.getpid(), "nobody")
+    ours, theirs = fork_server.protocol.socketpair()
+    made = fork_server.ForkServerClient(ours, os.getpid(), "nobody")
     made.order()
     made.order()
     for pid in (1, 2, 3):
-        template.protocol.send(theirs, (-1, 11, f"of {pid}", 0), [])
+        fork_server.protocol.send(theirs, (-1, 11, f"of {pid}", 0), [])
 
     def interrupted(*args):
         raise Alarm
 
     with monkeypatch.context() as patch, pytest.raises(Alarm):
-        patch.setattr(template.protocol, word, interrupted)
+        patch.setattr(fork_server.protocol, word, interrupted)
         if word == "send":
             made.order()
         made.collect()
@@ -266,7 +266,7 @@ def test_starts_by_a_fork_server_after_one_that_was_interrupted(monkeypatch):
     for _ in range(2):
         start()
     with monkeypatch.context() as patch, pytest.raises(Alarm):
-        patch.setattr(template.protocol, "receive", interrupted)
+        patch.setattr(fork_server.protocol, "receive", interrupted)
         start()
     for _ in range(3):
         start()
@@ -503,7 +503,7 @@ def test_sockets_that_a_library_made_non_blocking(monkeypatch, family, how):
 
 
 def test_a_call_that_fails_does_not_end_a_tasks_thread():
-    from polyproc._aio.lane import Lane
+    from polyproc._aio.owner_thread import Lane
 
     lane, done = Lane(), threading.Event()
     lane.tell(lambda: 1 / 0)

@@ -10,7 +10,7 @@ import pytest
 import polyproc
 from behaviour import light, targets
 from conftest import eventually
-from polyproc._launch.forkserver import forkserver
+from polyproc._forkserver.fork_server import forkserver
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
@@ -68,7 +68,7 @@ def _send_all(connections):
 
 def test_environment_directory_path_and_arguments_are_those_of_now(ctx, tmp_path, monkeypatch):
     forkserver.ensure_running()
-    monkeypatch.setenv("POLYPROC_TEST", "set after the template was started")
+    monkeypatch.setenv("POLYPROC_TEST", "set after the fork server was started")
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["program", "argument"])
@@ -77,7 +77,7 @@ def test_environment_directory_path_and_arguments_are_those_of_now(ctx, tmp_path
     process.start()
     env, home, cwd, argv, path = process.result(30)
     assert (env, home, cwd, argv) == (
-        "set after the template was started",
+        "set after the fork server was started",
         None,
         str(tmp_path),
         ["program", "argument"],

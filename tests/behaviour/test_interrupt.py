@@ -13,8 +13,8 @@ import pytest
 import polyproc
 from behaviour import targets
 from conftest import PROGRAMS, eventually, is_running
-from polyproc._launch.stopping import children_of
-from polyproc._process.family import family
+from polyproc._process.state import process_state
+from polyproc._start.stopping import children_of
 
 WAYS = ("processes", "unjoined", "pool", "executor", "executor_without_with", "manager")
 CASES = [*(("fork", way) for way in WAYS), ("spawn", "processes"), ("spawn", "executor"), ("spawn", "manager")]
@@ -114,4 +114,4 @@ def test_who_was_started_and_forgotten_is_reaped(method):
     for _ in range(30):
         context.Process(target=targets.nothing).start()
     eventually(lambda: not [pid for pid in children_of(os.getpid()) if not is_running(pid)])
-    eventually(lambda: not family.children)
+    eventually(lambda: not process_state.children)

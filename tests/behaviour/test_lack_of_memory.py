@@ -64,7 +64,7 @@ def counted(tmp_path, monkeypatch):
     kills = oom.Kills()
     monkeypatch.setattr(oom, "_paths", lambda: [str(tmp_path / "not there"), str(path)])
     kills.begin()
-    monkeypatch.setattr("polyproc._launch.popen.kills", kills)
+    monkeypatch.setattr("polyproc._start.child.kills", kills)
     return path
 
 

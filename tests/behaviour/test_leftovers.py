@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from conftest import PROGRAMS, eventually, is_running
-from polyproc._launch.stopping import children_of
 from polyproc._memory.tracker import tracker
+from polyproc._start.stopping import children_of
 from polyproc.shared_memory import SharedMemory
 
 SHARED = "/dev/shm"

@@ -17,7 +17,7 @@ from behaviour.loops import cut_short
 from behaviour.peers import hostile
 from conftest import eventually
 from polyproc._managers import server as server_module
-from polyproc._managers.held import Holdings
+from polyproc._managers.held_locks import Holdings
 from polyproc._managers.references import References
 from polyproc._managers.serving import Client, ClientGone, WatchedCondition, serving, watch
 from polyproc.managers import SyncManager

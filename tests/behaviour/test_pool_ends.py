@@ -412,7 +412,7 @@ def test_an_executor_whose_first_start_was_broken_off_answers(monkeypatch, raise
     def broken_off(kept):
         raise raised
 
-    monkeypatch.setattr("polyproc._workers.worker_set.ForkTemplate", broken_off)
+    monkeypatch.setattr("polyproc._workers.worker_set.PoolForkServer", broken_off)
     with polyproc.ProcessPoolExecutor(2, polyproc.get_context("fork")) as executor:
         with contextlib.suppress(KeyboardInterrupt):
             assert executor.submit(pool_work.double, 1).result(20) == 2

@@ -10,7 +10,7 @@ import pytest
 import polyproc
 from behaviour import targets
 from conftest import eventually, is_running, run_program
-from polyproc._launch import popen
+from polyproc._start import child as popen
 
 
 def test_target_gets_its_arguments_and_ends_with_zero(ctx):
@@ -27,7 +27,7 @@ def test_child_knows_itself_and_its_parent(ctx, method):
     name, pid, real_pid, ppid, parent_pid, parent_name, alive, authkey = process.result(30)
     assert (name, pid, real_pid) == ("the child", process.pid, process.pid)
     assert (parent_pid, parent_name, alive) == (os.getpid(), "MainProcess", True)
-    if method != "forkserver" or polyproc.native:  # without the C core a template makes children of its own
+    if method != "forkserver" or polyproc.native:  # without the C core a fork server makes children of its own
         assert ppid == os.getpid()
     assert authkey == polyproc.current_process().authkey
 

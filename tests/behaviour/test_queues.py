@@ -187,13 +187,13 @@ def test_what_cannot_be_unpickled_costs_that_item_only():
 
 
 def test_an_overridden_hook_is_told_instead():
-    class Told(queues.Queue):
+    class ThreadResult(queues.Queue):
         @staticmethod
         def _on_queue_feeder_error(error, obj):
             told.append((type(error), obj))
 
     told = []
-    queue = Told(ctx=polyproc.get_context())
+    queue = ThreadResult(ctx=polyproc.get_context())
     lock = threading.Lock()
     queue.put(lock)
     assert told == [(TypeError, lock)]

@@ -10,7 +10,7 @@ import pytest
 import polyproc
 from behaviour import targets
 from conftest import eventually, is_running
-from polyproc._launch.stopping import children_of
+from polyproc._start.stopping import children_of
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A worker that is SIGKILLed at each step of a batch of short calls: csrc/core/pp_turn.h."""
+"""A worker that is SIGKILLed at each step of a batch of short calls: csrc/core/pp_batch_cursor.h."""
 
 import os
 import signal

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polyproc
-from polyproc._launch.stopping import children_of
+from polyproc._start.stopping import children_of
 
 LIMIT = 40.0  # seconds for an episode: then every stack is shown
 LATE = 10.0  # seconds by which a wait may be late on a busy machine

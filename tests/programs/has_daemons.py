@@ -4,7 +4,7 @@ import sys
 import time
 
 import polyproc
-from polyproc._launch.forkserver import forkserver
+from polyproc._forkserver.fork_server import forkserver
 
 
 def busy(conn):

@@ -3,7 +3,7 @@
 import os
 
 import polyproc
-from polyproc._launch.stopping import children_of
+from polyproc._start.stopping import children_of
 
 
 def pid_of(number):

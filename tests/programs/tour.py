@@ -101,7 +101,7 @@ def is_running(pid):
     try:
         with open(f"/proc/{pid}/status") as file:
             return "\nState:\tZ" not in file.read()
-    except OSError:  # its template has reaped it
+    except OSError:  # its fork server has reaped it
         return False
 
 

@@ -31,7 +31,7 @@ def current_task() -> Any:
     return asyncio.current_task() if trio is None else trio.lowlevel.current_task()
 
 
-class Bell:
+class ThreadEvent:
     """Rung by any thread, once; waited for by tasks of the loop in which it was made."""
 
     def __init__(self) -> None:
@@ -134,11 +134,11 @@ class Ticks:
         self._tick = min(2 * self._tick, LAST_TICK)
 
 
-class Told:
+class ThreadResult:
     """What a function that runs in a thread has come to: told to one task."""
 
     def __init__(self) -> None:
-        self._bell = Bell()
+        self._bell = ThreadEvent()
         self._value: Any = None
         self._error: BaseException | None = None
 
@@ -167,16 +167,16 @@ class Told:
 
 async def in_thread(function: Callable[[], Any], give_up: Callable[[], object]) -> Any:
     """Call a function in a thread of its own; `give_up` is called when the wait is cancelled, and should end it."""
-    told = Told()
-    threading.Thread(target=told.run, args=(function,), name="polyproc-aio", daemon=True).start()
+    result = ThreadResult()
+    threading.Thread(target=result.run, args=(function,), name="polyproc-aio", daemon=True).start()
     try:
-        return await told.wait()
+        return await result.wait()
     except BaseException:
         give_up()
         raise
 
 
-class Twin:
+class AioView:
     """The methods of an object as coroutines. Those that do not wait are just called."""
 
     def __init__(self, of: Any) -> None:

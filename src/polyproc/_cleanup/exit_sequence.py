@@ -50,7 +50,7 @@ class ExitSequence:
             self.exiting = True
             self.steps[rank]()
 
-    def reborn(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Forget, in a forked child, that the parent was exiting."""
         self.started = False
         self.exiting = False

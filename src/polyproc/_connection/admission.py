@@ -212,7 +212,7 @@ class Admission:
             OSError: the listener was closed, or the system refuses more connections.
         """
         if self._pid != os.getpid():
-            self._reborn()
+            self._after_fork_in_child()
         until = math.inf if timeout is None else due(timeout)
         lock = self._lock
         try:
@@ -261,7 +261,7 @@ class Admission:
             self._lock.release()
         return True
 
-    def _reborn(self) -> None:
+    def _after_fork_in_child(self) -> None:
         """In a forked child: the peers are the parent's."""
         peers, through = self._peers, self._through
         self._begin()

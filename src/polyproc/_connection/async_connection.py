@@ -1,16 +1,16 @@
-"""Twin of a connection. What is half received when its task is cancelled is for who receives next."""
+"""AioView of a connection. What is half received when its task is cancelled is for who receives next."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from polyproc._aio.lane import Lane
-from polyproc._aio.loops import Ticks, Told, Twin, readable
+from polyproc._aio.loops import AioView, ThreadResult, Ticks, readable
+from polyproc._aio.owner_thread import OwnerThread
 from polyproc._errors import BufferTooShort
 from polyproc._pickling.pickler import dumps_through, loads
 
 
-class AsyncConnection(Twin):
+class AsyncConnection(AioView):
     """A connection, for one task that receives and any number that send.
 
     Messages are read and written in two threads, so that a slow peer stops nobody. Who is cancelled while it sends does
@@ -19,14 +19,14 @@ class AsyncConnection(Twin):
 
     def __init__(self, of: Any) -> None:
         super().__init__(of)
-        self._lanes: tuple[Lane, Lane] | None = None
-        self._coming: Told | None = None  # a message that is being read
+        self._owners: tuple[OwnerThread, OwnerThread] | None = None
+        self._coming: ThreadResult | None = None  # a message that is being read
         self._is_receiving = False
 
-    def _in_lane(self, number: int, function: Any) -> Told:
-        if self._lanes is None:
-            self._lanes = Lane(), Lane()
-        return self._lanes[number].do(function)
+    def _in_owner(self, number: int, function: Any) -> ThreadResult:
+        if self._owners is None:
+            self._owners = OwnerThread(), OwnerThread()
+        return self._owners[number].do(function)
 
     async def recv_bytes(self, maxlength: int | None = None) -> bytes:
         """Receive a message as bytes. Raises EOFError, and OSError if it is longer than `maxlength`."""
@@ -39,7 +39,7 @@ class AsyncConnection(Twin):
             if self._coming is None:
                 connection.poll(0)  # raises what is to be raised
                 await readable(connection.fileno())
-                self._coming = self._in_lane(0, connection.recv_bytes)
+                self._coming = self._in_owner(0, connection.recv_bytes)
             await self._coming.over()
             coming, self._coming = self._coming, None
         finally:
@@ -71,7 +71,7 @@ class AsyncConnection(Twin):
 
     async def send_bytes(self, buf: Any, offset: int = 0, size: int | None = None) -> None:
         """Send the bytes of a bytes-like object as one message."""
-        await self._in_lane(1, lambda: self._of.send_bytes(buf, offset, size)).wait()
+        await self._in_owner(1, lambda: self._of.send_bytes(buf, offset, size)).wait()
 
     async def poll(self, timeout: float | None = 0.0) -> bool:
         """Say whether something can be received, waiting up to `timeout` seconds; None waits without limit."""

@@ -7,11 +7,11 @@ import itertools
 import os
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from polyproc._aio_attribute import HasAio
 from polyproc._native import native
 from polyproc._pickling.live_fd import sent_fds
 from polyproc._platform.greenlets import own_socket
 from polyproc._public import kind_of, of_kind, public
-from polyproc._twin import HasTwin
 
 if TYPE_CHECKING or native:
     from polyproc._core import Connection as Base
@@ -23,7 +23,7 @@ RecvT = TypeVar("RecvT")
 
 
 @public("connection")
-class Connection(Base, HasTwin, Generic[SendT, RecvT]):
+class Connection(Base, HasAio, Generic[SendT, RecvT]):
     """Framed messages over a pipe or a stream socket, in the standard library's wire format: either end may be its.
 
     Sending blocks while the other end does not read and the kernel's buffer is full; receiving blocks until a message

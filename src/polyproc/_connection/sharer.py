@@ -81,7 +81,7 @@ def _receive(sock: _socket.socket, count: int) -> tuple[bytes, list[int]]:
     return answer, list(fds)
 
 
-class _Desk(Listener):
+class _TicketListener(Listener):
     """Where tickets are shown: a peer says its ticket's key before it is let in."""
 
     _has_request = True
@@ -102,9 +102,9 @@ class Sharer:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._shared: dict[bytes, list[LongLived]] = {}
-        self._listener: _Desk | None = None
+        self._listener: _TicketListener | None = None
         self._thread: threading.Thread | None = None
-        register_after_fork(self, Sharer._reborn)
+        register_after_fork(self, Sharer._after_fork_in_child)
 
     def share(self, fds: Sequence[int]) -> Ticket:
         """Keep duplicates of descriptors for who gets the ticket."""
@@ -145,7 +145,7 @@ class Sharer:
             thread.join(timeout)
 
     def _start(self) -> None:
-        listener = _Desk(family="AF_UNIX", authkey=bytes(current_process().authkey))
+        listener = _TicketListener(family="AF_UNIX", authkey=bytes(current_process().authkey))
         thread = threading.Thread(target=self._serve, args=(listener,), name="polyproc-sharer", daemon=True)
         self._listener, self._thread = listener, thread
         try:
@@ -155,7 +155,7 @@ class Sharer:
             listener.close()
             raise
 
-    def _serve(self, listener: _Desk) -> None:
+    def _serve(self, listener: _TicketListener) -> None:
         try:
             while self._listener is listener and listener.is_there():
                 try:
@@ -168,7 +168,7 @@ class Sharer:
         finally:
             self._end(listener)
 
-    def _end(self, listener: _Desk) -> None:
+    def _end(self, listener: _TicketListener) -> None:
         """See to it that who comes is refused, and does not wait for a thread that has ended."""
         shared: dict[bytes, list[LongLived]] = {}
         with self._lock:
@@ -191,7 +191,7 @@ class Sharer:
         finally:
             _close(kept)
 
-    def _reborn(self) -> None:
+    def _after_fork_in_child(self) -> None:
         """In a forked child: what was shared is the parent's to give."""
         self._lock = threading.Lock()
         self._thread = None

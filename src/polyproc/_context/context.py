@@ -191,7 +191,7 @@ class BaseContext:
             raise said("unknown_method", method, list(self._contexts)) from None
         if preload is None:
             return found
-        load("polyproc._launch.forkserver", "check_names")(preload, "preload")  # type: ignore[operator]
+        load("polyproc._forkserver.fork_server", "check_names")(preload, "preload")  # type: ignore[operator]
         return found.with_spares(list(preload))
 
     def with_spares(self, modules: list[str]) -> BaseContext:

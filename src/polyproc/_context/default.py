@@ -10,8 +10,8 @@ from polyproc._context.context import BaseContext
 from polyproc._context.start_methods import contexts
 from polyproc._lazy import said
 from polyproc._platform.posix import start_methods
-from polyproc._process.family import family
 from polyproc._process.kinds import Process
+from polyproc._process.state import process_state
 from polyproc._public import public
 
 if TYPE_CHECKING:
@@ -27,11 +27,11 @@ class DefaultContext(BaseContext):
 
     @property
     def _actual_context(self) -> BaseContext | None:
-        return None if family.start_method is None else contexts[family.start_method]
+        return None if process_state.start_method is None else contexts[process_state.start_method]
 
     @_actual_context.setter
     def _actual_context(self, context: BaseContext | None) -> None:
-        family.start_method = None if context is None else context._name
+        process_state.start_method = None if context is None else context._name
 
     def get_context(self, method: str | None = None, *, preload: Sequence[str] | None = None) -> BaseContext:
         """Return the context of a start method; without a name, the one that is in use, which is thereby chosen.
@@ -40,9 +40,9 @@ class DefaultContext(BaseContext):
         """
         if method is not None or preload is not None:
             return super().get_context(method, preload=preload)
-        if family.start_method is None:
-            family.start_method = start_methods()[0]
-        return contexts[family.start_method]
+        if process_state.start_method is None:
+            process_state.start_method = start_methods()[0]
+        return contexts[process_state.start_method]
 
     def set_start_method(self, method: str | None, force: bool = False) -> None:
         """Choose the start method, once. Raises RuntimeError if it has been chosen, unless forced.
@@ -51,16 +51,16 @@ class DefaultContext(BaseContext):
         """
         if method is not None:
             self.get_context(method)  # raises for a name that is none
-        if family.importing_main and method is not None:
+        if process_state.importing_main and method is not None:
             return
-        if family.start_method is not None and not force:
+        if process_state.start_method is not None and not force:
             text = "context has already been set"
-            raise RuntimeError(said("chosen_before", text, family.start_method))
-        family.start_method = self.get_context(None)._name if method is None and not force else method
+            raise RuntimeError(said("chosen_before", text, process_state.start_method))
+        process_state.start_method = self.get_context(None)._name if method is None and not force else method
 
     def get_start_method(self, allow_none: bool = False) -> str | None:
         """Return the name of the start method; None if none was chosen and that is allowed."""
-        return family.start_method if allow_none else self.get_context()._name
+        return process_state.start_method if allow_none else self.get_context()._name
 
     def get_all_start_methods(self) -> list[str]:
         """Return the start methods of this system, the default first."""

@@ -2,7 +2,7 @@
 
 A finder at the head of the import system gives each `multiprocessing[.x]` the module object of `polyproc[.x]`. A forked
 child inherits it; others are told so before they import anything of the program (`capture.py`); interpreters that are
-started by other means, as `subprocess` and loky do, hear of it by PYTHONPATH (`_entry/foreign/sitecustomize.py`).
+started by other means, as `subprocess` and loky do, hear of it by PYTHONPATH (`_programs/foreign/sitecustomize.py`).
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-from polyproc._process.family import family
+from polyproc._process.state import process_state
 from polyproc._public import shown
 
 _NAME = "multiprocessing"
-_FOREIGN = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_entry", "foreign")
+_FOREIGN = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_programs", "foreign")
 
 
 class Redirect:
@@ -67,7 +67,7 @@ def install() -> None:
     if sys.modules.pop("concurrent.futures.process", None) is not None and futures is not None:
         vars(futures).pop("ProcessPoolExecutor", None)  # it is loaded anew when it is asked for
         vars(futures).pop("process", None)
-    family.drop_in = True
+    process_state.drop_in = True
     shown.rename(_NAME)
     paths = os.environ.get("PYTHONPATH")
     if _FOREIGN not in (paths or "").split(os.pathsep):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from polyproc._connection.connection import Connection
     from polyproc._context.context import BaseContext
-    from polyproc._launch.forkserver import ForkServer
+    from polyproc._forkserver.fork_server import ForkServer
     from polyproc._managers.sync_manager import SyncManager
     from polyproc._pool.pool import Pool
     from polyproc._process.process import BaseProcess
@@ -25,28 +25,28 @@ if TYPE_CHECKING:
 
 def fork_popen() -> Launcher:
     """Launch by fork."""
-    from polyproc._launch.fork import Popen
+    from polyproc._start.fork import ForkChild
 
-    return Popen
+    return ForkChild
 
 
 def spawn_popen() -> Launcher:
     """Launch a fresh interpreter."""
-    from polyproc._launch.spawn import Popen
+    from polyproc._start.spawn import SpawnChild
 
-    return Popen
+    return SpawnChild
 
 
 def forkserver_popen() -> Launcher:
-    """Ask a template."""
-    from polyproc._launch.forkserver import Popen
+    """Ask a fork server."""
+    from polyproc._forkserver.fork_server import ForkServerChild
 
-    return Popen
+    return ForkServerChild
 
 
 def forkserver() -> ForkServer:
-    """Return the client's side of the template."""
-    from polyproc._launch.forkserver import forkserver
+    """Return the client's side of the fork server."""
+    from polyproc._forkserver.fork_server import forkserver
 
     return forkserver
 
@@ -60,7 +60,7 @@ def pipe(duplex: bool) -> tuple[Connection[Any, Any], Connection[Any, Any]]:
 
 def freeze_support() -> None:
     """Be the child that the command line asks for, in a frozen program."""
-    from polyproc._launch.frozen import freeze_support
+    from polyproc._start.frozen import freeze_support
 
     freeze_support()
 
@@ -117,7 +117,7 @@ def pool() -> type[Pool]:
 
 def spares(context: BaseContext, modules: list[str]) -> BaseContext:
     """Return a copy of the spawn context with processes that are started from spares."""
-    from polyproc._launch.spare import Spares
+    from polyproc._start.spare import Spares
 
     made = type(context)()
     made.Process = launched_by(Spares(modules), SpawnProcess)  # type: ignore[misc]  # the class of this one context

@@ -44,7 +44,7 @@ class SpawnContext(BaseContext):
 
 @public("context")
 class ForkServerContext(BaseContext):
-    """Processes are copies of a template."""
+    """Processes are copies of a fork server."""
 
     _name = "forkserver"
     Process = ForkServerProcess

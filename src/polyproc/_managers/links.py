@@ -37,7 +37,7 @@ from polyproc._managers.tokens import (
     SYNC,
     answer_of,
 )
-from polyproc._pickling.blame import in_callers_words
+from polyproc._pickling.diagnosis import in_callers_words
 from polyproc._pickling.pickler import loads
 from polyproc._platform.greenlets import Local
 
@@ -218,7 +218,7 @@ class Link:
         return False
 
     def over(self, lane: Any, function: Callable[[], Any]) -> Any:
-        """Call a function whose requests go over a task's connection, in place of this thread's own (twins.py)."""
+        """Call a function whose requests go over a task's connection, in place of this thread's own (async_proxy.py)."""
         lane.open(self._connected)
         local = self._local()
         local.connection = lane.connection

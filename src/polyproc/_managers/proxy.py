@@ -62,7 +62,7 @@ class BaseProxy:
     @property
     def aio(self) -> Any:
         """The methods as coroutines, for asyncio and trio: `await proxy.aio.get()`, `async with lock.aio`."""
-        return load("polyproc._managers.twins", "AsyncProxy")(self)  # type: ignore[operator]
+        return load("polyproc._managers.async_proxy", "AsyncProxy")(self)  # type: ignore[operator]
 
     def _linked(self) -> Any:
         tls = None if self._manager is None else self._manager._tls

@@ -12,7 +12,7 @@ from typing import Any
 
 from polyproc._errors import AuthenticationError, TimeoutError
 from polyproc._log import log
-from polyproc._managers.held import Holdings, get, gives_items, put_back
+from polyproc._managers.held_locks import Holdings, get, gives_items, put_back
 from polyproc._managers.links import listener_client
 from polyproc._managers.references import ClientExit, Entry, References
 from polyproc._managers.serving import Client, ClientGone, serving

@@ -27,7 +27,7 @@ class CalledOff(BaseException):
 
 
 @dataclass
-class Held:
+class HeldLock:
     """A lock that a client holds, so many times; the object is kept, so that its id is no other's."""
 
     lock: Any
@@ -41,7 +41,7 @@ class Client:
         self.connection = connection
         self.name = name  # of its process
         self.holdings = holdings
-        self.held: dict[int, Held] = {}
+        self.held: dict[int, HeldLock] = {}
         self.is_answering = False  # what is pickled now goes to it
         # Once the connection has ended and its thread stays, as locks are that thread's: what others have it release.
         self.is_parked = False

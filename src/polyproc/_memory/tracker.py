@@ -35,14 +35,14 @@ from polyproc._memory.tracker_lines import ResourceTracker, line_of
 from polyproc._native import native
 from polyproc._platform.interpreter import command_line, spawn, starter
 from polyproc._platform.posix import LongLived, close_quietly
-from polyproc._process.family import family
+from polyproc._process.state import process_state
 
-_PROGRAM = "polyproc._entry.tracker_main"
+_PROGRAM = "polyproc._programs.run_tracker"
 
 PREFIX = "/psm_"  # of names at random; then comes the mark
 _HIDDEN = ".polyproc-"  # of a family's file, and of its tags
 _DIGITS = 6  # bytes of a mark
-_ALIVE = 1  # the byte of its family's file that a tracker has locked: see _entry/tracker_main.py
+_ALIVE = 1  # the byte of its family's file that a tracker has locked: see _programs/run_tracker.py
 _SIZE = 4096  # of a family's file; what programs write to it comes behind
 _SHARED_MEMORY = "shared_memory"
 
@@ -102,8 +102,8 @@ class FamilyTracker(Lines, ResourceTracker):
         self._file = LongLived()  # the family's, with the lock that is shared
         self._pid = None
         self._own_fd: int | None = None  # what a program has put in place of ours
-        if family.tracker is not None:
-            self._inherit(*family.tracker)
+        if process_state.tracker is not None:
+            self._inherit(*process_state.tracker)
 
     # -- the family ------------------------------------------------------------------------------------------------
 
@@ -237,7 +237,7 @@ class FamilyTracker(Lines, ResourceTracker):
             self._leave()
             self._reap()
 
-    def reborn(self) -> None:
+    def after_fork_in_child(self) -> None:
         """In a forked child: the tracker is the parent's child, and the lock is free."""
         self._lock = threading.RLock()
         self._pid = None
@@ -303,7 +303,7 @@ def _about_us() -> bytes:
         words = [os.stat("/proc/self/ns/pid").st_ino]
     except OSError:
         words = [0]
-    for pid in family.ancestors:
+    for pid in process_state.ancestors:
         try:
             with open(f"/proc/{pid}/stat", "rb") as file:
                 words += [pid, int(file.read().rpartition(b")")[2].split()[19])]
@@ -339,7 +339,7 @@ tracker = FamilyTracker()
 ResourceTracker.ours = tracker
 # Programs take a kind out of it. The tracker is another process, as in the standard library: that changes nothing.
 _CLEANUP_FUNCS: dict[str, Callable[..., object]] = {"noop": lambda: None, "shared_memory": _posixshmem.shm_unlink}
-os.register_at_fork(after_in_child=tracker.reborn)
+os.register_at_fork(after_in_child=tracker.after_fork_in_child)
 ensure_running = tracker.ensure_running
 register = tracker.register
 unregister = tracker.unregister

@@ -51,8 +51,8 @@ def namespace(origin: Origin | None, updates: list[Update]) -> dict[str, Any]:
     """Return the namespace of main for what comes from a process, with what it has defined or defined anew."""
     if origin is None or origin == main_definitions.me():
         return vars(sys.modules["__main__"])
-    family: Any = load("polyproc._process.family", "family")
-    if family.receiving or origin[0] in family.ancestors:  # a newborn hears its parent only
+    process_state: Any = load("polyproc._process.state", "process_state")
+    if process_state.receiving or origin[0] in process_state.ancestors:  # a newborn hears its parent only
         scope, have = vars(sys.modules["__main__"]), main_definitions.changed
         take_over: Callable[[str, Definition], None] = main_definitions.take_over
     else:

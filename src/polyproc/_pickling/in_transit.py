@@ -89,7 +89,7 @@ class InTransit:
         self._inode = 0
         self._runs = False
         self._wake = threading.Event()
-        os.register_at_fork(after_in_child=self.reborn)
+        os.register_at_fork(after_in_child=self.after_fork_in_child)
 
     def __len__(self) -> int:
         return len(self._sent)
@@ -220,7 +220,7 @@ class InTransit:
                     self._free.append(slot)
         return len(lost)
 
-    def reborn(self) -> None:
+    def after_fork_in_child(self) -> None:
         """In a forked child: what was sent is the parent's to keep."""
         self._lock = threading.RLock()
         self._wake = threading.Event()

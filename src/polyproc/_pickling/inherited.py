@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Received:
-    """The descriptors that a template's child was given with its start. One instance, `received`."""
+    """The descriptors that a fork server's child was given with its start. One instance, `received`."""
 
     def __init__(self) -> None:
         self.fds: list[int] = []
@@ -21,7 +21,7 @@ received = Received()
 
 
 def get_inherited_fds() -> list[int] | None:
-    """Return the descriptors that this process was given with its start by a template; None if it has none."""
+    """Return the descriptors that this process was given with its start by a fork server; None if it has none."""
     return received.fds or None
 
 

@@ -139,7 +139,7 @@ def _dumps(obj: object, protocol: int | None, apart: list[memoryview] | None, le
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         return _dumps_by_value(obj, protocol, apart, least, error)
     except NotImplementedError as error:  # a pool: it does not go by value, too
-        _blame(error, obj, protocol, load("polyproc._pickling.by_value_pickler", "dumps"))  # type: ignore[arg-type]
+        _diagnose(error, obj, protocol, load("polyproc._pickling.by_value_pickler", "dumps"))  # type: ignore[arg-type]
         raise
     data = buffer.getvalue()
     if _MAIN in data and main_definitions.is_changed_in(data):  # from then on it is exact
@@ -178,10 +178,10 @@ def _dumps_by_value(
         return pickler(obj, protocol, ForkingPickler._extra_reducers, keeper(apart, least))
     except Exception as error:  # noqa: BLE001  (raised again below, or the first one)
         told = first if first is not None else error
-        _blame(told, obj, protocol, pickler)
+        _diagnose(told, obj, protocol, pickler)
         raise told from None
 
 
-def _blame(error: Exception, obj: object, protocol: int | None, pickler: Callable[..., bytes]) -> None:
-    blame: Callable[..., None] = load("polyproc._pickling.blame", "add_blame")  # type: ignore[assignment]
-    blame(error, obj, lambda part: pickler(part, protocol, ForkingPickler._extra_reducers))
+def _diagnose(error: Exception, obj: object, protocol: int | None, pickler: Callable[..., bytes]) -> None:
+    add_diagnosis: Callable[..., None] = load("polyproc._pickling.diagnosis", "add_diagnosis")  # type: ignore[assignment]
+    add_diagnosis(error, obj, lambda part: pickler(part, protocol, ForkingPickler._extra_reducers))

@@ -78,7 +78,7 @@ def let_run(turns: int, left: float = -1.0) -> bool:
 _left: list[object] = []
 
 
-def reborn() -> None:
+def after_fork_in_child() -> None:
     """In a forked child of ours: leave the copies of its parent's greenlets, which must not run a second time."""
     if loaded("gevent") is not None:
         _leave_gevents()

@@ -1,7 +1,7 @@
 """What the interpreter's `site` module does at start, read once, so that a child can be started without it.
 
 `site` costs a tenth of a bare interpreter's start, and what its .pth files import costs more. A child gets sys.path
-from its parent anyway, so what is left to do there is little: `_entry/siteless.py` does it. Where this process's own
+from its parent anyway, so what is left to do there is little: `_programs/siteless.py` does it. Where this process's own
 site did more than that (sitecustomize, usercustomize), or without the C core, children go through `site` as ever.
 """
 

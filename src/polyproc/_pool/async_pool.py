@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from polyproc._aio.loops import Bell, Twin, in_thread
+from polyproc._aio.loops import AioView, ThreadEvent, in_thread
 from polyproc._errors import TimeoutError as PolyprocTimeoutError
 from polyproc._pool.calls import Job
 from polyproc._pool.imap import IMapIterator, ItemIterator
@@ -15,7 +15,7 @@ from polyproc._pool.pool import MapResult
 async def _wait(job: Job | ItemIterator, is_ready: Callable[[], bool], timeout: float | None = None) -> bool:
     """Wait until a job has something, up to `timeout` seconds; say whether it has."""
     while True:
-        bell = Bell()
+        bell = ThreadEvent()
         job._tell(bell)
         try:
             if is_ready():
@@ -43,7 +43,7 @@ class AsyncResults:
             raise StopAsyncIteration from None
 
 
-class AsyncResult(Twin):
+class AsyncResult(AioView):
     """The result of a call, or of a map. Who is cancelled waits no more; the call goes on."""
 
     async def wait(self, timeout: float | None = None) -> None:
@@ -57,7 +57,7 @@ class AsyncResult(Twin):
         return self._of.get(0)
 
 
-class AsyncPool(Twin):
+class AsyncPool(AioView):
     """A pool. Who is cancelled in `apply` cancels the call; in the others, what no worker has begun is dropped."""
 
     async def apply(self, func: Callable[..., Any], args: Iterable[Any] = (), kwds: dict[str, Any] = {}) -> Any:  # noqa: B006

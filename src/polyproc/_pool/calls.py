@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypedDict, TypeVar
 from polyproc._errors import ProcessDied, TimeoutError
 from polyproc._lazy import load, said
 from polyproc._process.bootstrap import MainReached
-from polyproc._process.family import family
 from polyproc._process.kinds import ForkProcess, Process
 from polyproc._process.process import BaseProcess
+from polyproc._process.state import process_state
 from polyproc._scheduling.assignments import ResolvedOptions
 from polyproc._scheduling.call_events import PoolStats
 from polyproc._workers.worker_set import PoolConfig
@@ -19,7 +19,7 @@ from polyproc._workers.worker_set import PoolConfig
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from polyproc._aio.loops import Bell
+    from polyproc._aio.loops import ThreadEvent
     from polyproc._pool.future import Future
     from polyproc._pool.progress import Progress
     from polyproc._workers.process_engine import ProcessPoolEngine
@@ -100,7 +100,7 @@ def make_config(  # noqa: PLR0913  (one for each attribute)
 
     In a child that imports an unguarded main module, the import ends here.
     """
-    if family.importing_main:
+    if process_state.importing_main:
         raise MainReached
     if initializer is not None and not callable(initializer):
         raise said("no_initializer", initializer)
@@ -160,13 +160,13 @@ class Job:
 
     progress: Progress | None = None
     keeps: Any = None  # the pool, until it is done
-    _bells: tuple[Bell, ...] = ()
+    _bells: tuple[ThreadEvent, ...] = ()
 
-    def _tell(self, bell: Bell) -> None:
+    def _tell(self, bell: ThreadEvent) -> None:
         """Have a bell rung at each change from now on."""
         self._bells = (*self._bells, bell)
 
-    def _tell_no_more(self, bell: Bell) -> None:
+    def _tell_no_more(self, bell: ThreadEvent) -> None:
         """Have it rung no more."""
         self._bells = tuple(other for other in self._bells if other is not bell)
 

@@ -129,7 +129,7 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
             future.set_exception(error)
         return future
 
-    _stays_here = True  # it cannot be sent: see _pickling/blame.py
+    _stays_here = True  # it cannot be sent: see _pickling/diagnosis.py
 
     def __reduce__(self) -> tuple[Any, ...]:
         text = f"cannot pickle {type(self).__name__!r} object"

@@ -6,7 +6,7 @@ import concurrent.futures
 from collections.abc import Generator
 from typing import Any, Protocol, TypeVar
 
-from polyproc._aio.loops import Bell, running_library
+from polyproc._aio.loops import ThreadEvent, running_library
 from polyproc._pool.calls import Job
 from polyproc._public import public
 from polyproc._scheduling.assignments import QueuedTask
@@ -89,7 +89,7 @@ class Future(concurrent.futures.Future[T], Job):
 
 
 async def _await_in_trio(future: Future[T]) -> T:
-    bell = Bell()
+    bell = ThreadEvent()
     future.add_done_callback(lambda _: bell.ring())
     try:
         await bell.wait()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterable
 from types import GenericAlias, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from polyproc._aio_attribute import HasAio
 from polyproc._cleanup.finalizers import Finalize
 from polyproc._deadline import due
 from polyproc._errors import TimeoutError as PolyprocTimeoutError
@@ -16,7 +17,6 @@ from polyproc._native import native
 from polyproc._platform.interpreter import usable_processors
 from polyproc._pool.calls import Calls, Job, Memory, make_config, progress_of
 from polyproc._public import public
-from polyproc._twin import HasTwin
 from polyproc._workers.engine import NOT_RUNNING, RUN, Dropped, function_name, report
 from polyproc._workers.process_engine import ProcessPoolEngine
 from polyproc._workers.worker import MAP, STARMAP
@@ -34,7 +34,7 @@ Callback = Callable[[Any], object]
 
 
 @public("pool")
-class ApplyResult(Job, HasTwin):
+class ApplyResult(Job, HasAio):
     """The result of apply_async, map_async and starmap_async. It can be awaited, in asyncio and trio."""
 
     _twin = ("polyproc._pool.async_pool", "AsyncResult")
@@ -139,7 +139,7 @@ class MapResult(ApplyResult):
 
 
 @public("pool")
-class Pool(Calls, HasTwin):
+class Pool(Calls, HasAio):
     """A number of worker processes that run calls. As in the standard library, except:
 
     a worker that dies costs the call that it ran, which raises ProcessDied; the others go on and it is replaced.
@@ -431,7 +431,7 @@ class Pool(Calls, HasTwin):
     async def __aexit__(self, *exc: Any) -> None:
         self._engine.terminate()
 
-    _stays_here = True  # it cannot be sent: see _pickling/blame.py
+    _stays_here = True  # it cannot be sent: see _pickling/diagnosis.py
 
     def __reduce__(self) -> tuple[Any, ...]:
         raise NotImplementedError(said("holds_pool", "pool objects cannot be passed between processes or pickled"))

@@ -22,9 +22,9 @@ from polyproc._lazy import load
 from polyproc._log import log
 from polyproc._process import box as box_module
 from polyproc._process.box import Box
-from polyproc._process.family import family
 from polyproc._process.last_acts import WRITERS, commit_exception, commit_value, flush_file, format_exception
-from polyproc._process.output import kept
+from polyproc._process.output import recorder
+from polyproc._process.state import process_state
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
@@ -47,12 +47,12 @@ def after_fork() -> None:
     gc.freeze()  # what the parent made is not ours to flush, nor to traverse: see `live`
     atexit._clear()
     if exit_sequence.started:
-        exit_sequence.reborn()
+        exit_sequence.after_fork_in_child()
     modules = sys.modules
     if _FINALIZERS in modules:
         modules[_FINALIZERS]._finalizer_registry.clear()
     if _GREENLETS in modules:
-        modules[_GREENLETS].reborn()
+        modules[_GREENLETS].after_fork_in_child()
     if _AFTER_FORK in modules:
         modules[_AFTER_FORK].run_after_forkers()
     if "threading" in modules:
@@ -79,7 +79,7 @@ def live(process: BaseProcess[Any], parent_sentinel: int | None, box: Box) -> in
     """
     code = 1
     try:
-        kept.box = kept.to_fill = box
+        recorder.box = recorder.to_fill = box
         if sys.breakpointhook is sys.__breakpointhook__:
             sys.breakpointhook = _break
         if not faulthandler.is_enabled():
@@ -131,22 +131,22 @@ def end_by_interrupt() -> NoReturn:
 
 def run_newborn(process: BaseProcess[Any], parent_sentinel: int | None = None) -> int:
     """Live as `process`; return its exit code."""
-    forebear = family.current  # kept: to free it here would touch pages that are shared with the parent
-    family.parent = None
-    family.parent_facts = (process._parent_name, process._parent_pid or 0, parent_sentinel)
-    family.ancestors = (*family.ancestors, process._parent_pid or 0)
-    family.current = process
-    if family.children:
-        family.children = set()
-    family.forked_in_import |= family.receiving
-    family.receiving = False
-    family.counter = iter(range(1, 1 << 62))
+    forebear = process_state.current  # kept: to free it here would touch pages that are shared with the parent
+    process_state.parent = None
+    process_state.parent_facts = (process._parent_name, process._parent_pid or 0, parent_sentinel)
+    process_state.ancestors = (*process_state.ancestors, process._parent_pid or 0)
+    process_state.current = process
+    if process_state.children:
+        process_state.children = set()
+    process_state.forked_in_import |= process_state.receiving
+    process_state.receiving = False
+    process_state.counter = iter(range(1, 1 << 62))
     if process._start_method is not None:
-        family.start_method = process._start_method
+        process_state.start_method = process._start_method
     if log.sink is not None:
         log.info("child process calling self.run()")
     # None for a child of another's launcher, which may have been forked in one of ours.
-    box, kept.to_fill = kept.to_fill, None
+    box, recorder.to_fill = recorder.to_fill, None
     try:
         try:
             value = process.run()
@@ -158,7 +158,7 @@ def run_newborn(process: BaseProcess[Any], parent_sentinel: int | None = None) -
                     commit_value(box, value)
         except BaseException as error:  # noqa: BLE001  (whatever leaves the target ends here, as an exit code)
             exitcode = report(process, box, error)
-        if family.children or log.sink is not None or _FINALIZERS in sys.modules:
+        if process_state.children or log.sink is not None or _FINALIZERS in sys.modules:
             exitcode = _run_exit_sequence(process, exitcode)
     finally:
         threading = sys.modules.get("threading")

@@ -16,7 +16,7 @@ import sys
 from types import FrameType
 from typing import Any, TextIO
 
-from polyproc._process.family import family
+from polyproc._process.state import process_state
 
 _TIOCGDEV = 0x80045432  # which device a terminal is, as an unsigned int; the same number on x86-64 and AArch64
 _FIRST_PTS = 136  # the first major number of pseudo-terminals, each of which has 256 of them
@@ -68,7 +68,7 @@ class _Terminal:
 
 
 def _open() -> int:
-    where = f"breakpoint() in {family.current._name} (pid {os.getpid()})"
+    where = f"breakpoint() in {process_state.current._name} (pid {os.getpid()})"
     advice = "PYTHONBREAKPOINT names another debugger, PYTHONBREAKPOINT=0 passes over it"
     try:
         fd = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
@@ -108,7 +108,7 @@ class _Debugger(pdb.Pdb):
     def stop_at(self, frame: FrameType, header: str | None, options: dict[str, Any]) -> None:
         """Stop in a frame of the program's."""
         self.stdin, self.stdout = terminal.take()
-        self.message(f"-- {family.current._name} (pid {os.getpid()})")
+        self.message(f"-- {process_state.current._name} (pid {os.getpid()})")
         if header is not None:
             self.message(header)
         self.set_trace(frame, **options)

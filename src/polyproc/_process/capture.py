@@ -11,14 +11,14 @@ from collections.abc import Callable
 from typing import Any
 
 from polyproc._lazy import load, loaded
-from polyproc._process.family import family
 from polyproc._process.main_code import describe_main
 from polyproc._process.receiving import check_start
+from polyproc._process.state import process_state
 
 Preparation = dict[str, Any]
 
 
-def capture_tracker(told: Preparation, passed: Callable[[int], int], is_sent: bool) -> None:
+def capture_tracker(preparation: Preparation, passed: Callable[[int], int], is_sent: bool) -> None:
     """Tell of the family's tracker, if there is one.
 
     Args:
@@ -30,66 +30,66 @@ def capture_tracker(told: Preparation, passed: Callable[[int], int], is_sent: bo
     member: Any = None
     if module is not None:
         member = module.tracker.member()
-    elif family.tracker is not None and family.tracker[1].is_there():
-        member = family.tracker[0], family.tracker[1].fd
+    elif process_state.tracker is not None and process_state.tracker[1].is_there():
+        member = process_state.tracker[0], process_state.tracker[1].fd
     if member is not None:
-        told.update(tracker=passed(member[1]), tracker_is_sent=is_sent, tracker_mark=member[0])
+        preparation.update(tracker=passed(member[1]), tracker_is_sent=is_sent, tracker_mark=member[0])
 
 
 def capture(name: str) -> Preparation:
     """Describe this process for a child named `name`. Raises RuntimeError where none may be started."""
     hidden = check_start()
     path = sys.path.copy()
-    if "" in path and family.original_dir is not None:
-        path[path.index("")] = family.original_dir
-    told: Preparation = {
+    if "" in path and process_state.original_dir is not None:
+        path[path.index("")] = process_state.original_dir
+    preparation: Preparation = {
         "name": str.__str__(name),  # and no subclass
-        "authkey": bytes(family.current.authkey),
+        "authkey": bytes(process_state.current.authkey),
         "sys_path": path,
         "sys_argv": sys.argv,
-        "orig_dir": family.original_dir,
-        "ancestors": family.ancestors,
+        "orig_dir": process_state.original_dir,
+        "ancestors": process_state.ancestors,
     }
     if hidden:
-        told["hidden_starts"] = hidden
+        preparation["hidden_starts"] = hidden
     try:
-        told["dir"] = os.getcwd()
+        preparation["dir"] = os.getcwd()
     except OSError:  # the directory was removed: the child stays where it is
         pass
     logger = loaded("polyproc._logger")
     state = None if logger is None else logger.logging_state.capture()  # type: ignore[attr-defined]
     if state is not None:
-        told["logging"] = state
-    if family.drop_in:
-        told["drop_in"] = True
+        preparation["logging"] = state
+    if process_state.drop_in:
+        preparation["drop_in"] = True
     if getattr(sys, "frozen", False):
-        told["frozen"] = True
-    return told
+        preparation["frozen"] = True
+    return preparation
 
 
-def pack_objects(told: Preparation) -> Preparation:
+def pack_objects(preparation: Preparation) -> Preparation:
     """Pickle what cannot be marshalled: a program may put anything into sys.path and sys.argv."""
     objects = {}
     for name in _LISTS:
-        if any(type(item) is not str for item in told.get(name, ())):
-            objects[name] = [str.__str__(item) if isinstance(item, str) else item for item in told[name]]
-            told[name] = [item for item in objects[name] if isinstance(item, str)]  # what imports look at
+        if any(type(item) is not str for item in preparation.get(name, ())):
+            objects[name] = [str.__str__(item) if isinstance(item, str) else item for item in preparation[name]]
+            preparation[name] = [item for item in objects[name] if isinstance(item, str)]  # what imports look at
     if objects:
-        told["objects"] = load("polyproc._pickling.pickler", "dumps")(objects)  # type: ignore[operator]
-    return told
+        preparation["objects"] = load("polyproc._pickling.pickler", "dumps")(objects)  # type: ignore[operator]
+    return preparation
 
 
 _LISTS = ("sys_path", "sys_argv")
 
 
-def capture_extras(told: Preparation) -> Preparation:
+def capture_extras(preparation: Preparation) -> Preparation:
     """Add what a program tells its children beyond that: coverage replaces `spawn.get_preparation_data` for it."""
     door: Any = loaded("polyproc.spawn")
     if door is not None and (describe := door.get_preparation_data) is not get_preparation_data:
-        described = describe(told["name"])
-        extras = {key: described[key] for key in described.keys() - told.keys() - {"main"}}
-        told["extras"] = load("polyproc._pickling.pickler", "dumps")(extras)  # type: ignore[operator]
-    return told
+        described = describe(preparation["name"])
+        extras = {key: described[key] for key in described.keys() - preparation.keys() - {"main"}}
+        preparation["extras"] = load("polyproc._pickling.pickler", "dumps")(extras)  # type: ignore[operator]
+    return preparation
 
 
 def get_preparation_data(name: str) -> Preparation:
@@ -97,9 +97,9 @@ def get_preparation_data(name: str) -> Preparation:
     return capture_main(capture(name))
 
 
-def capture_main(told: Preparation) -> Preparation:
+def capture_main(preparation: Preparation) -> Preparation:
     """Add what the child needs to import this process's main module."""
     main = describe_main()
     if main is not None:
-        told["main"] = main
-    return told
+        preparation["main"] = main
+    return preparation

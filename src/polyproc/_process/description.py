@@ -6,14 +6,14 @@ import os
 from typing import Any
 
 from polyproc._lazy import loaded
-from polyproc._process.family import family
 from polyproc._process.process import BaseProcess
+from polyproc._process.state import process_state
 
 
 def describe(process: BaseProcess[Any]) -> str:
     """Return the `repr` of a process."""
     exitcode = None
-    if process is family.current:
+    if process is process_state.current:
         status = "started"
     elif process._closed:
         status = "closed"

@@ -53,9 +53,9 @@ class Ends:
     def _reset_in_forks(self) -> None:
         if not self._resets:
             self._resets = True
-            os.register_at_fork(after_in_child=self.reborn)
+            os.register_at_fork(after_in_child=self.after_fork_in_child)
 
-    def reborn(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Let go, in a forked child, of all ends but its own."""
         own = self._unborn.pop(get_ident(), -1)
         close_quietly(self._own, *self._unborn.values())

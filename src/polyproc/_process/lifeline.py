@@ -1,6 +1,6 @@
 """The lifeline: a pipe whose write end only this process holds, so that its end tells children that we are gone.
 
-A daemon child (a pool worker, a template) opens the read end anew and asks the kernel to send it SIGKILL when the
+A daemon child (a pool worker, a fork server) opens the read end anew and asks the kernel to send it SIGKILL when the
 state of the pipe changes: F_SETOWN, F_SETSIG and O_ASYNC of fcntl(2). When the last writer is gone, the kernel
 kills the child in whatever it does, also in C code that never comes back to Python, without a thread or a poll.
 
@@ -69,13 +69,13 @@ class Lifeline:
         """Have `reborn` called in forked children: only once there is something to let go of, as each pays for it."""
         if not self._resets:
             self._resets = True
-            os.register_at_fork(after_in_child=self.reborn)
+            os.register_at_fork(after_in_child=self.after_fork_in_child)
 
     def is_held(self) -> bool:
         """Say whether a forked child would inherit anything of it."""
         return self._read.fd >= 0 or self._armed >= 0
 
-    def reborn(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Let go, in a forked child, of the parent's write end; its read end becomes the inherited one."""
         if self._armed >= 0:
             self._disarm()

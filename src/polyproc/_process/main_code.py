@@ -16,7 +16,7 @@ import os
 import re
 import sys
 
-from polyproc._process.family import family
+from polyproc._process.state import process_state
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ class MainCode:
         path = getattr(main, "__file__", None)
         if path is None or not isinstance(path, str):
             return None
-        if not os.path.isabs(path) and family.original_dir is not None:
-            path = os.path.join(family.original_dir, path)
+        if not os.path.isabs(path) and process_state.original_dir is not None:
+            path = os.path.join(process_state.original_dir, path)
         return self._by_path(os.path.normpath(path))
 
     def _by_name(self, main: ModuleType, name: str) -> MainDescription | None:

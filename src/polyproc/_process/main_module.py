@@ -10,7 +10,7 @@ import marshal
 import sys
 
 from polyproc._process.bootstrap import MainReached
-from polyproc._process.family import family
+from polyproc._process.state import process_state
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
@@ -30,13 +30,13 @@ def import_main(kind: str, name: str, code: bytes) -> None:
     else:
         scope.update(__file__=name, __package__="", __cached__=None)
     sys.modules["__main__"] = sys.modules["__mp_main__"] = module
-    family.importing_main = True
+    process_state.importing_main = True
     try:
         exec(marshal.loads(code), scope)
     except MainReached:
         pass
     finally:
-        family.importing_main = False
+        process_state.importing_main = False
 
 
 def _find_spec(name: str) -> Any:

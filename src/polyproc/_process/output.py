@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 
-class Kept:
-    """Where the streams of this process keep their output. One instance, `kept`; a template has no box.
+class OutputRecorder:
+    """Where the streams of this process keep their output. One instance, `recorder`; a fork server has no box.
 
     Attributes:
         box: takes the output, None for none.
@@ -27,24 +27,24 @@ class Kept:
         self.to_fill: Box | None = None
 
 
-kept = Kept()
+recorder = OutputRecorder()
 
 
-class KeptFileIO(FileIO):
+class RecordedFileIO(FileIO):
     """A descriptor's raw stream; what is written goes to the box too."""
 
     def write(self, data: ReadableBuffer, /) -> int:
         """Write as FileIO does."""
         count = super().write(data)
-        if kept.box is not None and count:
+        if recorder.box is not None and count:
             try:
-                kept.box.keep_output(bytes(memoryview(data).cast("B")[:count]))
+                recorder.box.keep_output(bytes(memoryview(data).cast("B")[:count]))
             except OSError:  # the box is gone or full: the output itself was written, which is what counts
-                kept.box = None
+                recorder.box = None
         return count
 
 
-class KeptStream:
+class RecordedStream:
     """A stand-in for one standard stream, of the same kind, that also keeps its output.
 
     Only the interpreter's own stream is replaced, never an object that a program put there.
@@ -76,7 +76,7 @@ def _stand_in(name: str, stream: Any) -> TextIOWrapper | None:
     raw = buffer.raw if type(buffer) is BufferedWriter else buffer
     if type(raw) is not FileIO or raw.fileno() > 2:
         return None
-    kept_raw = KeptFileIO(raw.fileno(), "w", closefd=False)
+    kept_raw = RecordedFileIO(raw.fileno(), "w", closefd=False)
     kept_raw.name = raw.name
     buffered: Any = kept_raw if buffer is raw else BufferedWriter(kept_raw)
     replacement = TextIOWrapper(
@@ -92,6 +92,6 @@ def _stand_in(name: str, stream: Any) -> TextIOWrapper | None:
 
 def keep(name: str) -> None:
     """Have `sys.<name>` keep its output from now on."""
-    stream = KeptStream(name)
+    stream = RecordedStream(name)
     stream.prepare()
     stream.install()

@@ -7,8 +7,8 @@ from typing import Any
 
 from polyproc._platform.handles import ended_sentinel, open_pidfd, ready
 from polyproc._platform.posix import close_quietly
-from polyproc._process.family import family
 from polyproc._process.process import BaseProcess
+from polyproc._process.state import process_state
 from polyproc._public import public
 
 
@@ -61,6 +61,6 @@ class ParentProcess(BaseProcess[Any]):
 
 def parent_process() -> ParentProcess | None:
     """Return the object of the parent, None in a main process."""
-    if family.parent is None and family.parent_facts is not None:
-        family.parent = ParentProcess(*family.parent_facts)
-    return family.parent
+    if process_state.parent is None and process_state.parent_facts is not None:
+        process_state.parent = ParentProcess(*process_state.parent_facts)
+    return process_state.parent

@@ -17,8 +17,8 @@ TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checke
 if TYPE_CHECKING:
     from typing import Any
 
-    from polyproc._launch.target_code import SentModule
     from polyproc._process.process import BaseProcess
+    from polyproc._start.target_code import SentModule
 
 _PLAIN = frozenset((type(None), bool, int, float, complex, str, bytes))
 _CLASSES = ("Process", "ForkProcess", "SpawnProcess", "ForkServerProcess")

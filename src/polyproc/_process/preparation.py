@@ -8,57 +8,57 @@ from polyproc._kernel import os
 from polyproc._lazy import load
 from polyproc._platform.posix import LongLived
 from polyproc._process import record_names
-from polyproc._process.family import family
 from polyproc._process.main_module import import_main
+from polyproc._process.state import process_state
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
     from polyproc._process.capture import Preparation
 
 
-def apply(told: Preparation) -> None:
+def apply(preparation: Preparation) -> None:
     """Become, in the child, what the parent described; then import its main module, if there is one."""
     record_names.begin()
-    if "name" in told:
-        family.current.name = told["name"]
-    if "authkey" in told:
-        family.current.authkey = told["authkey"]
-    _join_family(told)
-    if "logging" in told:
-        load("polyproc._logger", "logging_state").apply(told["logging"])  # type: ignore[attr-defined]
-    if "objects" in told:
-        told.update(load("_pickle", "loads")(told["objects"]))  # type: ignore[operator]
-    if "sys_path" in told:
-        sys.path[:] = told["sys_path"]
-    if "sys_argv" in told:
-        sys.argv = list(told["sys_argv"])
-    if "dir" in told:
+    if "name" in preparation:
+        process_state.current.name = preparation["name"]
+    if "authkey" in preparation:
+        process_state.current.authkey = preparation["authkey"]
+    _join_family(preparation)
+    if "logging" in preparation:
+        load("polyproc._logger", "logging_state").apply(preparation["logging"])  # type: ignore[attr-defined]
+    if "objects" in preparation:
+        preparation.update(load("_pickle", "loads")(preparation["objects"]))  # type: ignore[operator]
+    if "sys_path" in preparation:
+        sys.path[:] = preparation["sys_path"]
+    if "sys_argv" in preparation:
+        sys.argv = list(preparation["sys_argv"])
+    if "dir" in preparation:
         try:
-            os.chdir(told["dir"])
+            os.chdir(preparation["dir"])
         except OSError:  # removed meanwhile
             pass
-    if told.get("frozen"):
+    if preparation.get("frozen"):
         sys.frozen = True  # type: ignore[attr-defined]
-    if "extras" in told:
-        load("_pickle", "loads")(told["extras"])  # type: ignore[operator]  # it does what it does as it is opened
-    if "main" in told:
-        import_main(*told["main"])
+    if "extras" in preparation:
+        load("_pickle", "loads")(preparation["extras"])  # type: ignore[operator]  # it does what it does as it is opened
+    if "main" in preparation:
+        import_main(*preparation["main"])
 
 
-def _join_family(told: Preparation) -> None:
-    family.ancestors = told.get("ancestors", ())
-    if "hidden_starts" in told:
-        family.hidden_starts = told["hidden_starts"]
-    if "orig_dir" in told:
-        family.original_dir = told["orig_dir"]
-    if "start_method" in told:
-        family.start_method = told["start_method"]
-    if "drop_in" in told:
+def _join_family(preparation: Preparation) -> None:
+    process_state.ancestors = preparation.get("ancestors", ())
+    if "hidden_starts" in preparation:
+        process_state.hidden_starts = preparation["hidden_starts"]
+    if "orig_dir" in preparation:
+        process_state.original_dir = preparation["orig_dir"]
+    if "start_method" in preparation:
+        process_state.start_method = preparation["start_method"]
+    if "drop_in" in preparation:
         load("polyproc._context.drop_in", "install")()  # type: ignore[operator]
-    if "tracker" not in told:
+    if "tracker" not in preparation:
         return
-    fd: int = told["tracker"]
-    if told["tracker_is_sent"]:
+    fd: int = preparation["tracker"]
+    if preparation["tracker_is_sent"]:
         fd = load("polyproc._pickling.inherited", "received").fds[fd]  # type: ignore[attr-defined]
     os.set_inheritable(fd, False)
-    family.tracker = told["tracker_mark"], LongLived(fd)
+    process_state.tracker = preparation["tracker_mark"], LongLived(fd)

@@ -12,7 +12,7 @@ from polyproc._kernel import os
 from polyproc._lazy import load, loaded, said
 from polyproc._log import log
 from polyproc._process.bootstrap import MainReached, run_newborn
-from polyproc._process.family import family
+from polyproc._process.state import process_state
 from polyproc._public import kind_of, public, remake
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
@@ -72,8 +72,8 @@ class BaseProcess(_Generic[T]):
         daemon: bool | None = None,
     ) -> None:
         assert group is None, said("has_group", group)
-        parent = family.current
-        count = next(family.counter)
+        parent = process_state.current
+        count = next(process_state.counter)
         self._identity: tuple[int, ...] = (*parent._identity, count)
         number = count if len(self._identity) == 1 else ":".join(map(str, self._identity))
         self._config = parent._config.copy()
@@ -119,12 +119,12 @@ class BaseProcess(_Generic[T]):
         self._check_closed()
         assert self._popen is None, f"cannot start a process twice: for another {self._name} make another Process"
         assert self._parent_pid == os.getpid(), said("not_started_here", self)
-        if family.current._config.get("daemon"):
-            assert may_have_children(family.current), said("is_daemon", family.current)
-        if family.importing_main:
+        if process_state.current._config.get("daemon"):
+            assert may_have_children(process_state.current), said("is_daemon", process_state.current)
+        if process_state.importing_main:
             raise MainReached
-        if family.children:
-            family.unjoined += reap()
+        if process_state.children:
+            process_state.unjoined += reap()
         self._is_starting = True
         try:
             self._popen = self._Popen(self)
@@ -133,9 +133,9 @@ class BaseProcess(_Generic[T]):
         self._sentinel = self._popen.sentinel
         # A target may hold the process: let the reference go, now that the child has it.
         del self._target, self._args, self._kwargs
-        family.children.add(self)
-        if family.unjoined >= _MANY or len(family.children) >= _MANY:
-            load("polyproc._launch.reaper", "reaper").look(self)  # type: ignore[attr-defined]
+        process_state.children.add(self)
+        if process_state.unjoined >= _MANY or len(process_state.children) >= _MANY:
+            load("polyproc._start.reaper", "reaper").look(self)  # type: ignore[attr-defined]
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the child has ended, at most `timeout` seconds; zero or less does not wait."""
@@ -144,12 +144,12 @@ class BaseProcess(_Generic[T]):
         assert self._parent_pid == os.getpid(), said("not_own", "can only join a child process", self)
         assert self._popen is not None, said("not_started", "can only join a started process", self, "join()")
         if self._popen.wait(timeout) is not None:
-            family.children.discard(self)
+            process_state.children.discard(self)
 
     def is_alive(self) -> bool:
         """Say whether the child runs; true from the moment that `start` is called."""
         self._check_closed()
-        if self is family.current:
+        if self is process_state.current:
             return True
         assert self._parent_pid == os.getpid(), said("not_own", "can only test a child process", self)
         popen = self._popen
@@ -157,7 +157,7 @@ class BaseProcess(_Generic[T]):
             return self._is_starting
         if popen.poll() is None:
             return True
-        family.children.discard(self)
+        process_state.children.discard(self)
         return False
 
     def terminate(self) -> None:
@@ -182,7 +182,7 @@ class BaseProcess(_Generic[T]):
         """Return what our launchers give back, also for another's: that need only have what `start` is told to."""
         popen = self._popen
         assert popen is not None
-        return popen if hasattr(popen, "outcome") else load("polyproc._launch.foreign_popen", "ForeignPopen")(popen)  # type: ignore[operator]
+        return popen if hasattr(popen, "outcome") else load("polyproc._start.foreign_child", "ForeignChild")(popen)  # type: ignore[operator]
 
     def stop(self, grace: float = 5.0) -> int:
         """End the child step by step and wait for it: SIGINT, then SIGTERM, then SIGKILL, `grace` seconds in all.
@@ -196,8 +196,8 @@ class BaseProcess(_Generic[T]):
         self._check_closed()
         assert self._parent_pid == os.getpid(), said("not_own", "can only stop a child process", self)
         assert self._popen is not None, said("not_started", "can only stop a started process", self, "stop()")
-        code = load("polyproc._launch.stopping", "stop")(self._handle(), grace)  # type: ignore[operator]
-        family.children.discard(self)
+        code = load("polyproc._start.stopping", "stop")(self._handle(), grace)  # type: ignore[operator]
+        process_state.children.discard(self)
         return int(code)
 
     def close(self) -> None:
@@ -209,7 +209,7 @@ class BaseProcess(_Generic[T]):
             self._handle().close()
             self._popen = None
             del self._sentinel
-            family.children.discard(self)
+            process_state.children.discard(self)
         self._closed = True
 
     # -- what came of it -------------------------------------------------------------------------------------------
@@ -243,7 +243,7 @@ class BaseProcess(_Generic[T]):
     @property
     def aio(self) -> Any:
         """The methods as coroutines, for asyncio and trio: `await process.aio.join()`."""
-        return load("polyproc._launch.async_process", "AsyncProcess")(self)  # type: ignore[operator]
+        return load("polyproc._start.async_process", "AsyncProcess")(self)  # type: ignore[operator]
 
     def __await__(self) -> Generator[Any, None, T]:
         """Wait, in asyncio or trio, for what `result` returns; who is cancelled waits no more, the process goes on."""
@@ -284,7 +284,7 @@ class BaseProcess(_Generic[T]):
     def exitcode(self) -> int | None:
         """The exit code, the negative number of the signal that ended it, or None before its end."""
         self._check_closed()
-        if self is family.current or self._popen is None:
+        if self is process_state.current or self._popen is None:
             return None
         return self._popen.poll()
 
@@ -292,7 +292,7 @@ class BaseProcess(_Generic[T]):
     def ident(self) -> int | None:
         """The process id, None before the start."""
         self._check_closed()
-        if self is family.current:
+        if self is process_state.current:
             return os.getpid()
         return None if self._popen is None else self._popen.pid
 
@@ -314,7 +314,7 @@ class BaseProcess(_Generic[T]):
         if self._popen is None:
             kind = kind_of(self)
             return (remake, (kind,), self.__dict__) if isinstance(kind, str) else super().__reduce_ex__(protocol)
-        return load("polyproc._launch.handle", "reduce")(self)  # type: ignore[operator]
+        return load("polyproc._start.handle", "reduce")(self)  # type: ignore[operator]
 
     # -- in the child ----------------------------------------------------------------------------------------------
 
@@ -355,29 +355,31 @@ class MainProcess(BaseProcess["Any"]):
         """Do nothing: the main process cannot be closed."""
 
 
-family.current = MainProcess()
+process_state.current = MainProcess()
 
 
 def current_process() -> BaseProcess[Any]:
     """Return the object of the process that calls."""
-    return family.current
+    return process_state.current
 
 
 def active_children() -> list[BaseProcess[Any]]:
     """Return the children that run; those that have ended are joined on the way."""
     reap()
-    return list(family.children)
+    return list(process_state.children)
 
 
 def reap() -> int:
     """Join the children that have ended; return how many."""
-    found = [child for child in list(family.children) if child._popen is not None and child._popen.poll() is not None]
-    family.children.difference_update(found)
+    found = [
+        child for child in list(process_state.children) if child._popen is not None and child._popen.poll() is not None
+    ]
+    process_state.children.difference_update(found)
     return len(found)
 
 
 def _end_daemons() -> None:
-    if not family.children:
+    if not process_state.children:
         return
     for child in active_children():
         if child.daemon and child._popen is not None:
@@ -386,13 +388,13 @@ def _end_daemons() -> None:
 
 
 def _join_children() -> None:
-    if not family.children:
+    if not process_state.children:
         return
     for child in active_children():
         log.info("calling join() for process %s", child.name)
         if child.daemon and child._popen is not None:
             # It was told to end; one that does not listen (stopped, or busy in C code) is not waited for for ever.
-            load("polyproc._launch.stopping", "finish")(child._handle())  # type: ignore[operator]
+            load("polyproc._start.stopping", "finish")(child._handle())  # type: ignore[operator]
         child.join()
 
 

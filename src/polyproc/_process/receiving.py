@@ -16,7 +16,7 @@ from weakref import WeakSet
 
 from polyproc._lazy import loaded
 from polyproc._process.bootstrap import MainReached
-from polyproc._process.family import family
+from polyproc._process.state import process_state
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
@@ -52,18 +52,18 @@ def check_start() -> int:
         RuntimeError: an import that receives something starts it.
         MainReached: the import of an unguarded main module does.
     """
-    if family.importing_main:
+    if process_state.importing_main:
         raise MainReached
-    if family.receiving:
+    if process_state.receiving:
         raise _refusal()
-    if family.parent_facts is None:
+    if process_state.parent_facts is None:
         return 0
     frame: FrameType | None = sys._getframe(1)
     if _receives(frame):
         raise _refusal()
-    if not (family.forked_in_import or _is_left_behind()):
-        return family.hidden_starts
-    if family.hidden_starts:
+    if not (process_state.forked_in_import or _is_left_behind()):
+        return process_state.hidden_starts
+    if process_state.hidden_starts:
         raise _refusal()
     return 1
 

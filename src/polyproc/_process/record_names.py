@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 
-from polyproc._process.family import family
+from polyproc._process.state import process_state
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class _Name:
 
     def __set__(self, record: Any, name: str | None) -> None:
         is_ours = name == _DEFAULT and sys.modules.get("multiprocessing", sys) is not None
-        record.__dict__["processName"] = family.current._name if is_ours else name
+        record.__dict__["processName"] = process_state.current._name if is_ours else name
 
     def __delete__(self, record: Any) -> None:
         try:

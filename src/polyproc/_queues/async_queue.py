@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
 from typing import Any
 
-from polyproc._aio.loops import Ticks, Twin, readable
+from polyproc._aio.loops import AioView, Ticks, readable
 from polyproc._queues.batches import Batches
 from polyproc._queues.shut_down import ShutDown
 
 
-class AsyncQueue(Twin):
+class AsyncQueue(AioView):
     """A queue. `get` waits for the queue's descriptor; for a free place it is looked up to 100 times a second."""
 
     def __init__(self, of: Any) -> None:

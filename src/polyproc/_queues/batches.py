@@ -8,14 +8,14 @@ from contextlib import suppress
 from itertools import repeat, starmap
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from polyproc._aio_attribute import HasAio
 from polyproc._deadline import due
 from polyproc._queues.shut_down import Empty, ShutDown
-from polyproc._twin import HasTwin
 
 T = TypeVar("T")
 
 
-class Batches(HasTwin, Generic[T]):
+class Batches(HasAio, Generic[T]):
     """Made of the queue's own `put` and `get`, so that a subclass that overrides them is heard."""
 
     _twin = ("polyproc._queues.async_queue", "AsyncQueue")

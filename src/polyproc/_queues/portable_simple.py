@@ -6,18 +6,18 @@ import pickle
 import queue
 from typing import Any, Generic, TypeVar
 
+from polyproc._aio_attribute import HasAio
 from polyproc._connection.pipe import Pipe
 from polyproc._pickling.pickler import dumps_through
 from polyproc._pickling.spawning import assert_spawning
 from polyproc._public import Remade, public
 from polyproc._synchronize.primitives import Lock
-from polyproc._twin import HasTwin
 
 T = TypeVar("T")
 
 
 @public("queues")
-class SimpleQueue(Remade, HasTwin, Generic[T]):
+class SimpleQueue(Remade, HasAio, Generic[T]):
     """A queue without a thread: `put` blocks while the pipe is full. As in the standard library."""
 
     _twin = ("polyproc._queues.async_queue", "AsyncQueue")

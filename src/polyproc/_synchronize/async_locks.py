@@ -13,8 +13,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from polyproc._aio.lane import Lane
-from polyproc._aio.loops import Ticks, Twin, current_task, in_thread
+from polyproc._aio.loops import AioView, Ticks, current_task, in_thread
+from polyproc._aio.owner_thread import OwnerThread
 from polyproc._deadline import due
 
 _TURN = 0.05  # seconds after which a thread looks whether its task still waits
@@ -51,7 +51,7 @@ class _Attempt:
             return self._is_had
 
 
-class _Entered(Twin):
+class _Entered(AioView):
     async def __aenter__(self) -> Any:
         await self.acquire()
         return True
@@ -75,19 +75,19 @@ class AsyncLock(_Entered):
         return taken
 
 
-class Lanes:
+class OwnerThreads:
     """The lanes of all tasks, for as long as these live. One instance, `lanes`."""
 
     def __init__(self) -> None:
-        self._of_task: weakref.WeakKeyDictionary[Any, dict[Any, Lane]] = weakref.WeakKeyDictionary()
+        self._of_task: weakref.WeakKeyDictionary[Any, dict[Any, OwnerThread]] = weakref.WeakKeyDictionary()
 
-    def find(self, lock: Any) -> Lane | None:
+    def find(self, lock: Any) -> OwnerThread | None:
         """Return the lane in which the current task holds a lock, if it does."""
         return self._of_task.get(current_task(), {}).get(_place(lock))
 
-    def keep(self, lock: Any, lane: Lane) -> None:
+    def keep(self, lock: Any, owner: OwnerThread) -> None:
         """Know a lane in which the current task holds a lock."""
-        self._of_task.setdefault(current_task(), {})[_place(lock)] = lane
+        self._of_task.setdefault(current_task(), {})[_place(lock)] = owner
 
     def drop(self, lock: Any) -> None:
         """Forget the current task's lane of a lock, and end it."""
@@ -99,7 +99,7 @@ def _place(lock: Any) -> Any:
     return id(lock) if where is None else where()  # all handles to a lock of the core are one lock
 
 
-lanes = Lanes()
+owners = OwnerThreads()
 
 
 class AsyncRLock(_Entered):
@@ -114,38 +114,38 @@ class AsyncRLock(_Entered):
 
     async def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
         """Take it, waiting up to `timeout` seconds; return whether it was taken."""
-        lock, lane = self._lock, lanes.find(self._lock)
-        is_new = lane is None
-        lane = lane or Lane()
+        lock, owner = self._lock, owners.find(self._lock)
+        is_new = owner is None
+        owner = owner or OwnerThread()
         attempt = _Attempt(lambda seconds: lock.acquire(True, seconds), lock.release, timeout if block else 0.0)
         taken: bool = False
         try:
-            taken = await lane.do(attempt).wait()
+            taken = await owner.do(attempt).wait()
         except BaseException:
             if attempt.give_up():
-                lane.tell(lock.release)
+                owner.tell(lock.release)
             raise
         finally:
             if not taken and is_new:
-                lane.end()
+                owner.end()
         if taken:
-            lane.depth += 1
+            owner.depth += 1
             if is_new:
-                lanes.keep(lock, lane)
+                owners.keep(lock, owner)
         return taken
 
     async def release(self) -> None:
         """Give it back. Raises AssertionError if this task does not hold it."""
-        lock, lane = self._lock, lanes.find(self._lock)
-        if lane is None:
+        lock, owner = self._lock, owners.find(self._lock)
+        if owner is None:
             lock.release()  # which raises
             return
         try:
-            await lane.do(lock.release).wait(in_any_case=True)
+            await owner.do(lock.release).wait(in_any_case=True)
         finally:
-            lane.depth -= 1
-            if not lane.depth:
-                lanes.drop(lock)
+            owner.depth -= 1
+            if not owner.depth:
+                owners.drop(lock)
 
 
 class AsyncCondition(AsyncRLock):
@@ -155,26 +155,26 @@ class AsyncCondition(AsyncRLock):
     def _lock(self) -> Any:
         return self._of._lock
 
-    async def _in_lane(self, function: Callable[[], Any]) -> Any:
-        lane = lanes.find(self._lock)
-        return function() if lane is None else await lane.do(function).wait(in_any_case=True)
+    async def _in_owner(self, function: Callable[[], Any]) -> Any:
+        owner = owners.find(self._lock)
+        return function() if owner is None else await owner.do(function).wait(in_any_case=True)
 
     async def wait(self, timeout: float | None = None) -> bool:
         """Release the lock, wait to be notified, up to `timeout` seconds, and take the lock again.
 
         Returns False if the time ran out. Who is cancelled has the lock again, too. AssertionError without the lock.
         """
-        condition, lane = self._of, lanes.find(self._lock)
-        if lane is None:
+        condition, owner = self._of, owners.find(self._lock)
+        if owner is None:
             condition.wait(0)  # which raises
             return False
         attempt = _Attempt(condition.wait, lambda: None, timeout)
-        told = lane.do(attempt)
+        result = owner.do(attempt)
         try:
-            notified: bool = await told.wait()
+            notified: bool = await result.wait()
         except BaseException:
             attempt.give_up()
-            await told.wait(in_any_case=True)
+            await result.wait(in_any_case=True)
             raise
         return notified
 
@@ -190,14 +190,14 @@ class AsyncCondition(AsyncRLock):
 
     async def notify(self, n: int = 1) -> None:
         """Wake up to `n` waiters, tasks or others. AssertionError without the lock."""
-        await self._in_lane(lambda: self._of.notify(n))
+        await self._in_owner(lambda: self._of.notify(n))
 
     async def notify_all(self) -> None:
         """Wake all waiters."""
-        await self._in_lane(self._of.notify_all)
+        await self._in_owner(self._of.notify_all)
 
 
-class AsyncEvent(Twin):
+class AsyncEvent(AioView):
     """An event."""
 
     async def wait(self, timeout: float | None = None) -> bool:
@@ -210,7 +210,7 @@ class AsyncEvent(Twin):
         return found
 
 
-class AsyncBarrier(Twin):
+class AsyncBarrier(AioView):
     """A barrier. A task that is cancelled at it breaks it, as one that waits too long does."""
 
     async def wait(self, timeout: float | None = None) -> int:

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import polyproc._core as core
+from polyproc._aio_attribute import HeldByAio
 from polyproc._memory.chunk import Chunk, where
 from polyproc._process.process import current_process
 from polyproc._public import kind_of, of_kind, public
 from polyproc._synchronize.semaphore_value import checked_value
-from polyproc._twin import HeldByTwin
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ def _holder(lock: Any) -> str:
     return "SomeOtherThread" if lock._count() > 0 else "SomeOtherProcess"
 
 
-class _Travels(HeldByTwin):
+class _Travels(HeldByAio):
     """What Lock, RLock and Semaphore have in common: how they are pickled, and the old names of their state."""
 
     _twin = ("polyproc._synchronize.async_locks", "AsyncLock")

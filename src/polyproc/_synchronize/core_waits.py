@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 import polyproc._core as core
+from polyproc._aio_attribute import HasAio
 from polyproc._memory.chunk import Chunk, where
 from polyproc._public import kind_of, of_kind, public
 from polyproc._synchronize.core_locks import Lock, RLock, adopt
 from polyproc._synchronize.predicate import WaitsForPredicate
 from polyproc._synchronize.semaphore_value import checked_parties
-from polyproc._twin import HasTwin
 
 
 class _Count:
@@ -62,7 +62,7 @@ def _adopt_condition(kind: type | str, chunk: Chunk, offset: int, lock: Lock | R
 
 @public("synchronize")
 @core.direct
-class Event(core.Event, HasTwin):
+class Event(core.Event, HasAio):
     """A flag that processes wait for."""
 
     _twin = ("polyproc._synchronize.async_locks", "AsyncEvent")
@@ -79,7 +79,7 @@ class Event(core.Event, HasTwin):
 
 @public("synchronize")
 @core.direct
-class Barrier(core.Barrier, HasTwin, threading.Barrier):
+class Barrier(core.Barrier, HasAio, threading.Barrier):
     """A place where a number of processes wait for each other.
 
     A process that is killed while it waits has arrived all the same; one that is killed in the action breaks it.

@@ -7,12 +7,12 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from polyproc._aio_attribute import HasAio
 from polyproc._pickling.live_fd import live_fd
 from polyproc._platform.posix import anonymous_file, close_quietly
 from polyproc._public import Remade, public
 from polyproc._synchronize.portable_condition import Condition
 from polyproc._synchronize.semaphore_value import checked_parties
-from polyproc._twin import HasTwin
 
 
 class _SharedCounts:
@@ -43,7 +43,7 @@ def _rebuild_counts(fd: Any) -> _SharedCounts:
 
 
 @public("synchronize")
-class Barrier(Remade, threading.Barrier, HasTwin):
+class Barrier(Remade, threading.Barrier, HasAio):
     """A place where a number of processes wait for each other."""
 
     _twin = ("polyproc._synchronize.async_locks", "AsyncBarrier")

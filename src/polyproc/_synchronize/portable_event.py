@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from polyproc._aio_attribute import HasAio
 from polyproc._public import Remade, public
 from polyproc._synchronize.portable_condition import Condition
 from polyproc._synchronize.portable_locks import Lock, Semaphore
-from polyproc._twin import HasTwin
 
 
 @public("synchronize")
-class Event(Remade, HasTwin):
+class Event(Remade, HasAio):
     """A flag that processes wait for."""
 
     _twin = ("polyproc._synchronize.async_locks", "AsyncEvent")

@@ -7,12 +7,12 @@ import threading
 from types import TracebackType
 from typing import Any
 
+from polyproc._aio_attribute import HeldByAio
 from polyproc._deadline import due
 from polyproc._process.process import current_process
 from polyproc._public import Remade, public
 from polyproc._synchronize.semaphore_value import SEM_VALUE_MAX, checked_value
 from polyproc._synchronize.token import counter_of
-from polyproc._twin import HeldByTwin
 
 RECURSIVE_MUTEX, SEMAPHORE = 0, 1
 _CALLER = "the thread that called acquire() calls release()"
@@ -20,7 +20,7 @@ _NOT_OWNED = f"attempt to release recursive lock not owned by thread: {_CALLER}"
 _TOO_OFTEN = "semaphore or lock released too many times: each release() belongs to one acquire() before it"
 
 
-class TokenLock(Remade, HeldByTwin):
+class TokenLock(Remade, HeldByAio):
     """What the four have in common: a counter, and who of this process holds it how often."""
 
     _twin = ("polyproc._synchronize.async_locks", "AsyncLock")

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from polyproc._aio_attribute import HeldByAio
 from polyproc._deadline import due
-from polyproc._twin import HeldByTwin
 
 
-class WaitsForPredicate(HeldByTwin):
+class WaitsForPredicate(HeldByAio):
     """What `wait` gives to a condition."""
 
     _twin = ("polyproc._synchronize.async_locks", "AsyncCondition")

@@ -47,7 +47,7 @@ SIGNAL = signal.SIGRTMAX - 3 if hasattr(signal, "SIGRTMAX") else signal.SIGUSR2
 TIMED_OUT, CANCELLED = 1, 2
 _POLL = 0.0005
 _WORKERS_LOOP = "polyproc._workers.worker"  # below its frames lies what started the process, perhaps in an import
-_PLACE, _WHY = 2, 3  # numbers of two bytes; the first four bytes are the turn (csrc/core/pp_turn.h)
+_PLACE, _WHY = 2, 3  # numbers of two bytes; the first four bytes are the turn (csrc/core/pp_batch_cursor.h)
 
 
 def _numbers_of(block: Any) -> memoryview:
@@ -74,7 +74,7 @@ class CancelWord:
         """Have the worker begin no more of a batch; return how many chunks it has begun, None if it is elsewhere."""
         if not native:
             return None
-        begun = core.turn_close(self.block, place)
+        begun = core.batch_close(self.block, place)
         return None if begun < 0 else begun
 
 
@@ -107,11 +107,11 @@ class Interrupter:
     def begin_batch(self, place: int) -> None:
         """Come to a batch."""
         if native:
-            core.turn_begin(self._block, place)
+            core.batch_begin(self._block, place)
 
     def take_next(self) -> bool:
         """Say whether the next chunk of the batch is this worker's: the pool may have taken back what is left."""
-        return not native or core.turn_take(self._block)
+        return not native or core.batch_take(self._block)
 
     def _interrupt(self, signum: int = 0, frame: FrameType | None = None) -> None:
         if not self.running or self._view[_PLACE] != self.running:

@@ -50,7 +50,7 @@ from polyproc._workers.worker_set import Monitor, PoolConfig, WorkerHandle, Work
 # Tasks of one job that are packed before they are submitted, and bytes.
 BLOCK = 64
 BLOCK_BYTES = 16384
-ITEM = r"obj\[2\]\[\d+\]", "item"  # of a chunk: see blame.py
+ITEM = r"obj\[2\]\[\d+\]", "item"  # of a chunk: see diagnosis.py
 MAX_WAIT = 2.0  # seconds without a look at the workers
 BURST = 16  # messages that are heard before their outcomes are handed out: those who wait are woken less often
 # How many workers may end with a part of a task's message: who dies of its size does so each time.
@@ -286,8 +286,8 @@ class ProcessWorkers(PoolEngine):
 
 
 def in_callers_words(error: BaseException, *names: tuple[str, str]) -> None:
-    """Name what could not be pickled as the caller knows it: see blame.py."""
-    load("polyproc._pickling.blame", "in_callers_words")(error, *names)  # type: ignore[operator]
+    """Name what could not be pickled as the caller knows it: see diagnosis.py."""
+    load("polyproc._pickling.diagnosis", "in_callers_words")(error, *names)  # type: ignore[operator]
 
 
 def _same(error: BaseException) -> BaseException:
@@ -331,7 +331,7 @@ class ProcessPoolEngine(ProcessWorkers):
             with self.lock:
                 self.perform(self.scheduler.tick(monotonic()))
             if not self._to_start:
-                self._to_start = collections.deque([()])  # no worker; but a template for those to come
+                self._to_start = collections.deque([()])  # no worker; but a fork server for those to come
             self._start_workers()
             if self._first_error is not None:
                 raise self._first_error

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from polyproc._errors import RemoteError, RemoteTraceback
 from polyproc._lazy import load
 from polyproc._pickling.exceptions import reason_of, sendable
-from polyproc._pickling.kept import Kept
+from polyproc._pickling.inherited_values import InheritedValue
 from polyproc._pickling.pickler import dumps, dumps_to_keep
 from polyproc._process.process import current_process
 from polyproc._public import public
@@ -99,7 +99,7 @@ class WorkerPlan(NamedTuple):
     is_executors: bool  # what pickling of a result raised is told as it is, and not as a MaybeEncodingError
 
 
-def worker(end: Any, cell: Any, threads: int | None, kept: Kept[WorkerPlan]) -> None:
+def worker(end: Any, cell: Any, threads: int | None, kept: InheritedValue[WorkerPlan]) -> None:
     """Serve until told to end; numerical libraries use so many `threads`."""
     plan = kept.value
     # A Ctrl-C is the parent's to decide upon; an executor waits for what runs, so it ends that.
@@ -275,7 +275,7 @@ def _that_travels(success: bool, value: Any, is_executors: bool) -> tuple[bool, 
 
 def _not_sent(error: BaseException, value: object, is_executors: bool) -> BaseException:
     """Return the error of a result that could not be sent, with the path to what it is about."""
-    load("polyproc._pickling.blame", "in_callers_words")(error, (r"obj\[1\]|obj(?!\w)", "result"))  # type: ignore[operator]
+    load("polyproc._pickling.diagnosis", "in_callers_words")(error, (r"obj\[1\]|obj(?!\w)", "result"))  # type: ignore[operator]
     if is_executors:
         return error
     told = MaybeEncodingError(error, value)

@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 
 from polyproc._connection.wait import wait
 from polyproc._errors import ProcessDied, ProcessError
-from polyproc._launch.fork_template import ForkTemplate
-from polyproc._launch.stopping import Tree
+from polyproc._forkserver.pool_fork_server import PoolForkServer
 from polyproc._log import log
 from polyproc._native import native
-from polyproc._pickling.kept import Kept
+from polyproc._pickling.inherited_values import InheritedValue
 from polyproc._platform.handles import WakePipe
 from polyproc._platform.interpreter import usable_processors
 from polyproc._process.kinds import launched_by
 from polyproc._process.process import BaseProcess
+from polyproc._start.stopping import Tree
 from polyproc._workers.blas import environment_of_worker, share_of
 from polyproc._workers.channels import Channels, WorkerChannel
 from polyproc._workers.interrupter import SIGNAL, CancelWord
@@ -122,9 +122,11 @@ class WorkerSet:
         self.channels = Channels()
         self.handles: dict[int, WorkerHandle] = {}
         self._config = config
-        self._kept = Kept(WorkerPlan(config.initializer, config.initargs, config.max_memory, config.is_executors))
+        self._kept = InheritedValue(
+            WorkerPlan(config.initializer, config.initargs, config.max_memory, config.is_executors)
+        )
         self._process: type[Any] = config.process
-        self._template: ForkTemplate | None = None
+        self._fork_server: PoolForkServer | None = None
         self._has_begun = False
 
     def start(
@@ -134,7 +136,7 @@ class WorkerSet:
         started: Callable[[WorkerHandle], object],
         failed: Callable[[WorkerHandle, BaseException], object],
     ) -> None:
-        """Start workers; the first time, before there are threads, fork the template for those to come.
+        """Start workers; the first time, before there are threads, fork the fork server for those to come.
 
         Args:
             handles: the workers.
@@ -149,14 +151,14 @@ class WorkerSet:
             if native:
                 handles = [handle for handle in handles if self._try(self._make, handle, threads, failed)]
             for number, handle in enumerate(handles):
-                if self._template is not None:
-                    self._template.order(len(handles) - number)
+                if self._fork_server is not None:
+                    self._fork_server.order(len(handles) - number)
                 if (native or self._try(self._make, handle, threads, failed)) and self._try(
                     self._start_one, handle, threads, failed
                 ):
                     started(handle)
             if begins and self._config.forks and native:
-                self._keep_template()
+                self._keep_fork_server()
 
     @staticmethod
     def _try(
@@ -192,13 +194,13 @@ class WorkerSet:
         finally:
             handle.channel.release()
 
-    def _keep_template(self) -> None:
+    def _keep_fork_server(self) -> None:
         try:
-            self._template = ForkTemplate(self._kept)
+            self._fork_server = PoolForkServer(self._kept)
         except Exception as error:  # noqa: BLE001  (no room, or a warning that is raised: no reason not to work)
-            log.info("no template for later workers: %s", error)
+            log.info("no fork server for later workers: %s", error)
         else:
-            self._process = launched_by(self._template, self._config.process)
+            self._process = launched_by(self._fork_server, self._config.process)
 
     def remove(self, id: int) -> None:
         """Forget a worker that has ended, or could not be started."""
@@ -209,9 +211,9 @@ class WorkerSet:
             channel.close()
 
     def close(self) -> None:
-        """Give up the template and the channels."""
-        if self._template is not None:
-            self._template.end()
+        """Give up the fork server and the channels."""
+        if self._fork_server is not None:
+            self._fork_server.end()
         for id in list(self.handles):
             self.remove(id)
         self.channels.close()

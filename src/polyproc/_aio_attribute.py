@@ -1,0 +1,30 @@
+"""The attribute `aio`. The twins themselves are loaded when somebody asks for one: a child pays for this alone."""
+
+from __future__ import annotations
+
+from polyproc._lazy import load
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, ClassVar
+
+
+class HasAio:
+    """What has a twin whose methods are coroutines, of the same names; `_twin` is its class's module and name."""
+
+    _twin: ClassVar[tuple[str, str]]
+
+    @property
+    def aio(self) -> Any:
+        """The methods as coroutines, for asyncio and trio: `await x.aio.wait()`."""
+        return load(*self._twin)(self)  # type: ignore[operator]
+
+
+class HeldByAio(HasAio):
+    """The same, of what can also be held by `async with`."""
+
+    async def __aenter__(self) -> Any:
+        return await self.aio.__aenter__()
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.aio.__aexit__(*error)

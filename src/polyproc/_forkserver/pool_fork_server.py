@@ -1,0 +1,166 @@
+"""A copy of this process, made while it has no threads of ours, that forks for it from then on.
+
+A pool forks its first workers and its fork server before it starts its threads, and has those that come later from the
+fork server: a fork copies the locks that other threads hold, and nobody could unlock them in the child. So every worker
+sees the program as it was when the pool was made.
+
+    client                       fork server                         worker
+    fork ----------------------> waits for orders
+    order (as protocol.py has it) ---> clone --------> hangs on to the client, waits for its job
+    the job: who it is, its arguments, descriptors -------------> becomes that, with what was kept
+
+Workers need no pickling of what the pool was made with (an initializer may be a lambda): that is kept, in memory.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import signal
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from polyproc._forkserver.client import ForkServerClient, new_comm
+from polyproc._lazy import load
+from polyproc._log import log
+from polyproc._pickling.inherited_values import InheritedValue, held
+from polyproc._pickling.main_definitions import main_definitions
+from polyproc._platform.circumstances import Circumstances
+from polyproc._platform.handles import open_pidfd, send_signal
+from polyproc._platform.interpreter import environ
+from polyproc._platform.posix import close_quietly
+from polyproc._process.lifeline import lifeline
+from polyproc._start.child import flush_before_start
+from polyproc._start.fork import ForkChild, null_input, recorded_stderr
+from polyproc._start.protocol import socketpair
+
+if TYPE_CHECKING:
+    from polyproc._process.process import BaseProcess
+    from polyproc._start.child import Child
+
+_TRIES = 3
+_OTHERS_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # what a terminal or a service manager sends to all
+_LIMIT = 5.0  # seconds without an answer: it was stopped, or the machine is at its end
+_MOST_AHEAD = 4  # of so many the socket holds orders and answers, whoever is slow
+
+
+class ForkServerGone(Exception):
+    """The fork server has died."""
+
+
+class PoolForkServer:
+    """The client's side. Its callers have a lock of their own.
+
+    Args:
+        kept: what children find in their memory.
+
+    Raises:
+        OSError: the system could not make a process.
+    """
+
+    def __init__(self, kept: InheritedValue[Any]) -> None:
+        main: Any = load(
+            "polyproc._programs.run_pool_fork_server", "main"
+        )  # in the parent: it would cost each fork server
+        lifeline.open()
+        main_definitions.note_start()
+        null_input.prepare()
+        recorded_stderr.prepare()
+        flush_before_start()
+        self._environ = environ().copy()
+        self._circumstances = Circumstances()
+        self._client: ForkServerClient | None = None
+        self._pidfd = -1
+        try:
+            self._fork(main, kept)
+        except BaseException:  # no process or descriptor left, or a Ctrl-C
+            self.end()
+            raise
+
+    def _fork(self, main: Any, kept: InheritedValue[Any]) -> None:
+        client, comm = os.getpid(), new_comm()
+        ours, theirs = socketpair()
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _OTHERS_SIGNALS)  # until the fork server has its handlers
+        try:
+            pid = os.fork() if _thread._count() == 0 else load("polyproc._start.thread_warning", "warn_and_fork")()  # type: ignore[operator]
+            if pid == 0:
+                _be_fork_server(main, kept, ours.fileno(), theirs.detach(), client, comm, mask)
+            self._client = ForkServerClient(ours, pid, comm, _LIMIT)
+            self._pidfd = open_pidfd(pid)
+            log.debug("fork server forked, pid %d", pid)
+        finally:
+            if self._client is None:
+                ours.close()
+            theirs.close()
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def order(self, children: int) -> None:
+        """Have children made that will be started at once; more than a few are made as they are."""
+        client = self._client
+        try:
+            while client is not None and len(client) < min(children, _MOST_AHEAD):
+                client.order()
+        except OSError:  # no descriptor left, or it is gone: the start will see
+            pass
+
+    def launch(self, process_obj: BaseProcess[Any]) -> Child:
+        """Start a process object; by a fork of this process, if the fork server was killed, or has what is no more.
+
+        Raises OSError.
+        """
+        if self._client is not None and not self._circumstances.are_the_same():
+            log.info("the fork server (pid %s) has what was inherited then: forking without it", self._client.pid)
+            self.end()
+        if self._client is not None:
+            try:
+                make: Any = load("polyproc._forkserver.copied_child", "CopiedChild")
+                return make(process_obj, self)  # type: ignore[no-any-return]
+            except ForkServerGone:
+                log.info("the fork server (pid %s) died: forking without it", self._client.pid)
+                self.end()
+        return ForkChild(process_obj)
+
+    def start(self, job: dict[str, Any], fds: list[int]) -> tuple[int, int, int]:
+        """Give a child its job and `fds`; return its pid, pidfd and the descriptor that tells how it ended, if any."""
+        client = self._client
+        assert client is not None  # launch has looked
+        if environ() != self._environ:
+            job["environ"] = environ().copy()
+        try:
+            for _ in range(_TRIES):
+                if not len(client):
+                    client.order()
+                forked = client.collect()
+                if forked.give(job, fds):
+                    return forked[:3]
+        except (EOFError, ConnectionError):
+            pass
+        raise ForkServerGone
+
+    def kill(self) -> None:
+        """Send it SIGKILL: it holds nothing."""
+        if self._client is None:
+            return
+        try:
+            send_signal(self._pidfd, self._client.pid, signal.SIGKILL)
+        except ProcessLookupError:  # it has ended
+            pass
+
+    def end(self) -> None:
+        """End it and wait for it; those that it has made live on."""
+        self.kill()
+        self._circumstances.close()
+        client, self._client = self._client, None
+        if client is not None:
+            client.end()
+            close_quietly(self._pidfd)
+            self._pidfd = -1
+
+
+def _be_fork_server(main: Any, kept: InheritedValue[Any], *args: Any) -> NoReturn:
+    try:
+        held.kept = kept
+        client_fd, *rest = args
+        os.close(client_fd)
+        main(*rest)
+    finally:
+        os._exit(1)

@@ -1,1 +1,0 @@
-"""How a child comes into the world, seen from its parent."""

@@ -1,0 +1,62 @@
+"""Who am I, who started me, whom did I start: the one object that a newborn child changes."""
+
+from __future__ import annotations
+
+from polyproc._kernel import os
+
+TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from polyproc._platform.posix import LongLived
+    from polyproc._process.parent import ParentProcess
+    from polyproc._process.process import BaseProcess
+
+
+class ProcessState:
+    """The processes around this one. One instance, `process_state`.
+
+    Attributes:
+        current: the object of this process.
+        parent_facts: (name, pid, sentinel or None) of the process that started this one, None in a main process.
+        parent: its object, made when it is first asked for.
+        children: the started children that were not yet seen to have ended.
+        unjoined: how many of them ended without anybody who joined them.
+        counter: numbers the children.
+        start_method: the start method that was chosen, here or by a parent; None until then.
+        importing_main: true while a child imports its parent's main module.
+        receiving: true while a child imports and opens what it needs to know what it is to do.
+        forked_in_import: whether this process was forked while another did so.
+        hidden_starts: how many starts of its line were made in ways that do not show (`receiving.py`).
+        drop_in: whether `multiprocessing` means this library here, and so in our children.
+        ancestors: the pids of the processes that this one descends from, the oldest first.
+        tracker: the mark of the family of trackers (_memory/tracker.py) and the descriptor that this process got of
+            it; None for none.
+        original_dir: the working directory at import, to find a relative `__main__.__file__`.
+    """
+
+    current: BaseProcess[Any]
+
+    def __init__(self) -> None:
+        self.parent_facts: tuple[str, int, int | None] | None = None
+        self.parent: ParentProcess | None = None
+        self.children: set[BaseProcess[Any]] = set()
+        self.unjoined = 0
+        self.counter: Iterator[int] = iter(range(1, 1 << 62))  # and not itertools.count, which a bare child spares
+        self.start_method: str | None = None
+        self.importing_main = False
+        self.receiving = False
+        self.forked_in_import = False
+        self.hidden_starts = 0
+        self.drop_in = False
+        self.ancestors: tuple[int, ...] = ()
+        self.tracker: tuple[str, LongLived] | None = None
+        self.original_dir: str | None
+        try:
+            self.original_dir = os.getcwd()
+        except OSError:  # the directory was removed
+            self.original_dir = None
+
+
+process_state = ProcessState()

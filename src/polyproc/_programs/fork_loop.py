@@ -1,0 +1,263 @@
+"""The loop of a fork server: fork on request. `_forkserver/client.py` is its client's side.
+
+    receive an order -> clone or fork -> answer with the pidfd
+        child: wait for the job -> become what it says
+
+It has one thread. A Ctrl-C is not for it, but for those who run something. It ends when its client does, by its
+socket and by the lifeline.
+"""
+
+from __future__ import annotations
+
+import _signal
+import _socket
+import _thread
+import errno
+import os
+import select
+
+from polyproc._kernel import write
+from polyproc._lazy import load
+from polyproc._native import native
+from polyproc._pickling.inherited import received
+from polyproc._platform.handles import has_pidfds, new_poll, open_pidfd, ready
+from polyproc._platform.posix import close_quietly
+from polyproc._process.bootstrap import after_fork
+from polyproc._start import protocol
+
+TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+
+_PATIENCE = 0.005  # seconds that a child is left alone before the next is made
+
+
+class Loop:
+    """Its state.
+
+    Args:
+        socket_fd: this side of the socketpair.
+        lifeline_fd: the client's lifeline, for the children.
+        client_pid: the client.
+        comm: this process's name, as ps shows it, and its children's until they have a job.
+        at_birth: what a child does while it waits for its job.
+        handlers: the children's handlers of signals, by number, where they differ from the fork server's.
+    """
+
+    def __init__(
+        self,
+        socket_fd: int,
+        lifeline_fd: int,
+        client_pid: int,
+        comm: str,
+        at_birth: Callable[[], object],
+        handlers: dict[int, Any],
+    ) -> None:
+        self.sock = _socket.socket(fileno=socket_fd)
+        self.sock.settimeout(None)
+        self.lifeline_fd = lifeline_fd
+        self.client_pid = client_pid
+        self.client_pidfd = open_pidfd(client_pid)
+        self._ends: Any = None if has_pidfds() else load("polyproc._process.ends", "ends")
+        self._clones = True
+        self._at_birth = at_birth
+        self._handlers = handlers
+        on_end = _signal.getsignal(_signal.SIGCHLD)
+        if on_end is not None and on_end != _signal.SIG_DFL:  # else somebody reaps the children that it reports
+            self._handlers = {**handlers, int(_signal.SIGCHLD): on_end}
+            _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+        self.comm = _read_name()
+        _rename(comm)
+        self.reported: dict[int, tuple[int, int]] = {}  # pidfd -> (pid, status pipe)
+
+    def serve(self) -> dict[str, Any]:
+        """Answer requests; return in a child, with its job. In the fork server it ends the process, with its client."""
+        while True:
+            if self.reported and not self._wait_for_request():
+                continue
+            try:
+                when, fds = protocol.receive(self.sock)
+            except (EOFError, ConnectionError):
+                os._exit(0)
+            if when == protocol.HURRY:
+                continue
+            if not fds:
+                self._refuse(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
+                continue
+            if when == protocol.LATER and not self.reported:  # else the end of one of those would be told late
+                ready([self.sock.fileno()], _PATIENCE)
+            job = self._answer(fds)
+            if job is not None:
+                return job
+
+    def _answer(self, fds: list[int]) -> dict[str, Any] | None:
+        status_fds: tuple[int, int] = (-1, -1)
+        end_fd = -1
+        try:
+            end_fd = -1 if self._ends is None else self._ends.begin()
+            made = self._clone()
+            if made is None:
+                status_fds = os.pipe()
+                had_threads = bool(_thread._count())  # of what it has imported
+                pid = os.fork()
+                if pid == 0 and had_threads:
+                    load("polyproc._start.forked_streams", "renew")()  # type: ignore[operator]
+                pidfd = -1 if pid == 0 else open_pidfd(pid)
+            else:
+                pid, pidfd = made
+        except OSError as error:
+            close_quietly(*fds, *status_fds, end_fd)
+            if end_fd >= 0:
+                self._ends.finish()
+            self._refuse(error)
+            return None
+        if pid == 0:
+            close_quietly(end_fd)
+            return self._become_child(fds, status_fds)
+        if end_fd >= 0:
+            self._ends.finish()
+            close_quietly(pidfd)
+            pidfd = end_fd
+        self._report_start(pid, pidfd, status_fds)
+        close_quietly(*fds)
+        return None
+
+    def _clone(self) -> tuple[int, int] | None:
+        """Make a child of the client; return None where that cannot be. In the child: (0, -1)."""
+        if native.core is None or not self._clones or native.core.clone_ready() != 0:
+            return None
+        try:
+            return native.core.clone_sibling()  # type: ignore[no-any-return]
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOSYS, errno.EINVAL):
+                raise
+        self._clones = False  # a filter, or a kernel that does not know the flags
+        return None
+
+    def _refuse(self, error: OSError) -> None:
+        try:
+            protocol.send(self.sock, (-1, error.errno or errno.EAGAIN, error.strerror or str(error), 0), [])
+        except ConnectionError:
+            pass  # the client is gone: the next receive says so
+
+    def _report_start(self, pid: int, pidfd: int, status_fds: tuple[int, int]) -> None:
+        read_fd, write_fd = status_fds
+        try:
+            fds = [pidfd] if read_fd < 0 else [pidfd, read_fd]
+            protocol.send(self.sock, (pid, 0, "", len(fds)), fds)
+        except ConnectionError:
+            pass  # the client is gone: the next receive says so
+        if read_fd < 0:
+            os.close(pidfd)
+        else:
+            os.close(read_fd)
+            self.reported[pidfd] = (pid, write_fd)
+
+    def _wait_for_request(self) -> bool:
+        """Wait for a request or for the end of a child of our own; tell the client of the latter."""
+        poller = new_poll()
+        poller.register(self.sock, select.POLLIN)
+        for pidfd in self.reported:
+            poller.register(pidfd, select.POLLIN)
+        ready = [fd for fd, _ in poller.poll()]
+        for fd in ready:
+            if fd in self.reported:
+                pid, status_fd = self.reported.pop(fd)
+                _, status = os.waitpid(pid, 0)
+                code = os.waitstatus_to_exitcode(status)
+                try:
+                    write(status_fd, code.to_bytes(8, "little", signed=True))
+                except BrokenPipeError:
+                    pass  # nobody waits for it any more
+                close_quietly(status_fd, fd)
+        return self.sock.fileno() in ready
+
+    def _become_child(self, fds: list[int], status_fds: tuple[int, int]) -> dict[str, Any]:
+        """Let go of what is the fork server's; wait for the job."""
+        self.sock.close()
+        close_quietly(*status_fds)
+        for pidfd, (_, status_fd) in self.reported.items():
+            close_quietly(pidfd, status_fd)
+        after_fork()
+        is_clients = os.getppid() == self.client_pid
+        if is_clients:
+            close_quietly(self.client_pidfd)
+        self._at_birth()
+        parent_fd = self.client_pidfd if self._ends is None else os.dup(self.lifeline_fd)
+        channel = _socket.socket(fileno=fds[0])
+        channel.settimeout(None)
+        job = receive_job(channel, self.lifeline_fd, self.comm, self._handlers)
+        if not is_clients or self._ends is not None:
+            job["parent_sentinel"] = parent_fd
+        return job
+
+
+def receive_job(channel: protocol.Socket, lifeline_fd: int, name: str, handlers: dict[int, Any]) -> dict[str, Any]:
+    """Receive, in a child, its job, and be from then on the process that it describes.
+
+    Args:
+        channel: where it comes.
+        lifeline_fd: the client's lifeline.
+        name: what ps shows it as.
+        handlers: its handlers of signals: a Ctrl-C is for it if it comes when the job is there.
+    """
+    hears = handlers.get(_signal.SIGINT, _signal.SIG_IGN) != _signal.SIG_IGN
+    heard = []
+
+    def hear(number: int, frame: object) -> None:
+        if ready([channel.fileno()], 0):
+            heard.append(number)
+
+    if hears:
+        _signal.signal(_signal.SIGINT, hear)
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGINT,))
+    try:
+        job, (box_fd, *received.fds) = protocol.receive_job(channel)
+    except (EOFError, ConnectionError):
+        os._exit(0)  # the client was killed, or has no more use for this child: it was never a process of anybody
+    if hears:
+        # From here to the job itself it waits, to be told as one that comes in the job.
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGINT,))
+        job["hears_interrupt"] = True
+    channel.close()
+    for number, handler in handlers.items():
+        _signal.signal(number, handler)
+    if heard:
+        _signal.raise_signal(_signal.SIGINT)
+    _rename(name)
+    if "environ" in job:
+        os.environb.clear()
+        os.environb.update(job.pop("environ"))
+    job["box"] = box_fd
+    if job["hang_on"]:
+        job["lifeline"] = lifeline_fd
+    else:
+        os.close(lifeline_fd)
+    return job
+
+
+def _read_name() -> str:
+    try:
+        with open("/proc/self/comm") as file:
+            return file.read().rstrip("\n")
+    except OSError:  # no /proc
+        return "python"
+
+
+def _rename(name: str) -> None:
+    """Set this process's name, as ps shows it. A fork server's child bears its fork server's name until it has a job: see
+    _forkserver/client.py.
+    """
+    try:
+        if native.core is not None:
+            native.core.set_name(name)
+            return
+    except OSError:  # a filter
+        pass
+    try:
+        with open("/proc/self/comm", "w") as file:
+            file.write(name)
+    except OSError:  # no /proc: nobody reads it there, either
+        pass

@@ -1,0 +1,94 @@
+"""The program of the fork server: import, then fork on request. Started by `_forkserver/fork_server.py`; nobody imports it.
+
+    ready report -> the loop of a fork server; in a child: _programs/run_spawned.live
+
+It does not hear of SIGINT, and ends when its client does also while it is busy importing: the lifeline kills it.
+"""
+
+from __future__ import annotations
+
+import _pickle  # noqa: F401  (what nearly every child needs)
+import _signal
+import errno
+import gc
+import os
+from _frozen_importlib_external import PathFinder
+
+from polyproc._native import native
+from polyproc._process.bootstrap import flush_streams
+from polyproc._process.last_acts import format_exception
+from polyproc._process.lifeline import hang_on
+from polyproc._process.main_module import import_main
+from polyproc._process.output import keep
+from polyproc._process.preparation import apply
+from polyproc._process.state import process_state
+from polyproc._programs.fork_loop import Loop, receive_job
+from polyproc._programs.rehearsal import rehearse
+from polyproc._programs.run_spawned import live
+from polyproc._start import protocol
+
+TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def main(job: dict[str, Any]) -> None:
+    """Serve; in a child, live its life. Never returns."""
+    hears = "hears_interrupt" in job and _signal.getsignal(_signal.SIGINT) != _signal.SIG_IGN
+    # SIGINT is blocked here: one that comes to a child after its job is there for it to hear.
+    _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
+    handlers = {int(_signal.SIGINT): _signal.default_int_handler} if hears else {}
+    comm = job["comm"]
+
+    def at_birth() -> None:  # it bears its fork server's name until it has a real job
+        rehearse(lambda channel: receive_job(channel, os.dup(channel.fileno()), comm, {}))
+
+    loop = Loop(job["socket"], job["lifeline"], job["client"], comm, at_birth, handlers)
+    for fd in (job["socket"], job["lifeline"]):
+        os.set_inheritable(fd, False)
+    hang_on(os.dup(loop.lifeline_fd))
+    keep("stdout")
+    keep("stderr")
+    main_description = job.pop("preload_main", None)
+    process_state.receiving = True
+    apply(job)
+    report = _preload(job["preload"], main_description)
+    process_state.receiving = False
+    PathFinder.find_spec("polyproc_looks_into_every_folder_once")  # each child would list them anew
+    _stop_threads()
+    flush_streams()
+    gc.collect()
+    gc.freeze()
+    try:
+        protocol.send(loop.sock, report, [])
+    except ConnectionError:
+        os._exit(0)
+    child = loop.serve()
+    live(child, child.get("parent_sentinel"))
+
+
+def _preload(names: list[str], main_description: Any) -> tuple[list[tuple[str, str]], bool]:
+    """Import; return what failed, and whether main is there."""
+    failed = []
+    has_main = False
+    if main_description is not None:
+        try:
+            import_main(*main_description)
+            has_main = True
+        except BaseException:  # noqa: BLE001  (each child will import it, and fail with this error, where it is seen)
+            pass
+    for name in names:
+        try:
+            __import__(name)
+        except BaseException as error:  # noqa: BLE001  (a module may raise anything, SystemExit too; the client hears of it)
+            failed.append((name, format_exception(error)[-4000:]))
+    return failed, has_main
+
+
+def _stop_threads() -> None:
+    """Have libraries that keep threads and handle fork (BLAS, OpenMP) stop them, by one fork that does nothing."""
+    if native.core is not None and native.core.clone_ready() == errno.EBUSY:
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)

@@ -1,0 +1,47 @@
+"""The program of a pool's fork server: a copy of its client. Forked by `_forkserver/pool_fork_server.py`; nobody imports it.
+
+become a fork server -> the loop of a fork server; in a child: _programs/run_spawned.live
+"""
+
+from __future__ import annotations
+
+import _signal
+import os
+import sys
+
+from polyproc._process.bootstrap import after_fork
+from polyproc._process.lifeline import hang_on, lifeline
+from polyproc._programs.fork_loop import Loop
+from polyproc._programs.run_spawned import live
+from polyproc._start.fork import null_input, recorded_stderr
+
+TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+
+def main(socket_fd: int, client_pid: int, comm: str, mask: set[int]) -> NoReturn:
+    """Serve; in a child, live its life. SIGINT and SIGTERM are blocked; `mask` is what shall be."""
+    _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
+    handlers = {}
+    on_sigterm = _signal.getsignal(_signal.SIGTERM)
+    if on_sigterm is not None:  # else it was not set from Python, and cannot be set again
+        handlers[int(_signal.SIGTERM)] = on_sigterm
+        _signal.signal(_signal.SIGTERM, _signal.SIG_DFL)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+    _signal.set_wakeup_fd(-1)  # an event loop's, which shall not hear of our signals
+    lifeline_fd = lifeline.take_inherited()
+    hang_on(os.dup(lifeline_fd))
+    after_fork()
+    null = null_input.file
+    if null is not None:
+        if null_input.is_at_0:
+            os.dup2(null.fd, 0)
+        sys.stdin = null.stream
+    if recorded_stderr.replacement is not None:
+        sys.stderr = sys.__stderr__ = recorded_stderr.replacement  # type: ignore[misc]
+    # A child hangs on to the client before it has a job: others may hold the client's end of its channel.
+    loop = Loop(socket_fd, lifeline_fd, client_pid, comm, lambda: hang_on(os.dup(lifeline_fd)), handlers)
+    job = loop.serve()
+    live(job, job.get("parent_sentinel"))
+    os._exit(1)

@@ -1,0 +1,1 @@
+"""How a child is started, seen from its parent: by fork, by spawn, from a spare interpreter."""

@@ -1,0 +1,399 @@
+"""The child handle: poll, wait, signal, reap, and read what the child left in its box.
+
+Exit codes come from the kernel by waitpid(2). Where somebody else has reaped the child (a SIGCHLD handler that waits
+for any child, SIGCHLD ignored), the kernel still tells it by the pidfd (PIDFD_GET_INFO, Linux 6.15), or the child
+itself by its box; where neither does, the code is 255, as in the standard library's fork server.
+"""
+
+from __future__ import annotations
+
+import _thread
+import errno
+import fcntl
+import marshal
+import os
+import sys
+import time
+
+from polyproc._errors import ProcessDied, RemoteError, RemoteTraceback
+from polyproc._kernel import read
+from polyproc._lazy import load
+from polyproc._platform.greenlets import let_run, may_switch
+from polyproc._platform.handles import ended_sentinel, has_pidfds, open_pidfd, ready, send_signal
+from polyproc._platform.oom import kills
+from polyproc._platform.posix import LongLived, close_quietly
+from polyproc._process import box as box_module
+from polyproc._process import record_names
+from polyproc._process.bootstrap import flush_streams
+from polyproc._process.box import Box
+from polyproc._process.state import process_state
+
+TYPE_CHECKING = False  # a parent that only forks loads no `threading` nor `signal`: each forked child would pay
+if TYPE_CHECKING:
+    from typing import Any
+
+    from polyproc._process.process import BaseProcess
+
+UNKNOWN = 255
+_SIGINT, _SIGKILL, _SIGTERM, _SIGCONT = 2, 9, 15, 18
+_ENDING = (_SIGINT, _SIGTERM)
+# It ended by a Ctrl-C, and says where.
+_INTERRUPTED = tuple((-_SIGINT, kind) for kind in (box_module.RAISED, box_module.RAISED_TEXT))
+
+# linux/pidfd.h: _IOWR(0xFF, 11, struct pidfd_info), 64 bytes in its first version; the mask is its first word,
+# the exit code its last but one.
+_PIDFD_GET_INFO = 0xC040FF0B
+_PIDFD_INFO_EXIT = 1 << 3
+_INFO_SIZE = 64
+_EXIT_CODE_AT = 60
+
+
+_SHARED = "/dev/shm"  # see _memory/tracker.py
+_has_looked: list[bool] = []
+
+
+def _look_for_leftovers() -> None:
+    """Remove, once in a program, what dead ones have left; children need not."""
+    _has_looked.append(True)
+    try:
+        names = os.listdir(_SHARED) if process_state.parent_facts is None else []
+    except OSError:  # another system
+        names = []
+    if any(name.startswith(".polyproc-") for name in names):
+        load("polyproc._start.leftovers", "remove")(_SHARED)  # type: ignore[operator]
+
+
+class Child:
+    """A started child of this process. Subclasses start it; each names its start method in `method`."""
+
+    method = ""
+
+    returncode: int | None = None
+    pid = -1
+    sentinel = -1
+    _status_fd = -1
+    _spare_fd = -1
+    _end_fd = -1
+    _watched = LongLived()  # the sentinel, and where a fork server tells the status: a program may close them
+    _status = LongLived()
+    _box = Box(-1)
+    _left: tuple[int, bytes] | None = None
+    _output = ""
+    _stack: str | None = None
+    _was_told_to_die = False
+    _lacked_memory = False
+
+    def __init__(self, process_obj: BaseProcess[Any]) -> None:
+        self.name = process_obj._name
+        self._lock = _thread.allocate_lock()
+        kills.begin()
+        if not _has_looked:
+            _look_for_leftovers()
+            record_names.begin()
+        try:
+            self._box = Box.create()
+            # Room for the sentinel: without it a child could be there that cannot be watched.
+            self._spare_fd = os.dup(self._box.fd)
+            flush_before_start()
+            self._start(process_obj)
+            self._watched = LongLived(self.sentinel)
+            self._status = LongLived(self._status_fd)
+        except OSError as error:
+            self._give_up()
+            raise start_failed(error) from None
+        except BaseException:
+            self._give_up()
+            raise
+
+    def _start(self, process_obj: BaseProcess[Any]) -> None:
+        raise NotImplementedError
+
+    def _make_room(self) -> None:
+        """Free the number that was kept for the sentinel."""
+        spare, self._spare_fd = self._spare_fd, -1
+        os.close(spare)
+
+    def _begin_end(self) -> Any:
+        """Make the pipe that ends with the child, where there are no pidfds; return `ends`, else None."""
+        if has_pidfds():
+            return None
+        ends: Any = load("polyproc._process.ends", "ends")
+        self._end_fd = ends.begin()
+        return ends
+
+    def _finish_end(self) -> int:
+        end_fd, self._end_fd = self._end_fd, -1
+        if end_fd >= 0:
+            load("polyproc._process.ends", "ends").finish()  # type: ignore[attr-defined]
+        return end_fd
+
+    def _give_up(self) -> None:
+        """Give back what a start that failed has taken; a child that is there already is killed."""
+        if self.pid > 0:
+            try:
+                os.kill(self.pid, _SIGKILL)
+                os.waitpid(self.pid, 0)
+            except (ProcessLookupError, ChildProcessError):  # reaped by somebody else, or by the fork server
+                pass
+        self._box.close()
+        close_quietly(self._spare_fd, self._status_fd, self.sentinel, self._finish_end())
+        self._spare_fd = self._status_fd = self.sentinel = -1
+
+    def _started(self, pid: int) -> None:
+        self.pid = pid
+        self._make_room()
+        self.sentinel = self._finish_end() if self._end_fd >= 0 else open_pidfd(pid)
+        if self.sentinel < 0:  # it has ended, and SIGCHLD is ignored, or somebody was faster
+            self.sentinel = ended_sentinel()
+
+    def duplicate_for_child(self, fd: int) -> int:
+        """Pass `fd` to the child under the number that is returned: after a fork it has it already."""
+        return fd
+
+    # -- waiting ---------------------------------------------------------------------------------------------------
+
+    def poll(self, flag: int = os.WNOHANG) -> int | None:
+        """Return the exit code if the child has ended, without waiting; with a flag of 0, wait for that."""
+        if self.returncode is None:
+            if flag == 0:
+                self._block()
+            self._reap()
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Wait up to `timeout` seconds; return the exit code, or None if the child still runs."""
+        if self.returncode is None and may_switch():
+            self._wait_between_greenlets(timeout)
+        if self.returncode is None:
+            if timeout is None:
+                self._block()
+            elif not ready([self._sentinel_now()], timeout):
+                return None
+            self._reap()
+            while self.returncode is None:
+                # The sentinel is ready an instant before the status is there; or another thread reaps right now.
+                self._block()
+                self._reap()
+        return self.returncode
+
+    def _wait_between_greenlets(self, timeout: float | None) -> None:
+        """Reap the child when it has ended; who reaps children in this interpreter may be one of the greenlets."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        turns = 0
+        while True:
+            self._reap()
+            left = -1.0 if deadline is None else deadline - time.monotonic()
+            if self.returncode is not None or (deadline is not None and left <= 0):
+                return
+            if not let_run(turns, left):
+                return
+            turns += 1
+
+    def _block(self) -> None:
+        """Wait, without reaping, until the child has ended: any number of threads may do so at once."""
+        if self._status_fd < 0:
+            try:
+                os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+                return
+            except OSError:  # reaped by somebody else, or about to be by another thread; or a filter
+                pass
+        if self._sentinel_now() >= 0:
+            ready([self.sentinel], None)
+
+    def _sentinel_now(self) -> int:
+        """Return the sentinel, anew if this program has closed it: its child is not reaped, and the pid is its own."""
+        if not self._watched.is_there() and self._watched.fd >= 0:
+            self._watched.take(open_pidfd(self.pid))
+            self.sentinel = self._watched.fd
+        return self.sentinel
+
+    def _reap(self) -> None:
+        with self._lock:
+            if self.returncode is None:
+                code = self._waitpid() if self._status_fd < 0 else self._read_status()
+                if code is not None:
+                    self._settle(code)
+
+    def _waitpid(self) -> int | None:
+        try:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:
+            return self._code_without_status() if not self._runs() else None
+        return os.waitstatus_to_exitcode(status) if pid == self.pid else None
+
+    def _runs(self) -> bool:
+        return self._sentinel_now() >= 0 and not ready([self.sentinel], 0)
+
+    def _read_status(self) -> int | None:
+        """Read the exit code from the fork server, which is the child's parent here."""
+        if self._runs():
+            return None
+        status = read(self._status_fd, 8) if self._status.is_there() else b""
+        return int.from_bytes(status, "little", signed=True) if len(status) == 8 else self._code_without_status()
+
+    def _code_without_status(self) -> int:
+        info = bytearray(_INFO_SIZE)
+        info[:8] = _PIDFD_INFO_EXIT.to_bytes(8, sys.byteorder)
+        try:
+            fcntl.ioctl(self._sentinel_now(), _PIDFD_GET_INFO, info)
+        except OSError:
+            pass
+        else:
+            if int.from_bytes(info[:8], sys.byteorder) & _PIDFD_INFO_EXIT:
+                status = int.from_bytes(info[_EXIT_CODE_AT:], sys.byteorder)
+                return os.waitstatus_to_exitcode(status)
+        noted = self._box.exit_code()
+        return UNKNOWN if noted is None else noted
+
+    def _settle(self, code: int) -> None:
+        """Take over what the child left, so that an ended child costs no descriptor but the sentinel."""
+        try:
+            self._box.check()
+            self._left = self._box.result()
+            if self._left[0] == box_module.NOTHING or code != 0:
+                self._output, self._stack = self._box.output(), self._box.stack()
+            self._box.close()
+        except OSError as error:
+            self._left = (box_module.NOTHING, b"")
+            self._output = f"(its black box cannot be read: {error})"
+        self._status.close()
+        self._status_fd = -1
+        if code == -_SIGKILL and not self._was_told_to_die:
+            self._lacked_memory = kills.explain_one()
+        self.returncode = code
+
+    # -- signals ---------------------------------------------------------------------------------------------------
+
+    def signal(self, signum: int) -> None:
+        """Send a signal; nothing happens if the child has ended."""
+        refused: PermissionError | None = None
+        with self._lock:
+            if self.returncode is not None:
+                return
+            if signum == _SIGKILL:
+                self._was_told_to_die = True
+            try:
+                self._signal_it(signum)
+                if signum in _ENDING:
+                    self._signal_it(_SIGCONT)  # a stopped process does not see what is sent to it
+            except ProcessLookupError:
+                pass
+            except PermissionError as error:
+                refused = error
+        if refused is not None and self.wait(timeout=0.1) is None:  # to wait takes the lock
+            raise refused
+
+    def _signal_it(self, signum: int) -> None:
+        # By the pidfd it cannot reach another process that got the same number.
+        send_signal(self._sentinel_now() if self._status_fd >= 0 else -1, self.pid, signum)
+
+    def terminate(self) -> None:
+        """Send SIGTERM; a stopped process is continued."""
+        self.signal(_SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.signal(_SIGKILL)
+
+    def interrupt(self) -> None:
+        """Send SIGINT."""
+        self.signal(_SIGINT)
+
+    # -- what came of it -------------------------------------------------------------------------------------------
+
+    def outcome(self) -> tuple[bool, Any]:
+        """Return (True, what the child returned) or (False, the exception it raised or ProcessDied)."""
+        kind, data = self._left or (box_module.NOTHING, b"")
+        if self.returncode not in (0, 1) and (self.returncode, kind) not in _INTERRUPTED:
+            # It gave a result and then did not come to an orderly end: what it was to leave may be missing.
+            return False, self.died()
+        if kind == box_module.NONE:
+            return True, None
+        if kind in (box_module.PLAIN, box_module.PICKLED):
+            return self._value(kind, data)
+        if kind in (box_module.RAISED, box_module.RAISED_TEXT, box_module.UNPICKLABLE):
+            return False, self._exception(kind, data)
+        return False, self.died()
+
+    def _value(self, kind: int, data: bytes) -> tuple[bool, Any]:
+        try:
+            return True, marshal.loads(data) if kind == box_module.PLAIN else _unpickle(data)
+        except Exception as error:  # noqa: BLE001  (a user's __setstate__, or a box that was written over)
+            error.add_note(f"while reading the result of {self.name} (pid {self.pid})")
+            return False, error
+
+    def _exception(self, kind: int, data: bytes) -> BaseException:
+        try:
+            if kind == box_module.RAISED:
+                error, text = _unpickle(data)
+                error.__cause__ = RemoteTraceback(f'\n"""\n{text}"""')
+                return error  # type: ignore[no-any-return]
+            _, text = marshal.loads(data)
+        except Exception as error:  # noqa: BLE001  (as above)
+            error.add_note(f"while reading the exception of {self.name} (pid {self.pid})")
+            return error
+        if kind == box_module.UNPICKLABLE:
+            return RemoteError(f"{self.name} returned a value that cannot be pickled\n{text}")
+        return RemoteError(text)
+
+    def died(self) -> ProcessDied:
+        """Describe how the child ended."""
+        code = self.returncode
+        by_signal: Any = None
+        if code is not None and code < 0:
+            try:
+                by_signal = load("signal", "Signals")(-code)  # type: ignore[operator]
+            except ValueError:  # a real-time signal has no name
+                pass
+        return ProcessDied(
+            self.pid,
+            code,
+            name=self.name,
+            signal=by_signal,
+            output=self._output,
+            stack=self._stack,
+            reason="oom" if self._lacked_memory else None,
+        )
+
+    def close(self) -> None:
+        """Give back the sentinel."""
+        self.sentinel = -1
+        self._watched.close()
+
+    def __del__(self) -> None:
+        try:
+            self._box.close()
+        except (AttributeError, OSError):  # it was never made, or its number was closed by somebody else
+            pass
+        if self._watched.fd >= 0:
+            self._watched.close()
+            self._status.close()
+        else:  # the start has failed
+            close_quietly(self._status_fd, self.sentinel)
+
+
+def flush_before_start() -> None:
+    """Flush the standard streams: the child's output stands behind what was written, which is not written twice."""
+    if _thread._count():
+        load("polyproc._start.forked_streams", "flush")()  # type: ignore[operator]
+    else:
+        flush_streams()
+
+
+def _unpickle(data: bytes) -> Any:
+    return load("pickle", "loads")(data)  # type: ignore[operator]
+
+
+def start_failed(error: OSError) -> OSError:
+    """Say in an error of a start what was being made and what to do; the type and the number stay."""
+    advice = {
+        errno.EAGAIN: "the limit of processes is reached (ulimit -u, or the container's pids limit)",
+        errno.ENOMEM: "there is not enough memory for another process",
+        errno.EMFILE: "this process has no descriptor left (ulimit -n)",
+        errno.ENFILE: "the system has no descriptor left",
+        errno.ENOENT: "the Python executable is not there: see set_executable()",
+        errno.EACCES: "the Python executable cannot be run: see set_executable()",
+    }.get(error.errno or 0)
+    if advice is not None:
+        error.add_note(f"a process could not be started: {advice}")
+    return error

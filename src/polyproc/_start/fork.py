@@ -1,0 +1,127 @@
+"""Launch by fork: the child is a copy of this process, and runs as little Python as possible before the target.
+
+What the child needs is made ready in the parent: page faults after a fork are what it costs.
+"""
+
+from __future__ import annotations
+
+import _signal
+import _thread
+import atexit
+import gc
+import os
+import sys
+
+from polyproc._lazy import load
+from polyproc._pickling.main_definitions import main_definitions
+from polyproc._platform.handles import pidfd
+from polyproc._platform.posix import OwnFile
+from polyproc._process.bootstrap import after_fork, end_by_interrupt, has_more_to_reset, live
+from polyproc._process.lifeline import lifeline
+from polyproc._process.output import RecordedStream
+from polyproc._start.child import Child
+
+TYPE_CHECKING = False  # see child.py: what this process has loaded, each forked child pays for
+if TYPE_CHECKING:
+    from typing import Any
+
+    from polyproc._process.process import BaseProcess
+
+
+_SIGINT = (_signal.SIGINT,)
+
+# Made in the parent, once: in each child it would cost a tenth of all its page faults.
+recorded_stderr = RecordedStream("stderr")
+
+
+class _NullFile(OwnFile):
+    """/dev/null, and a stream of it."""
+
+    __slots__ = ("stream",)
+
+    def __init__(self) -> None:
+        super().__init__(os.open(os.devnull, os.O_RDONLY))
+        self.stream = open(self.fd, encoding="utf-8", closefd=False)  # noqa: SIM115  (for all children)
+
+
+class _NullInput:
+    """/dev/null as standard input, made once in the parent for all its forked children. One instance.
+
+    Attributes:
+        file: it, after `prepare`; one object, so that a fork in another thread finds all of it or nothing.
+        is_at_0: whether descriptor 0 is standard input, which a child then replaces, too.
+    """
+
+    def __init__(self) -> None:
+        self.file: _NullFile | None = None
+        self.is_at_0 = False
+        self._seen: object = self
+
+    def prepare(self) -> None:
+        """Open it, in the parent; and look at standard input."""
+        if self.file is None or not self.file.is_there():
+            self.file = _NullFile()
+        if sys.stdin is not self._seen:
+            self._seen = sys.stdin
+            try:
+                self.is_at_0 = sys.stdin is not None and sys.stdin.fileno() == 0
+            except (OSError, ValueError, AttributeError):
+                self.is_at_0 = False
+
+
+null_input = _NullInput()
+
+
+class ForkChild(Child):
+    """A child made by fork."""
+
+    method = "fork"
+
+    def _start(self, process_obj: BaseProcess[Any]) -> None:
+        if process_obj.daemon:
+            lifeline.open()
+        main_definitions.note_start()
+        null_input.prepare()
+        recorded_stderr.prepare()
+        parent_sentinel = None
+        ends = None if pidfd.has_worked else self._begin_end()
+        if ends is not None:
+            lifeline.open()
+        has_more_to_do = lifeline.is_held() or has_more_to_reset()
+        # Until both know what they are, a Ctrl-C waits: it would be lost, or go on as a second copy of the caller.
+        mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _SIGINT)
+        pid = -1
+        try:
+            # A thread that Python does not know of is not counted; it holds no lock of Python's.
+            pid = os.fork() if _thread._count() == 0 else load("polyproc._start.thread_warning", "warn_and_fork")()  # type: ignore[operator]
+            if pid:
+                self._started(pid)
+        finally:
+            if pid:
+                _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+        if pid == 0:
+            # In this frame, and not in a function of its own, which would cost two or three page faults.
+            try:
+                if ends is not None:
+                    parent_sentinel = lifeline.copy_inherited()
+                if has_more_to_do:
+                    lifeline.hang_on_to_parent(process_obj.daemon)
+                    after_fork()
+                else:
+                    gc.freeze()
+                    atexit._clear()
+                null = null_input.file
+                if null is not None:
+                    if null_input.is_at_0:
+                        os.dup2(null.fd, 0)
+                    sys.stdin = null.stream
+                if recorded_stderr.replacement is not None:
+                    sys.stderr = sys.__stderr__ = recorded_stderr.replacement  # type: ignore[misc]
+                _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+            except KeyboardInterrupt:
+                end_by_interrupt()
+            finally:
+                try:
+                    os._exit(live(process_obj, parent_sentinel, self._box))
+                finally:  # a Ctrl-C as it came back
+                    end_by_interrupt()

@@ -1,0 +1,147 @@
+"""What a client and its fork server say to each other, over a SOCK_SEQPACKET socketpair that has no name.
+
+    fork server -> client   the fork server alone, once, when it is ready: (names and tracebacks of preloads that
+                         failed, main was imported)
+    client -> fork server   AT_ONCE or LATER, an order: one descriptor, the child's end of a channel of its own;
+                         or HURRY, no order: what was to be made later is waited for now
+    fork server -> client   (pid, 0, "", count) with that many descriptors: the child's pidfd and, if the fork server is
+                         its parent, a status pipe; or (-1, errno, text, 0)
+    client -> child      over the child's channel: the job, with the black box and the descriptors that are passed
+
+The job is not in the order, so that a start happens exactly once whoever is killed; and so a client can order a
+child before it has a job for it, and a start then costs no fork. Such a child is made LATER, in some milliseconds, so
+that its making takes no processor from the one before it, nor from the client.
+
+| SIGKILL at                                  | left behind                | repair                                   |
+|---------------------------------------------|----------------------------|------------------------------------------|
+| client, after the order                     | a child without a job      | it reads the end of its channel and exits|
+| fork server, before the clone ("clone.before") | no child                   | client starts a fork server and orders again|
+| fork server, after the clone ("clone.made")    | a child without a job      | as the first row; client reaps it       |
+| a child that waits for a job                | a zombie                   | client reaps it and orders another       |
+
+A job is one packet; a large one stands in an anonymous file, whose descriptor is sent first.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import marshal
+import os
+import sys
+from _socket import CMSG_SPACE, SCM_RIGHTS, SOL_SOCKET
+
+from polyproc._platform.posix import LongLived, file_with, pread_all
+
+TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
+if TYPE_CHECKING:
+    from typing import Any
+
+AT_ONCE, LATER, HURRY = range(3)
+
+# _socket, and not socket: a fork server and all its children would carry selectors and enum with them.
+Socket = _socket.socket
+
+_FDS_IN_A_PACKET = 200  # the kernel's limit is 253 (SCM_MAX_FD)
+_PACKET_SIZE = 1 << 16
+_INLINE = 1 << 15  # a packet must fit into the socket's buffer
+
+
+class Channel(_socket.socket):
+    """Our end of a socketpair that carries whole messages. A program may close it, and its number be another's then."""
+
+    __slots__ = ("_ours",)
+
+    def __init__(self, sock: Socket) -> None:
+        fd = sock.detach()
+        super().__init__(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fd)
+        self.settimeout(None)  # whatever socket.setdefaulttimeout says
+        self._ours = LongLived(fd)
+
+    def is_there(self) -> bool:
+        """Say whether its descriptor is still its own."""
+        return self._ours.is_there()
+
+    def close(self) -> None:
+        """Close it, if it is still there."""
+        if self._ours.is_there():
+            super().close()
+        else:
+            self.detach()
+
+
+def socketpair() -> tuple[Channel, Socket]:
+    """Return two connected sockets that carry whole messages: the end to keep, and the one to pass on."""
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    return Channel(ours), theirs
+
+
+def send_job(sock: Socket, job: dict[str, Any], fds: list[int]) -> None:
+    """Send a job to a child that waits. Raises BrokenPipeError or ConnectionResetError if it is gone."""
+    job["fds"] = len(fds)
+    packet = marshal.dumps((len(fds), job))
+    if len(packet) <= _INLINE and len(fds) <= _FDS_IN_A_PACKET:
+        _send_packet(sock, packet, fds)
+        return
+    file = file_with("polyproc-job", marshal.dumps(job))
+    try:
+        send(sock, None, [file, *fds])
+    finally:
+        os.close(file)
+
+
+def receive_job(sock: Socket) -> tuple[dict[str, Any], list[int]]:
+    """Receive a job and its descriptors. Raises EOFError when there will be none."""
+    job, fds = receive(sock)
+    if job is None:
+        if not fds:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        file = fds.pop(0)
+        job = marshal.loads(pread_all(file, os.fstat(file).st_size, 0))
+        os.close(file)
+    if len(fds) < job["fds"]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    return job, fds
+
+
+def send(sock: Socket, message: Any, fds: list[int]) -> None:
+    """Send a message of plain values with descriptors, in as many packets as they need."""
+    first, rest = fds[:_FDS_IN_A_PACKET], fds[_FDS_IN_A_PACKET:]
+    _send_packet(sock, marshal.dumps((len(fds), message)), first)
+    while rest:
+        first, rest = rest[:_FDS_IN_A_PACKET], rest[_FDS_IN_A_PACKET:]
+        _send_packet(sock, b"+", first)
+
+
+def _send_packet(sock: Socket, data: bytes, fds: list[int]) -> None:
+    if isinstance(sock, Channel) and not sock.is_there():
+        raise ConnectionResetError("this program has closed the fork server's socket")
+    packed = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
+    sock.sendmsg([data], [(SOL_SOCKET, SCM_RIGHTS, packed)] if fds else [], _socket.MSG_NOSIGNAL)
+
+
+def receive(sock: Socket) -> tuple[Any, list[int]]:
+    """Receive a message and its descriptors, close-on-exec. Raises EOFError when the other side is gone.
+
+    There are fewer descriptors than were sent when this process has no room for more (EMFILE): the kernel drops them.
+    """
+    data, fds = _receive_packet(sock)
+    count, message = marshal.loads(data)
+    for _ in range(1, -(-count // _FDS_IN_A_PACKET)):
+        fds += _receive_packet(sock)[1]
+    return message, fds
+
+
+def _receive_packet(sock: Socket) -> tuple[bytes, list[int]]:
+    if isinstance(sock, Channel) and not sock.is_there():
+        raise EOFError("this program has closed the fork server's socket")
+    data, ancillary, _, _ = sock.recvmsg(
+        _PACKET_SIZE, CMSG_SPACE(4 * _FDS_IN_A_PACKET), getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
+    )
+    if not data:
+        raise EOFError("the other side of the fork server's socket is gone")
+    fds = []
+    for level, kind, packed in ancillary:
+        if level == SOL_SOCKET and kind == SCM_RIGHTS:
+            fds += [int.from_bytes(packed[i : i + 4], sys.byteorder) for i in range(0, len(packed) - 3, 4)]
+    return data, fds
