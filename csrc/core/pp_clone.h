@@ -5,7 +5,7 @@
  *        |                            v
  *        +<------- parent of ------ child        clone(2) with CLONE_PARENT
  *
- * A fork server (the fork server, or a pool's copy of its client) has one thread, so a fork of it is safe; the
+ * A fork server (the start method's, or a pool's copy of its client) has one thread, so a fork of it is safe; the
  * child is the client's own, so waitpid, exit codes, SIGCHLD and getppid() mean what they mean after fork().
  *
  * Why a raw clone(2) and not fork(): glibc offers no flag for CLONE_PARENT. What fork() does besides is done by

@@ -1,6 +1,6 @@
 """polyproc: Python's multiprocessing, made to survive.
 
-`import polyproc as multiprocessing`: the names, signatures and meanings are the standard library's. This front door
+`import polyproc as multiprocessing`: the names, signatures and meanings are the standard library's. This module
 is a table; importing it loads no other module of ours, and each name is loaded when it is first used.
 """
 

@@ -1,4 +1,4 @@
-"""The attribute `aio`. The twins themselves are loaded when somebody asks for one: a child pays for this alone."""
+"""The attribute `aio`. The coroutine methods are loaded at its first use: a child pays for this alone."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 
 
 class HasAio:
-    """What has a twin whose methods are coroutines, of the same names; `_twin` is its class's module and name."""
+    """An object with coroutine methods under `aio`; `_aio_class` is the module and the name of their class."""
 
-    _twin: ClassVar[tuple[str, str]]
+    _aio_class: ClassVar[tuple[str, str]]
 
     @property
     def aio(self) -> Any:
         """The methods as coroutines, for asyncio and trio: `await x.aio.wait()`."""
-        return load(*self._twin)(self)  # type: ignore[operator]
+        return load(*self._aio_class)(self)  # type: ignore[operator]
 
 
 class HeldByAio(HasAio):

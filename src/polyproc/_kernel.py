@@ -1,4 +1,4 @@
-"""The system calls that a newborn child makes: `os` where that is loaded, else the interpreter's own module behind it.
+"""The system calls that a new child makes: `os` where that is loaded, else the interpreter's own module behind it.
 
 `os` itself is Python that costs a bare interpreter a tenth of its start. Only for what a child loads before user code.
 

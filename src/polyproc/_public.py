@@ -1,6 +1,6 @@
-"""Under which name a public class is shown: that of its door, or of the module that a drop-in program knows.
+"""Under which name a public class is shown: that of its public module, or of the module that a drop-in program knows.
 
-Where it is in truth is for pickles: who receives an object then loads the room where its class is, and no door.
+Pickles name the module where the class is defined: the receiver of an object loads that one, and no public module.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ class Shown:
 
     def __init__(self) -> None:
         self.package = "polyproc"
-        self.homes: dict[type, tuple[str, str]] = {}  # class -> its place, as `kind_of` says it; its door
+        self.homes: dict[type, tuple[str, str]] = {}  # class -> its place, as `kind_of` says it; its public module
 
     def rename(self, package: str) -> None:
         """Show all under another package."""
         self.package = package
-        for cls, (_, door) in self.homes.items():
-            cls.__module__ = f"{package}.{door}" if door else package
+        for cls, (_, module) in self.homes.items():
+            cls.__module__ = f"{package}.{module}" if module else package
 
 
 shown = Shown()
 
 
-def public(door: str) -> Callable[[C], C]:
-    """Show a class as one of a door; of the front door for ""."""
+def public(module: str) -> Callable[[C], C]:
+    """Show a class as one of a public module; as one of polyproc itself for ""."""
 
     def show(cls: C) -> C:
-        shown.homes[cls] = f"{cls.__module__}:{cls.__qualname__}", door
-        cls.__module__ = f"{shown.package}.{door}" if door else shown.package
+        shown.homes[cls] = f"{cls.__module__}:{cls.__qualname__}", module
+        cls.__module__ = f"{shown.package}.{module}" if module else shown.package
         return cls
 
     return show

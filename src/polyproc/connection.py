@@ -1,4 +1,4 @@
-"""Door to `_connection/`: pipes, listeners and clients between processes."""
+"""Public names of `_connection/`: pipes, listeners and clients between processes."""
 
 from polyproc._connection.connection import Connection as Connection
 from polyproc._connection.listener import Client as Client

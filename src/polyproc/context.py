@@ -1,4 +1,4 @@
-"""Door to `_context/`: contexts, and the errors under their old place."""
+"""Public names of `_context/`: contexts, and the errors under their old place."""
 
 from polyproc._context.context import BaseContext as BaseContext
 from polyproc._context.default import DefaultContext as DefaultContext

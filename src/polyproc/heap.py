@@ -1,4 +1,4 @@
-"""Door to `_memory/block`: anonymous shared bytes."""
+"""Public names of `_memory/block`: anonymous shared bytes."""
 
 from polyproc._memory.buffer_wrapper import BufferWrapper as BufferWrapper
 

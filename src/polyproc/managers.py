@@ -1,4 +1,4 @@
-"""Door to `_managers/`: objects in a server process, and stand-ins for them."""
+"""Public names of `_managers/`: objects in a server process, and stand-ins for them."""
 
 from polyproc._errors import RemoteError as RemoteError
 from polyproc._managers.manager import BaseManager as BaseManager

@@ -1,4 +1,4 @@
-"""Door to `_pool/`: workers that run calls."""
+"""Public names of `_pool/`: workers that run calls."""
 
 from polyproc._pool.executor import BrokenProcessPool as BrokenProcessPool
 from polyproc._pool.executor import ProcessPoolExecutor as ProcessPoolExecutor

@@ -1,4 +1,4 @@
-"""Door to `_start/fork`: children by fork."""
+"""Public names of `_start/fork`: children by fork."""
 
 from polyproc._start.fork import ForkChild as Popen
 

@@ -1,4 +1,4 @@
-"""Door to `_start/spawn`: children by a fresh interpreter."""
+"""Public names of `_start/spawn`: children by a fresh interpreter."""
 
 from polyproc._start.spawn import SpawnChild as Popen
 

@@ -1,4 +1,4 @@
-"""Door to `_process/`: what a process is, and who is around."""
+"""Public names of `_process/`: what a process is, and who is around."""
 
 from polyproc import _live_names
 from polyproc._process.process import BaseProcess as BaseProcess

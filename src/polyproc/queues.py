@@ -1,4 +1,4 @@
-"""Door to `_queues/`: many to many."""
+"""Public names of `_queues/`: many to many."""
 
 from polyproc._queues.queue import Empty as Empty
 from polyproc._queues.queue import Full as Full

@@ -1,4 +1,4 @@
-"""Door to `_pickling/`: objects to bytes that another process can open."""
+"""Public names of `_pickling/`: objects to bytes that another process can open."""
 
 from polyproc._pickling.handle_passing import HAVE_SEND_HANDLE as HAVE_SEND_HANDLE
 from polyproc._pickling.handle_passing import recv_handle as recv_handle

@@ -1,4 +1,4 @@
-"""Door to `_connection/`: giving descriptors to processes that run already."""
+"""Public names of `_connection/`: giving descriptors to processes that run already."""
 
 from polyproc._connection.sharer import DupFd as DupFd
 from polyproc._connection.sharer import DupSocket as DupSocket

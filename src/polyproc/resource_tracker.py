@@ -1,4 +1,4 @@
-"""Door to `_memory/tracker`: what removes named segments when all who could are dead."""
+"""Public names of `_memory/tracker`: what removes named segments when all who could are dead."""
 
 from polyproc import _live_names
 from polyproc._memory.tracker import ensure_running as ensure_running

@@ -1,4 +1,4 @@
-"""Door to `_memory/`: named segments of shared memory."""
+"""Public names of `_memory/`: named segments of shared memory."""
 
 from polyproc import _live_names
 from polyproc._memory.segment import SharedMemory as SharedMemory

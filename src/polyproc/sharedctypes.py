@@ -1,4 +1,4 @@
-"""Door to `_memory/`: values and arrays that processes share."""
+"""Public names of `_memory/`: values and arrays that processes share."""
 
 from polyproc._memory.raw import RawArray as RawArray
 from polyproc._memory.raw import RawValue as RawValue

@@ -1,4 +1,4 @@
-"""Door to the start of fresh interpreters: `_start/spawn`, `_process/preparation`."""
+"""Public names of the start of fresh interpreters: `_start/spawn`, `_process/preparation`."""
 
 from polyproc._start.frozen import freeze_support as freeze_support
 from polyproc._start.frozen import get_command_line as get_command_line

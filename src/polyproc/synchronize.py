@@ -1,4 +1,4 @@
-"""Door to `_synchronize/`: waiting for each other."""
+"""Public names of `_synchronize/`: waiting for each other."""
 
 from polyproc._synchronize.primitives import Barrier as Barrier
 from polyproc._synchronize.primitives import BoundedSemaphore as BoundedSemaphore

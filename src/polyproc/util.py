@@ -1,4 +1,4 @@
-"""Door to `_cleanup/` and the log: what the standard library keeps in `util`."""
+"""Public names of `_cleanup/` and the log: what the standard library keeps in `util`."""
 
 from polyproc import _live_names
 from polyproc._cleanup.after_fork import ForkAwareLocal as ForkAwareLocal

@@ -1,1 +1,1 @@
-"""Coroutine twins of everything that blocks, for asyncio and trio."""
+"""How everything that blocks has coroutine methods, for asyncio and trio."""

@@ -1,4 +1,4 @@
-"""What the twins need of asyncio and trio: which of them runs, a bell that a thread rings, waiting for a descriptor."""
+"""What coroutine methods need of asyncio and trio: which of them runs, events set by threads, waits for descriptors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def current_task() -> Any:
 
 
 class ThreadEvent:
-    """Rung by any thread, once; waited for by tasks of the loop in which it was made."""
+    """Set by any thread, once; waited for by tasks of the loop in which it was made."""
 
     def __init__(self) -> None:
         asyncio, trio = running_library()
@@ -44,7 +44,7 @@ class ThreadEvent:
             self._soon = trio.lowlevel.current_trio_token().run_sync_soon  # RuntimeError outside of a loop
             self._event = trio.Event()
 
-    def ring(self) -> None:
+    def set(self) -> None:
         """Wake who waits, now or later."""
         try:
             self._soon(self._event.set)
@@ -52,7 +52,7 @@ class ThreadEvent:
             pass
 
     async def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it has been rung, up to `timeout` seconds; say whether it was."""
+        """Wait until it has been set, up to `timeout` seconds; say whether it was."""
         return await _in_time(self._event.wait, timeout)
 
     async def wait_in_any_case(self) -> None:
@@ -138,7 +138,7 @@ class ThreadResult:
     """What a function that runs in a thread has come to: told to one task."""
 
     def __init__(self) -> None:
-        self._bell = ThreadEvent()
+        self._event = ThreadEvent()
         self._value: Any = None
         self._error: BaseException | None = None
 
@@ -148,15 +148,15 @@ class ThreadResult:
             self._value = function()
         except BaseException as error:  # noqa: BLE001  (it is raised where it is awaited)
             self._error = error
-        self._bell.ring()
+        self._event.set()
 
     async def over(self) -> None:
         """Wait for it, and leave what it has come to for `wait`."""
-        await self._bell.wait()
+        await self._event.wait()
 
     async def wait(self, in_any_case: bool = False) -> Any:
         """Wait for it; return what the function returned, or raise what it raised."""
-        await (self._bell.wait_in_any_case() if in_any_case else self._bell.wait())
+        await (self._event.wait_in_any_case() if in_any_case else self._event.wait())
         if self._error is not None:
             try:
                 raise self._error

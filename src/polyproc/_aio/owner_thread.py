@@ -1,4 +1,4 @@
-"""Lane: a thread that does what it is told, in order."""
+"""OwnerThread: a thread that runs functions one by one, and so owns what they acquire."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from polyproc._log import log
 class OwnerThread:
     """A thread that calls functions for tasks, one after the other, until it is ended or nobody has it any more.
 
-    `depth` is the caller's: how often what the lane is for was taken.
+    `depth` is the caller's: how often the lock that the thread is for was acquired.
     """
 
     def __init__(self) -> None:
         self.depth = 0
         self._jobs: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
-        thread = threading.Thread(target=_do_jobs, args=(self._jobs,), name="polyproc-aio-lane", daemon=True)
+        thread = threading.Thread(target=_do_jobs, args=(self._jobs,), name="polyproc-aio-owner", daemon=True)
         thread.start()
         weakref.finalize(self, self._jobs.put, None).atexit = False
 

@@ -1,4 +1,4 @@
-"""The order of a clean exit. Knows nobody: rooms hand it callbacks, each with a rank; lower ranks run first.
+"""The order of a clean exit. It knows no package: they hand it callbacks, each with a rank; lower ranks run first.
 
     0  finalizers whose exit priority is zero or more
     1  end daemon children

@@ -67,15 +67,15 @@ class _Peers:
         self._unproved: dict[int, Handshake] = {}
         self._poller = new_poll()
 
-    def wait(self, door: int, seconds: float) -> list[int]:
+    def wait(self, listening_fd: int, seconds: float) -> list[int]:
         """Wait for all peers and the listening socket, unless that is -1, for so many seconds; return what is ready."""
-        if door >= 0:
-            self._poller.register(door, select.POLLIN)
+        if listening_fd >= 0:
+            self._poller.register(listening_fd, select.POLLIN)
         ready = [fd for fd, _ in poll(self._poller, seconds)]
-        if door >= 0:
-            self._poller.unregister(door)
+        if listening_fd >= 0:
+            self._poller.unregister(listening_fd)
         for fd in ready:
-            if fd != door and fd not in self._all:  # left by an exception
+            if fd != listening_fd and fd not in self._all:  # left by an exception
                 self._poller.unregister(fd)
         return ready
 
@@ -272,21 +272,21 @@ class Admission:
     def _turn(self, until: float) -> None:
         """Wait until something can be done, do it, and drop who took too long."""
         listening = self._listening
-        door, now = -1 if listening is None else listening.number(), time.monotonic()
-        if listening is None or door < 0 or not self.is_there():
+        listening_fd, now = -1 if listening is None else listening.number(), time.monotonic()
+        if listening is None or listening_fd < 0 or not self.is_there():
             raise OSError("listener is closed")
         oldest = self._peers.oldest()
         limit = min(until, now + _TICK, math.inf if oldest is None else oldest.until)
         # Who waits for the socket itself sees nobody who has come in already: there is one peer at a time.
         is_one_by_one = listening.is_watched and oldest is not None
-        ready = self._peers.wait(-1 if is_one_by_one else door, 0 if self._arrivals.has_one() else limit - now)
+        ready = self._peers.wait(-1 if is_one_by_one else listening_fd, 0 if self._arrivals.has_one() else limit - now)
         if self._listening is None or not self.is_there():
             raise OSError("listener is closed")
         for fd in ready:
             peer = self._peers.get(fd)
             if peer is not None:
                 self._advance(peer)
-        if door in ready or self._arrivals.has_one():
+        if listening_fd in ready or self._arrivals.has_one():
             self._let_in()
         now = time.monotonic()
         while (oldest := self._peers.oldest()) is not None and oldest.until <= now:

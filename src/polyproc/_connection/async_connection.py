@@ -1,4 +1,4 @@
-"""AioView of a connection. What is half received when its task is cancelled is for who receives next."""
+"""Coroutine methods of a connection. What is half received when its task is cancelled goes to the next receiver."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Connection(Base, HasAio, Generic[SendT, RecvT]):
     It can be sent to another process: to a child with its start, and at any time through a connection or a queue.
     """
 
-    _twin = ("polyproc._connection.async_connection", "AsyncConnection")
+    _aio_class = ("polyproc._connection.async_connection", "AsyncConnection")
 
     @property
     def aio(self) -> Any:

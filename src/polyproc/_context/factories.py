@@ -80,24 +80,24 @@ def log_to_stderr(level: int | str | None) -> logging.Logger:
 
 
 def reduction() -> ModuleType:
-    """Return the door to pickling."""
+    """Return the public module of pickling."""
     from polyproc._pickling import pickler
 
     return pickler
 
 
 def synchronize(name: str) -> Any:
-    """Return a class of the synchronisation room."""
+    """Return a class of `_synchronize`."""
     return load("polyproc._synchronize.primitives", name)
 
 
 def memory(module: str, name: str) -> Any:
-    """Return a function or class of the memory room."""
+    """Return a function or class of `_memory`."""
     return load(f"polyproc._memory.{module}", name)
 
 
 def queues(name: str) -> Any:
-    """Return a class of the queues' room."""
+    """Return a class of `_queues`."""
     return load("polyproc._queues.queue", name)
 
 

@@ -1,4 +1,4 @@
-"""A fork server as its client sees it: a single-threaded process of ours that forks for us what we order.
+"""A fork server, the start method's or a pool's, as its client sees it: a single-threaded process that forks on order.
 
 A client and its fork server are one to one, joined by an unnamed socketpair: nobody else can ask it, and both see at
 once when the other is gone. Its children are ours (`csrc/core/pp_clone.h`); where the fork server cannot make such, as

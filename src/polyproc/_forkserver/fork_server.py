@@ -1,4 +1,4 @@
-"""The start method forkserver: a fork server that has imported what its children need, started when it is first needed."""
+"""The start method forkserver: a server that has imported what its children need, started when it is first needed."""
 
 from __future__ import annotations
 

@@ -4,10 +4,10 @@ A pool forks its first workers and its fork server before it starts its threads,
 fork server: a fork copies the locks that other threads hold, and nobody could unlock them in the child. So every worker
 sees the program as it was when the pool was made.
 
-    client                       fork server                         worker
+    client                       fork server        worker
     fork ----------------------> waits for orders
-    order (as protocol.py has it) ---> clone --------> hangs on to the client, waits for its job
-    the job: who it is, its arguments, descriptors -------------> becomes that, with what was kept
+    order (as protocol.py has it) ---> clone ------> hangs on to the client, waits for its job
+    the job: who it is, its arguments, descriptors -----------> becomes that, with what was kept
 
 Workers need no pickling of what the pool was made with (an initializer may be a lambda): that is kept, in memory.
 """

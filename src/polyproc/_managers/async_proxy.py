@@ -19,7 +19,7 @@ from polyproc._aio.loops import current_task, in_thread
 from polyproc._managers.links import Link
 
 
-class Lane:
+class TaskConnection:
     """A task's connection to a server; None before its first call, and after one that was interrupted."""
 
     def __init__(self) -> None:
@@ -48,22 +48,22 @@ class Lane:
             pass
 
 
-class Lanes:
-    """The connections of all tasks, for as long as these live. One instance, `lanes`."""
+class TaskConnections:
+    """The connections of all tasks, for as long as these live. One instance, `task_connections`."""
 
     def __init__(self) -> None:
-        self._of_task: weakref.WeakKeyDictionary[Any, dict[Link, Lane]] = weakref.WeakKeyDictionary()
+        self._of_task: weakref.WeakKeyDictionary[Any, dict[Link, TaskConnection]] = weakref.WeakKeyDictionary()
 
-    def of(self, task: Any, link: Link) -> Lane:
-        """Return a task's lane to a server."""
+    def of(self, task: Any, link: Link) -> TaskConnection:
+        """Return a task's connection to a server."""
         of_links = self._of_task.setdefault(task, {})
-        lane = of_links.get(link)
-        if lane is None or lane.is_cut:
-            lane = of_links[link] = Lane()
-        return lane
+        own = of_links.get(link)
+        if own is None or own.is_cut:
+            own = of_links[link] = TaskConnection()
+        return own
 
 
-lanes = Lanes()
+task_connections = TaskConnections()
 
 
 class AsyncProxy:
@@ -95,8 +95,8 @@ async def _call(proxy: Any, function: Callable[[], Any]) -> Any:
     task = current_task()
     link = proxy._link
     if link is None:  # in the server itself, where there is no connection
-        lane, run = Lane(), function
+        own, run = TaskConnection(), function
     else:
-        lane = lanes.of(task, link)
-        run = partial(link.over, lane, function)
-    return await in_thread(run, lane.cut)
+        own = task_connections.of(task, link)
+        run = partial(link.over, own, function)
+    return await in_thread(run, own.cut)

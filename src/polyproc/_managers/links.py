@@ -217,18 +217,18 @@ class Link:
             return True
         return False
 
-    def over(self, lane: Any, function: Callable[[], Any]) -> Any:
-        """Call a function whose requests go over a task's connection, in place of this thread's own (async_proxy.py)."""
-        lane.open(self._connected)
+    def over(self, own: Any, function: Callable[[], Any]) -> Any:
+        """Call a function whose requests go over a task's connection, not this thread's own (async_proxy.py)."""
+        own.open(self._connected)
         local = self._local()
-        local.connection = lane.connection
+        local.connection = own.connection
         try:
             return function()
         finally:
             if local.request is not None:  # it could not be called off in time
                 local.connection.close()
                 local.connection = local.request = None
-            lane.connection, local.connection = local.connection, None
+            own.connection, local.connection = local.connection, None
 
     def drop(self, ident: str) -> None:
         """Give back a reference."""

@@ -52,7 +52,7 @@ def namespace(origin: Origin | None, updates: list[Update]) -> dict[str, Any]:
     if origin is None or origin == main_definitions.me():
         return vars(sys.modules["__main__"])
     process_state: Any = load("polyproc._process.state", "process_state")
-    if process_state.receiving or origin[0] in process_state.ancestors:  # a newborn hears its parent only
+    if process_state.receiving or origin[0] in process_state.ancestors:  # a new child hears its parent only
         scope, have = vars(sys.modules["__main__"]), main_definitions.changed
         take_over: Callable[[str, Definition], None] = main_definitions.take_over
     else:

@@ -184,7 +184,7 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle 
         module_name = getattr(obj, "__module__", None)
         module = sys.modules.get(module_name) if isinstance(module_name, str) else None
         if module is None and isinstance(module_name, str) and module_name.startswith(f"{shown.package}."):
-            __import__(module_name)  # the door of a public class, which need not have been opened yet
+            __import__(module_name)  # the module of a public class, which need not have been opened yet
             module = sys.modules[module_name]
         is_main = module is not None and (module_name in MAIN or vars(module) is self._updates.scope)
         if module is not None and obj is not self._root and _lookup(module, obj.__qualname__) is obj:

@@ -1,6 +1,6 @@
 """The child being prepared now, and the check for what only inheritance can share.
 
-A slot that many rooms read, sunk below them all: while a process object is pickled for a child, the handle under
+A slot that many packages read, sunk below them all: while a process object is pickled for a child, the handle under
 construction stands here, per thread, and takes the descriptors that travel with it.
 """
 

@@ -1,1 +1,1 @@
-"""The only room that may ask which system this is; each file wraps what differs."""
+"""The only package that may ask which system this is; each file wraps what differs."""

@@ -1,6 +1,6 @@
 """What every POSIX system has, and the few things of Linux that need no other file.
 
-A newborn child loads this, so it imports next to nothing.
+A new child loads this, so it imports next to nothing.
 """
 
 from __future__ import annotations

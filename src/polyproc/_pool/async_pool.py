@@ -1,4 +1,4 @@
-"""Twins of a pool and of its results."""
+"""Coroutine methods of a pool and of its results."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from polyproc._pool.pool import MapResult
 async def _wait(job: Job | ItemIterator, is_ready: Callable[[], bool], timeout: float | None = None) -> bool:
     """Wait until a job has something, up to `timeout` seconds; say whether it has."""
     while True:
-        bell = ThreadEvent()
-        job._tell(bell)
+        event = ThreadEvent()
+        job._tell(event)
         try:
             if is_ready():
                 return True
-            if not await bell.wait(timeout):
+            if not await event.wait(timeout):
                 return is_ready()
         finally:
-            job._tell_no_more(bell)
+            job._tell_no_more(event)
 
 
 class AsyncResults:

@@ -160,19 +160,19 @@ class Job:
 
     progress: Progress | None = None
     keeps: Any = None  # the pool, until it is done
-    _bells: tuple[ThreadEvent, ...] = ()
+    _events: tuple[ThreadEvent, ...] = ()
 
-    def _tell(self, bell: ThreadEvent) -> None:
-        """Have a bell rung at each change from now on."""
-        self._bells = (*self._bells, bell)
+    def _tell(self, event: ThreadEvent) -> None:
+        """Set an event at each change from now on."""
+        self._events = (*self._events, event)
 
-    def _tell_no_more(self, bell: ThreadEvent) -> None:
+    def _tell_no_more(self, event: ThreadEvent) -> None:
         """Have it rung no more."""
-        self._bells = tuple(other for other in self._bells if other is not bell)
+        self._events = tuple(other for other in self._events if other is not event)
 
     def _ring(self) -> None:
-        for bell in self._bells:
-            bell.ring()
+        for event in self._events:
+            event.set()
 
     def settle(self, index: int, success: bool, value: Any) -> bool:
         """Take the result of a task; return whether it was the job's last."""

@@ -89,10 +89,10 @@ class Future(concurrent.futures.Future[T], Job):
 
 
 async def _await_in_trio(future: Future[T]) -> T:
-    bell = ThreadEvent()
-    future.add_done_callback(lambda _: bell.ring())
+    event = ThreadEvent()
+    future.add_done_callback(lambda _: event.set())
     try:
-        await bell.wait()
+        await event.wait()
     except BaseException:
         future.cancel()
         raise

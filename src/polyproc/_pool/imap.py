@@ -134,7 +134,7 @@ class IMapIterator(Job):
             last = self._settled == self._length
         if last:
             self._closes = None
-        if self._bells:
+        if self._events:
             self._ring()
         if self.progress is not None:
             self.progress.advance(len(value) if self._chunked and success else 1)

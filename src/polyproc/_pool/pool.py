@@ -37,7 +37,7 @@ Callback = Callable[[Any], object]
 class ApplyResult(Job, HasAio):
     """The result of apply_async, map_async and starmap_async. It can be awaited, in asyncio and trio."""
 
-    _twin = ("polyproc._pool.async_pool", "AsyncResult")
+    _aio_class = ("polyproc._pool.async_pool", "AsyncResult")
     __class_getitem__: Any = classmethod(GenericAlias)  # as annotations of programs have it
 
     def __init__(self, callback: Callback | None, error_callback: Callback | None) -> None:
@@ -94,7 +94,7 @@ class ApplyResult(Job, HasAio):
             report("a pool's callback raised")
         finally:
             self._event.set()  # after the callback, as in the standard library: who has waited sees what it did
-            if self._bells:
+            if self._events:
                 self._ring()
 
 
@@ -160,7 +160,7 @@ class Pool(Calls, HasAio):
             given, all workers start at once and stay.
     """
 
-    _twin = ("polyproc._pool.async_pool", "AsyncPool")
+    _aio_class = ("polyproc._pool.async_pool", "AsyncPool")
 
     def __init__(  # noqa: PLR0913  (the documented signature)
         self,

@@ -1,4 +1,4 @@
-"""A newborn's life, from its first line to its exit code, whatever way it was started.
+"""A child's life, from its first line to its exit code, whatever way it was started.
 
     become the process -> run -> result or exception to the box -> exit sequence -> threads -> atexit -> flush -> exit
 
@@ -91,7 +91,7 @@ def live(process: BaseProcess[Any], parent_sentinel: int | None, box: Box) -> in
             if "polyproc._core" in sys.modules:
                 sys.modules["polyproc._core"].leave()
             # Files that this process has made: what a forked child inherited is frozen, and its parent may not have
-            # written it yet. In this frame, as the streams in run_newborn: see above what a function costs.
+            # written it yet. In this frame, as the streams in run_child: see above what a function costs.
             for found in gc.get_objects():
                 if type(found) in WRITERS:
                     flush_file(found)
@@ -129,7 +129,7 @@ def end_by_interrupt() -> NoReturn:
         os._exit(128 + _signal.SIGINT)
 
 
-def run_newborn(process: BaseProcess[Any], parent_sentinel: int | None = None) -> int:
+def run_child(process: BaseProcess[Any], parent_sentinel: int | None = None) -> int:
     """Live as `process`; return its exit code."""
     forebear = process_state.current  # kept: to free it here would touch pages that are shared with the parent
     process_state.parent = None

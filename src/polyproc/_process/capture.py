@@ -1,4 +1,4 @@
-"""What a parent tells a newborn that shares no memory with it; `preparation.apply` is the child's side.
+"""What a parent tells a new child that shares no memory with it; `preparation.apply` is the child's side.
 
 The message is marshalled, not pickled: a child can read it with nothing imported.
 """
@@ -84,8 +84,8 @@ _LISTS = ("sys_path", "sys_argv")
 
 def capture_extras(preparation: Preparation) -> Preparation:
     """Add what a program tells its children beyond that: coverage replaces `spawn.get_preparation_data` for it."""
-    door: Any = loaded("polyproc.spawn")
-    if door is not None and (describe := door.get_preparation_data) is not get_preparation_data:
+    public: Any = loaded("polyproc.spawn")
+    if public is not None and (describe := public.get_preparation_data) is not get_preparation_data:
         described = describe(preparation["name"])
         extras = {key: described[key] for key in described.keys() - preparation.keys() - {"main"}}
         preparation["extras"] = load("polyproc._pickling.pickler", "dumps")(extras)  # type: ignore[operator]

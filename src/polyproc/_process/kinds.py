@@ -59,7 +59,7 @@ class ForkServerProcess(BaseProcess[T]):
 class Launchers(dict[str | None, "Callable[[BaseProcess[Any]], ChildHandle]"]):
     """How each start method launches, found when first needed; None stands for the default method.
 
-    The launchers stand above this room, and most children never start one: this is the one call that goes up.
+    The launchers stand above this package, and most children never start one: this is the one call that goes up.
     """
 
     def __missing__(self, method: str | None) -> Callable[[BaseProcess[Any]], ChildHandle]:

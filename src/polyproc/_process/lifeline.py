@@ -36,7 +36,7 @@ class Lifeline:
         self._read = LongLived()
         self._write = LongLived()
         self._inherited = LongLived()
-        self._armed = -1  # known by its signal, which nobody else sets: a newborn child takes the cheaper way
+        self._armed = -1  # known by its signal, which nobody else sets: a new child takes the cheaper way
         self._resets = False
         self._lock = _thread.allocate_lock()
 

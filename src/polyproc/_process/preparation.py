@@ -1,4 +1,4 @@
-"""A newborn that shares no memory with its parent becomes what that has told it (`capture.py`)."""
+"""A new child that shares no memory with its parent becomes what that has told it (`capture.py`)."""
 
 from __future__ import annotations
 

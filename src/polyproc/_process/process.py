@@ -11,7 +11,7 @@ from polyproc._cleanup.exit_sequence import CHILDREN, DAEMONS, exit_sequence
 from polyproc._kernel import os
 from polyproc._lazy import load, loaded, said
 from polyproc._log import log
-from polyproc._process.bootstrap import MainReached, run_newborn
+from polyproc._process.bootstrap import MainReached, run_child
 from polyproc._process.state import process_state
 from polyproc._public import kind_of, public, remake
 
@@ -319,7 +319,7 @@ class BaseProcess(_Generic[T]):
     # -- in the child ----------------------------------------------------------------------------------------------
 
     # The child's whole life, from here to the exit code. Tools wrap it by this name.
-    _bootstrap = run_newborn
+    _bootstrap = run_child
 
 
 def is_ours(process: object) -> bool:

@@ -1,4 +1,4 @@
-"""Who am I, who started me, whom did I start: the one object that a newborn child changes."""
+"""Who am I, who started me, whom did I start: the one object that a new child changes."""
 
 from __future__ import annotations
 

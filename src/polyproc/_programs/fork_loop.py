@@ -247,9 +247,7 @@ def _read_name() -> str:
 
 
 def _rename(name: str) -> None:
-    """Set this process's name, as ps shows it. A fork server's child bears its fork server's name until it has a job: see
-    _forkserver/client.py.
-    """
+    """Set this process's name, as ps shows it. A child bears its fork server's until it has a job (client.py)."""
     try:
         if native.core is not None:
             native.core.set_name(name)

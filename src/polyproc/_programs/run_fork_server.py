@@ -1,6 +1,6 @@
-"""The program of the fork server: import, then fork on request. Started by `_forkserver/fork_server.py`; nobody imports it.
+"""The program of the fork server: import, then fork on request. Started by `fork_server.py`; nobody imports it.
 
-    ready report -> the loop of a fork server; in a child: _programs/run_spawned.live
+    ready report -> fork_loop.Loop; in a child: _programs/run_spawned.live
 
 It does not hear of SIGINT, and ends when its client does also while it is busy importing: the lifeline kills it.
 """

@@ -1,6 +1,6 @@
-"""The program of a pool's fork server: a copy of its client. Forked by `_forkserver/pool_fork_server.py`; nobody imports it.
+"""The program of a pool's fork server: a copy of its client. Forked by `pool_fork_server.py`; nobody imports it.
 
-become a fork server -> the loop of a fork server; in a child: _programs/run_spawned.live
+become a fork server -> fork_loop.Loop; in a child: run_spawned.live
 """
 
 from __future__ import annotations

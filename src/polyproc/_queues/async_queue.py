@@ -1,4 +1,4 @@
-"""Twins of queues. Nothing is got or put for who was cancelled."""
+"""Coroutine methods of queues. A task that was cancelled has got nothing and put nothing."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ T = TypeVar("T")
 class Batches(HasAio, Generic[T]):
     """Made of the queue's own `put` and `get`, so that a subclass that overrides them is heard."""
 
-    _twin = ("polyproc._queues.async_queue", "AsyncQueue")
+    _aio_class = ("polyproc._queues.async_queue", "AsyncQueue")
 
     if TYPE_CHECKING:
 

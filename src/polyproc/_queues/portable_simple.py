@@ -20,7 +20,7 @@ T = TypeVar("T")
 class SimpleQueue(Remade, HasAio, Generic[T]):
     """A queue without a thread: `put` blocks while the pipe is full. As in the standard library."""
 
-    _twin = ("polyproc._queues.async_queue", "AsyncQueue")
+    _aio_class = ("polyproc._queues.async_queue", "AsyncQueue")
 
     def __init__(self, *, ctx: Any = None) -> None:
         self._reader, self._writer = Pipe(duplex=False)

@@ -1,4 +1,4 @@
-"""AioView of a process."""
+"""Coroutine methods of a process."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """What a client and its fork server say to each other, over a SOCK_SEQPACKET socketpair that has no name.
 
-    fork server -> client   the fork server alone, once, when it is ready: (names and tracebacks of preloads that
+    server -> client     the fork server alone, once, when it is ready: (names and tracebacks of preloads that
                          failed, main was imported)
-    client -> fork server   AT_ONCE or LATER, an order: one descriptor, the child's end of a channel of its own;
+    client -> server     AT_ONCE or LATER, an order: one descriptor, the child's end of a channel of its own;
                          or HURRY, no order: what was to be made later is waited for now
-    fork server -> client   (pid, 0, "", count) with that many descriptors: the child's pidfd and, if the fork server is
+    server -> client     (pid, 0, "", count) with that many descriptors: the child's pidfd and, if the server is
                          its parent, a status pipe; or (-1, errno, text, 0)
     client -> child      over the child's channel: the job, with the black box and the descriptors that are passed
 
@@ -15,8 +15,8 @@ that its making takes no processor from the one before it, nor from the client.
 | SIGKILL at                                  | left behind                | repair                                   |
 |---------------------------------------------|----------------------------|------------------------------------------|
 | client, after the order                     | a child without a job      | it reads the end of its channel and exits|
-| fork server, before the clone ("clone.before") | no child                   | client starts a fork server and orders again|
-| fork server, after the clone ("clone.made")    | a child without a job      | as the first row; client reaps it       |
+| server, before the clone ("clone.before")   | no child                   | client starts a server and orders again  |
+| server, after the clone ("clone.made")      | a child without a job      | as the first row; client reaps it        |
 | a child that waits for a job                | a zombie                   | client reaps it and orders another       |
 
 A job is one packet; a large one stands in an anonymous file, whose descriptor is sent first.

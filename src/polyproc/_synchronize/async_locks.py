@@ -1,8 +1,8 @@
-"""Twins of locks, semaphores, conditions, events and barriers.
+"""Coroutine methods of locks, semaphores, conditions, events and barriers.
 
-What cannot be had at once is waited for in a thread, by turns of a fraction of a second, so that who is cancelled soon
-waits no more. An RLock, and the lock of a condition, belong to a thread: each task that holds one has a thread of its
-own for as long (Lane), in which all that it does with it happens. So two tasks exclude each other as two threads do.
+What cannot be had at once is waited for in a thread, by turns of a fraction of a second, so that a cancelled task
+soon waits no more. An RLock, and the lock of a condition, belong to a thread: each task that holds one has an
+OwnerThread for as long, in which all that it does with it happens. So two tasks exclude each other as two threads do.
 """
 
 from __future__ import annotations
@@ -76,21 +76,21 @@ class AsyncLock(_Entered):
 
 
 class OwnerThreads:
-    """The lanes of all tasks, for as long as these live. One instance, `lanes`."""
+    """The owner threads of all tasks, for as long as these live. One instance, `owners`."""
 
     def __init__(self) -> None:
         self._of_task: weakref.WeakKeyDictionary[Any, dict[Any, OwnerThread]] = weakref.WeakKeyDictionary()
 
     def find(self, lock: Any) -> OwnerThread | None:
-        """Return the lane in which the current task holds a lock, if it does."""
+        """Return the thread in which the current task holds a lock, if it does."""
         return self._of_task.get(current_task(), {}).get(_place(lock))
 
     def keep(self, lock: Any, owner: OwnerThread) -> None:
-        """Know a lane in which the current task holds a lock."""
+        """Remember the thread in which the current task holds a lock."""
         self._of_task.setdefault(current_task(), {})[_place(lock)] = owner
 
     def drop(self, lock: Any) -> None:
-        """Forget the current task's lane of a lock, and end it."""
+        """Forget the current task's thread for a lock, and end it."""
         self._of_task[current_task()].pop(_place(lock)).end()
 
 

@@ -44,7 +44,7 @@ def _holder(lock: Any) -> str:
 class _Travels(HeldByAio):
     """What Lock, RLock and Semaphore have in common: how they are pickled, and the old names of their state."""
 
-    _twin = ("polyproc._synchronize.async_locks", "AsyncLock")
+    _aio_class = ("polyproc._synchronize.async_locks", "AsyncLock")
 
     if TYPE_CHECKING:
         locked: Callable[[], bool]
@@ -90,7 +90,7 @@ class RLock(core.RLock, _Travels):
         owner: the pid of the process that holds it, or None.
     """
 
-    _twin = ("polyproc._synchronize.async_locks", "AsyncRLock")
+    _aio_class = ("polyproc._synchronize.async_locks", "AsyncRLock")
 
     def __repr__(self) -> str:
         holder = _holder(self)

@@ -65,7 +65,7 @@ def _adopt_condition(kind: type | str, chunk: Chunk, offset: int, lock: Lock | R
 class Event(core.Event, HasAio):
     """A flag that processes wait for."""
 
-    _twin = ("polyproc._synchronize.async_locks", "AsyncEvent")
+    _aio_class = ("polyproc._synchronize.async_locks", "AsyncEvent")
 
     def __init__(self, *, ctx: object = None) -> None:
         pass
@@ -85,7 +85,7 @@ class Barrier(core.Barrier, HasAio, threading.Barrier):
     A process that is killed while it waits has arrived all the same; one that is killed in the action breaks it.
     """
 
-    _twin = ("polyproc._synchronize.async_locks", "AsyncBarrier")
+    _aio_class = ("polyproc._synchronize.async_locks", "AsyncBarrier")
     _action: Callable[[], object] | None
     _timeout: float | None
 

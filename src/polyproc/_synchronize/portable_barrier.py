@@ -46,7 +46,7 @@ def _rebuild_counts(fd: Any) -> _SharedCounts:
 class Barrier(Remade, threading.Barrier, HasAio):
     """A place where a number of processes wait for each other."""
 
-    _twin = ("polyproc._synchronize.async_locks", "AsyncBarrier")
+    _aio_class = ("polyproc._synchronize.async_locks", "AsyncBarrier")
 
     def __init__(
         self, parties: int, action: Callable[[], None] | None = None, timeout: float | None = None, *, ctx: Any = None

@@ -14,7 +14,7 @@ from polyproc._synchronize.portable_locks import Lock, Semaphore
 class Event(Remade, HasAio):
     """A flag that processes wait for."""
 
-    _twin = ("polyproc._synchronize.async_locks", "AsyncEvent")
+    _aio_class = ("polyproc._synchronize.async_locks", "AsyncEvent")
 
     def __init__(self, *, ctx: Any = None) -> None:
         self._cond = Condition(Lock(ctx=ctx), ctx=ctx)

@@ -23,7 +23,7 @@ _TOO_OFTEN = "semaphore or lock released too many times: each release() belongs 
 class TokenLock(Remade, HeldByAio):
     """What the four have in common: a counter, and who of this process holds it how often."""
 
-    _twin = ("polyproc._synchronize.async_locks", "AsyncLock")
+    _aio_class = ("polyproc._synchronize.async_locks", "AsyncLock")
 
     def __init__(self, kind: int, value: int, maxvalue: int, *, ctx: Any = None) -> None:
         self._kind = kind
@@ -144,7 +144,7 @@ class Lock(TokenLock):
 class RLock(TokenLock):
     """A lock that its holder may take again; it must release it as often, and nobody else may."""
 
-    _twin = ("polyproc._synchronize.async_locks", "AsyncRLock")
+    _aio_class = ("polyproc._synchronize.async_locks", "AsyncRLock")
 
     def __init__(self, *, ctx: Any = None) -> None:
         super().__init__(RECURSIVE_MUTEX, 1, 1, ctx=ctx)

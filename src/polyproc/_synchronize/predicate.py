@@ -13,7 +13,7 @@ from polyproc._deadline import due
 class WaitsForPredicate(HeldByAio):
     """What `wait` gives to a condition."""
 
-    _twin = ("polyproc._synchronize.async_locks", "AsyncCondition")
+    _aio_class = ("polyproc._synchronize.async_locks", "AsyncCondition")
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait to be notified; each condition does it its own way."""

@@ -1,4 +1,4 @@
-"""Door to `_threads/`: the same names, on threads."""
+"""Public names of `_threads/`: the same names, on threads."""
 
 from queue import Queue as JoinableQueue
 from queue import Queue as Queue

@@ -1,4 +1,4 @@
-"""Door to `_threads/dummy_connection`: pipes between threads."""
+"""Public names of `_threads/dummy_connection`: pipes between threads."""
 
 from polyproc._threads.dummy_connection import Client as Client
 from polyproc._threads.dummy_connection import Connection as Connection
