@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from polyproc._deadline import due
 from polyproc._lazy import loaded
+from polyproc._platform.handles import due
 
 FIRST_TICK, LAST_TICK = 0.0005, 0.01  # seconds between two looks, where nothing can be waited for
 

@@ -25,11 +25,10 @@ from typing import TYPE_CHECKING, Any
 
 from polyproc._connection.handshake import Handshake
 from polyproc._connection.listening import Admitted, ListeningSocket
-from polyproc._deadline import due
 from polyproc._errors import AuthenticationError, TimeoutError
 from polyproc._log import log
 from polyproc._platform.greenlets import own_socket
-from polyproc._platform.handles import most_descriptors, new_poll, poll
+from polyproc._platform.handles import due, most_descriptors, new_poll, poll
 from polyproc._platform.posix import LongLived
 
 if TYPE_CHECKING:

@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from polyproc._deadline import due
 from polyproc._lazy import said
-from polyproc._platform.handles import ready
+from polyproc._platform.handles import due, ready
 
 # Events and results have no descriptor: they are looked at again and again, less and less often.
 _FIRST_TICK = 0.0005

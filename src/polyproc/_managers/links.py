@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 from polyproc._cleanup.finalizers import Finalize
 from polyproc._connection import xml
 from polyproc._connection.listener import Client, Listener
-from polyproc._deadline import due
 from polyproc._managers.tokens import (
     ANCHOR,
     BYE,
@@ -40,6 +39,7 @@ from polyproc._managers.tokens import (
 from polyproc._pickling.diagnosis import in_callers_words
 from polyproc._pickling.pickler import loads
 from polyproc._platform.greenlets import Local
+from polyproc._platform.handles import due
 
 if TYPE_CHECKING:
     from ssl import SSLContext

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, MutableMapping, MutableSequence
 from types import GenericAlias, TracebackType
 from typing import Any
 
-from polyproc._deadline import due
 from polyproc._managers.proxy import BaseProxy, MakeProxyType
+from polyproc._platform.handles import due
 from polyproc._public import public
 
 

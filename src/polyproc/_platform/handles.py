@@ -10,9 +10,10 @@ import select
 import time
 from _thread import RLock
 from collections.abc import Sequence
+from time import monotonic
 
-from polyproc._deadline import due
 from polyproc._kernel import read, write
+from polyproc._lazy import said
 from polyproc._platform.greenlets import let_run, may_switch, own_module
 from polyproc._platform.posix import Capability, close_quietly
 
@@ -22,6 +23,14 @@ _LONGEST_POLL = 1_000_000.0
 
 pidfd = Capability("pidfd_open", hasattr(os, "pidfd_open"))
 pidfd_signal = Capability("pidfd_send_signal", hasattr(_signal, "pidfd_send_signal"))
+
+
+def due(timeout: float) -> float:
+    """Return the monotonic time at which a wait of `timeout` seconds ends. Raises TypeError for what is no number."""
+    try:
+        return monotonic() + timeout
+    except TypeError:
+        raise said("not_seconds", timeout) from None
 
 
 def most_descriptors() -> int:

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 from polyproc._cleanup.exit_sequence import exit_sequence
 from polyproc._cleanup.finalizers import Finalize
-from polyproc._deadline import due
 from polyproc._errors import ProcessDied, ProcessError
 from polyproc._lazy import load, said
+from polyproc._platform.handles import due
 from polyproc._pool.calls import Calls, Memory, make_config, progress_of
 from polyproc._pool.future import Future
 from polyproc._pool.imap import IMapIterator

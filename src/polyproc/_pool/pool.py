@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from polyproc._aio_attribute import HasAio
 from polyproc._cleanup.finalizers import Finalize
-from polyproc._deadline import due
 from polyproc._errors import TimeoutError as PolyprocTimeoutError
 from polyproc._lazy import load, said
 from polyproc._native import native
+from polyproc._platform.handles import due
 from polyproc._platform.interpreter import usable_processors
 from polyproc._pool.calls import Calls, Job, Memory, make_config, progress_of
 from polyproc._public import public

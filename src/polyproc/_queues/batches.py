@@ -9,7 +9,7 @@ from itertools import repeat, starmap
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from polyproc._aio_attribute import HasAio
-from polyproc._deadline import due
+from polyproc._platform.handles import due
 from polyproc._queues.shut_down import Empty, ShutDown
 
 T = TypeVar("T")

@@ -23,10 +23,10 @@ from polyproc._cleanup.after_fork import register_after_fork
 from polyproc._cleanup.exit_sequence import exit_sequence
 from polyproc._cleanup.finalizers import Finalize
 from polyproc._connection.pipe import Pipe
-from polyproc._deadline import due
 from polyproc._log import log
 from polyproc._pickling.pickler import dumps
 from polyproc._pickling.spawning import assert_spawning
+from polyproc._platform.handles import due
 from polyproc._queues.closed import is_closed, whole_size
 from polyproc._queues.shut_down import Empty, Full
 from polyproc._synchronize.primitives import SEM_VALUE_MAX, BoundedSemaphore, Lock, Semaphore

@@ -19,10 +19,10 @@ from typing import Any, TypeVar
 from polyproc._cleanup.after_fork import register_after_fork
 from polyproc._cleanup.exit_sequence import exit_sequence
 from polyproc._cleanup.finalizers import Finalize
-from polyproc._deadline import due
 from polyproc._log import log
 from polyproc._pickling.pickler import dumps_through
 from polyproc._pickling.spawning import assert_spawning
+from polyproc._platform.handles import due
 from polyproc._public import Remade, public
 from polyproc._queues.batches import Batches
 from polyproc._queues.classic import ClassicQueue, _sentinel

@@ -15,7 +15,7 @@ from typing import Any
 
 from polyproc._aio.loops import AioView, Ticks, current_task, in_thread
 from polyproc._aio.owner_thread import OwnerThread
-from polyproc._deadline import due
+from polyproc._platform.handles import due
 
 _TURN = 0.05  # seconds after which a thread looks whether its task still waits
 

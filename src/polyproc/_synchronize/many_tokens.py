@@ -9,9 +9,8 @@ import os
 import time
 from typing import Any
 
-from polyproc._deadline import due
 from polyproc._pickling.live_fd import live_fd
-from polyproc._platform.handles import ready
+from polyproc._platform.handles import due, ready
 from polyproc._platform.posix import close_quietly, file_with
 from polyproc._synchronize.token import TokenCounter
 

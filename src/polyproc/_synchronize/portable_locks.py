@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from polyproc._aio_attribute import HeldByAio
-from polyproc._deadline import due
+from polyproc._platform.handles import due
 from polyproc._process.process import current_process
 from polyproc._public import Remade, public
 from polyproc._synchronize.semaphore_value import SEM_VALUE_MAX, checked_value

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from polyproc._aio_attribute import HeldByAio
-from polyproc._deadline import due
+from polyproc._platform.handles import due
 
 
 class WaitsForPredicate(HeldByAio):

@@ -17,12 +17,11 @@ import termios
 import time
 from typing import Any
 
-from polyproc._deadline import due
 from polyproc._kernel import read, write
 from polyproc._lazy import load
 from polyproc._pickling import inherited
 from polyproc._pickling.live_fd import live_fd
-from polyproc._platform.handles import ready
+from polyproc._platform.handles import due, ready
 from polyproc._platform.posix import Capability, close_quietly
 
 _MOST_IN_A_PIPE = select.PIPE_BUF  # what every pipe takes at once
