@@ -9,7 +9,7 @@ try:
 except ImportError:  # not with each version of Python
     trio = None
 
-OURS = ("polyproc-aio", "polyproc-aio-lane")
+OURS = ("polyproc-aio", "polyproc-aio-owner")
 
 
 def run_asyncio(function, *args):

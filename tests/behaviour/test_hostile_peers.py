@@ -503,13 +503,13 @@ def test_sockets_that_a_library_made_non_blocking(monkeypatch, family, how):
 
 
 def test_a_call_that_fails_does_not_end_a_tasks_thread():
-    from polyproc._aio.owner_thread import Lane
+    from polyproc._aio.owner_thread import OwnerThread
 
-    lane, done = Lane(), threading.Event()
-    lane.tell(lambda: 1 / 0)
-    lane.tell(done.set)
+    owner, done = OwnerThread(), threading.Event()
+    owner.tell(lambda: 1 / 0)
+    owner.tell(done.set)
     assert done.wait(10)
-    lane.end()
+    owner.end()
 
 
 @pytest.mark.parametrize("kind", ["portable", "overridden"])

@@ -21,7 +21,7 @@ setting = "as it was"
 
 
 def fork_server_of(pool):
-    return pool._engine.workers._fork_server._fork_server.pid
+    return pool._engine.workers._fork_server._client.pid
 
 
 def kill(pid):

@@ -89,7 +89,7 @@ class ForkServer:
                 job["preload_main"] = main
             self._environ = environ().copy()
             self._circumstances = Circumstances()
-            pid = start_program(job, "run_fork_server", [theirs.fileno(), job["lifeline"]])
+            pid = start_program(job, "run_forkserver", [theirs.fileno(), job["lifeline"]])
         except BaseException:
             ours.close()
             self._forget_circumstances()
