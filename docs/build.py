@@ -103,14 +103,16 @@ def lines_of(name, value):
     if not isinstance(value, type) or issubclass(value, BaseException):
         return
     bases = dict(bases_of(value))
-    if bases:
-        base, module_name = next(iter(bases.items()))
-        yield f"Has what [`{base.__name__}`]({module_name}.md) has.\n"
+    is_ours = value.__module__.startswith("polyproc")
+    shown = [pair for pair in bases.items() if not (is_ours and pair[1].startswith("dummy"))]  # dict is there, too
+    if shown:
+        base, module_name = shown[0]
+        yield f"Also has the members of [`{base.__name__}`]({module_name}.md).\n"
     if rows := list(members_of(value, bases)):
         yield "| member | |\n|---|---|"
         for member, raw, found in rows:
-            shown = member if _is_attribute(raw) else signature_of(found, member)
-            yield f"| `{shown.replace('|', chr(92) + '|')}` | {sentence_of(found)} |"
+            called = member if _is_attribute(raw) else signature_of(found, member)
+            yield f"| `{called.replace('|', chr(92) + '|')}` | {sentence_of(found)} |"
         yield ""
 
 

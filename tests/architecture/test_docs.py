@@ -78,7 +78,7 @@ def anchors(text):
 
 @pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: str(page.relative_to(ROOT)))
 def test_docs_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", page.read_text())):
+    for target in re.findall(r"\]\(([^)\n]+)\)", FENCE.sub("", page.read_text())):
         path, _, anchor = target.partition("#")
         if "://" in path:
             continue
