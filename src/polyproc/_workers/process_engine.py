@@ -2,7 +2,7 @@
 
 No lock is shared between workers that one of them could die with for good (channels.py). The threads hold no reference
 to the pool that its users hold. A second thread watches for the workers' ends, and notes each behind all that the
-worker had said (monitor.py).
+worker had said (worker_set.py).
 """
 
 from __future__ import annotations
