@@ -49,6 +49,15 @@ lint: $(VENV)/installed
 	$(BIN)/python tests/architecture/stores.py
 	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md docs src csrc tests bench demo
 	POLYPROC_BUILD=strict $(BIN)/python setup.py --quiet build_ext --build-temp build/strict --build-lib build/strict
+	for headers in $(FREE_THREADED); do \
+		for file in csrc/bind/*.c; do \
+			$(CC) -std=gnu11 -O2 -fPIC -Wall -Wextra -Werror -Icsrc -I$$headers -DPy_GIL_DISABLED=1 -fsyntax-only $$file || exit 1; \
+		done; \
+	done
+
+# The headers of the newest CPythons found: without the GIL, as cp314t and cp315t have it, all of the API is compiled.
+FREE_THREADED = $(shell for python in $(PYTHONS); do \
+	$$python -c "import sys, sysconfig; sys.version_info >= (3, 14) and print(sysconfig.get_path('include'))"; done)
 
 C_TEST := $(CC) -std=gnu11 -g -O1 -Wall -Wextra -Werror -fno-sanitize-recover=all -Icsrc -pthread
 CORE := $(wildcard csrc/core/*.c)
@@ -85,7 +94,7 @@ arm64:
 	$(PYTHON) tests/machines/arm64.py $(TESTS)
 
 conformance:
-	$(PYTHON) tests/conformance/harness.py $(PYTHONS)
+	$(PYTHON) tests/conformance/harness.py $(CONFORMANCE) $(PYTHONS)
 
 # Other people's programs. `make downstream PROGRAMS=--quick`, or words of their names.
 downstream:

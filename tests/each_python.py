@@ -1,5 +1,8 @@
 """Run the tests with each interpreter given, each in an environment of its own: `.venv-<version>`.
 
+With 3.14 and later, those of what depends on the interpreter: starts, what a child finds, executors, names and signatures.
+With --all, all of them.
+
 With --others, not with those of the version that runs this: `make test` has done that.
 """
 
@@ -7,6 +10,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+
+# What the interpreter has a part in: the others are about our own shared memory, messages and scheduling.
+OF_THE_VERSION = [
+    *("behaviour/test_process.py", "behaviour/test_forkserver.py", "behaviour/test_fresh_interpreter.py"),
+    *("behaviour/test_main_module.py", "behaviour/test_starting_imports.py", "behaviour/test_drop_in.py"),
+    *("behaviour/test_executor.py", "behaviour/test_what_libraries_reach_for.py", "behaviour/test_redefined.py"),
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -18,7 +28,7 @@ def version_of(python):
     ).strip()
 
 
-def run(python):
+def run(python, everything):
     """Prepare the environment; run the tests; return the exit status."""
     version = version_of(python)
     environment = ROOT / f".venv-{version}"
@@ -34,15 +44,20 @@ def run(python):
     subprocess.check_call([*pip, "cloudpickle", "pytest", "hypothesis", "grimp", "psutil"])
     print(f"--- Python {version} ---", flush=True)
     tests = ["tests", "--ignore=tests/architecture", "-m", "not chaos"]  # what kills at random is run once
-    return subprocess.call([executable, "-m", "pytest", *tests], cwd=ROOT, env=env)
+    if not everything and tuple(map(int, version.split("."))) >= (3, 14):
+        tests[:2] = [f"tests/{name}" for name in OF_THE_VERSION]
+    names = subprocess.call([executable, "tests/conformance/names.py"], cwd=ROOT, env=env)
+    return subprocess.call([executable, "-m", "pytest", *tests], cwd=ROOT, env=env) or names
 
 
 if __name__ == "__main__":
     pythons = sys.argv[1:]
+    everything = "--all" in pythons
+    pythons = [word for word in pythons if word != "--all"]
     if pythons[:1] == ["--others"]:
         pythons = [python for python in pythons[1:] if version_of(python) != version_of(sys.executable)]
     print(f"with {', '.join(pythons) or 'no other interpreter: none was found'}", flush=True)
-    failed = [python for python in pythons if run(python)]
+    failed = [python for python in pythons if run(python, everything)]
     if failed:
         print(f"failed with {', '.join(failed)}")
     sys.exit(bool(failed))

@@ -1,12 +1,20 @@
-"""Print the path of one CPython of each version from 3.11 on: the running one, those on PATH, and pyenv's."""
+"""Print the path of one CPython of each version from 3.11 on: the running one, those on PATH, pyenv's, and those of
+which `get_pythons.py` has put some beside what the system has.
+"""
 
 import glob
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 PROBE = "import sys; v = sys.version_info; print(sys.implementation.name, v.major, v.minor)"
+
+
+def kept_here():
+    """Return the folder of those that `get_pythons.py` puts beside what the system has."""
+    return Path(os.environ.get("POLYPROC_PYTHONS") or Path.home() / ".cache" / "polyproc-pythons")
 
 
 def candidates():
@@ -18,6 +26,7 @@ def candidates():
             yield found
     root = os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv")
     yield from sorted(glob.glob(os.path.join(root, "versions", "3.*", "bin", "python3")))
+    yield from sorted(map(str, kept_here().glob("bin/python3.*")))
 
 
 def main():

@@ -1,17 +1,18 @@
 /* Barrier. The algorithm is in core/pp_barrier; the action is run here, so that nothing can come between it and its two sides. */
+#include "bind/py_types.h"
+
 #include "core/pp_barrier.h"
 
-#include "bind/py_types.h"
 #include "core/pp_futex.h"
 
 #define FAST(function) (PyCFunction)(void (*)(void))(function)
 
 typedef struct {
-    PyCell base;
+    CellObject base;
     uint32_t parties;
-} PyBarrier;
+} BarrierObject;
 
-static uint32_t parties_of(PyCell *self) { return ((PyBarrier *)self)->parties; }
+static uint32_t parties_of(CellObject *self) { return ((BarrierObject *)self)->parties; }
 
 /* Barrier(parties, /) */
 static PyObject *barrier_new(PyTypeObject *type, PyObject *args, PyObject *names)
@@ -25,9 +26,9 @@ static PyObject *barrier_new(PyTypeObject *type, PyObject *args, PyObject *names
         PyErr_SetString(PyExc_ValueError, "parties must be > 0");
         return NULL;
     }
-    PyCell *self = py_cell_make(type, sizeof(struct pp_cell), PP_BARRIER);
+    CellObject *self = py_cell_make(type, sizeof(struct pp_cell), PP_BARRIER);
     if (self != NULL) {
-        ((PyBarrier *)self)->parties = (uint32_t)parties;
+        ((BarrierObject *)self)->parties = (uint32_t)parties;
         pp_store(&self->cell->max, (uint32_t)parties); /* killed here: nobody else has it yet */
     }
     return (PyObject *)self;
@@ -35,7 +36,7 @@ static PyObject *barrier_new(PyTypeObject *type, PyObject *args, PyObject *names
 
 static PyObject *barrier_adopt(PyObject *type, PyObject *const *args, Py_ssize_t count)
 {
-    PyCell *self = py_cell_adopt((PyTypeObject *)type, args, count, PP_BARRIER);
+    CellObject *self = py_cell_adopt((PyTypeObject *)type, args, count, PP_BARRIER);
     uint32_t parties = self == NULL ? 0 : pp_load(&self->cell->max);
     if (self != NULL && (parties < 1 || parties > PP_PARTIES_MOST)) {
         Py_DECREF(self);
@@ -43,12 +44,12 @@ static PyObject *barrier_adopt(PyObject *type, PyObject *const *args, Py_ssize_t
         return NULL;
     }
     if (self != NULL) {
-        ((PyBarrier *)self)->parties = parties;
+        ((BarrierObject *)self)->parties = parties;
     }
     return (PyObject *)self;
 }
 
-static enum pp_answer guard_step(PyCell *self, struct pp_wait *wait, int extra)
+static enum pp_answer guard_step(CellObject *self, struct pp_wait *wait, int extra)
 {
     (void)extra;
     return pp_barrier_guard(self->chunk, self->cell, wait);
@@ -60,7 +61,7 @@ struct visit {
     const char *called_off;
 };
 
-static enum pp_answer wait_step(PyCell *self, struct pp_wait *wait, int extra)
+static enum pp_answer wait_step(CellObject *self, struct pp_wait *wait, int extra)
 {
     (void)extra;
     const char *called_off = ((struct visit *)wait)->called_off;
@@ -69,7 +70,7 @@ static enum pp_answer wait_step(PyCell *self, struct pp_wait *wait, int extra)
 }
 
 /* The guard is held by others for a few stores only, so there is no limit. */
-static int take_guard(PyCell *self)
+static int take_guard(CellObject *self)
 {
     struct pp_wait wait;
     pp_wait_start(&wait, PP_FOREVER, &self->spins);
@@ -77,7 +78,7 @@ static int take_guard(PyCell *self)
 }
 
 /* Take it whatever signal handlers raise, which is raised after what has to be done with it: others would wait for ever. */
-static void surely_take_guard(PyCell *self)
+static void surely_take_guard(CellObject *self)
 {
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
@@ -91,7 +92,7 @@ static void surely_take_guard(PyCell *self)
 }
 
 /* All have come: run the action, and let all go; the index. None where the barrier was broken meanwhile. */
-static PyObject *let_go(PyCell *self, uint32_t generation, uint32_t index, PyObject *action)
+static PyObject *let_go(CellObject *self, uint32_t generation, uint32_t index, PyObject *action)
 {
     PyObject *done = action == Py_None ? Py_NewRef(Py_None) : PyObject_CallObject(action, NULL);
     int opened = 0;
@@ -107,13 +108,13 @@ static PyObject *let_go(PyCell *self, uint32_t generation, uint32_t index, PyObj
 
 /* Too late, or interrupted: those who wait with us would wait for ever. Whether that has broken the generation; else it
  * was over. */
-static int give_up(PyCell *self, uint32_t generation, enum pp_arrival arrival)
+static int give_up(CellObject *self, uint32_t generation, enum pp_arrival arrival)
 {
     surely_take_guard(self);
     return pp_barrier_give_up(self->chunk, self->cell, generation, arrival) == PP_DONE;
 }
 
-static PyObject *come(PyCell *self, struct visit *visit, PyObject *action)
+static PyObject *come(CellObject *self, struct visit *visit, PyObject *action)
 {
     struct pp_wait *wait = &visit->wait;
     for (;;) {
@@ -153,14 +154,14 @@ static PyObject *barrier_come(PyObject *object, PyObject *args)
     }
     pp_wait_start(&visit.wait, deadline, NULL);
     if (called_off == Py_None) {
-        return come((PyCell *)object, &visit, action);
+        return come((CellObject *)object, &visit, action);
     }
     Py_buffer view;
     if (PyObject_GetBuffer(called_off, &view, PyBUF_WRITABLE) < 0) {
         return NULL;
     }
     visit.called_off = view.len < 1 ? NULL : view.buf;
-    PyObject *found = come((PyCell *)object, &visit, action);
+    PyObject *found = come((CellObject *)object, &visit, action);
     PyBuffer_Release(&view);
     return found;
 }
@@ -176,14 +177,14 @@ static PyObject *barrier_call_off(PyObject *object, PyObject *called_off)
         __atomic_store_n((char *)view.buf, 1, __ATOMIC_RELEASE); /* killed here: a byte of this process alone */
     }
     PyBuffer_Release(&view);
-    pp_barrier_nudge(((PyCell *)object)->cell);
+    pp_barrier_nudge(((CellObject *)object)->cell);
     Py_RETURN_NONE;
 }
 
 static PyObject *barrier_abort(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    PyCell *self = (PyCell *)object;
+    CellObject *self = (CellObject *)object;
     if (!take_guard(self)) {
         return NULL;
     }
@@ -194,7 +195,7 @@ static PyObject *barrier_abort(PyObject *object, PyObject *ignored)
 static PyObject *barrier_reset(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    PyCell *self = (PyCell *)object;
+    CellObject *self = (CellObject *)object;
     if (!take_guard(self)) {
         return NULL;
     }
@@ -205,19 +206,19 @@ static PyObject *barrier_reset(PyObject *object, PyObject *ignored)
 static PyObject *barrier_broken(PyObject *self, void *ignored)
 {
     (void)ignored;
-    return PyBool_FromLong(pp_barrier_is_broken(((PyCell *)self)->cell));
+    return PyBool_FromLong(pp_barrier_is_broken(((CellObject *)self)->cell));
 }
 
 static PyObject *barrier_waiting(PyObject *self, void *ignored)
 {
     (void)ignored;
-    return PyLong_FromUnsignedLong(pp_barrier_waiting(((PyCell *)self)->cell, parties_of((PyCell *)self)));
+    return PyLong_FromUnsignedLong(pp_barrier_waiting(((CellObject *)self)->cell, parties_of((CellObject *)self)));
 }
 
 static PyObject *barrier_parties(PyObject *self, void *ignored)
 {
     (void)ignored;
-    return PyLong_FromUnsignedLong(parties_of((PyCell *)self));
+    return PyLong_FromUnsignedLong(parties_of((CellObject *)self));
 }
 
 static PyMethodDef methods[] = {
@@ -247,5 +248,5 @@ static PyType_Slot slots[] = {
 };
 
 PyType_Spec py_barrier_spec = {
-    "polyproc._core.Barrier", sizeof(PyBarrier), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots,
+    "polyproc._core.Barrier", sizeof(BarrierObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots,
 };

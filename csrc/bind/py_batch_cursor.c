@@ -1,7 +1,7 @@
 /* batch_begin, batch_take and batch_close: core/pp_batch_cursor.h, on the first word of a buffer. */
-#include "core/pp_batch_cursor.h"
-
 #include "bind/py_process.h"
+
+#include "core/pp_batch_cursor.h"
 
 /* The word, or NULL with an exception. The caller keeps `view` until it is done. */
 static pp_word *word_of(PyObject *buffer, Py_buffer *view)

@@ -7,10 +7,10 @@
 #include "bind/py_greenlets.h"
 #include "core/pp_futex.h"
 
-static PyCell *new_handle(PyTypeObject *type, struct pp_chunk *chunk, uint32_t offset, enum pp_kind kind)
+static CellObject *new_handle(PyTypeObject *type, struct pp_chunk *chunk, uint32_t offset, enum pp_kind kind)
 {
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
-    PyCell *self = (PyCell *)allocate(type, 0);
+    CellObject *self = (CellObject *)allocate(type, 0);
     if (self == NULL) {
         pp_chunk_drop(chunk);
         return NULL;
@@ -24,7 +24,7 @@ static PyCell *new_handle(PyTypeObject *type, struct pp_chunk *chunk, uint32_t o
     return self;
 }
 
-PyCell *py_cell_make(PyTypeObject *type, size_t size, enum pp_kind kind)
+CellObject *py_cell_make(PyTypeObject *type, size_t size, enum pp_kind kind)
 {
     struct pp_chunk *chunk = NULL;
     uint32_t offset = pp_chunk_take(size, kind, &chunk);
@@ -35,7 +35,7 @@ PyCell *py_cell_make(PyTypeObject *type, size_t size, enum pp_kind kind)
     return new_handle(type, chunk, offset, kind);
 }
 
-PyCell *py_cell_adopt(PyTypeObject *type, PyObject *const *args, Py_ssize_t count, enum pp_kind kind)
+CellObject *py_cell_adopt(PyTypeObject *type, PyObject *const *args, Py_ssize_t count, enum pp_kind kind)
 {
     char *id = NULL;
     Py_ssize_t length = 0;
@@ -65,7 +65,7 @@ PyCell *py_cell_adopt(PyTypeObject *type, PyObject *const *args, Py_ssize_t coun
 
 void py_cell_dealloc(PyObject *object)
 {
-    PyCell *self = (PyCell *)object;
+    CellObject *self = (CellObject *)object;
     PyTypeObject *type = Py_TYPE(object);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     if (self->chunk != NULL) {
@@ -79,11 +79,11 @@ void py_cell_dealloc(PyObject *object)
 PyObject *py_cell_where(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    PyCell *self = (PyCell *)object;
+    CellObject *self = (CellObject *)object;
     return Py_BuildValue("y#k", (char *)self->chunk->id, (Py_ssize_t)PP_ID_SIZE, (unsigned long)self->offset);
 }
 
-enum pp_answer py_wait(py_step step, PyCell *self, struct pp_wait *wait, int extra)
+enum pp_answer py_wait(py_step step, CellObject *self, struct pp_wait *wait, int extra)
 {
     wait->polls = py_greenlets();
     wait->spins = wait->polls ? NULL : wait->spins;
@@ -207,7 +207,7 @@ int py_wait_argument(PyObject *const *args, Py_ssize_t count, PyObject *names, i
     return py_deadline(count + named == 1 ? args[0] : Py_None, deadline);
 }
 
-int py_warn_owner_died(PyCell *self)
+int py_warn_owner_died(CellObject *self)
 {
     self->recovered = 1;
     PyObject *errors = PyImport_ImportModule("polyproc._errors");
@@ -235,13 +235,13 @@ int py_failed(void)
 PyObject *py_cell_recovered(PyObject *self, void *ignored)
 {
     (void)ignored;
-    return PyBool_FromLong(((PyCell *)self)->recovered);
+    return PyBool_FromLong(((CellObject *)self)->recovered);
 }
 
 PyObject *py_cell_owner(PyObject *object, void *ignored)
 {
     (void)ignored;
-    PyCell *self = (PyCell *)object;
+    CellObject *self = (CellObject *)object;
     int32_t pid = pp_pid_of(self->chunk->registry, pp_load(&self->cell->word));
     if (pid == 0) {
         Py_RETURN_NONE;

@@ -2,11 +2,7 @@
 #ifndef PY_CELL_H
 #define PY_CELL_H
 
-#ifndef Py_LIMITED_API
-#define Py_LIMITED_API 0x030b0000
-#endif
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "bind/py_api.h"
 #include <pthread.h>
 
 #include "core/pp_chunk.h"
@@ -22,7 +18,7 @@ typedef struct {
     int recovered;
     int noted; /* a Lock: pp_chunk_note; others have nothing to note */
     PyObject *lock; /* Condition: its lock */
-} PyCell;
+} CellObject;
 
 /* The class of this module that an object is of, which its own class may extend: the one with that dealloc. NULL for none. */
 static inline PyTypeObject *py_class_with(PyObject *object, destructor dealloc)
@@ -45,10 +41,10 @@ static inline uint64_t py_thread(void)
 }
 
 /* Make a handle to a new cell, of an object of `size` bytes in all. */
-PyCell *py_cell_make(PyTypeObject *type, size_t size, enum pp_kind kind);
+CellObject *py_cell_make(PyTypeObject *type, size_t size, enum pp_kind kind);
 
 /* Make a handle to a cell that is there: what _adopt(id, offset) does. ValueError for what is none. */
-PyCell *py_cell_adopt(PyTypeObject *type, PyObject *const *args, Py_ssize_t count, enum pp_kind kind);
+CellObject *py_cell_adopt(PyTypeObject *type, PyObject *const *args, Py_ssize_t count, enum pp_kind kind);
 
 void py_cell_dealloc(PyObject *self);
 
@@ -56,11 +52,11 @@ void py_cell_dealloc(PyObject *self);
 PyObject *py_cell_where(PyObject *self, PyObject *ignored);
 
 /* One step of a wait, without the GIL. */
-typedef enum pp_answer (*py_step)(PyCell *self, struct pp_wait *wait, int extra);
+typedef enum pp_answer (*py_step)(CellObject *self, struct pp_wait *wait, int extra);
 
 /* Take steps until there is an answer; signal handlers run in between, and what they raise ends the wait: PP_FAILED with
  * an exception set. */
-enum pp_answer py_wait(py_step step, PyCell *self, struct pp_wait *wait, int extra);
+enum pp_answer py_wait(py_step step, CellObject *self, struct pp_wait *wait, int extra);
 
 #define PY_HANDLE_CLOSED "handle is closed: close() was called in this process"
 #define PY_QUEUE_IS_CLOSED                                                                                                 \
@@ -80,7 +76,7 @@ int py_acquire_arguments(PyObject *const *args, Py_ssize_t count, PyObject *name
 int py_wait_argument(PyObject *const *args, Py_ssize_t count, PyObject *names, int64_t *deadline);
 
 /* Warn that an owner died. -1 with an exception set where warnings are errors. */
-int py_warn_owner_died(PyCell *self);
+int py_warn_owner_died(CellObject *self);
 
 /* -1 with an OSError from errno, or with RuntimeError if every slot of the registry is taken. */
 int py_failed(void);

@@ -9,7 +9,7 @@
 #include "core/pp_futex.h"
 #include "core/pp_spin.h"
 
-void py_connection_close_now(PyConnection *self)
+void py_connection_close_now(ConnectionObject *self)
 {
     int handle = self->handle;
     self->handle = -1;
@@ -23,7 +23,7 @@ static PyObject *connection_new(PyTypeObject *type, PyObject *args, PyObject *na
     (void)args;
     (void)names;
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
-    PyConnection *self = (PyConnection *)allocate(type, 0);
+    ConnectionObject *self = (ConnectionObject *)allocate(type, 0);
     if (self != NULL) {
         self->handle = -1;
     }
@@ -33,7 +33,7 @@ static PyObject *connection_new(PyTypeObject *type, PyObject *args, PyObject *na
 static int connection_init(PyObject *object, PyObject *args, PyObject *names)
 {
     static char *keys[] = {"handle", "readable", "writable", NULL};
-    PyConnection *self = (PyConnection *)object;
+    ConnectionObject *self = (ConnectionObject *)object;
     PyObject *handle_object;
     int readable = 1, writable = 1;
     if (!PyArg_ParseTupleAndKeywords(args, names, "O|pp", keys, &handle_object, &readable, &writable)) {
@@ -63,7 +63,7 @@ static int connection_init(PyObject *object, PyObject *args, PyObject *names)
 
 static void connection_dealloc(PyObject *object)
 {
-    PyConnection *self = (PyConnection *)object;
+    ConnectionObject *self = (ConnectionObject *)object;
     PyTypeObject *type = Py_TYPE(object);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     py_connection_close_now(self);
@@ -74,7 +74,7 @@ static void connection_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
-int py_connection_usable(PyConnection *self, int to_write)
+int py_connection_usable(ConnectionObject *self, int to_write)
 {
     const char *why = self->handle < 0               ? PY_HANDLE_CLOSED
                       : to_write && !self->writable  ? "connection is read-only: of Pipe(duplex=False) the second end sends"
@@ -87,7 +87,7 @@ int py_connection_usable(PyConnection *self, int to_write)
     return 1;
 }
 
-int py_connection_let_run(PyConnection *self, int to_write)
+int py_connection_let_run(ConnectionObject *self, int to_write)
 {
     if (!py_greenlets()) {
         return 0;
@@ -100,7 +100,7 @@ int py_connection_let_run(PyConnection *self, int to_write)
     return error < 0 ? -1 : error != ENOSYS;
 }
 
-int py_connection_go_on(PyConnection *self, int error, int begun, int to_write)
+int py_connection_go_on(ConnectionObject *self, int error, int begun, int to_write)
 {
     int fd = self->handle;
     if (error == EAGAIN && begun && fd >= 0) {
@@ -141,7 +141,7 @@ int py_connection_go_on(PyConnection *self, int error, int begun, int to_write)
 
 /* -- sending -- */
 
-static PyObject *send_all(PyConnection *self, const void *bytes, size_t size)
+static PyObject *send_all(ConnectionObject *self, const void *bytes, size_t size)
 {
     struct pp_sending sending;
     pp_send_start(&sending, bytes, size);
@@ -171,7 +171,7 @@ static PyObject *send_all(PyConnection *self, const void *bytes, size_t size)
 
 static PyObject *connection_send(PyObject *object, PyObject *obj)
 {
-    PyConnection *self = (PyConnection *)object;
+    ConnectionObject *self = (ConnectionObject *)object;
     if (!py_connection_usable(self, 1)) {
         return NULL;
     }
@@ -202,7 +202,7 @@ static PyObject *connection_send(PyObject *object, PyObject *obj)
 static PyObject *connection_send_bytes(PyObject *object, PyObject *args, PyObject *names)
 {
     static char *keys[] = {"buf", "offset", "size", NULL};
-    PyConnection *self = (PyConnection *)object;
+    ConnectionObject *self = (ConnectionObject *)object;
     PyObject *buf, *size_object = Py_None;
     Py_ssize_t offset = 0, size = 0;
     if (!py_connection_usable(self, 1)
@@ -233,7 +233,7 @@ static PyObject *connection_send_bytes(PyObject *object, PyObject *args, PyObjec
 
 static PyObject *connection_send_packed(PyObject *object, PyObject *data)
 {
-    PyConnection *self = (PyConnection *)object;
+    ConnectionObject *self = (ConnectionObject *)object;
     Py_buffer view;
     if (!py_connection_usable(self, 1) || PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
         return NULL;
@@ -248,7 +248,7 @@ static PyObject *connection_send_packed(PyObject *object, PyObject *data)
 static PyObject *connection_fileno(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    PyConnection *self = (PyConnection *)object;
+    ConnectionObject *self = (ConnectionObject *)object;
     if (self->handle < 0) {
         PyErr_SetString(PyExc_OSError, PY_HANDLE_CLOSED);
         return NULL;
@@ -259,7 +259,7 @@ static PyObject *connection_fileno(PyObject *object, PyObject *ignored)
 static PyObject *connection_close(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    py_connection_close_now((PyConnection *)object);
+    py_connection_close_now((ConnectionObject *)object);
     Py_RETURN_NONE;
 }
 
@@ -279,25 +279,25 @@ static PyObject *connection_exit(PyObject *object, PyObject *const *args, Py_ssi
 static PyObject *get_closed(PyObject *self, void *ignored)
 {
     (void)ignored;
-    return PyBool_FromLong(((PyConnection *)self)->handle < 0);
+    return PyBool_FromLong(((ConnectionObject *)self)->handle < 0);
 }
 
 static PyObject *get_readable(PyObject *self, void *ignored)
 {
     (void)ignored;
-    return PyBool_FromLong(((PyConnection *)self)->readable);
+    return PyBool_FromLong(((ConnectionObject *)self)->readable);
 }
 
 static PyObject *get_writable(PyObject *self, void *ignored)
 {
     (void)ignored;
-    return PyBool_FromLong(((PyConnection *)self)->writable);
+    return PyBool_FromLong(((ConnectionObject *)self)->writable);
 }
 
 static PyObject *get_handle(PyObject *self, void *ignored)
 {
     (void)ignored;
-    int handle = ((PyConnection *)self)->handle;
+    int handle = ((ConnectionObject *)self)->handle;
     return handle < 0 ? Py_NewRef(Py_None) : PyLong_FromLong(handle);
 }
 
@@ -309,7 +309,7 @@ static int set_handle(PyObject *self, PyObject *value, void *ignored)
     if (handle == -1 && PyErr_Occurred()) {
         return -1;
     }
-    ((PyConnection *)self)->handle = (int)handle;
+    ((ConnectionObject *)self)->handle = (int)handle;
     return 0;
 }
 
@@ -361,5 +361,5 @@ static PyType_Slot slots[] = {
 };
 
 PyType_Spec py_connection_spec = {
-    "polyproc._core.Connection", sizeof(PyConnection), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots,
+    "polyproc._core.Connection", sizeof(ConnectionObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots,
 };

@@ -11,21 +11,21 @@ typedef struct {
     int readable, writable;
     pp_word spins;
     PyObject *dumps, *loads, *dumps_all;
-} PyConnection;
+} ConnectionObject;
 
-void py_connection_close_now(PyConnection *self);
+void py_connection_close_now(ConnectionObject *self);
 
 /* Whether it is open, and for this direction; 0 with an exception set. */
-int py_connection_usable(PyConnection *self, int to_write);
+int py_connection_usable(ConnectionObject *self, int to_write);
 
 /* What to do after an errno in the middle of something: 1 go on, 0 an exception is set. `begun`: part of a message is
  * through; then it waits where it would not block otherwise, and if that fails the connection is closed, since its next
  * bytes would be taken for a header. */
 /* Where other greenlets have to run: let them, until the descriptor is ready. 1: it is, and must not be waited for in the
  * kernel; 0: there are none; -1 with an exception. */
-int py_connection_let_run(PyConnection *self, int to_write);
+int py_connection_let_run(ConnectionObject *self, int to_write);
 
-int py_connection_go_on(PyConnection *self, int error, int begun, int to_write);
+int py_connection_go_on(ConnectionObject *self, int error, int begun, int to_write);
 
 /* The methods of py_receive.c. */
 PyObject *py_connection_recv(PyObject *self, PyObject *ignored);

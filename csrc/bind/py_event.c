@@ -1,7 +1,8 @@
 /* Event and Condition. The algorithms are in core/pp_event and core/pp_condition. */
+#include "bind/py_types.h"
+
 #include "core/pp_event.h"
 
-#include "bind/py_types.h"
 #include "core/pp_condition.h"
 #include "core/pp_futex.h"
 
@@ -24,24 +25,24 @@ static PyObject *event_adopt(PyObject *type, PyObject *const *args, Py_ssize_t c
 static PyObject *event_is_set(PyObject *self, PyObject *ignored)
 {
     (void)ignored;
-    return PyBool_FromLong(pp_event_is_set(((PyCell *)self)->cell));
+    return PyBool_FromLong(pp_event_is_set(((CellObject *)self)->cell));
 }
 
 static PyObject *event_set(PyObject *self, PyObject *ignored)
 {
     (void)ignored;
-    pp_event_set(((PyCell *)self)->cell);
+    pp_event_set(((CellObject *)self)->cell);
     Py_RETURN_NONE;
 }
 
 static PyObject *event_clear(PyObject *self, PyObject *ignored)
 {
     (void)ignored;
-    pp_event_clear(((PyCell *)self)->cell);
+    pp_event_clear(((CellObject *)self)->cell);
     Py_RETURN_NONE;
 }
 
-static enum pp_answer event_step(PyCell *self, struct pp_wait *wait, int extra)
+static enum pp_answer event_step(CellObject *self, struct pp_wait *wait, int extra)
 {
     (void)extra;
     return pp_event_wait(self->cell, wait);
@@ -49,7 +50,7 @@ static enum pp_answer event_step(PyCell *self, struct pp_wait *wait, int extra)
 
 static PyObject *event_wait(PyObject *object, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
-    PyCell *self = (PyCell *)object;
+    CellObject *self = (CellObject *)object;
     int64_t deadline = PP_FOREVER;
     if (!py_wait_argument(args, count, names, &deadline)) {
         return NULL;
@@ -87,7 +88,7 @@ static PyType_Slot event_slots[] = {
 };
 
 PyType_Spec py_event_spec = {
-    "polyproc._core.Event", sizeof(PyCell), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, event_slots,
+    "polyproc._core.Event", sizeof(CellObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, event_slots,
 };
 
 /* -- Condition: its lock is a Lock or an RLock of this module, whose cell tells which -- */
@@ -101,7 +102,7 @@ static PyObject *condition_new(PyTypeObject *type, PyObject *args, PyObject *nam
         PyErr_Format(PyExc_TypeError, "a condition needs a Lock or an RLock of polyproc, and not %.60R", lock == NULL ? Py_None : lock);
         return NULL;
     }
-    PyCell *self = py_cell_make(type, sizeof(struct pp_cell), PP_CONDITION);
+    CellObject *self = py_cell_make(type, sizeof(struct pp_cell), PP_CONDITION);
     if (self != NULL) {
         self->lock = Py_NewRef(lock);
     }
@@ -115,26 +116,26 @@ static PyObject *condition_adopt(PyObject *type, PyObject *const *args, Py_ssize
         PyErr_SetString(PyExc_TypeError, "_adopt() takes the id of a chunk, an offset and a lock");
         return NULL;
     }
-    PyCell *self = py_cell_adopt((PyTypeObject *)type, args, 2, PP_CONDITION);
+    CellObject *self = py_cell_adopt((PyTypeObject *)type, args, 2, PP_CONDITION);
     if (self != NULL) {
         self->lock = Py_NewRef(args[2]);
     }
     return (PyObject *)self;
 }
 
-static int lock_is_mine(PyCell *self)
+static int lock_is_mine(CellObject *self)
 {
-    PyCell *lock = (PyCell *)self->lock;
+    CellObject *lock = (CellObject *)self->lock;
     return pp_lock_is_mine(lock->chunk, lock->cell, py_thread());
 }
 
-static enum pp_answer condition_step(PyCell *self, struct pp_wait *wait, int extra)
+static enum pp_answer condition_step(CellObject *self, struct pp_wait *wait, int extra)
 {
     (void)extra;
     return pp_condition_wait(self->cell, wait);
 }
 
-static enum pp_answer lock_step(PyCell *lock, struct pp_wait *wait, int extra)
+static enum pp_answer lock_step(CellObject *lock, struct pp_wait *wait, int extra)
 {
     (void)extra;
     return pp_lock_wait(lock->chunk, lock->cell, wait);
@@ -144,7 +145,7 @@ static enum pp_answer lock_step(PyCell *lock, struct pp_wait *wait, int extra)
  *
  * Who has slept may have been moved to the lock's word with others: it takes it marked, as one who was woken.
  */
-static int take_again(PyCell *lock, uint64_t thread, uint32_t depth, int slept)
+static int take_again(CellObject *lock, uint64_t thread, uint32_t depth, int slept)
 {
     PyObject *type, *value, *traceback;
     struct pp_wait wait;
@@ -172,8 +173,8 @@ static int take_again(PyCell *lock, uint64_t thread, uint32_t depth, int slept)
 
 static PyObject *condition_wait(PyObject *object, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
-    PyCell *self = (PyCell *)object;
-    PyCell *lock = (PyCell *)self->lock;
+    CellObject *self = (CellObject *)object;
+    CellObject *lock = (CellObject *)self->lock;
     uint64_t thread = py_thread();
     int64_t deadline = PP_FOREVER;
     if (!py_wait_argument(args, count, names, &deadline)) {
@@ -198,13 +199,13 @@ static PyObject *condition_wait(PyObject *object, PyObject *const *args, Py_ssiz
     return PyBool_FromLong(answer == PP_DONE);
 }
 
-static PyObject *notify(PyCell *self, uint32_t count)
+static PyObject *notify(CellObject *self, uint32_t count)
 {
     if (!lock_is_mine(self)) {
         PyErr_SetString(PyExc_AssertionError, "lock is not owned: write `with condition: condition.notify()`");
         return NULL;
     }
-    pp_condition_notify(self->cell, ((PyCell *)self->lock)->cell, count);
+    pp_condition_notify(self->cell, ((CellObject *)self->lock)->cell, count);
     Py_RETURN_NONE;
 }
 
@@ -222,31 +223,31 @@ static PyObject *condition_notify(PyObject *self, PyObject *const *args, Py_ssiz
             return NULL;
         }
     }
-    return notify((PyCell *)self, number < 0 ? 0 : number > 0x7fffffff ? 0x7fffffffu : (uint32_t)number);
+    return notify((CellObject *)self, number < 0 ? 0 : number > 0x7fffffff ? 0x7fffffffu : (uint32_t)number);
 }
 
 static PyObject *condition_notify_all(PyObject *self, PyObject *ignored)
 {
     (void)ignored;
-    return notify((PyCell *)self, 0x7fffffffu);
+    return notify((CellObject *)self, 0x7fffffffu);
 }
 
 static PyObject *condition_waiting(PyObject *self, PyObject *ignored)
 {
     (void)ignored;
-    return PyLong_FromUnsignedLong(pp_condition_waiting(((PyCell *)self)->cell));
+    return PyLong_FromUnsignedLong(pp_condition_waiting(((CellObject *)self)->cell));
 }
 
 static PyObject *condition_lock(PyObject *self, void *ignored)
 {
     (void)ignored;
-    return Py_NewRef(((PyCell *)self)->lock);
+    return Py_NewRef(((CellObject *)self)->lock);
 }
 
 static PyObject *condition_enter(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    PyCell *lock = (PyCell *)((PyCell *)object)->lock;
+    CellObject *lock = (CellObject *)((CellObject *)object)->lock;
     int is_rlock = lock->kind == PP_RLOCK;
     if ((is_rlock ? py_rlock_acquire(lock, PP_FOREVER) : py_lock_acquire(lock, PP_FOREVER)) < 0) {
         return NULL;
@@ -258,7 +259,7 @@ static PyObject *condition_exit(PyObject *object, PyObject *const *args, Py_ssiz
 {
     (void)args;
     (void)count;
-    return py_lock_release(((PyCell *)object)->lock);
+    return py_lock_release(((CellObject *)object)->lock);
 }
 
 static PyMethodDef condition_methods[] = {
@@ -290,5 +291,5 @@ static PyType_Slot condition_slots[] = {
 };
 
 PyType_Spec py_condition_spec = {
-    "polyproc._core.Condition", sizeof(PyCell), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, condition_slots,
+    "polyproc._core.Condition", sizeof(CellObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, condition_slots,
 };

@@ -7,7 +7,7 @@
 #ifndef PY_GREENLETS_H
 #define PY_GREENLETS_H
 
-#include <Python.h>
+#include "bind/py_api.h"
 
 #include <stdint.h>
 

@@ -1,7 +1,8 @@
 /* Latch: what threading.Event is, at a tenth of its cost, for what happens once. */
+#include "bind/py_greenlets.h"
+
 #include <limits.h>
 
-#include "bind/py_greenlets.h"
 #include "bind/py_types.h"
 #include "core/pp_futex.h"
 
@@ -10,12 +11,12 @@ enum { OPEN, AWAITED, SET }; /* the word; it is AWAITED from the first waiter on
 typedef struct {
     PyObject_HEAD
     pp_word word;
-} PyLatch;
+} LatchObject;
 
 static PyObject *latch_set(PyObject *self, PyObject *ignored)
 {
     (void)ignored;
-    pp_word *word = &((PyLatch *)self)->word;
+    pp_word *word = &((LatchObject *)self)->word;
     /* Killed here: its waiters are threads of this process. */
     if (pp_exchange(word, SET) == AWAITED) {
         pp_futex_wake(word, INT_MAX);
@@ -26,12 +27,12 @@ static PyObject *latch_set(PyObject *self, PyObject *ignored)
 static PyObject *latch_is_set(PyObject *self, PyObject *ignored)
 {
     (void)ignored;
-    return PyBool_FromLong(pp_load(&((PyLatch *)self)->word) == SET);
+    return PyBool_FromLong(pp_load(&((LatchObject *)self)->word) == SET);
 }
 
 static PyObject *latch_wait(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
-    pp_word *word = &((PyLatch *)self)->word;
+    pp_word *word = &((LatchObject *)self)->word;
     struct pp_wait wait;
     int64_t deadline = PP_FOREVER;
     if (!py_wait_argument(args, count, names, &deadline)) {
@@ -68,4 +69,4 @@ static PyMethodDef methods[] = {
 
 static PyType_Slot slots[] = {{Py_tp_methods, methods}, {0, NULL}};
 
-PyType_Spec py_latch_spec = {"polyproc._core.Latch", sizeof(PyLatch), 0, Py_TPFLAGS_DEFAULT, slots};
+PyType_Spec py_latch_spec = {"polyproc._core.Latch", sizeof(LatchObject), 0, Py_TPFLAGS_DEFAULT, slots};

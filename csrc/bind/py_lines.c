@@ -2,10 +2,11 @@
  *
  * Of segments with names at random the tracker need not be told: their names begin with its mark. But it has to live, so it
  * is looked at, not oftener than each LOOK. */
+#include "bind/py_cell.h"
+
 #include <string.h>
 #include <sys/mman.h>
 
-#include "bind/py_cell.h"
 #include "bind/py_shared_memory.h"
 
 #define MAPPED 1 /* byte, which is a page; nobody looks at it */
@@ -17,7 +18,7 @@ typedef struct {
     int replaced;    /* a program has put something in place of a method (docs/adr/0010): it is asked for each segment */
     int64_t looked; /* when the tracker was last seen to live */
     char mark[PY_MARK + 1];
-} PyLines;
+} LinesObject;
 
 static PyObject *lines_new(PyTypeObject *type, PyObject *args, PyObject *names)
 {
@@ -26,7 +27,7 @@ static PyObject *lines_new(PyTypeObject *type, PyObject *args, PyObject *names)
     return ((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
 }
 
-static void unmap(PyLines *self)
+static void unmap(LinesObject *self)
 {
     if (self->mapping != NULL) {
         munmap(self->mapping, MAPPED);
@@ -37,23 +38,23 @@ static void unmap(PyLines *self)
 static void lines_dealloc(PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);
-    unmap((PyLines *)object);
+    unmap((LinesObject *)object);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     release(object);
     Py_DECREF(type);
 }
 
 /* NULL for what is no Lines, or one that a program has put something into. */
-static PyLines *lines_of(PyObject *object)
+static LinesObject *lines_of(PyObject *object)
 {
-    return py_class_with(object, lines_dealloc) == NULL || ((PyLines *)object)->replaced ? NULL : (PyLines *)object;
+    return py_class_with(object, lines_dealloc) == NULL || ((LinesObject *)object)->replaced ? NULL : (LinesObject *)object;
 }
 
 int py_lines_are_replaced(PyObject *object) { return lines_of(object) == NULL; }
 
 int py_lines_mark(PyObject *object, int64_t now, char *mark)
 {
-    PyLines *self = lines_of(object);
+    LinesObject *self = lines_of(object);
     if (self == NULL) {
         return 0;
     }
@@ -71,7 +72,7 @@ int py_lines_mark(PyObject *object, int64_t now, char *mark)
 
 int py_lines_cover(PyObject *object, PyObject *name)
 {
-    PyLines *self = lines_of(object);
+    LinesObject *self = lines_of(object);
     const char *text = PyUnicode_AsUTF8AndSize(name, NULL);
     size_t length = strlen(PY_PREFIX);
     return self != NULL && text != NULL && self->mark[0] != '\0' && strncmp(text, PY_PREFIX, length) == 0 &&
@@ -87,7 +88,7 @@ static int set_attribute(PyObject *object, PyObject *name, PyObject *value)
     if (own == NULL) {
         return -1;
     }
-    ((PyLines *)object)->replaced =
+    ((LinesObject *)object)->replaced =
         PyDict_GetItemString(own, "register") != NULL || PyDict_GetItemString(own, "unregister") != NULL;
     Py_DECREF(own);
     return 0;
@@ -96,7 +97,7 @@ static int set_attribute(PyObject *object, PyObject *name, PyObject *value)
 static PyObject *get_mark(PyObject *self, void *ignored)
 {
     (void)ignored;
-    return PyUnicode_FromString(((PyLines *)self)->mark);
+    return PyUnicode_FromString(((LinesObject *)self)->mark);
 }
 
 static int set_mark(PyObject *self, PyObject *value, void *ignored)
@@ -108,7 +109,7 @@ static int set_mark(PyObject *self, PyObject *value, void *ignored)
         PyErr_SetString(PyExc_ValueError, "a mark has 12 digits, or none");
         return -1;
     }
-    memcpy(((PyLines *)self)->mark, text, (size_t)length + 1);
+    memcpy(((LinesObject *)self)->mark, text, (size_t)length + 1);
     return 0;
 }
 
@@ -119,7 +120,7 @@ static PyGetSetDef attributes[] = {
 
 static PyObject *lines_map(PyObject *object, PyObject *argument)
 {
-    PyLines *self = (PyLines *)object;
+    LinesObject *self = (LinesObject *)object;
     long fd = PyLong_AsLong(argument);
     if (PyErr_Occurred()) {
         return NULL;
@@ -147,5 +148,5 @@ static PyType_Slot slots[] = {
 };
 
 PyType_Spec py_lines_spec = {
-    "polyproc._core.Lines", sizeof(PyLines), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots,
+    "polyproc._core.Lines", sizeof(LinesObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots,
 };

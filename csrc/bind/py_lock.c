@@ -11,7 +11,7 @@ int py_is_lock(PyObject *object)
     if (py_class_with(object, py_cell_dealloc) == NULL) {
         return 0;
     }
-    uint32_t kind = ((PyCell *)object)->kind;
+    uint32_t kind = ((CellObject *)object)->kind;
     return kind == PP_LOCK || kind == PP_RLOCK;
 }
 
@@ -31,14 +31,14 @@ static PyObject *rlock_new(PyTypeObject *type, PyObject *args, PyObject *names)
     return make(type, PP_RLOCK);
 }
 
-static enum pp_answer step(PyCell *self, struct pp_wait *wait, int extra)
+static enum pp_answer step(CellObject *self, struct pp_wait *wait, int extra)
 {
     (void)extra;
     return pp_lock_wait(self->chunk, self->cell, wait);
 }
 
 /* What is true of a hold from its first moment on. */
-static inline void own(PyCell *self)
+static inline void own(CellObject *self)
 {
     self->recovered = 0;
     pp_lock_own(self->chunk, self->cell, py_thread(), 1);
@@ -47,7 +47,7 @@ static inline void own(PyCell *self)
     }
 }
 
-static __attribute__((noinline)) int acquire_held(PyCell *self, int64_t deadline)
+static __attribute__((noinline)) int acquire_held(CellObject *self, int64_t deadline)
 {
     enum pp_answer answer = pp_lock_try(self->chunk, self->cell);
     if (answer == PP_FAILED) {
@@ -71,7 +71,7 @@ static __attribute__((noinline)) int acquire_held(PyCell *self, int64_t deadline
 }
 
 /* Take the lock; the deadline is -1 not to wait. 1 taken, 0 not, -1 an exception. */
-static inline int acquire(PyCell *self, int64_t deadline)
+static inline int acquire(CellObject *self, int64_t deadline)
 {
     uint32_t me = pp_load_own(&self->chunk->tenant->me);
     if (me == 0 || !pp_lock_take(self->cell, me)) {
@@ -81,7 +81,7 @@ static inline int acquire(PyCell *self, int64_t deadline)
     return 1;
 }
 
-int py_lock_acquire(PyCell *self, int64_t deadline) { return acquire(self, deadline); }
+int py_lock_acquire(CellObject *self, int64_t deadline) { return acquire(self, deadline); }
 
 static inline PyObject *truth(int taken)
 {
@@ -91,13 +91,13 @@ static inline PyObject *truth(int taken)
 static PyObject *lock_acquire(PyObject *object, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     if (count == 0 && names == NULL) {
-        return truth(acquire((PyCell *)object, PP_FOREVER));
+        return truth(acquire((CellObject *)object, PP_FOREVER));
     }
     int64_t deadline = PP_FOREVER;
-    return py_acquire_arguments(args, count, names, &deadline) ? truth(py_lock_acquire((PyCell *)object, deadline)) : NULL;
+    return py_acquire_arguments(args, count, names, &deadline) ? truth(py_lock_acquire((CellObject *)object, deadline)) : NULL;
 }
 
-static int give_lock(PyCell *self)
+static int give_lock(CellObject *self)
 {
     if (pp_lock_give(self->chunk, self->cell) < 0) {
         PyErr_SetString(PyExc_ValueError, PY_RELEASED_TOO_OFTEN);
@@ -109,7 +109,7 @@ static int give_lock(PyCell *self)
 static PyObject *lock_release(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    if (give_lock((PyCell *)object) < 0) {
+    if (give_lock((CellObject *)object) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -118,7 +118,7 @@ static PyObject *lock_release(PyObject *object, PyObject *ignored)
 static PyObject *lock_enter(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    return truth(acquire((PyCell *)object, PP_FOREVER));
+    return truth(acquire((CellObject *)object, PP_FOREVER));
 }
 
 static PyObject *lock_exit(PyObject *object, PyObject *const *args, Py_ssize_t count)
@@ -128,7 +128,7 @@ static PyObject *lock_exit(PyObject *object, PyObject *const *args, Py_ssize_t c
     return lock_release(object, NULL);
 }
 
-static inline int acquire_again(PyCell *self, int64_t deadline)
+static inline int acquire_again(CellObject *self, int64_t deadline)
 {
     if (pp_lock_is_mine(self->chunk, self->cell, py_thread())) {
         uint32_t depth = pp_load_own(&self->cell->count);
@@ -142,21 +142,21 @@ static inline int acquire_again(PyCell *self, int64_t deadline)
     return acquire(self, deadline);
 }
 
-int py_rlock_acquire(PyCell *self, int64_t deadline) { return acquire_again(self, deadline); }
+int py_rlock_acquire(CellObject *self, int64_t deadline) { return acquire_again(self, deadline); }
 
 static PyObject *rlock_acquire(PyObject *object, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     if (count == 0 && names == NULL) {
-        return truth(acquire_again((PyCell *)object, PP_FOREVER));
+        return truth(acquire_again((CellObject *)object, PP_FOREVER));
     }
     int64_t deadline = PP_FOREVER;
-    return py_acquire_arguments(args, count, names, &deadline) ? truth(py_rlock_acquire((PyCell *)object, deadline)) : NULL;
+    return py_acquire_arguments(args, count, names, &deadline) ? truth(py_rlock_acquire((CellObject *)object, deadline)) : NULL;
 }
 
 static PyObject *rlock_release(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    PyCell *self = (PyCell *)object;
+    CellObject *self = (CellObject *)object;
     if (pp_rlock_release(self->chunk, self->cell, py_thread()) < 0) {
         PyErr_SetString(PyExc_AssertionError, "attempt to release recursive lock not owned by thread: the thread that called acquire() calls release()");
         return NULL;
@@ -166,13 +166,13 @@ static PyObject *rlock_release(PyObject *object, PyObject *ignored)
 
 PyObject *py_lock_release(PyObject *lock)
 {
-    return ((PyCell *)lock)->kind == PP_RLOCK ? rlock_release(lock, NULL) : lock_release(lock, NULL);
+    return ((CellObject *)lock)->kind == PP_RLOCK ? rlock_release(lock, NULL) : lock_release(lock, NULL);
 }
 
 static PyObject *rlock_enter(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    return truth(acquire_again((PyCell *)object, PP_FOREVER));
+    return truth(acquire_again((CellObject *)object, PP_FOREVER));
 }
 
 static PyObject *rlock_exit(PyObject *object, PyObject *const *args, Py_ssize_t count)
@@ -185,21 +185,21 @@ static PyObject *rlock_exit(PyObject *object, PyObject *const *args, Py_ssize_t 
 static PyObject *is_mine(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    PyCell *self = (PyCell *)object;
+    CellObject *self = (CellObject *)object;
     return PyBool_FromLong(pp_lock_is_mine(self->chunk, self->cell, py_thread()));
 }
 
 static PyObject *locked(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    return PyBool_FromLong((pp_load(&((PyCell *)object)->cell->word) & PP_TAG_MASK) != 0);
+    return PyBool_FromLong((pp_load(&((CellObject *)object)->cell->word) & PP_TAG_MASK) != 0);
 }
 
 /* How often this process holds it, whichever thread. */
 static PyObject *depth(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    PyCell *self = (PyCell *)object;
+    CellObject *self = (CellObject *)object;
     uint32_t me = pp_load_own(&self->chunk->tenant->me);
     if (me == 0 || (pp_load(&self->cell->word) & PP_TAG_MASK) != me) {
         return PyLong_FromLong(0);
@@ -275,5 +275,5 @@ static PyType_Slot rlock_slots[] = {
     {Py_tp_getset, attributes}, {0, NULL},
 };
 
-PyType_Spec py_lock_spec = {"polyproc._core.Lock", sizeof(PyCell), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, lock_slots};
-PyType_Spec py_rlock_spec = {"polyproc._core.RLock", sizeof(PyCell), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, rlock_slots};
+PyType_Spec py_lock_spec = {"polyproc._core.Lock", sizeof(CellObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, lock_slots};
+PyType_Spec py_rlock_spec = {"polyproc._core.RLock", sizeof(CellObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, rlock_slots};

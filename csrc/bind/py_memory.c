@@ -1,17 +1,18 @@
 /* Typed shared memory: Memory (bytes), Scalar and Array (numbers and characters, each with its lock). */
+#include "bind/py_item.h"
+
 #include "core/pp_memory.h"
 
 #include <string.h>
 #include <wchar.h>
 
-#include "bind/py_item.h"
 #include "bind/py_types.h"
 #include "core/pp_futex.h"
 
 #define FAST(function) (PyCFunction)(void (*)(void))(function)
 
 typedef struct {
-    PyCell base;
+    CellObject base;
     size_t size;   /* bytes */
     size_t length; /* items */
     size_t width;  /* bytes of an item */
@@ -20,7 +21,7 @@ typedef struct {
     char code;
     char format[2];
     char locking; /* how its lock is taken: one of the below */
-} PyMemory;
+} MemoryObject;
 
 enum { NO_LOCK, OUR_LOCK, OUR_RLOCK, ANY_LOCK };
 
@@ -34,18 +35,18 @@ static char locking_of(PyObject *lock)
     if (!py_is_lock(lock)) {
         return ANY_LOCK;
     }
-    return ((PyCell *)lock)->kind == PP_RLOCK ? OUR_RLOCK : OUR_LOCK;
+    return ((CellObject *)lock)->kind == PP_RLOCK ? OUR_RLOCK : OUR_LOCK;
 }
 
 /* Ours are taken without a call of Python. 0, or -1 with an exception. */
-static int lock(PyMemory *self)
+static int lock(MemoryObject *self)
 {
     PyObject *lock = self->base.lock;
     if (self->locking == OUR_RLOCK) {
-        return py_rlock_acquire((PyCell *)lock, PP_FOREVER) < 0 ? -1 : 0;
+        return py_rlock_acquire((CellObject *)lock, PP_FOREVER) < 0 ? -1 : 0;
     }
     if (self->locking == OUR_LOCK) {
-        return py_lock_acquire((PyCell *)lock, PP_FOREVER) < 0 ? -1 : 0;
+        return py_lock_acquire((CellObject *)lock, PP_FOREVER) < 0 ? -1 : 0;
     }
     if (self->locking == NO_LOCK) {
         return 0;
@@ -56,9 +57,9 @@ static int lock(PyMemory *self)
 }
 
 /* Give it back; keeps an exception that is set. 0, or -1. */
-static int unlock(PyMemory *self)
+static int unlock(MemoryObject *self)
 {
-    PyCell *ours = (PyCell *)self->base.lock;
+    CellObject *ours = (CellObject *)self->base.lock;
     if (self->locking == OUR_RLOCK) {
         pp_rlock_release(ours->chunk, ours->cell, py_thread());
         return 0;
@@ -82,7 +83,7 @@ static int unlock(PyMemory *self)
 
 /* -- making -- */
 
-static PyObject *finish(PyMemory *self, size_t size, char code, PyObject *lock_object)
+static PyObject *finish(MemoryObject *self, size_t size, char code, PyObject *lock_object)
 {
     if (self == NULL) {
         return NULL;
@@ -133,7 +134,7 @@ static PyObject *memory_new(PyTypeObject *type, PyObject *args, PyObject *names)
         return PyErr_NoMemory();
     }
     size_t size = (size_t)length * py_item_width(code);
-    PyMemory *self = (PyMemory *)py_cell_make(type, sizeof(struct pp_cell) + size, PP_MEMORY);
+    MemoryObject *self = (MemoryObject *)py_cell_make(type, sizeof(struct pp_cell) + size, PP_MEMORY);
     if (self != NULL) {
         pp_store64(&self->base.cell->tid, size); /* killed here: nobody else has it yet */
     }
@@ -151,7 +152,7 @@ static PyObject *memory_adopt(PyObject *type, PyObject *const *args, Py_ssize_t 
     if (code == '\0') {
         return NULL;
     }
-    PyMemory *self = (PyMemory *)py_cell_adopt((PyTypeObject *)type, args, 2, PP_MEMORY);
+    MemoryObject *self = (MemoryObject *)py_cell_adopt((PyTypeObject *)type, args, 2, PP_MEMORY);
     size_t size = 0;
     if (self != NULL && !pp_memory_check(self->base.chunk, self->base.offset, &size)) {
         Py_DECREF(self);
@@ -163,7 +164,7 @@ static PyObject *memory_adopt(PyObject *type, PyObject *const *args, Py_ssize_t 
 
 static int get_buffer(PyObject *object, Py_buffer *view, int flags)
 {
-    PyMemory *self = (PyMemory *)object;
+    MemoryObject *self = (MemoryObject *)object;
     if (PyBuffer_FillInfo(view, object, self->bytes, (Py_ssize_t)self->size, 0, flags) < 0) {
         return -1;
     }
@@ -183,13 +184,13 @@ static int get_buffer(PyObject *object, Py_buffer *view, int flags)
 static PyObject *get_lock(PyObject *self, PyObject *ignored)
 {
     (void)ignored;
-    return Py_NewRef(((PyCell *)self)->lock);
+    return Py_NewRef(((CellObject *)self)->lock);
 }
 
 static PyObject *enter(PyObject *self, PyObject *ignored)
 {
     (void)ignored;
-    return PyObject_CallMethod(((PyCell *)self)->lock, "__enter__", NULL);
+    return PyObject_CallMethod(((CellObject *)self)->lock, "__enter__", NULL);
 }
 
 static PyObject *leave(PyObject *self, PyObject *const *args, Py_ssize_t count)
@@ -198,13 +199,13 @@ static PyObject *leave(PyObject *self, PyObject *const *args, Py_ssize_t count)
         PyErr_SetString(PyExc_TypeError, "__exit__() takes 3 arguments");
         return NULL;
     }
-    return PyObject_CallMethod(((PyCell *)self)->lock, "__exit__", "OOO", args[0], args[1], args[2]);
+    return PyObject_CallMethod(((CellObject *)self)->lock, "__exit__", "OOO", args[0], args[1], args[2]);
 }
 
 static PyObject *code(PyObject *self, void *ignored)
 {
     (void)ignored;
-    char text[2] = {((PyMemory *)self)->code, '\0'};
+    char text[2] = {((MemoryObject *)self)->code, '\0'};
     return PyUnicode_FromString(text);
 }
 
@@ -213,7 +214,7 @@ static PyObject *code(PyObject *self, void *ignored)
 static PyObject *scalar_get(PyObject *object, void *ignored)
 {
     (void)ignored;
-    PyMemory *self = (PyMemory *)object;
+    MemoryObject *self = (MemoryObject *)object;
     if (self->length == 0) {
         PyErr_SetString(PyExc_ValueError, "there is no value at this place");
         return NULL;
@@ -232,7 +233,7 @@ static PyObject *scalar_get(PyObject *object, void *ignored)
 static int scalar_set(PyObject *object, PyObject *value, void *ignored)
 {
     (void)ignored;
-    PyMemory *self = (PyMemory *)object;
+    MemoryObject *self = (MemoryObject *)object;
     char made[sizeof(long long)];
     if (value == NULL || self->length == 0) {
         PyErr_SetString(PyExc_TypeError, value == NULL ? "can't delete attribute" : "there is no value at this place");
@@ -247,7 +248,7 @@ static int scalar_set(PyObject *object, PyObject *value, void *ignored)
 
 static PyObject *scalar_add(PyObject *object, PyObject *amount)
 {
-    PyMemory *self = (PyMemory *)object;
+    MemoryObject *self = (MemoryObject *)object;
     if (self->code == 'c' || self->code == 'u' || self->code == '?' || self->length == 0) {
         PyErr_SetString(PyExc_TypeError, "add() needs a number");
         return NULL;
@@ -292,9 +293,9 @@ static PyObject *scalar_add(PyObject *object, PyObject *amount)
 
 /* -- Array -- */
 
-static Py_ssize_t array_length(PyObject *self) { return (Py_ssize_t)((PyMemory *)self)->length; }
+static Py_ssize_t array_length(PyObject *self) { return (Py_ssize_t)((MemoryObject *)self)->length; }
 
-static PyObject *array_item(PyMemory *self, Py_ssize_t index)
+static PyObject *array_item(MemoryObject *self, Py_ssize_t index)
 {
     if (index < 0 || (size_t)index >= self->length) {
         PyErr_SetString(PyExc_IndexError, "invalid index");
@@ -310,9 +311,9 @@ static PyObject *array_item(PyMemory *self, Py_ssize_t index)
     return value;
 }
 
-static PyObject *sequence_item(PyObject *self, Py_ssize_t index) { return array_item((PyMemory *)self, index); }
+static PyObject *sequence_item(PyObject *self, Py_ssize_t index) { return array_item((MemoryObject *)self, index); }
 
-static PyObject *array_slice(PyMemory *self, PyObject *slice)
+static PyObject *array_slice(MemoryObject *self, PyObject *slice)
 {
     Py_ssize_t start, stop, step;
     if (PySlice_Unpack(slice, &start, &stop, &step) < 0) {
@@ -355,7 +356,7 @@ static PyObject *array_slice(PyMemory *self, PyObject *slice)
 
 static PyObject *array_subscript(PyObject *object, PyObject *key)
 {
-    PyMemory *self = (PyMemory *)object;
+    MemoryObject *self = (MemoryObject *)object;
     if (PyIndex_Check(key)) {
         Py_ssize_t index = PyNumber_AsSsize_t(key, PyExc_IndexError);
         if (index == -1 && PyErr_Occurred()) {
@@ -370,7 +371,7 @@ static PyObject *array_subscript(PyObject *object, PyObject *key)
     return NULL;
 }
 
-static int assign_slice(PyMemory *self, PyObject *slice, PyObject *values)
+static int assign_slice(MemoryObject *self, PyObject *slice, PyObject *values)
 {
     Py_ssize_t start, stop, step;
     if (PySlice_Unpack(slice, &start, &stop, &step) < 0) {
@@ -406,7 +407,7 @@ static int assign_slice(PyMemory *self, PyObject *slice, PyObject *values)
 
 static int array_assign(PyObject *object, PyObject *key, PyObject *value)
 {
-    PyMemory *self = (PyMemory *)object;
+    MemoryObject *self = (MemoryObject *)object;
     char made[sizeof(long long)];
     if (value == NULL) {
         PyErr_SetString(PyExc_TypeError, "Array does not support item deletion");
@@ -493,6 +494,6 @@ static PyType_Slot array_slots[] = {
 
 #define FLAGS (Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE)
 
-PyType_Spec py_memory_spec = {"polyproc._core.Memory", sizeof(PyMemory), 0, FLAGS, memory_slots};
-PyType_Spec py_scalar_spec = {"polyproc._core.Scalar", sizeof(PyMemory), 0, FLAGS, scalar_slots};
-PyType_Spec py_array_spec = {"polyproc._core.Array", sizeof(PyMemory), 0, FLAGS, array_slots};
+PyType_Spec py_memory_spec = {"polyproc._core.Memory", sizeof(MemoryObject), 0, FLAGS, memory_slots};
+PyType_Spec py_scalar_spec = {"polyproc._core.Scalar", sizeof(MemoryObject), 0, FLAGS, scalar_slots};
+PyType_Spec py_array_spec = {"polyproc._core.Array", sizeof(MemoryObject), 0, FLAGS, array_slots};

@@ -1,26 +1,27 @@
 /* Making and opening a named segment, for SharedMemory: the steps, and why they come in this order, are those of
  * core/pp_named.h; here are the exceptions, the signals and the tracker. */
+#include "bind/py_shared_memory.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "bind/py_shared_memory.h"
 #include "core/pp_futex.h"
 
 #define MOST_TRIES 100
 
-static int failed(PySharedMemory *self)
+static int failed(SharedMemoryObject *self)
 {
     PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, self->name);
     return -1;
 }
 
-static PyObject *tracker_of(PySharedMemory *self) { return PyObject_GetAttrString((PyObject *)self, "_tracker"); }
+static PyObject *tracker_of(SharedMemoryObject *self) { return PyObject_GetAttrString((PyObject *)self, "_tracker"); }
 
 /* By way of the tracker's methods, which programs replace (docs/adr/0010): by such as take a name and a kind, too. */
-static int tell_tracker(PySharedMemory *self, const char *method, const struct stat *info)
+static int tell_tracker(SharedMemoryObject *self, const char *method, const struct stat *info)
 {
     const char *rtype = "shared_memory";
     PyObject *tracker = tracker_of(self), *done = NULL;
@@ -35,7 +36,7 @@ static int tell_tracker(PySharedMemory *self, const char *method, const struct s
     return done == NULL ? -1 : 0;
 }
 
-static int path_of(PySharedMemory *self, struct pp_named *named)
+static int path_of(SharedMemoryObject *self, struct pp_named *named)
 {
     char *text;
     Py_ssize_t length;
@@ -54,7 +55,7 @@ static int path_of(PySharedMemory *self, struct pp_named *named)
     return result;
 }
 
-static int no_room(PySharedMemory *self)
+static int no_room(SharedMemoryObject *self)
 {
     PyObject *type, *value, *traceback;
     failed(self);
@@ -71,7 +72,7 @@ static int no_room(PySharedMemory *self)
 }
 
 /* Older kernels (not 6.18) undo what was reserved when a signal comes: in a program with a fast timer only small steps end. */
-static int reserve(PySharedMemory *self, struct pp_named *named)
+static int reserve(SharedMemoryObject *self, struct pp_named *named)
 {
     uint64_t size = (uint64_t)self->size, start = 0, step = size;
     if (size <= PY_LONG_TIME && pp_named_reserve(named, &start, size) == 0) {
@@ -93,7 +94,7 @@ static int reserve(PySharedMemory *self, struct pp_named *named)
     return 0;
 }
 
-static int map(PySharedMemory *self)
+static int map(SharedMemoryObject *self)
 {
     if (self->size == 0) {
         PyErr_SetString(PyExc_ValueError, "cannot mmap an empty file");
@@ -108,7 +109,7 @@ static int map(PySharedMemory *self)
     return 0;
 }
 
-void py_named_let_go(PySharedMemory *self)
+void py_named_let_go(SharedMemoryObject *self)
 {
     char *bytes = self->bytes;
     int fd = self->fd;
@@ -121,7 +122,7 @@ void py_named_let_go(PySharedMemory *self)
 }
 
 /* What has failed leaves nothing; `told` is the file that the tracker was told of. */
-static int undo(PySharedMemory *self, struct pp_named *named, const struct stat *told)
+static int undo(SharedMemoryObject *self, struct pp_named *named, const struct stat *told)
 {
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
@@ -136,7 +137,7 @@ static int undo(PySharedMemory *self, struct pp_named *named, const struct stat 
     return -1;
 }
 
-static int make(PySharedMemory *self, struct pp_named *named, int with_name)
+static int make(SharedMemoryObject *self, struct pp_named *named, int with_name)
 {
     if (pp_named_make(named, with_name) < 0) {
         return failed(self);
@@ -146,7 +147,7 @@ static int make(PySharedMemory *self, struct pp_named *named, int with_name)
 }
 
 /* The tracker knows of it by its name, or is not to. */
-static int create_known(PySharedMemory *self)
+static int create_known(SharedMemoryObject *self)
 {
     struct pp_named named;
     if (path_of(self, &named) < 0) {
@@ -155,7 +156,7 @@ static int create_known(PySharedMemory *self)
     return make(self, &named, 1) < 0 ? undo(self, &named, NULL) : 0;
 }
 
-int py_named_create(PySharedMemory *self)
+int py_named_create(SharedMemoryObject *self)
 {
     struct pp_named named;
     struct stat info;
@@ -173,7 +174,7 @@ int py_named_create(PySharedMemory *self)
     return 0;
 }
 
-int py_named_attach(PySharedMemory *self)
+int py_named_attach(SharedMemoryObject *self)
 {
     struct pp_named named;
     struct stat info;
@@ -191,7 +192,7 @@ int py_named_attach(PySharedMemory *self)
     return map(self);
 }
 
-int py_named_take(PySharedMemory *self, PyObject *name)
+int py_named_take(SharedMemoryObject *self, PyObject *name)
 {
     PyObject *before = self->name;
     if (name != NULL) {
@@ -202,7 +203,7 @@ int py_named_take(PySharedMemory *self, PyObject *name)
 }
 
 /* A name for a segment that was given none, and whether the tracker has to be told of it. */
-static PyObject *new_name(PySharedMemory *self, int *tells)
+static PyObject *new_name(SharedMemoryObject *self, int *tells)
 {
     char mark[PY_MARK + 1] = "";
     int64_t now = pp_now();
@@ -224,7 +225,7 @@ static PyObject *new_name(PySharedMemory *self, int *tells)
     return name;
 }
 
-int py_named_create_somewhere(PySharedMemory *self)
+int py_named_create_somewhere(SharedMemoryObject *self)
 {
     for (int i = 0; i < MOST_TRIES; i++) {
         int tells;
@@ -243,7 +244,7 @@ int py_named_create_somewhere(PySharedMemory *self)
     return -1;
 }
 
-int py_named_unlink(PySharedMemory *self)
+int py_named_unlink(SharedMemoryObject *self)
 {
     struct pp_named named;
     if (self->name == Py_None) {

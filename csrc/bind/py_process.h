@@ -1,11 +1,7 @@
 #ifndef PY_PROCESS_H
 #define PY_PROCESS_H
 
-#ifndef Py_LIMITED_API
-#define Py_LIMITED_API 0x030b0000
-#endif
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "bind/py_api.h"
 
 PyObject *py_set_flag(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *py_set_name(PyObject *module, PyObject *name);

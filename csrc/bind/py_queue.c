@@ -12,7 +12,7 @@
 #include "core/pp_futex.h"
 #include "core/pp_slot.h"
 
-int py_queue_usable(PyQueue *self)
+int py_queue_usable(QueueObject *self)
 {
     if (self->base.chunk == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "the queue was not initialized: __init__ of its base class was not called");
@@ -54,7 +54,7 @@ PyObject *py_queue_refuse(enum pp_answer answer, const char *timed_out)
 
 /* -- life -- */
 
-static int settle(PyQueue *self, int made, int signal_in, int signal_out)
+static int settle(QueueObject *self, int made, int signal_in, int signal_out)
 {
     if (!made) {
         if (!PyErr_Occurred()) {
@@ -70,7 +70,7 @@ static int settle(PyQueue *self, int made, int signal_in, int signal_out)
     return 0;
 }
 
-static int make_once(PyQueue *self)
+static int make_once(QueueObject *self)
 {
     if (self->base.chunk != NULL) {
         PyErr_SetString(PyExc_RuntimeError, "the queue is initialized already");
@@ -81,7 +81,7 @@ static int make_once(PyQueue *self)
 
 static PyObject *queue_create(PyObject *object, PyObject *args)
 {
-    PyQueue *self = (PyQueue *)object;
+    QueueObject *self = (QueueObject *)object;
     unsigned int max;
     int joinable, signal_in, signal_out;
     if (!PyArg_ParseTuple(args, "Ipii", &max, &joinable, &signal_in, &signal_out) || !make_once(self)
@@ -93,7 +93,7 @@ static PyObject *queue_create(PyObject *object, PyObject *args)
 
 static PyObject *queue_attach(PyObject *object, PyObject *args)
 {
-    PyQueue *self = (PyQueue *)object;
+    QueueObject *self = (QueueObject *)object;
     const char *id;
     Py_ssize_t length;
     unsigned int offset;
@@ -117,7 +117,7 @@ static PyObject *queue_attach(PyObject *object, PyObject *args)
 
 void py_queue_dealloc(PyObject *object)
 {
-    PyQueue *self = (PyQueue *)object;
+    QueueObject *self = (QueueObject *)object;
     PyTypeObject *type = Py_TYPE(object);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     if (self->base.chunk != NULL) {
@@ -142,13 +142,13 @@ struct putting {
     struct pp_record *record;
 };
 
-static enum pp_answer put_step(PyCell *base, struct pp_wait *wait, int extra)
+static enum pp_answer put_step(CellObject *base, struct pp_wait *wait, int extra)
 {
     (void)extra;
-    return pp_queue_put(&((PyQueue *)base)->queue, ((struct putting *)wait)->record, wait);
+    return pp_queue_put(&((QueueObject *)base)->queue, ((struct putting *)wait)->record, wait);
 }
 
-static PyObject *put_record(PyQueue *self, struct pp_record *record, int64_t deadline)
+static PyObject *put_record(QueueObject *self, struct pp_record *record, int64_t deadline)
 {
     self->has_put = 1;
     enum pp_answer answer = pp_queue_put(&self->queue, record, NULL);
@@ -163,13 +163,13 @@ static PyObject *put_record(PyQueue *self, struct pp_record *record, int64_t dea
     Py_RETURN_NONE;
 }
 
-static PyObject *put_bytes(PyQueue *self, enum pp_record_kind kind, PyObject *data, int64_t deadline, uint32_t tag)
+static PyObject *put_bytes(QueueObject *self, enum pp_record_kind kind, PyObject *data, int64_t deadline, uint32_t tag)
 {
     struct pp_record record = {kind, PyBytes_AsString(data), (uint32_t)PyBytes_Size(data), -1, tag};
     return put_record(self, &record, deadline);
 }
 
-static PyObject *put(PyQueue *self, PyObject *object, int64_t deadline, uint32_t tag)
+static PyObject *put(QueueObject *self, PyObject *object, int64_t deadline, uint32_t tag)
 {
     if (!py_queue_usable(self)) {
         return NULL;
@@ -238,10 +238,10 @@ static PyObject *queue_put(PyObject *self, PyObject *const *args, Py_ssize_t cou
     } else if (!arguments(args, count, names, &object, &deadline)) {
         return NULL;
     }
-    return put((PyQueue *)self, object, deadline, 0);
+    return put((QueueObject *)self, object, deadline, 0);
 }
 
-static PyObject *queue_put_nowait(PyObject *self, PyObject *object) { return put((PyQueue *)self, object, -1, 0); }
+static PyObject *queue_put_nowait(PyObject *self, PyObject *object) { return put((QueueObject *)self, object, -1, 0); }
 
 /* _put_tagged(tag, obj) */
 static PyObject *queue_put_tagged(PyObject *self, PyObject *const *args, Py_ssize_t count)
@@ -251,13 +251,13 @@ static PyObject *queue_put_tagged(PyObject *self, PyObject *const *args, Py_ssiz
         PyErr_SetString(PyExc_ValueError, "_put_tagged() takes a tag of 16 bits and an object");
         return NULL;
     }
-    return put((PyQueue *)self, args[1], PP_FOREVER, (uint32_t)tag);
+    return put((QueueObject *)self, args[1], PP_FOREVER, (uint32_t)tag);
 }
 
 /* _put_packed(kind, data, slot, deadline, tag): with the record, its slot is the queue's */
 static PyObject *queue_put_packed(PyObject *object, PyObject *args)
 {
-    PyQueue *self = (PyQueue *)object;
+    QueueObject *self = (QueueObject *)object;
     int kind;
     const char *bytes;
     Py_ssize_t length;
@@ -294,7 +294,7 @@ struct getting {
 
 /* Of a large record: its slot stands at the beginning of its bytes, of which this is the copy that is used. 0 if it cannot
  * be one. */
-static int find_slot(PyQueue *self, struct pp_record *record, const char *bytes)
+static int find_slot(QueueObject *self, struct pp_record *record, const char *bytes)
 {
     uint32_t slot = UINT32_MAX;
     if (record->kind < PP_LARGE_BYTES) {
@@ -307,10 +307,10 @@ static int find_slot(PyQueue *self, struct pp_record *record, const char *bytes)
     return slot < self->queue.slots_there;
 }
 
-static enum pp_answer get_step(PyCell *base, struct pp_wait *wait, int extra)
+static enum pp_answer get_step(CellObject *base, struct pp_wait *wait, int extra)
 {
     (void)extra;
-    PyQueue *self = (PyQueue *)base;
+    QueueObject *self = (QueueObject *)base;
     struct getting *getting = (struct getting *)wait;
     enum pp_answer answer = pp_queue_peek(&self->queue, &getting->record, wait);
     if (answer == PP_AGAIN && !wait->slept) { /* it span: what came is here */
@@ -336,7 +336,7 @@ static enum pp_answer get_step(PyCell *base, struct pp_wait *wait, int extra)
 }
 
 /* What a large record names, which we hold from here on, in an object that gives it back: a new one, or `slot`. */
-static PyObject *owned_slot(PyQueue *self, struct pp_record *record, PyObject *slot)
+static PyObject *owned_slot(QueueObject *self, struct pp_record *record, PyObject *slot)
 {
     if (slot == NULL && (slot = py_slot_new(self)) == NULL) {
         pp_slot_give(&self->queue, record->slot);
@@ -347,7 +347,7 @@ static PyObject *owned_slot(PyQueue *self, struct pp_record *record, PyObject *s
 }
 
 /* Take the oldest record: its kind and its bytes, and of a large one its slot, else NULL. NULL with an exception set. */
-static PyObject *take_record(PyQueue *self, struct pp_record *record, PyObject **slot, int64_t deadline)
+static PyObject *take_record(QueueObject *self, struct pp_record *record, PyObject **slot, int64_t deadline)
 {
     *slot = NULL;
     enum pp_answer answer = pp_queue_peek(&self->queue, record, NULL);
@@ -389,7 +389,7 @@ static PyObject *take_record(PyQueue *self, struct pp_record *record, PyObject *
     return py_queue_refuse(answer, "Empty");
 }
 
-static PyObject *get(PyQueue *self, int64_t deadline)
+static PyObject *get(QueueObject *self, int64_t deadline)
 {
     struct pp_record record;
     if (!py_queue_usable(self)) {
@@ -422,19 +422,19 @@ static PyObject *queue_get(PyObject *self, PyObject *const *args, Py_ssize_t cou
     if ((count != 0 || names != NULL) && !arguments(args, count, names, NULL, &deadline)) {
         return NULL;
     }
-    return get((PyQueue *)self, deadline);
+    return get((QueueObject *)self, deadline);
 }
 
 static PyObject *queue_get_nowait(PyObject *self, PyObject *ignored)
 {
     (void)ignored;
-    return get((PyQueue *)self, -1);
+    return get((QueueObject *)self, -1);
 }
 
 /* _take(timeout) -> (tag, kind, data, slot): the oldest record as it is */
 static PyObject *queue_take(PyObject *object, PyObject *timeout)
 {
-    PyQueue *self = (PyQueue *)object;
+    QueueObject *self = (QueueObject *)object;
     struct pp_record record;
     int64_t deadline;
     if (!py_queue_usable(self) || !py_deadline(timeout, &deadline)) {
@@ -449,7 +449,7 @@ static PyObject *queue_take(PyObject *object, PyObject *timeout)
 static PyObject *queue_drop_one(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    PyQueue *self = (PyQueue *)object;
+    QueueObject *self = (QueueObject *)object;
     struct pp_record record;
     PyObject *slot, *data = take_record(self, &record, &slot, -1);
     if (data == NULL) {
@@ -522,5 +522,5 @@ static PyType_Slot queue_slots[] = {
 };
 
 PyType_Spec py_queue_spec = {
-    "polyproc._core.Queue", sizeof(PyQueue), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, queue_slots,
+    "polyproc._core.Queue", sizeof(QueueObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, queue_slots,
 };

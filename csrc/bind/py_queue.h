@@ -6,7 +6,7 @@
 #include "core/pp_queue.h"
 
 typedef struct {
-    PyCell base; /* its chunk is NULL until there is a queue */
+    CellObject base; /* its chunk is NULL until there is a queue */
     struct pp_queue queue;
     int closed;      /* PY_QUEUE_ */
     uint32_t births; /* the process that closed it: pp_birth */
@@ -14,21 +14,21 @@ typedef struct {
     PyObject *dumps, *loads, *slot_type;
     PyObject *kept;       /* a list: what was taken for a call that raised, and is got next */
     uint32_t kept_births; /* by which process */
-} PyQueue;
+} QueueObject;
 
 /* Whether it is closed: not; to be told by ValueError, until the process forks; by OSError, for good. */
 enum { PY_QUEUE_OPEN = 0, PY_QUEUE_CLOSED, PY_QUEUE_CLOSED_FOR_GOOD };
 
 /* Whether it was initialized and is open; 0 with an exception set. */
-int py_queue_usable(PyQueue *self);
+int py_queue_usable(QueueObject *self);
 
 /* Raise what an answer means, `timed_out` of the module `queue` for a time that ran out; returns NULL. */
 PyObject *py_queue_refuse(enum pp_answer answer, const char *timed_out);
 
-int py_queue_is_closed(PyQueue *self);
+int py_queue_is_closed(QueueObject *self);
 
 /* Of a joinable queue, one more is done. PP_DONE, PP_ENDED: there is none left; PP_FAILED. */
-enum pp_answer py_queue_one_done(PyQueue *self);
+enum pp_answer py_queue_one_done(QueueObject *self);
 
 void py_queue_dealloc(PyObject *self);
 
@@ -38,19 +38,19 @@ PyObject *py_slot_make(PyObject *self, PyObject *size);
 PyObject *py_slot_memory(PyObject *self, PyObject *ignored);
 
 /* A Slot that holds nothing yet; have it own one. */
-PyObject *py_slot_new(PyQueue *queue);
+PyObject *py_slot_new(QueueObject *queue);
 void py_slot_own(PyObject *slot, int64_t number);
 
 /* Which one a Slot of this queue holds, or the number that an int is; -1 for none. When it is put, it is the record's. */
-int64_t py_slot_of(PyQueue *queue, PyObject *object);
+int64_t py_slot_of(QueueObject *queue, PyObject *object);
 void py_slot_gone(PyObject *object);
 
 /* The bytes that a record tells of; the slot is given back, whatever happens. */
 PyObject *py_slot_open_bytes(PyObject *slot, PyObject *record);
 
 /* What was taken for a call that raised: how many; the first of them, NULL without an exception for none; and keep more. */
-Py_ssize_t py_queue_kept(PyQueue *self);
-PyObject *py_queue_get_kept(PyQueue *self);
+Py_ssize_t py_queue_kept(QueueObject *self);
+PyObject *py_queue_get_kept(QueueObject *self);
 PyObject *py_queue_keep(PyObject *self, PyObject *items);
 
 /* The methods of py_queue_state.c. */

@@ -1,12 +1,13 @@
 /* The rest of a queue's methods: looking at it, closing, ending and joining it. */
+#include "bind/py_queue.h"
+
 #include <errno.h>
 
-#include "bind/py_queue.h"
 #include "core/pp_facts.h"
 #include "core/pp_futex.h"
 #include "core/pp_slot.h"
 
-int py_queue_is_closed(PyQueue *self)
+int py_queue_is_closed(QueueObject *self)
 {
     if (self->closed == PY_QUEUE_CLOSED && self->births != pp_birth()) {
         self->closed = PY_QUEUE_OPEN; /* it was our parent that closed it */
@@ -16,13 +17,13 @@ int py_queue_is_closed(PyQueue *self)
 
 /* -- what was taken for a call that raised -- */
 
-Py_ssize_t py_queue_kept(PyQueue *self)
+Py_ssize_t py_queue_kept(QueueObject *self)
 {
     /* A forked child's are its parent's. */
     return self->kept == NULL || self->kept_births != pp_birth() ? 0 : PyList_Size(self->kept);
 }
 
-PyObject *py_queue_get_kept(PyQueue *self)
+PyObject *py_queue_get_kept(QueueObject *self)
 {
     PyObject *first = py_queue_kept(self) == 0 ? NULL : PyObject_CallMethod(self->kept, "pop", "i", 0);
     if (first == NULL) {
@@ -33,7 +34,7 @@ PyObject *py_queue_get_kept(PyQueue *self)
 
 PyObject *py_queue_keep(PyObject *object, PyObject *items)
 {
-    PyQueue *self = (PyQueue *)object;
+    QueueObject *self = (QueueObject *)object;
     if (self->kept == NULL || py_queue_kept(self) == 0) {
         PyObject *before = self->kept;
         self->kept = PyList_New(0);
@@ -51,7 +52,7 @@ PyObject *py_queue_keep(PyObject *object, PyObject *items)
 PyObject *py_queue_size(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    PyQueue *self = (PyQueue *)object;
+    QueueObject *self = (QueueObject *)object;
     size_t size = self->base.chunk == NULL ? 0 : pp_queue_size(&self->queue);
     return PyLong_FromSize_t(size + (size_t)py_queue_kept(self));
 }
@@ -59,20 +60,20 @@ PyObject *py_queue_size(PyObject *object, PyObject *ignored)
 PyObject *py_queue_full(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    PyQueue *self = (PyQueue *)object;
+    QueueObject *self = (QueueObject *)object;
     return PyBool_FromLong(self->base.chunk != NULL && pp_queue_is_full(&self->queue));
 }
 
-static enum pp_answer poll_step(PyCell *base, struct pp_wait *wait, int extra)
+static enum pp_answer poll_step(CellObject *base, struct pp_wait *wait, int extra)
 {
     (void)extra;
-    return pp_queue_poll(&((PyQueue *)base)->queue, wait);
+    return pp_queue_poll(&((QueueObject *)base)->queue, wait);
 }
 
 PyObject *py_queue_poll_on(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    PyQueue *self = (PyQueue *)object;
+    QueueObject *self = (QueueObject *)object;
     struct pp_wait wait;
     if (self->base.chunk == NULL || !pp_fd_is_there(&self->queue.signal_in)) {
         PyErr_SetString(PyExc_OSError, PY_HANDLE_CLOSED);
@@ -86,28 +87,28 @@ PyObject *py_queue_poll_on(PyObject *object, PyObject *ignored)
     return PyLong_FromLong(self->queue.signal_in.number);
 }
 
-static enum pp_answer end_step(PyCell *base, struct pp_wait *wait, int extra)
+static enum pp_answer end_step(CellObject *base, struct pp_wait *wait, int extra)
 {
     (void)extra;
-    return pp_queue_end(&((PyQueue *)base)->queue, wait);
+    return pp_queue_end(&((QueueObject *)base)->queue, wait);
 }
 
 PyObject *py_queue_end(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    PyQueue *self = (PyQueue *)object;
+    QueueObject *self = (QueueObject *)object;
     struct pp_wait wait;
     pp_wait_start(&wait, PP_FOREVER, NULL);
     return py_queue_usable(self) && py_wait(end_step, &self->base, &wait, 0) == PP_DONE ? Py_NewRef(Py_None) : NULL;
 }
 
-static enum pp_answer done_step(PyCell *base, struct pp_wait *wait, int extra)
+static enum pp_answer done_step(CellObject *base, struct pp_wait *wait, int extra)
 {
     (void)extra;
-    return pp_queue_done(&((PyQueue *)base)->queue, wait);
+    return pp_queue_done(&((QueueObject *)base)->queue, wait);
 }
 
-enum pp_answer py_queue_one_done(PyQueue *self)
+enum pp_answer py_queue_one_done(QueueObject *self)
 {
     struct pp_wait wait;
     enum pp_answer answer = pp_queue_done(&self->queue, NULL);
@@ -121,7 +122,7 @@ enum pp_answer py_queue_one_done(PyQueue *self)
 PyObject *py_queue_task_done(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    PyQueue *self = (PyQueue *)object;
+    QueueObject *self = (QueueObject *)object;
     enum pp_answer answer = self->base.chunk == NULL ? PP_ENDED : py_queue_one_done(self);
     if (answer == PP_ENDED) {
         PyErr_SetString(PyExc_ValueError, "task_done() called too many times: it belongs once to each item that get() has returned");
@@ -130,16 +131,16 @@ PyObject *py_queue_task_done(PyObject *object, PyObject *ignored)
     return answer == PP_DONE ? Py_NewRef(Py_None) : py_queue_refuse(answer, "Empty");
 }
 
-static enum pp_answer join_step(PyCell *base, struct pp_wait *wait, int extra)
+static enum pp_answer join_step(CellObject *base, struct pp_wait *wait, int extra)
 {
     (void)extra;
-    return pp_queue_join(&((PyQueue *)base)->queue, wait);
+    return pp_queue_join(&((QueueObject *)base)->queue, wait);
 }
 
 PyObject *py_queue_join(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    PyQueue *self = (PyQueue *)object;
+    QueueObject *self = (QueueObject *)object;
     struct pp_wait wait;
     pp_wait_start(&wait, PP_FOREVER, NULL);
     enum pp_answer answer = self->base.chunk == NULL ? PP_DONE : py_wait(join_step, &self->base, &wait, 0);
@@ -152,14 +153,14 @@ PyObject *py_queue_join(PyObject *object, PyObject *ignored)
 PyObject *py_queue_unfinished(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    PyQueue *self = (PyQueue *)object;
+    QueueObject *self = (QueueObject *)object;
     return PyLong_FromUnsignedLong(self->base.chunk == NULL ? 0 : pp_queue_unfinished(&self->queue));
 }
 
 PyObject *py_queue_empty(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    PyQueue *self = (PyQueue *)object;
+    QueueObject *self = (QueueObject *)object;
     int how = py_queue_is_closed(self);
     if (how == PY_QUEUE_CLOSED_FOR_GOOD || (how == PY_QUEUE_CLOSED && self->has_put)) {
         PyErr_Format(PyExc_OSError, how == PY_QUEUE_CLOSED ? PY_QUEUE_IS_CLOSED : PY_HANDLE_CLOSED, object);
@@ -168,16 +169,16 @@ PyObject *py_queue_empty(PyObject *object, PyObject *ignored)
     return PyBool_FromLong(self->base.chunk == NULL || (pp_queue_size(&self->queue) == 0 && py_queue_kept(self) == 0));
 }
 
-static enum pp_answer await_step(PyCell *base, struct pp_wait *wait, int extra)
+static enum pp_answer await_step(CellObject *base, struct pp_wait *wait, int extra)
 {
     (void)extra;
-    return pp_queue_await(&((PyQueue *)base)->queue, wait);
+    return pp_queue_await(&((QueueObject *)base)->queue, wait);
 }
 
 /* _await(timeout) */
 PyObject *py_queue_await(PyObject *object, PyObject *timeout)
 {
-    PyQueue *self = (PyQueue *)object;
+    QueueObject *self = (QueueObject *)object;
     struct pp_wait wait;
     int64_t deadline;
     if (!py_queue_usable(self) || !py_deadline(timeout, &deadline)) {
@@ -194,7 +195,7 @@ PyObject *py_queue_await(PyObject *object, PyObject *timeout)
 /* _close(for_good) */
 PyObject *py_queue_close(PyObject *object, PyObject *for_good)
 {
-    PyQueue *self = (PyQueue *)object;
+    QueueObject *self = (QueueObject *)object;
     if (self->closed != PY_QUEUE_CLOSED_FOR_GOOD) {
         self->closed = for_good == Py_True ? PY_QUEUE_CLOSED_FOR_GOOD : PY_QUEUE_CLOSED;
         self->births = pp_birth();
@@ -205,5 +206,5 @@ PyObject *py_queue_close(PyObject *object, PyObject *for_good)
 PyObject *py_queue_get_closed(PyObject *self, void *ignored)
 {
     (void)ignored;
-    return PyBool_FromLong(py_queue_is_closed((PyQueue *)self) != PY_QUEUE_OPEN);
+    return PyBool_FromLong(py_queue_is_closed((QueueObject *)self) != PY_QUEUE_OPEN);
 }

@@ -14,7 +14,7 @@
 
 /* The length of the next message; 0 with an exception set. A small one is read along, to `small`, without taking the
  * GIL in between; the caller gets it from there. */
-static int receive_header(PyConnection *self, struct pp_receiving *receiving, char *small)
+static int receive_header(ConnectionObject *self, struct pp_receiving *receiving, char *small)
 {
     receiving->header_done = 0;
     receiving->done = 0;
@@ -48,7 +48,7 @@ static int receive_header(PyConnection *self, struct pp_receiving *receiving, ch
 }
 
 /* The next `size` bytes of the message in all. */
-static int receive_bytes(PyConnection *self, struct pp_receiving *receiving, char *bytes, size_t size)
+static int receive_bytes(ConnectionObject *self, struct pp_receiving *receiving, char *bytes, size_t size)
 {
     for (;;) {
         if (receiving->done < size && py_connection_let_run(self, 0) < 0) {
@@ -71,7 +71,7 @@ static int receive_bytes(PyConnection *self, struct pp_receiving *receiving, cha
 /* The message as bytes. Memory is asked for as bytes arrive, not as they are announced: all of it when an eighth of the
  * message is there, an eighth when an eighth of that is, and so on, so that a header that lies costs AT_ONCE at most. What
  * is copied from one place to the next is a seventh of the message in all. */
-static PyObject *receive_in_parts(PyConnection *self, struct pp_receiving *receiving)
+static PyObject *receive_in_parts(ConnectionObject *self, struct pp_receiving *receiving)
 {
     uint64_t size = receiving->size;
     unsigned int shift = 0;
@@ -107,7 +107,7 @@ static PyObject *receive_in_parts(PyConnection *self, struct pp_receiving *recei
     }
 }
 
-static PyObject *receive_body(PyConnection *self, struct pp_receiving *receiving, char *small)
+static PyObject *receive_body(ConnectionObject *self, struct pp_receiving *receiving, char *small)
 {
     if (small != NULL && receiving->size <= SMALL) {
         int whole = receiving->done == receiving->size
@@ -124,7 +124,7 @@ static PyObject *receive_body(PyConnection *self, struct pp_receiving *receiving
 PyObject *py_connection_recv(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    PyConnection *self = (PyConnection *)object;
+    ConnectionObject *self = (ConnectionObject *)object;
     struct pp_receiving receiving;
     char small[SMALL];
     if (!py_connection_usable(self, 0) || !receive_header(self, &receiving, small)) {
@@ -136,7 +136,7 @@ PyObject *py_connection_recv(PyObject *object, PyObject *ignored)
 PyObject *py_connection_recv_bytes(PyObject *object, PyObject *args, PyObject *names)
 {
     static char *keys[] = {"maxlength", NULL};
-    PyConnection *self = (PyConnection *)object;
+    ConnectionObject *self = (ConnectionObject *)object;
     PyObject *most_object = Py_None;
     struct pp_receiving receiving;
     char small[SMALL];
@@ -166,7 +166,7 @@ PyObject *py_connection_recv_bytes(PyObject *object, PyObject *args, PyObject *n
     return receive_body(self, &receiving, most >= (Py_ssize_t)SMALL ? small : NULL);
 }
 
-static PyObject *receive_into(PyConnection *self, Py_buffer *view, Py_ssize_t offset)
+static PyObject *receive_into(ConnectionObject *self, Py_buffer *view, Py_ssize_t offset)
 {
     struct pp_receiving receiving;
     if (offset < 0 || offset > view->len) {
@@ -197,7 +197,7 @@ static PyObject *receive_into(PyConnection *self, Py_buffer *view, Py_ssize_t of
 PyObject *py_connection_recv_bytes_into(PyObject *object, PyObject *args, PyObject *names)
 {
     static char *keys[] = {"buf", "offset", NULL};
-    PyConnection *self = (PyConnection *)object;
+    ConnectionObject *self = (ConnectionObject *)object;
     PyObject *buf;
     Py_ssize_t offset = 0;
     Py_buffer view;
@@ -213,7 +213,7 @@ PyObject *py_connection_recv_bytes_into(PyObject *object, PyObject *args, PyObje
 PyObject *py_connection_poll(PyObject *object, PyObject *args, PyObject *names)
 {
     static char *keys[] = {"timeout", NULL};
-    PyConnection *self = (PyConnection *)object;
+    ConnectionObject *self = (ConnectionObject *)object;
     PyObject *timeout = NULL;
     int64_t deadline = 0;
     if (!PyArg_ParseTupleAndKeywords(args, names, "|O", keys, &timeout) || !py_connection_usable(self, 0)

@@ -1,8 +1,9 @@
 /* Segment: a mapping as a buffer. It is unmapped by close(), or with the last view of it. And a name for one. */
+#include "bind/py_shared_memory.h"
+
 #include <string.h>
 #include <sys/mman.h>
 
-#include "bind/py_shared_memory.h"
 #include "core/pp_futex.h"
 
 typedef struct {
@@ -10,7 +11,7 @@ typedef struct {
     char *bytes;
     size_t size;
     Py_ssize_t views;
-} PySegment;
+} SegmentObject;
 
 void py_unmap(char *bytes, size_t size)
 {
@@ -25,7 +26,7 @@ void py_unmap(char *bytes, size_t size)
 
 PyObject *py_segment_make(PyTypeObject *type, char *bytes, size_t size)
 {
-    PySegment *self = PyObject_New(PySegment, type);
+    SegmentObject *self = PyObject_New(SegmentObject, type);
     if (self != NULL) {
         self->bytes = bytes;
         self->size = size;
@@ -37,7 +38,7 @@ PyObject *py_segment_make(PyTypeObject *type, char *bytes, size_t size)
 PyObject *py_segment_close(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    PySegment *self = (PySegment *)object;
+    SegmentObject *self = (SegmentObject *)object;
     if (self->views > 0) {
         PyErr_SetString(PyExc_BufferError, "cannot close exported pointers exist");
         return NULL;
@@ -50,7 +51,7 @@ PyObject *py_segment_close(PyObject *object, PyObject *ignored)
 
 static int get_buffer(PyObject *object, Py_buffer *buffer, int flags)
 {
-    PySegment *self = (PySegment *)object;
+    SegmentObject *self = (SegmentObject *)object;
     if (self->bytes == NULL) {
         PyErr_SetString(PyExc_ValueError, "the segment is closed");
         return -1;
@@ -65,14 +66,14 @@ static int get_buffer(PyObject *object, Py_buffer *buffer, int flags)
 static void release_buffer(PyObject *object, Py_buffer *buffer)
 {
     (void)buffer;
-    ((PySegment *)object)->views--;
+    ((SegmentObject *)object)->views--;
 }
 
-static Py_ssize_t length(PyObject *self) { return (Py_ssize_t)((PySegment *)self)->size; }
+static Py_ssize_t length(PyObject *self) { return (Py_ssize_t)((SegmentObject *)self)->size; }
 
 static void dealloc(PyObject *object)
 {
-    PySegment *self = (PySegment *)object;
+    SegmentObject *self = (SegmentObject *)object;
     PyTypeObject *type = Py_TYPE(object);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     py_unmap(self->bytes, self->size);
@@ -91,7 +92,7 @@ static PyType_Slot slots[] = {
 };
 
 PyType_Spec py_segment_spec = {
-    "polyproc._core.Segment", sizeof(PySegment), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots,
+    "polyproc._core.Segment", sizeof(SegmentObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots,
 };
 
 /* 8 digits of the time: who finds the name taken asks again, at another time. */

@@ -1,13 +1,14 @@
 /* Semaphore and BoundedSemaphore. The algorithm is in core/pp_semaphore. */
+#include "bind/py_types.h"
+
 #include "core/pp_semaphore.h"
 
-#include "bind/py_types.h"
 #include "core/pp_futex.h"
 
 typedef struct {
-    PyCell base;
+    CellObject base;
     struct pp_semaphore semaphore;
-} PySemaphore;
+} SemaphoreObject;
 
 /* Semaphore(value, bounded, /): the Python classes check and name their arguments. */
 static PyObject *semaphore_new(PyTypeObject *type, PyObject *args, PyObject *names)
@@ -22,7 +23,7 @@ static PyObject *semaphore_new(PyTypeObject *type, PyObject *args, PyObject *nam
         PyErr_SetString(PyExc_ValueError, "semaphore initial value must be >= 0");
         return NULL;
     }
-    PySemaphore *self = (PySemaphore *)py_cell_make(type, pp_semaphore_size((uint32_t)value), PP_SEMAPHORE);
+    SemaphoreObject *self = (SemaphoreObject *)py_cell_make(type, pp_semaphore_size((uint32_t)value), PP_SEMAPHORE);
     if (self != NULL) {
         pp_semaphore_make(&self->semaphore, self->base.chunk, self->base.cell, (uint32_t)value, bounded);
     }
@@ -31,7 +32,7 @@ static PyObject *semaphore_new(PyTypeObject *type, PyObject *args, PyObject *nam
 
 static PyObject *semaphore_adopt(PyObject *type, PyObject *const *args, Py_ssize_t count)
 {
-    PySemaphore *self = (PySemaphore *)py_cell_adopt((PyTypeObject *)type, args, count, PP_SEMAPHORE);
+    SemaphoreObject *self = (SemaphoreObject *)py_cell_adopt((PyTypeObject *)type, args, count, PP_SEMAPHORE);
     if (self != NULL && !pp_semaphore_adopt(&self->semaphore, self->base.chunk, self->base.offset)) {
         Py_DECREF(self);
         PyErr_SetString(PyExc_ValueError, "there is no whole semaphore at this place");
@@ -40,12 +41,12 @@ static PyObject *semaphore_adopt(PyObject *type, PyObject *const *args, Py_ssize
     return (PyObject *)self;
 }
 
-static enum pp_answer step(PyCell *self, struct pp_wait *wait, int bracket)
+static enum pp_answer step(CellObject *self, struct pp_wait *wait, int bracket)
 {
-    return pp_semaphore_wait(&((PySemaphore *)self)->semaphore, bracket, wait);
+    return pp_semaphore_wait(&((SemaphoreObject *)self)->semaphore, bracket, wait);
 }
 
-static PyObject *acquire(PySemaphore *self, int64_t deadline, int bracket)
+static PyObject *acquire(SemaphoreObject *self, int64_t deadline, int bracket)
 {
     enum pp_answer answer = pp_semaphore_try(&self->semaphore, bracket);
     if (answer == PP_AGAIN && deadline > 0) {
@@ -68,7 +69,7 @@ static PyObject *acquire(PySemaphore *self, int64_t deadline, int bracket)
     return PyBool_FromLong(answer == PP_DONE || answer == PP_RECOVERED);
 }
 
-static PyObject *release(PySemaphore *self, int bracket)
+static PyObject *release(SemaphoreObject *self, int bracket)
 {
     if (pp_semaphore_release(&self->semaphore, bracket) < 0) {
         PyErr_SetString(PyExc_ValueError, PY_RELEASED_TOO_OFTEN);
@@ -83,38 +84,38 @@ static PyObject *semaphore_acquire(PyObject *self, PyObject *const *args, Py_ssi
     if ((count != 0 || names != NULL) && !py_acquire_arguments(args, count, names, &deadline)) {
         return NULL;
     }
-    return acquire((PySemaphore *)self, deadline, 0);
+    return acquire((SemaphoreObject *)self, deadline, 0);
 }
 
 static PyObject *semaphore_release(PyObject *self, PyObject *ignored)
 {
     (void)ignored;
-    return release((PySemaphore *)self, 0);
+    return release((SemaphoreObject *)self, 0);
 }
 
 static PyObject *semaphore_enter(PyObject *self, PyObject *ignored)
 {
     (void)ignored;
-    return acquire((PySemaphore *)self, PP_FOREVER, 1);
+    return acquire((SemaphoreObject *)self, PP_FOREVER, 1);
 }
 
 static PyObject *semaphore_exit(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     (void)args;
     (void)count;
-    return release((PySemaphore *)self, 1);
+    return release((SemaphoreObject *)self, 1);
 }
 
 static PyObject *semaphore_value(PyObject *self, PyObject *ignored)
 {
     (void)ignored;
-    return PyLong_FromUnsignedLong(pp_semaphore_value(&((PySemaphore *)self)->semaphore));
+    return PyLong_FromUnsignedLong(pp_semaphore_value(&((SemaphoreObject *)self)->semaphore));
 }
 
 static PyObject *semaphore_locked(PyObject *self, PyObject *ignored)
 {
     (void)ignored;
-    return PyBool_FromLong(pp_semaphore_value(&((PySemaphore *)self)->semaphore) == 0);
+    return PyBool_FromLong(pp_semaphore_value(&((SemaphoreObject *)self)->semaphore) == 0);
 }
 
 #define FAST(function) (PyCFunction)(void (*)(void))(function)
@@ -150,5 +151,5 @@ static PyType_Slot slots[] = {
 };
 
 PyType_Spec py_semaphore_spec = {
-    "polyproc._core.Semaphore", sizeof(PySemaphore), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots,
+    "polyproc._core.Semaphore", sizeof(SemaphoreObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots,
 };

@@ -20,7 +20,7 @@ static PyObject *memory_new(PyTypeObject *type, PyObject *args, PyObject *names)
 {
     (void)args;
     (void)names;
-    PySharedMemory *self = (PySharedMemory *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
+    SharedMemoryObject *self = (SharedMemoryObject *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
     if (self != NULL) {
         self->name = Py_NewRef(Py_None);
         self->fd = -1;
@@ -31,7 +31,7 @@ static PyObject *memory_new(PyTypeObject *type, PyObject *args, PyObject *names)
 static PyObject *memory_close(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    PySharedMemory *self = (PySharedMemory *)object;
+    SharedMemoryObject *self = (SharedMemoryObject *)object;
     if (self->view != NULL) {
         PyObject *done = PyObject_CallMethod(self->view, "release", NULL);
         if (done == NULL) {
@@ -79,7 +79,7 @@ static int arguments(PyObject *args, PyObject *names, PyObject **values)
 
 static int memory_init(PyObject *object, PyObject *args, PyObject *names)
 {
-    PySharedMemory *self = (PySharedMemory *)object;
+    SharedMemoryObject *self = (SharedMemoryObject *)object;
     PyObject *values[4] = {NULL, NULL, NULL, NULL};
     if (!arguments(args, names, values)) {
         return -1;
@@ -126,12 +126,12 @@ static int memory_init(PyObject *object, PyObject *args, PyObject *names)
 static PyObject *memory_unlink(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    return py_named_unlink((PySharedMemory *)object) < 0 ? NULL : Py_NewRef(Py_None);
+    return py_named_unlink((SharedMemoryObject *)object) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 static void memory_finalize(PyObject *object)
 {
-    PySharedMemory *self = (PySharedMemory *)object;
+    SharedMemoryObject *self = (SharedMemoryObject *)object;
     if (self->fd < 0 && self->bytes == NULL && self->segment == NULL) {
         return;
     }
@@ -145,7 +145,7 @@ static void memory_finalize(PyObject *object)
 
 static void memory_dealloc(PyObject *object)
 {
-    PySharedMemory *self = (PySharedMemory *)object;
+    SharedMemoryObject *self = (SharedMemoryObject *)object;
     PyTypeObject *type = Py_TYPE(object);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     py_named_let_go(self);
@@ -159,7 +159,7 @@ static void memory_dealloc(PyObject *object)
 /* -- attributes -- */
 
 /* What views refer to; NULL without an exception when it is closed. */
-static PyObject *segment_of(PySharedMemory *self)
+static PyObject *segment_of(SharedMemoryObject *self)
 {
     if (self->segment != NULL || self->bytes == NULL) {
         return self->segment;
@@ -184,13 +184,13 @@ static PyObject *or_none(PyObject *object)
 static PyObject *get_mapping(PyObject *self, void *ignored)
 {
     (void)ignored;
-    return or_none(segment_of((PySharedMemory *)self));
+    return or_none(segment_of((SharedMemoryObject *)self));
 }
 
 static PyObject *get_view(PyObject *object, void *ignored)
 {
     (void)ignored;
-    PySharedMemory *self = (PySharedMemory *)object;
+    SharedMemoryObject *self = (SharedMemoryObject *)object;
     if (self->view == NULL && segment_of(self) != NULL) {
         self->view = PyMemoryView_FromObject(self->segment);
     }
@@ -211,20 +211,20 @@ static int drop(PyObject **place, PyObject *value)
 static int set_mapping(PyObject *object, PyObject *value, void *ignored)
 {
     (void)ignored;
-    PySharedMemory *self = (PySharedMemory *)object;
+    SharedMemoryObject *self = (SharedMemoryObject *)object;
     return segment_of(self) == NULL && PyErr_Occurred() ? -1 : drop(&self->segment, value);
 }
 
 static int set_view(PyObject *object, PyObject *value, void *ignored)
 {
     (void)ignored;
-    return drop(&((PySharedMemory *)object)->view, value);
+    return drop(&((SharedMemoryObject *)object)->view, value);
 }
 
 static PyObject *get_name(PyObject *object, void *ignored)
 {
     (void)ignored;
-    PyObject *name = ((PySharedMemory *)object)->name;
+    PyObject *name = ((SharedMemoryObject *)object)->name;
     if (name == Py_None) {
         return PyUnicode_FromString("");
     }
@@ -235,13 +235,13 @@ static PyObject *get_name(PyObject *object, void *ignored)
 static PyObject *get_full_name(PyObject *object, void *ignored)
 {
     (void)ignored;
-    return Py_NewRef(((PySharedMemory *)object)->name);
+    return Py_NewRef(((SharedMemoryObject *)object)->name);
 }
 
 static int set_full_name(PyObject *object, PyObject *value, void *ignored)
 {
     (void)ignored;
-    return py_named_take((PySharedMemory *)object, Py_NewRef(value == NULL ? Py_None : value));
+    return py_named_take((SharedMemoryObject *)object, Py_NewRef(value == NULL ? Py_None : value));
 }
 
 static PyGetSetDef memory_attributes[] = {
@@ -254,10 +254,10 @@ static PyGetSetDef memory_attributes[] = {
 };
 
 static PyMemberDef memory_members[] = {
-    {"size", T_PYSSIZET, offsetof(PySharedMemory, size), READONLY, "The size in bytes."},
-    {"_size", T_PYSSIZET, offsetof(PySharedMemory, size), READONLY, NULL},
-    {"_fd", T_INT, offsetof(PySharedMemory, fd), READONLY, NULL},
-    {"_track", T_BOOL, offsetof(PySharedMemory, track), 0, NULL},
+    {"size", T_PYSSIZET, offsetof(SharedMemoryObject, size), READONLY, "The size in bytes."},
+    {"_size", T_PYSSIZET, offsetof(SharedMemoryObject, size), READONLY, NULL},
+    {"_fd", T_INT, offsetof(SharedMemoryObject, fd), READONLY, NULL},
+    {"_track", T_BOOL, offsetof(SharedMemoryObject, track), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -279,5 +279,5 @@ static PyType_Slot memory_slots[] = {
 };
 
 PyType_Spec py_shared_memory_spec = {
-    "polyproc._core.SharedMemory", sizeof(PySharedMemory), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, memory_slots,
+    "polyproc._core.SharedMemory", sizeof(SharedMemoryObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, memory_slots,
 };

@@ -2,11 +2,7 @@
 #ifndef PY_SHARED_MEMORY_H
 #define PY_SHARED_MEMORY_H
 
-#ifndef Py_LIMITED_API
-#define Py_LIMITED_API 0x030b0000
-#endif
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "bind/py_api.h"
 
 #include "core/pp_named.h"
 
@@ -21,23 +17,23 @@ typedef struct {
     Py_ssize_t size;
     int fd;
     char track;
-} PySharedMemory;
+} SharedMemoryObject;
 
 /* py_named.c: making and opening one. All return 0, or -1 with an exception set. */
 
 /* Under a name at random; under its name, which is to be free; open the one of its name. */
-int py_named_create_somewhere(PySharedMemory *self);
-int py_named_create(PySharedMemory *self);
-int py_named_attach(PySharedMemory *self);
+int py_named_create_somewhere(SharedMemoryObject *self);
+int py_named_create(SharedMemoryObject *self);
+int py_named_attach(SharedMemoryObject *self);
 
 /* Remove its name. */
-int py_named_unlink(PySharedMemory *self);
+int py_named_unlink(SharedMemoryObject *self);
 
 /* Give it another name, a new reference; NULL is an exception that is set. */
-int py_named_take(PySharedMemory *self, PyObject *name);
+int py_named_take(SharedMemoryObject *self, PyObject *name);
 
 /* Close and unmap what is not a Segment's. */
-void py_named_let_go(PySharedMemory *self);
+void py_named_let_go(SharedMemoryObject *self);
 
 /* Make a Segment of a mapping, which is its own from now on. */
 PyObject *py_segment_make(PyTypeObject *type, char *bytes, size_t size);

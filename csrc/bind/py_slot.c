@@ -1,22 +1,23 @@
 /* Slot: a slot of a queue that this process holds. It has one owner, this object, until its record is put: so an exception
  * between any two steps, a signal handler's among them, leaves no slot behind. Mapped, it is a buffer. */
+#include "bind/py_queue.h"
+
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "bind/py_queue.h"
 #include "core/pp_slot.h"
 
 typedef struct {
     PyObject_HEAD
-    PyQueue *queue;
+    QueueObject *queue;
     int64_t slot; /* -1: it is no longer ours, or it is the view's */
     int is_mapped;
     struct pp_view view;
-} PySlot;
+} SlotObject;
 
 /* The class, found by way of the queue's own. */
-static PyTypeObject *slot_type(PyQueue *queue)
+static PyTypeObject *slot_type(QueueObject *queue)
 {
     if (queue->slot_type == NULL) {
         PyTypeObject *own = py_class_with((PyObject *)queue, py_queue_dealloc);
@@ -26,38 +27,38 @@ static PyTypeObject *slot_type(PyQueue *queue)
     return (PyTypeObject *)queue->slot_type;
 }
 
-PyObject *py_slot_new(PyQueue *queue)
+PyObject *py_slot_new(QueueObject *queue)
 {
     PyTypeObject *type = slot_type(queue);
-    PySlot *self = type == NULL ? NULL : (PySlot *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
+    SlotObject *self = type == NULL ? NULL : (SlotObject *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
     if (self != NULL) {
-        self->queue = (PyQueue *)Py_NewRef((PyObject *)queue);
+        self->queue = (QueueObject *)Py_NewRef((PyObject *)queue);
         self->slot = -1;
     }
     return (PyObject *)self;
 }
 
-void py_slot_own(PyObject *slot, int64_t number) { ((PySlot *)slot)->slot = number; }
+void py_slot_own(PyObject *slot, int64_t number) { ((SlotObject *)slot)->slot = number; }
 
 static void slot_dealloc(PyObject *object);
 
-int64_t py_slot_of(PyQueue *queue, PyObject *object)
+int64_t py_slot_of(QueueObject *queue, PyObject *object)
 {
     if (PyLong_Check(object)) { /* one that is somebody else's to give back */
         return PyLong_AsLongLong(object);
     }
-    int is_slot = py_class_with(object, slot_dealloc) != NULL && ((PySlot *)object)->queue == queue;
-    return is_slot ? ((PySlot *)object)->slot : -1;
+    int is_slot = py_class_with(object, slot_dealloc) != NULL && ((SlotObject *)object)->queue == queue;
+    return is_slot ? ((SlotObject *)object)->slot : -1;
 }
 
 void py_slot_gone(PyObject *object)
 {
     if (!PyLong_Check(object)) {
-        ((PySlot *)object)->slot = -1;
+        ((SlotObject *)object)->slot = -1;
     }
 }
 
-static void give(PySlot *self)
+static void give(SlotObject *self)
 {
     int64_t slot = __atomic_exchange_n(&self->slot, -1, __ATOMIC_SEQ_CST); /* killed here: as before, it is a dead holder's */
     if (slot >= 0) {
@@ -67,7 +68,7 @@ static void give(PySlot *self)
 
 static void slot_dealloc(PyObject *object)
 {
-    PySlot *self = (PySlot *)object;
+    SlotObject *self = (SlotObject *)object;
     PyTypeObject *type = Py_TYPE(object);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     if (self->is_mapped) {
@@ -82,7 +83,7 @@ static void slot_dealloc(PyObject *object)
 }
 
 /* The slot's number; -1 with an exception set when it was given back. */
-static int64_t held(PySlot *self)
+static int64_t held(SlotObject *self)
 {
     if (self->slot < 0) {
         PyErr_SetString(PyExc_ValueError, "the slot is no longer held");
@@ -93,7 +94,7 @@ static int64_t held(PySlot *self)
 /* _slot(size) -> Slot */
 PyObject *py_slot_make(PyObject *object, PyObject *size_object)
 {
-    PyQueue *queue = (PyQueue *)object;
+    QueueObject *queue = (QueueObject *)object;
     unsigned long long size = PyLong_AsUnsignedLongLong(size_object);
     if (PyErr_Occurred() || !py_queue_usable(queue)) {
         return NULL;
@@ -114,7 +115,7 @@ PyObject *py_slot_make(PyObject *object, PyObject *size_object)
 
 PyObject *py_slot_take(PyObject *object, PyObject *size_object)
 {
-    PyQueue *self = (PyQueue *)object;
+    QueueObject *self = (QueueObject *)object;
     unsigned long long size = PyLong_AsUnsignedLongLong(size_object);
     if (PyErr_Occurred() || !py_queue_usable(self)) {
         return NULL;
@@ -126,14 +127,14 @@ PyObject *py_slot_take(PyObject *object, PyObject *size_object)
 PyObject *py_slot_memory(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    PyQueue *self = (PyQueue *)object;
+    QueueObject *self = (QueueObject *)object;
     return PyLong_FromUnsignedLongLong(self->base.chunk == NULL ? 0 : pp_slot_memory(&self->queue));
 }
 
 /* write(offset, buffer) */
 static PyObject *slot_write(PyObject *object, PyObject *args)
 {
-    PySlot *self = (PySlot *)object;
+    SlotObject *self = (SlotObject *)object;
     unsigned long long offset;
     Py_buffer view;
     if (!PyArg_ParseTuple(args, "Ky*", &offset, &view)) {
@@ -163,7 +164,7 @@ static PyObject *slot_write(PyObject *object, PyObject *args)
 }
 
 /* The bytes that it begins with, to `bytes`. No signal handler runs meanwhile: what it raised would lose a message. */
-static int read_all(PyQueue *queue, int64_t slot, char *bytes, Py_ssize_t size)
+static int read_all(QueueObject *queue, int64_t slot, char *bytes, Py_ssize_t size)
 {
     int error = 0;
     Py_BEGIN_ALLOW_THREADS
@@ -181,7 +182,7 @@ static int read_all(PyQueue *queue, int64_t slot, char *bytes, Py_ssize_t size)
     return error == 0;
 }
 
-static PyObject *read_object(PySlot *self, Py_ssize_t size, int mutable)
+static PyObject *read_object(SlotObject *self, Py_ssize_t size, int mutable)
 {
     if (held(self) < 0) {
         return NULL;
@@ -204,7 +205,7 @@ static PyObject *read_object(PySlot *self, Py_ssize_t size, int mutable)
 static PyObject *slot_read(PyObject *self, PyObject *size_object)
 {
     Py_ssize_t size = PyLong_AsSsize_t(size_object);
-    return PyErr_Occurred() ? NULL : read_object((PySlot *)self, size, 0);
+    return PyErr_Occurred() ? NULL : read_object((SlotObject *)self, size, 0);
 }
 
 /* A record of bytes is: slot, whether they are a bytearray's (4 bytes each), how many (8). */
@@ -218,8 +219,8 @@ PyObject *py_slot_open_bytes(PyObject *slot, PyObject *record)
     }
     memcpy(&mutable, PyBytes_AsString(record) + 4, sizeof mutable);
     memcpy(&size, PyBytes_AsString(record) + 8, sizeof size);
-    PyObject *data = read_object((PySlot *)slot, size > (uint64_t)PY_SSIZE_T_MAX ? -1 : (Py_ssize_t)size, mutable != 0);
-    give((PySlot *)slot);
+    PyObject *data = read_object((SlotObject *)slot, size > (uint64_t)PY_SSIZE_T_MAX ? -1 : (Py_ssize_t)size, mutable != 0);
+    give((SlotObject *)slot);
     return data;
 }
 
@@ -235,14 +236,14 @@ static PyObject *slot_open(PyObject *self, PyObject *record)
 static PyObject *slot_give(PyObject *self, PyObject *ignored)
 {
     (void)ignored;
-    give((PySlot *)self);
+    give((SlotObject *)self);
     Py_RETURN_NONE;
 }
 
 /* map(size) -> itself, which is a buffer from here on and holds the slot as long as anybody looks at it */
 static PyObject *slot_map(PyObject *object, PyObject *size_object)
 {
-    PySlot *self = (PySlot *)object;
+    SlotObject *self = (SlotObject *)object;
     Py_ssize_t size = PyLong_AsSsize_t(size_object);
     if (PyErr_Occurred() || held(self) < 0) {
         return NULL;
@@ -257,7 +258,7 @@ static PyObject *slot_map(PyObject *object, PyObject *size_object)
 
 static int slot_buffer(PyObject *object, Py_buffer *buffer, int flags)
 {
-    PySlot *self = (PySlot *)object;
+    SlotObject *self = (SlotObject *)object;
     if (!self->is_mapped) {
         PyErr_SetString(PyExc_BufferError, "the slot is not mapped");
         return -1;
@@ -268,7 +269,7 @@ static int slot_buffer(PyObject *object, Py_buffer *buffer, int flags)
 static PyObject *slot_number(PyObject *self, void *ignored)
 {
     (void)ignored;
-    return PyLong_FromLongLong(((PySlot *)self)->slot);
+    return PyLong_FromLongLong(((SlotObject *)self)->slot);
 }
 
 static PyMethodDef slot_methods[] = {
@@ -291,5 +292,5 @@ static PyType_Slot slot_slots[] = {
 };
 
 PyType_Spec py_slot_spec = {
-    "polyproc._core.Slot", sizeof(PySlot), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, slot_slots,
+    "polyproc._core.Slot", sizeof(SlotObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, slot_slots,
 };

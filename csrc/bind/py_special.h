@@ -2,11 +2,7 @@
 #ifndef PY_SPECIAL_H
 #define PY_SPECIAL_H
 
-#ifndef Py_LIMITED_API
-#define Py_LIMITED_API 0x030b0000
-#endif
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "bind/py_api.h"
 
 extern PyType_Spec py_special_spec, py_bound_spec;
 

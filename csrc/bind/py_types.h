@@ -8,8 +8,8 @@ extern PyType_Spec py_lock_spec, py_rlock_spec, py_semaphore_spec, py_event_spec
 extern PyType_Spec py_scalar_spec, py_array_spec, py_memory_spec, py_latch_spec;
 
 /* 1 taken, 0 not, -1 an exception; a deadline of -1 does not wait. */
-int py_lock_acquire(PyCell *self, int64_t deadline);
-int py_rlock_acquire(PyCell *self, int64_t deadline);
+int py_lock_acquire(CellObject *self, int64_t deadline);
+int py_rlock_acquire(CellObject *self, int64_t deadline);
 
 /* What the release() of a Lock or RLock does. */
 PyObject *py_lock_release(PyObject *lock);

@@ -5,10 +5,12 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <linux/sched.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/pp_crash.h"
@@ -20,15 +22,60 @@
 #define CLONE_PIDFD 0x00001000
 #endif
 
-/* Where the C library keeps this thread's tid: the address it gave to set_tid_address(2). NULL when the kernel
- * does not tell (built without CHECKPOINT_RESTORE). */
-static int *tid_address(void)
+/* The word of this thread that the kernel clears at its end: the address given to set_tid_address(2), or with the last
+ * CLONE_CHILD_CLEARTID. NULL when the kernel does not tell (built without CHECKPOINT_RESTORE). */
+static int *cleared_word(void)
 {
     int *address = NULL;
     if (prctl(PR_GET_TID_ADDRESS, &address, 0, 0, 0) != 0) {
         return NULL;
     }
     return address;
+}
+
+static int holds_our_tid(const int *word) { return word != NULL && *word == (int)syscall(SYS_gettid); }
+
+/* How far that word of a child of fork(3) is from pthread_self, which is the same in all its threads and children; 0 if it
+ * is no place of its tid. glibc from 2.43 on has the kernel clear another word at the end of a thread that it made, but
+ * its fork(3) still names the one where it keeps the tid: so one child is asked. */
+static ptrdiff_t ask_a_child(void)
+{
+    int ends[2];
+    if (pipe(ends) != 0) {
+        return 0;
+    }
+    ptrdiff_t distance = 0;
+    pid_t pid = fork();
+    if (pid == 0) {
+        int *word = cleared_word();
+        distance = holds_our_tid(word) ? (char *)word - (char *)pthread_self() : 0;
+        _exit(write(ends[1], &distance, sizeof distance) != sizeof distance);
+    }
+    close(ends[1]);
+    if (pid > 0) {
+        if (read(ends[0], &distance, sizeof distance) != sizeof distance) { /* it writes at once, or ends */
+            distance = 0;
+        }
+        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+        }
+    }
+    close(ends[0]);
+    return distance;
+}
+
+/* Where the C library keeps this thread's tid. NULL when that cannot be said. */
+static int *tid_address(void)
+{
+    static ptrdiff_t distance; /* a fact about the C library: children have it, too */
+    int *word = cleared_word();
+    if (word == NULL || holds_our_tid(word)) {
+        return word;
+    }
+    if (distance == 0) {
+        distance = ask_a_child();
+    }
+    word = distance == 0 ? NULL : (int *)(void *)((char *)pthread_self() + distance);
+    return holds_our_tid(word) ? word : NULL;
 }
 
 /* Threads of this process, counted in /proc: the only count that includes threads which Python did not start.
@@ -58,10 +105,9 @@ int pp_clone_ready(void)
     if (getpid() == 1) {
         return EPERM;
     }
-    /* The address must be the C library's own word for this thread: it then holds our tid. Anything else (another
-     * libc, an emulator) means that we do not know how this libc keeps house, so we stay out. */
-    int *address = tid_address();
-    if (address == NULL || *address != (int)syscall(SYS_gettid)) {
+    /* It must be the C library's own word for this thread. Another libc, or an emulator, whose ways we do not know: we stay
+     * out. */
+    if (tid_address() == NULL) {
         return ENOSYS;
     }
     struct robust_list_head *robust;

@@ -11,7 +11,7 @@
  * Why a raw clone(2) and not fork(): glibc offers no flag for CLONE_PARENT. What fork() does besides is done by
  * hand here:
  *   - the kernel writes the new tid where the C library keeps it (CLONE_CHILD_SETTID; the address is asked for
- *     with PR_GET_TID_ADDRESS, prctl(2)), so that raise(3), robust and recursive mutexes see the right owner,
+ *     with PR_GET_TID_ADDRESS, prctl(2), where need be in a child of fork(3)), so that raise(3), robust and recursive mutexes see the right owner,
  *     and clears it at exit (CLONE_CHILD_CLEARTID);
  *   - the robust mutex list is set again for the child, empty (get_robust_list(2)): it is not inherited.
  * What is not done: pthread_atfork handlers do not run. Hence the caller must have exactly one thread

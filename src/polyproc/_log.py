@@ -13,6 +13,7 @@ SUBDEBUG = 5
 DEBUG = 10
 INFO = 20
 SUBWARNING = 25
+WARNING = 30
 
 
 class Log:
@@ -40,6 +41,11 @@ class Log:
         """Log at level 25."""
         if self.sink is not None:
             self.sink(SUBWARNING, msg, args)
+
+    def warn(self, msg: str, *args: object) -> None:
+        """Log at level 30."""
+        if self.sink is not None:
+            self.sink(WARNING, msg, args)
 
 
 log = Log()

@@ -33,7 +33,9 @@ def import_sent(name: str, path: str, package: str | None, code: bytes, cached: 
         scope["__package__"] = name
         scope["__path__"] = spec.submodule_search_locations = [package]
     if cached is not None:
-        scope["__cached__"] = spec.cached = cached
+        spec.cached = cached
+        if sys.version_info < (3, 15):
+            scope["__cached__"] = cached
     sys.modules[name] = module
     try:
         exec(marshal.loads(code), scope)

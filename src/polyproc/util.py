@@ -44,6 +44,7 @@ sub_debug = _log.sub_debug
 debug = _log.debug
 info = _log.info
 sub_warning = _log.sub_warning
+warn = _log.warn
 
 __all__ = [
     "SUBDEBUG",
@@ -62,4 +63,5 @@ __all__ = [
     "register_after_fork",
     "sub_debug",
     "sub_warning",
+    "warn",
 ]

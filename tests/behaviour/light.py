@@ -10,7 +10,8 @@ def modules():
 def about_me():
     """What the import system says of this module."""
     spec = __spec__
-    said = [__name__, __file__, __package__, __cached__, type(__loader__).__name__, spec.name, spec.origin, spec.cached]
+    cached = globals().get("__cached__")  # until 3.14
+    said = [__name__, __file__, __package__, cached, type(__loader__).__name__, spec.name, spec.origin, spec.cached]
     return "\n".join(
         [
             *map(str, said),

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 
 import pytest
 
@@ -88,7 +89,8 @@ class OwnPopen:
     def __init__(self, obj):
         self.returncode = None
         self.sentinel, write_fd = os.pipe()
-        self.pid = os.fork()
+        with warnings.catch_warnings(action="ignore"):  # of threads, by the interpreter
+            self.pid = os.fork()
         if not self.pid:
             code = 1
             try:

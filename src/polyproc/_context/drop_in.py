@@ -14,6 +14,7 @@ from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
+from polyproc._lazy import load
 from polyproc._process.state import process_state
 from polyproc._public import shown
 
@@ -67,6 +68,8 @@ def install() -> None:
     if sys.modules.pop("concurrent.futures.process", None) is not None and futures is not None:
         vars(futures).pop("ProcessPoolExecutor", None)  # it is loaded anew when it is asked for
         vars(futures).pop("process", None)
+        if not hasattr(futures, "__getattr__"):  # from 3.15 on it is a lazy import, which has been used
+            futures.ProcessPoolExecutor = load("concurrent.futures.process", "ProcessPoolExecutor")  # type: ignore[attr-defined]
     process_state.drop_in = True
     shown.rename(_NAME)
     paths = os.environ.get("PYTHONPATH")

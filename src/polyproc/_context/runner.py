@@ -20,6 +20,7 @@ from types import CodeType, ModuleType, TracebackType
 
 _run_module: Callable[..., object] = runpy._run_module_as_main  # type: ignore[attr-defined]
 _HEADER = 16  # bytes of a .pyc file before its code (PEP 552)
+_UNTIL_3_15: dict[str, object] = {} if sys.version_info >= (3, 15) else {"__cached__": None}
 
 
 def run(words: list[str]) -> None:
@@ -42,7 +43,9 @@ def run(words: list[str]) -> None:
         first, what = "", first
     # For good: the program's objects are looked for there until the very end.
     main = sys.modules["__main__"] = ModuleType("__main__")
-    vars(main).update(__builtins__=sys.modules["builtins"], __loader__=BuiltinImporter, __annotations__={})
+    vars(main).update(__builtins__=sys.modules["builtins"], __loader__=BuiltinImporter)
+    if sys.version_info < (3, 14):
+        vars(main).update(__annotations__={})
     sys.argv = [first or what, *rest]
     try:
         _perform(first, what, main)
@@ -65,7 +68,7 @@ def _perform(how: str, what: str, main: ModuleType) -> None:
         _execute(code, main)
     elif how == "-":
         _put_first("")
-        vars(main).update(__file__="<stdin>", __cached__=None)
+        vars(main).update(__file__="<stdin>", **_UNTIL_3_15)
         _execute(compile(sys.stdin.buffer.read(), "<stdin>", "exec", dont_inherit=True), main)
     elif get_importer(what) is not None:  # a directory, or a zip archive
         _put_first(os.path.join(os.getcwd(), what), is_searched=True)
@@ -86,7 +89,7 @@ def _put_first(path: str, *, is_searched: bool = False) -> None:
 def _file(name: str, main: ModuleType) -> CodeType:
     """Compile a file; describe it in its module."""
     path = os.path.join(os.getcwd(), name)
-    vars(main).update(__file__=path, __cached__=None)
+    vars(main).update(__file__=path, **_UNTIL_3_15)
     try:
         with open(path, "rb") as file:
             data = file.read()

@@ -27,7 +27,7 @@ from polyproc._pickling.main_definitions import main_definitions
 from polyproc._platform.circumstances import Circumstances
 from polyproc._platform.handles import open_pidfd, send_signal
 from polyproc._platform.interpreter import environ
-from polyproc._platform.posix import close_quietly
+from polyproc._platform.posix import close_quietly, fork
 from polyproc._process.lifeline import lifeline
 from polyproc._start.child import flush_before_start
 from polyproc._start.fork import ForkChild, null_input, recorded_stderr
@@ -81,7 +81,7 @@ class PoolForkServer:
         ours, theirs = socketpair()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _OTHERS_SIGNALS)  # until the fork server has its handlers
         try:
-            pid = os.fork() if _thread._count() == 0 else load("polyproc._start.thread_warning", "warn_and_fork")()  # type: ignore[operator]
+            pid = fork() if _thread._count() == 0 else load("polyproc._start.thread_warning", "warn_and_fork")()  # type: ignore[operator]
             if pid == 0:
                 _be_fork_server(main, kept, ours.fileno(), theirs.detach(), client, comm, mask)
             self._client = ForkServerClient(ours, pid, comm, _LIMIT)

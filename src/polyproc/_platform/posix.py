@@ -8,7 +8,12 @@ from __future__ import annotations
 import sys
 
 from polyproc._kernel import os
-from polyproc._lazy import load
+from polyproc._lazy import load, loaded
+
+TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 IS_WINDOWS = sys.platform == "win32"
 IS_MACOS = sys.platform == "darwin"
@@ -60,6 +65,20 @@ def start_methods() -> list[str]:
     if sys.version_info >= (3, 14):
         return ["forkserver", "fork", "spawn"]
     return ["fork", "spawn", "forkserver"]
+
+
+def fork() -> int:
+    """Fork, without what the interpreter says of other threads: 3.15 says it when the child is there.
+
+    Where warnings are errors, the child would be nobody's. Of the threads that Python knows the caller has told before.
+    """
+    os_fork: Callable[[], int] = load("os", "fork")  # type: ignore[assignment]  # each time: gevent replaces it
+    warnings: Any = loaded("warnings") if sys.version_info >= (3, 15) else None
+    if warnings is None:
+        return os_fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os_fork()
 
 
 def anonymous_file(name: str) -> int:

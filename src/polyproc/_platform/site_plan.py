@@ -68,13 +68,16 @@ def _modified(folder: str) -> int:
 
 
 def _importing_lines(folders: list[str]) -> list[PthFile] | None:
-    """Read all .pth files, in the order in which `site` does; None if one is not plain text."""
+    """Read all .pth files, in the order in which `site` does; None for what is not plain text, or 3.15 would call."""
     found: list[PthFile] = []
     for folder in folders:
         try:
-            names = sorted(name for name in os.listdir(folder) if name.endswith(".pth") and not name.startswith("."))
+            names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
         except OSError:
             continue
+        if sys.version_info >= (3, 15) and any(name.endswith(".start") for name in names):  # PEP 829
+            return None
+        names = [name for name in names if name.endswith(".pth")]
         for name in names:
             try:
                 with open(os.path.join(folder, name), encoding="utf-8-sig") as file:

@@ -16,6 +16,8 @@ TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checke
 if TYPE_CHECKING:
     from typing import Any
 
+_HAS_CACHED = sys.version_info < (3, 15)
+
 
 def import_main(kind: str, name: str, code: bytes) -> None:
     """Make `__main__` and `__mp_main__` the module that the parent described."""
@@ -25,10 +27,14 @@ def import_main(kind: str, name: str, code: bytes) -> None:
         spec = _find_spec(name)
         scope.update(__spec__=spec, __package__=name.rpartition(".")[0])
         if spec is not None:
-            scope.update(__file__=spec.origin, __loader__=spec.loader, __cached__=spec.cached)
+            scope.update(__file__=spec.origin, __loader__=spec.loader)
+            if _HAS_CACHED:
+                scope["__cached__"] = spec.cached
             scope["__package__"] = spec.parent
     else:
-        scope.update(__file__=name, __package__="", __cached__=None)
+        scope.update(__file__=name, __package__="")
+        if _HAS_CACHED:
+            scope["__cached__"] = None
     sys.modules["__main__"] = sys.modules["__mp_main__"] = module
     process_state.importing_main = True
     try:

@@ -21,7 +21,7 @@ from polyproc._lazy import load
 from polyproc._native import native
 from polyproc._pickling.inherited import received
 from polyproc._platform.handles import has_pidfds, new_poll, open_pidfd, ready
-from polyproc._platform.posix import close_quietly
+from polyproc._platform.posix import close_quietly, fork
 from polyproc._process.bootstrap import after_fork
 from polyproc._start import protocol
 
@@ -101,7 +101,7 @@ class Loop:
             if made is None:
                 status_fds = os.pipe()
                 had_threads = bool(_thread._count())  # of what it has imported
-                pid = os.fork()
+                pid = fork()
                 if pid == 0 and had_threads:
                     load("polyproc._start.forked_streams", "renew")()  # type: ignore[operator]
                 pidfd = -1 if pid == 0 else open_pidfd(pid)

@@ -15,6 +15,7 @@ import os
 from _frozen_importlib_external import PathFinder
 
 from polyproc._native import native
+from polyproc._platform.posix import fork
 from polyproc._process.bootstrap import flush_streams
 from polyproc._process.last_acts import format_exception
 from polyproc._process.lifeline import hang_on
@@ -88,7 +89,7 @@ def _preload(names: list[str], main_description: Any) -> tuple[list[tuple[str, s
 def _stop_threads() -> None:
     """Have libraries that keep threads and handle fork (BLAS, OpenMP) stop them, by one fork that does nothing."""
     if native.core is not None and native.core.clone_ready() == errno.EBUSY:
-        pid = os.fork()
+        pid = fork()
         if pid == 0:
             os._exit(0)
         os.waitpid(pid, 0)

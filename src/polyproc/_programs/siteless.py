@@ -70,9 +70,12 @@ def stand_in(plan: dict[str, Any]) -> None:
                 continue
             try:
                 run_line(folder, line)
-            except Exception as error:  # noqa: BLE001  (as site does: told, and the rest of the file is left out)
-                sys.stderr.write(f"Error processing {folder}/{file}: {line!r}: {error!r}\nRemainder of file ignored\n")
-                break
+            except Exception as error:  # noqa: BLE001  (as site does: told; until 3.15 the rest of the file is left out)
+                goes_on = sys.version_info >= (3, 15)
+                rest = "" if goes_on else "Remainder of file ignored\n"
+                sys.stderr.write(f"Error processing {folder}/{file}: {line!r}: {error!r}\n{rest}")
+                if not goes_on:
+                    break
 
 
 def run_line(sitedir: str, line: str) -> None:

@@ -15,7 +15,7 @@ import sys
 from polyproc._lazy import load
 from polyproc._pickling.main_definitions import main_definitions
 from polyproc._platform.handles import pidfd
-from polyproc._platform.posix import OwnFile
+from polyproc._platform.posix import OwnFile, fork
 from polyproc._process.bootstrap import after_fork, end_by_interrupt, has_more_to_reset, live
 from polyproc._process.lifeline import lifeline
 from polyproc._process.output import RecordedStream
@@ -93,7 +93,7 @@ class ForkChild(Child):
         pid = -1
         try:
             # A thread that Python does not know of is not counted; it holds no lock of Python's.
-            pid = os.fork() if _thread._count() == 0 else load("polyproc._start.thread_warning", "warn_and_fork")()  # type: ignore[operator]
+            pid = fork() if _thread._count() == 0 else load("polyproc._start.thread_warning", "warn_and_fork")()  # type: ignore[operator]
             if pid:
                 self._started(pid)
         finally:
