@@ -21,7 +21,7 @@ class HasAio:
 
 
 class HeldByAio(HasAio):
-    """The same, of what can also be held by `async with`."""
+    """An object with coroutine methods that can also be held by `async with`."""
 
     async def __aenter__(self) -> Any:
         return await self.aio.__aenter__()

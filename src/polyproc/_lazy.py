@@ -32,5 +32,5 @@ def said(about: str, *given: object) -> Any:
 
 
 def _is_begun(module: object) -> bool:
-    """Say whether a thread imports it now: it is among sys.modules from the beginning, with what it has by then."""
+    """Return whether a thread imports it now: it is among sys.modules from the beginning, with what it has by then."""
     return getattr(getattr(module, "__spec__", None), "_initializing", False)

@@ -11,7 +11,7 @@ from typing import Any
 
 
 def live(public: str, home: Any, *names: str, **renamed: str) -> None:
-    """Have names of the module `public` read, written and deleted in `home`, a module or an object.
+    """Read, write and delete names of the module `public` in `home`, a module or an object.
 
     `names` are called the same there; of `renamed` each is given as what it is called there.
     """

@@ -114,7 +114,7 @@ def arguments(
 
 
 def _takes(function: Callable[..., object] | None, args: tuple[Any, ...]) -> bool:
-    """Say whether a function may take that many arguments."""
+    """Return whether a function may take that many arguments."""
     from inspect import signature  # noqa: PLC0415  (large, and hardly ever needed)
 
     try:

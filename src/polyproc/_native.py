@@ -69,7 +69,7 @@ def _why_not_built() -> str:
 
 
 def _wassaid() -> bool:
-    """Say whether a process of ours started this one: then that has said it."""
+    """Return whether a process of ours started this one: then that has said it."""
     spec = sys.modules["polyproc"].__spec__
     site = sys.modules.get("sitecustomize")
     return (spec is not None and spec.loader_state == "sent") or getattr(site, "__file__", None) == _FOREIGN

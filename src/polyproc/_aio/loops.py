@@ -52,11 +52,11 @@ class ThreadEvent:
             pass
 
     async def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it has been set, up to `timeout` seconds; say whether it was."""
+        """Wait until it has been set, up to `timeout` seconds; return whether it was."""
         return await _in_time(self._event.wait, timeout)
 
     async def wait_in_any_case(self) -> None:
-        """The same; who is cancelled meanwhile is cancelled after it."""
+        """Wait as `wait` does; a task that is cancelled meanwhile is cancelled afterwards."""
         asyncio, trio = running_library()
         if trio is not None:
             with trio.CancelScope(shield=True):
@@ -73,7 +73,7 @@ class ThreadEvent:
 
 
 async def _in_time(function: Callable[[], Any], timeout: float | None) -> bool:
-    """Await a call for up to `timeout` seconds; say whether it came to its end."""
+    """Await a call for up to `timeout` seconds; return whether it came to its end."""
     if timeout is None:
         await function()
         return True
@@ -96,7 +96,7 @@ async def sleep(seconds: float) -> None:
 
 
 async def readable(fd: int, timeout: float | None = None) -> bool:
-    """Wait until a descriptor is readable, up to `timeout` seconds; say whether it is. Many tasks may wait for one."""
+    """Wait until a descriptor is readable, up to `timeout` seconds; return whether it is. Several tasks may wait."""
     asyncio, trio = running_library()
     own = os.dup(fd)  # a loop takes one waiter for each descriptor
     try:
@@ -124,7 +124,7 @@ class Ticks:
         return None if self._until is None else max(self._until - time.monotonic(), 0.0)
 
     def is_over(self) -> bool:
-        """Say whether there is no time left."""
+        """Return whether there is no time left."""
         return self.left() == 0.0
 
     async def next(self) -> None:

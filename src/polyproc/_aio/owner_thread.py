@@ -26,13 +26,13 @@ class OwnerThread:
         weakref.finalize(self, self._jobs.put, None).atexit = False
 
     def do(self, function: Callable[[], Any]) -> ThreadResult:
-        """Have a function called; return what tells of it."""
+        """Call a function in the thread; return its ThreadResult."""
         result = ThreadResult()
         self._jobs.put(lambda: result.run(function))
         return result
 
     def tell(self, function: Callable[[], object]) -> None:
-        """Have a function called; nobody hears what comes of it."""
+        """Call a function in the thread; its result and its error are dropped."""
         self._jobs.put(function)
 
     def end(self) -> None:

@@ -18,7 +18,7 @@ _afterfork_counter = itertools.count()
 
 
 def register_after_fork(obj: object, func: Callable[[Any], object]) -> None:
-    """Have `func(obj)` called in each forked child of ours, as long as `obj` lives; in order of registration."""
+    """Call `func(obj)` in each forked child of ours, as long as `obj` lives; in order of registration."""
     _afterfork_registry[(next(_afterfork_counter), id(obj), func)] = obj
 
 

@@ -33,11 +33,11 @@ class ExitSequence:
         self.exiting = False
 
     def add(self, rank: int, step: Callable[[], None]) -> None:
-        """Have `step` run at exit."""
+        """Run `step` at exit."""
         self.steps[rank] = step
 
     def is_exiting(self) -> bool:
-        """Say whether this process is shutting down."""
+        """Return whether this process is shutting down."""
         return self.exiting
 
     def run(self) -> None:

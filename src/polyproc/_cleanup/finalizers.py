@@ -75,7 +75,7 @@ class Finalize:
             self._forget()
 
     def still_active(self) -> bool:
-        """Say whether the callback may still run."""
+        """Return whether the callback may still run."""
         return self._key in _finalizer_registry
 
     def _forget(self) -> None:

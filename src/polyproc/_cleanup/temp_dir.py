@@ -39,7 +39,7 @@ abstract_sockets_supported = have_abstract_sockets
 
 
 def is_abstract_socket_namespace(address: str | bytes | None) -> bool:
-    """Say whether an address is one of Linux's abstract namespace."""
+    """Return whether an address is one of Linux's abstract namespace."""
     if not address:
         return False
     if isinstance(address, bytes):

@@ -44,7 +44,7 @@ def own_path() -> str:
 
 
 def is_abstract(address: Address) -> bool:
-    """Say whether it is a name of the abstract namespace."""
+    """Return whether it is a name of the abstract namespace."""
     return isinstance(address, str | bytes) and address[:1] == ("\0" if isinstance(address, str) else b"\0")
 
 
@@ -94,7 +94,7 @@ def connect(sock: socket.socket, address: Address, family: str, has_key: bool) -
 
 
 def is_same_user(sock: socket.socket) -> bool:
-    """Say whether the process at the other end of a Unix socket is of this user, or the system's."""
+    """Return whether the process at the other end of a Unix socket is of this user, or the system's."""
     if not hasattr(socket, "SO_PEERCRED"):
         return True
     sent = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize(_CREDENTIALS))

@@ -87,11 +87,11 @@ class _Peers:
         return next(iter(self._all.values()), None)
 
     def is_full(self) -> bool:
-        """Say whether no more can come without another's going."""
+        """Return whether no more can come without another's going."""
         return len(self._unproved) >= self._places
 
     def is_crowd(self) -> bool:
-        """Say whether more are here than come in good order."""
+        """Return whether more are here than come in good order."""
         return len(self._unproved) > _AT_ONCE
 
     def to_go(self) -> Handshake | None:
@@ -148,7 +148,7 @@ class _Arrivals:
         self._arrival: tuple[list[tuple[int, Any]], list[_socket.socket]] = [], []
 
     def has_one(self) -> bool:
-        """Say whether one has been accepted and not been returned: an exception came."""
+        """Return whether one has been accepted and not been returned: an exception came."""
         return bool(self._arrival[0])
 
     def next(self) -> tuple[_socket.socket, Any]:
@@ -244,11 +244,11 @@ class Admission:
             listening.close()
 
     def is_there(self) -> bool:
-        """Say whether the listening socket is still there: a program may have closed all its descriptors."""
+        """Return whether the listening socket is still there: a program may have closed all its descriptors."""
         return self._door.is_there()
 
     def _clear(self) -> bool:
-        """Close all peers, unless another thread has to do with them; say whether that was done."""
+        """Close all peers, unless another thread has to do with them; return whether that was done."""
         if not self._lock.acquire(blocking=False):
             return False
         try:
@@ -381,7 +381,7 @@ class Admission:
 
 
 def _is_a_handlers(error: Exception) -> bool:
-    """Say whether a signal handler of the program raised it, in the midst of what peers make us do."""
+    """Return whether a signal handler of the program raised it, in the midst of what peers make us do."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -74,7 +74,7 @@ class AsyncConnection(AioView):
         await self._in_owner(1, lambda: self._of.send_bytes(buf, offset, size)).wait()
 
     async def poll(self, timeout: float | None = 0.0) -> bool:
-        """Say whether something can be received, waiting up to `timeout` seconds; None waits without limit."""
+        """Return whether something can be received, waiting up to `timeout` seconds; None waits without limit."""
         if self._coming is not None:
             return True
         found: bool = self._of.poll(0)

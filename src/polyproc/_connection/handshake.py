@@ -41,7 +41,7 @@ class Handshake:
         return self.address[0] if isinstance(self.address, tuple) and self.address else ""
 
     def expect(self, authkey: bytes | None, has_request: bool) -> None:
-        """Say what has to be said before it is through."""
+        """Return what has to be said before it is through."""
         self._steps = self._conversation(authkey, has_request)
 
     def _conversation(self, authkey: bytes | None, has_request: bool) -> Steps:
@@ -53,7 +53,7 @@ class Handshake:
         return PROVED
 
     def advance(self) -> bool:
-        """Do what can be done now; say whether the handshake is through. Raises what the peer did wrong.
+        """Do what can be done now; return whether the handshake is through. Raises what the peer did wrong.
 
         One that an exception has left in the middle is not gone on with.
         """
@@ -87,7 +87,7 @@ class Handshake:
             return _is_proof(end.value)
 
     def end(self) -> None:
-        """Have nothing more said: it is through, or dropped."""
+        """End the handshake: the peer is let in, or dropped."""
         self._steps = None  # which refers to this object
 
     def _message(self) -> bytes:

@@ -56,11 +56,11 @@ class ListeningSocket(_Socket):
         return self.limit
 
     def setblocking(self, flag: bool) -> None:
-        """Have `accept` wait for ever, or not at all."""
+        """Make `accept` wait without limit, or not at all."""
         self.limit = None if flag else 0.0
 
     def getblocking(self) -> bool:
-        """Say whether `accept` waits."""
+        """Return whether `accept` waits."""
         return self.limit != 0
 
     def accept(self) -> tuple[socket.socket, Any]:

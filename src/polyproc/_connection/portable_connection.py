@@ -203,7 +203,7 @@ class PortableConnection:
             return length
 
     def poll(self, timeout: float | None = 0.0) -> bool:
-        """Say whether something can be received, waiting up to `timeout` seconds; None waits without limit."""
+        """Return whether something can be received, waiting up to `timeout` seconds; None waits without limit."""
         self._to_read()
         return bool(wait([self], timeout))
 

@@ -92,7 +92,7 @@ class _TicketListener(Listener):
         return self._connection_of(admitted), admitted.request
 
     def is_there(self) -> bool:
-        """Say whether it can be reached: a program may have closed all its descriptors."""
+        """Return whether it can be reached: a program may have closed all its descriptors."""
         return self._admission is not None and self._admission.is_there()
 
 
@@ -124,7 +124,7 @@ class Sharer:
             raise
 
     def has(self, key: bytes) -> bool:
-        """Say whether what a ticket stands for was not fetched yet."""
+        """Return whether what a ticket stands for was not fetched yet."""
         return key in self._shared
 
     def forget(self, key: bytes) -> None:

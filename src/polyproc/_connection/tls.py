@@ -19,7 +19,7 @@ class TlsConnection(PortableConnection):
         self._socket = sock
 
     def poll(self, timeout: float | None = 0.0) -> bool:
-        """Say whether something can be received, waiting up to `timeout` seconds; None waits without limit."""
+        """Return whether something can be received, waiting up to `timeout` seconds; None waits without limit."""
         self._to_read()
         return self._socket.pending() > 0 or super().poll(timeout)
 

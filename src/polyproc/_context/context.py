@@ -63,7 +63,7 @@ class BaseContext:
         return factories.get_logger()
 
     def log_to_stderr(self, level: int | str | None = None) -> logging.Logger:
-        """Have the logger write to standard error; return it."""
+        """Make the logger write to standard error; return it."""
         return factories.log_to_stderr(level)
 
     def Manager(self) -> SyncManager:

@@ -51,7 +51,7 @@ redirect = Redirect()
 
 
 def install() -> None:
-    """Have `import multiprocessing` give polyproc, in this process and in those that it starts.
+    """Make `import multiprocessing` give polyproc, in this process and in those that it starts.
 
     Also in Python programs that it starts by `subprocess` and the like, by PYTHONPATH of its environment; but not where
     an interpreter is told to ignore that (-E, -I, -S).

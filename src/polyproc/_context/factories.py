@@ -59,7 +59,7 @@ def pipe(duplex: bool) -> tuple[Connection[Any, Any], Connection[Any, Any]]:
 
 
 def freeze_support() -> None:
-    """Be the child that the command line asks for, in a frozen program."""
+    """Run as the child that the command line asks for, in a frozen program."""
     from polyproc._start.frozen import freeze_support
 
     freeze_support()
@@ -73,7 +73,7 @@ def get_logger() -> logging.Logger:
 
 
 def log_to_stderr(level: int | str | None) -> logging.Logger:
-    """Have the logger write to standard error."""
+    """Make the logger write to standard error."""
     from polyproc._logger import log_to_stderr
 
     return log_to_stderr(level)

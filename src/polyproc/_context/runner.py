@@ -118,7 +118,7 @@ _OURS = {function.__code__ for function in (run, _perform, _file, _execute)}
 
 
 def _show_as_its_own() -> None:
-    """Have the interpreter print the traceback of what the program raised without the frames of its runner."""
+    """Leave the runner's frames out of the traceback that the interpreter prints for the program."""
     hook = sys.excepthook
 
     def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

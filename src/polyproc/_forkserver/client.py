@@ -83,7 +83,7 @@ class ForkServerClient:
         return len(self._ordered)
 
     def has_ended(self) -> bool:
-        """Say whether it has, and reap it; or will, since this program has closed our end of its socket."""
+        """Return whether it has, and reap it; or will, since this program has closed our end of its socket."""
         if not self._sock.is_there():
             return True
         try:
@@ -153,7 +153,7 @@ class ForkServerClient:
         return Forked(pid, pidfd, status_fd, ordered)
 
     def end(self) -> None:
-        """Let go of the children that wait, and of the fork server, and wait for its end."""
+        """Close the children that wait, and the fork server, and wait for its end."""
         while self._ordered:
             try:
                 self.collect().give_up()

@@ -101,7 +101,7 @@ class ForkServer:
         return self._client
 
     def _drop(self) -> None:
-        """Let go of a fork server that has ended, or shall, and of the child that waits."""
+        """Close a fork server that has ended, or shall end, and the child that waits."""
         client, self._client = self._client, None
         self._forget_circumstances()
         if client is not None:
@@ -118,7 +118,7 @@ class ForkServer:
             self._drop()
 
     def after_fork_in_child(self) -> None:
-        """Let go, in a forked child, of the parent's fork server: its children would be the parent's."""
+        """Forget, in a forked child, the parent's fork server: its children would be the parent's."""
         self._lock = threading.Lock()
         if self._client is not None:
             self._client.abandon()
@@ -160,7 +160,7 @@ class ForkServer:
         return client.collect()
 
     def _order_next(self) -> None:
-        """Have one child more made, to wait for the next start.
+        """Order one child more, to wait for the next start.
 
         While the one that was started runs, if starts follow closely upon each other; else later, so that it has the
         processors for itself. A program that starts only one has no use for it. Nor has a tracer, which has put its own

@@ -94,7 +94,7 @@ class PoolForkServer:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def order(self, children: int) -> None:
-        """Have children made that will be started at once; more than a few are made as they are."""
+        """Order children that will be started at once; more than a few are made as they are started."""
         client = self._client
         try:
             while client is not None and len(client) < min(children, _MOST_AHEAD):

@@ -28,7 +28,7 @@ class TaskConnection:
         self._lock = threading.Lock()
 
     def open(self, connect: Callable[[], Any]) -> None:
-        """Have a connection. Raises EOFError if nobody wants it any more."""
+        """Connect. Raises EOFError if the task needs it no more."""
         made = connect() if self.connection is None else self.connection
         with self._lock:
             if not self.is_cut:

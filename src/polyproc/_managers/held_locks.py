@@ -151,7 +151,7 @@ def _count_down(counter: collections.Counter[Any], key: Any) -> None:
 
 
 def _released_by(holder: Client, obj: Any) -> Any:
-    """Have a lock released by the thread that it belongs to, whose client has gone."""
+    """Release a lock in the thread that it belongs to, whose client has gone."""
     done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
 
     def release() -> None:
@@ -172,7 +172,7 @@ def _released_by(holder: Client, obj: Any) -> Any:
 
 
 def gives_items(obj: Any, method: str) -> bool:
-    """Say whether what a method returns was taken from a queue, and is lost if nobody gets it."""
+    """Return whether what a method returns was taken from a queue, and is lost if nobody gets it."""
     if method not in ("get", "get_nowait"):
         return False
     return getattr(type(obj), method, None) in [getattr(kind, method) for kind in (queue.Queue, queue.SimpleQueue)]

@@ -120,12 +120,12 @@ class Link:
         self._opened: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def bequeath(self, heir: str) -> None:
-        """Have the server count a child that is about to be forked."""
+        """Tell the server of a child that is about to be forked."""
         if self._anchor is not None:
             self._anchor.say(INHERIT, heir)
 
     def after_fork_in_child(self, inherits: bool) -> None:
-        """Let go of the parent's connections."""
+        """Close the parent's connections."""
         self.inherits = inherits and self._anchor is not None
         opened = list(self._opened)
         self._begin()
@@ -319,7 +319,7 @@ class Links:
         return f"{self.name}-{next(self._passages)}"
 
     def leave_at_exit(self) -> None:
-        """Have this process say good-bye at its end."""
+        """Tell the server of this process's end, when it comes."""
         if self._leaves != os.getpid():
             self._leaves = os.getpid()
             Finalize(None, self._leave, exitpriority=_LATE)

@@ -73,7 +73,7 @@ class AcquirerProxy(BaseProxy):
         self._callmethod("release")
 
     def locked(self) -> bool:
-        """Say whether somebody holds it."""
+        """Return whether somebody holds it."""
         return bool(self._callmethod("locked"))
 
     def __enter__(self) -> bool:
@@ -121,7 +121,7 @@ class EventProxy(BaseProxy):
     _exposed_ = ("is_set", "set", "clear", "wait")
 
     def is_set(self) -> bool:
-        """Say whether it is set."""
+        """Return whether it is set."""
         return bool(self._callmethod("is_set"))
 
     def set(self) -> None:

@@ -38,7 +38,7 @@ class Entry:
             self.early[passage] = now + LENT
 
     def expire(self, now: float) -> bool:
-        """Forget what is late; say whether something was lent in vain."""
+        """Forget what is late; return whether something was lent in vain."""
         late = [passage for passage, until in self.lent.items() if until <= now]
         for passage in late:
             del self.lent[passage]
@@ -70,7 +70,7 @@ class References:
         self._present: set[str] = set()
 
     def add(self, name: str, obj: Any, exposed: Any, method_to_typeid: dict[str, str] | None) -> str:
-        """Have a process refer to an object, a new one perhaps; return the object's name."""
+        """Add a process's reference to an object, perhaps a new one; return the object's name."""
         ident = f"{id(obj):x}"
         with self.mutex:
             if ident not in self.entries:
@@ -79,7 +79,7 @@ class References:
         return ident
 
     def claim(self, name: str, ident: str, passage: str | None = None) -> None:
-        """Have a process refer to an object, perhaps by a token that was on its way. Raises KeyError if it is gone."""
+        """Add a process's reference to an object, perhaps by a token on its way. Raises KeyError if it is gone."""
         with self.mutex:
             entry = self.entries[ident]
             entry.references[name] += 1
@@ -93,7 +93,7 @@ class References:
                 self.entries[ident].lend(passage, time.monotonic())
 
     def inherit(self, name: str, heir: str) -> None:
-        """Have a child that is being forked refer to what its parent does, until it has come and says otherwise."""
+        """Give a child that is being forked its parent's references, until it connects and says otherwise."""
         with self.mutex:
             for entry in self.entries.values():
                 if (count := entry.references[name]) > 0:
@@ -108,7 +108,7 @@ class References:
             self._heirs.pop(name, None)
 
     def drop(self, name: str, ident: str) -> None:
-        """Have a process refer to an object once less."""
+        """Remove one of a process's references to an object."""
         dropped = None
         with self.mutex:
             entry = self.entries.get(ident)

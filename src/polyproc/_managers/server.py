@@ -302,7 +302,7 @@ class Server:
         return self.references.add(name, obj, exposed, method_to_typeid), tuple(exposed)
 
     def incref(self, name: str, ident: str, passage: str | None = None) -> None:
-        """Have a client refer to an object, perhaps by a token that has arrived. Raises KeyError when it is gone."""
+        """Add a client's reference to an object, perhaps by a token that arrived. Raises KeyError if it is gone."""
         self.references.claim(name, ident, passage)
 
     # -- what a manager asks for -----------------------------------------------------------------------------------
@@ -358,7 +358,7 @@ def run_server(  # noqa: PLR0913  (what a manager tells its server)
     initializer: Callable[..., object] | None = None,
     initargs: tuple[Any, ...] = (),
 ) -> None:
-    """Be the server of a manager, in a process of its own."""
+    """Run the server of a manager, in a process of its own."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the owner's to decide upon
     process = current_process()
     process._config["nests"] = True

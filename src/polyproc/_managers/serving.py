@@ -51,11 +51,11 @@ class Client:
         self._has_ended = False
 
     def is_gone(self) -> bool:
-        """Say whether the connection has ended."""
+        """Return whether the connection has ended."""
         return self._has_ended or bool((seen := self._poll.poll(0)) and seen[0][1] & _GONE)
 
     def has_called_off(self) -> bool:
-        """Say whether more comes over the connection while an answer is owed."""
+        """Return whether more comes over the connection while an answer is owed."""
         return not self._has_ended and bool((seen := self._poll.poll(0)) and not seen[0][1] & _GONE)
 
     def check(self) -> None:
@@ -142,7 +142,7 @@ class WatchedCondition(threading.Condition):
             raise
 
     def _leave_line(self, waiter: Any) -> bool:
-        """Wait no more; say whether a notification came at the last moment."""
+        """Wait no more; return whether a notification came at the last moment."""
         state: Any = self
         try:
             state._waiters.remove(waiter)

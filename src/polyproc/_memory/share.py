@@ -34,7 +34,7 @@ class Shared(Generic[T]):
         return _load(self._block, self._sizes, self._writable)  # type: ignore[no-any-return]
 
     def close(self) -> None:
-        """Let go of the memory here; processes that have the object keep it."""
+        """Unmap the memory here; processes that have the object keep it."""
         self._block = None
 
     def __enter__(self) -> Shared[T]:

@@ -80,11 +80,11 @@ class PortableLines:
         return self._mark if os.path.isdir(_FOLDER) else ""
 
     def covers(self, name: str) -> bool:
-        """Say whether it knows of a segment by its name."""
+        """Return whether it knows of a segment by its name."""
         return bool(self._mark) and not self.is_replaced() and name.startswith(PREFIX + self._mark)
 
     def is_replaced(self) -> bool:
-        """Say whether a program has replaced a method (docs/adr/0010): then that is called for each segment."""
+        """Return whether a program has replaced a method (docs/adr/0010): then that is called for each segment."""
         return not {"register", "unregister"}.isdisjoint(vars(self))
 
 
@@ -120,7 +120,7 @@ class FamilyTracker(Lines, ResourceTracker):
         return f"{_folder()}/{_HIDDEN}{mark}"
 
     def _join(self, mark: str, flags: int = 0) -> bool:
-        """Share the lock of a family's file; say whether there is one, and its tracker has not seen its end."""
+        """Share the lock of a family's file; return whether there is one, and its tracker has not seen its end."""
         try:
             fd = os.open(self._path(mark), os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600)
         except FileNotFoundError:
@@ -216,7 +216,7 @@ class FamilyTracker(Lines, ResourceTracker):
             close_quietly(fd)
 
     def _check_alive(self) -> bool:
-        """Say whether the family has a tracker."""
+        """Return whether the family has a tracker."""
         if not self._mark:
             return False
         if getattr(sys, "frozen", False):
@@ -245,7 +245,7 @@ class FamilyTracker(Lines, ResourceTracker):
     # -- what it knows ---------------------------------------------------------------------------------------------
 
     def register(self, name: str, rtype: str, place: tuple[int, int] = (0, 0)) -> None:
-        """Have a segment removed when its family has ended; `place` is its device and inode, zeros for any.
+        """Register a segment that is removed when its family has ended; `place` is its device and inode, zeros for any.
 
         Raises:
             OSError: no tracker can be started.

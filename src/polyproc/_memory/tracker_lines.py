@@ -41,13 +41,13 @@ class ResourceTracker:
         return self._fd
 
     def ensure_running(self) -> None:
-        """Have a helper that reads what is written to `_fd`."""
+        """Start the helper that reads what is written to `_fd`, if none runs."""
         with self._lock:
             if not self._check_alive():
                 self._fd = self.ours.getfd()
 
     def _check_alive(self) -> bool:
-        """Say whether what is written arrives."""
+        """Return whether what is written arrives."""
         if self._fd is None:
             return False
         if self._fd == self.ours._fd:
@@ -75,7 +75,7 @@ class ResourceTracker:
                 pass
 
     def register(self, name: str, rtype: str) -> None:
-        """Have something removed when its users have ended."""
+        """Register something that is removed when its users have ended."""
         self._send("REGISTER", name, rtype)
 
     def unregister(self, name: str, rtype: str) -> None:

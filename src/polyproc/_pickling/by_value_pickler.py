@@ -69,12 +69,12 @@ class _Updates:
         return self.origin if self.origin in origins else origins[-1] if origins else None
 
     def need(self, name: str) -> None:
-        """Have a name brought along before what is pickled now, which cannot be made without it."""
+        """Add a name that is sent before the object being pickled, which cannot be made without it."""
         self._before.append(name)
         self._visit([name])
 
     def need_later(self, names: Iterable[str]) -> None:
-        """Have names brought along beside what is pickled now."""
+        """Add names that are sent beside the object being pickled."""
         self._later += names
 
     def _visit(self, names: Iterable[str]) -> None:

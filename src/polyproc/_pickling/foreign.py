@@ -15,7 +15,7 @@ from polyproc._pickling.pickler import ForkingPickler, register
 
 
 def add_reducers() -> bool:
-    """Register them; say whether there was something to register."""
+    """Register them; return whether there was something to register."""
     known = len(ForkingPickler._extra_reducers)
     _add(io.FileIO, _reduce_raw)
     _add(io.BufferedReader, _reduce_buffered)
@@ -45,7 +45,7 @@ def _rebuild_socket(sent: Any, family: int, kind: int, proto: int, timeout: floa
 
 
 def _settle(file: Any) -> int:
-    """Have a file's descriptor stand where the file does: what was buffered is written, or will be read anew."""
+    """Set a file's descriptor to the file's position: flush what was buffered, or seek back to read it again."""
     if file.writable():
         file.flush()
     fd: int = file.fileno()

@@ -64,7 +64,7 @@ class Unused:
         self.key = key
 
     def has_arrived(self) -> bool:
-        """Say whether somebody has used it."""
+        """Return whether somebody has used it."""
         return not sharer().has(self.key)
 
     def __del__(self) -> None:
@@ -117,7 +117,7 @@ class InTransit:
         return told
 
     def forget(self, slot: int, number: int) -> None:
-        """Let a thing go whose message was not sent."""
+        """Release an object whose message was not sent."""
         with self._lock:
             sent = self._sent.get(slot)
             if sent is not None and sent.number == number:
@@ -185,7 +185,7 @@ class InTransit:
                 pause = min(pause * 2, _LONGEST)
 
     def take_receipts(self) -> int:
-        """Let go of what has arrived; return how many that were."""
+        """Release the objects that have arrived; return their number."""
         with self._lock:
             if not self._sent or _inode_of(self._fd) != self._inode:
                 return 0
@@ -202,7 +202,7 @@ class InTransit:
         return len(gone)  # what they are is let go here, without the lock
 
     def search(self) -> int:
-        """Let go of what nobody can receive any more; return how many things that were."""
+        """Release the objects that nobody can receive any more; return their number."""
         with self._lock:
             waiting = [(slot, sent) for slot, sent in self._sent.items() if sent.channel is not None]
         wanted = {sent.channel for _, sent in waiting if sent.channel is not None}

@@ -118,7 +118,7 @@ class MainDefinitions:
                     self.current(name, value)
 
     def _has_same_names(self, scope: dict[str, Any]) -> bool:
-        """Say whether main has the same functions and classes as at the first start. Each start asks: it is quick."""
+        """Return whether main has the same functions and classes as at the first start. Each start asks: quick."""
         names, values = self._at_starts
         return (len(scope), next(reversed(scope), "")) == self._size and all(map(is_, map(scope.get, names), values))
 
@@ -136,7 +136,7 @@ class MainDefinitions:
     # -- what picklers ask -------------------------------------------------------------------------------------------
 
     def has_changed(self) -> bool:
-        """Say whether main has definitions that some child lacks, or has otherwise."""
+        """Return whether main has definitions that some child lacks, or has otherwise."""
         if self.is_exact or self.known is None:
             return self.is_exact
         scope = vars(sys.modules["__main__"])
@@ -153,7 +153,7 @@ class MainDefinitions:
         return True
 
     def is_changed_in(self, data: bytes) -> bool:
-        """Say whether a pickle, which has the name of main in it, refers by name to what some child has otherwise."""
+        """Return whether a pickle that contains main's name refers by name to what some child has otherwise."""
         if self.is_exact or self.known is None:
             return self.is_exact
         # A name that is referred to stands in the pickle as a short text, wherever. What else is one does no harm.
@@ -176,7 +176,7 @@ class MainDefinitions:
         return False
 
     def goes_by_name(self, function: FunctionType) -> bool:
-        """Say whether a function that is found by its name needs nothing beside it."""
+        """Return whether a function that is found by its name needs nothing beside it."""
         if function.__module__ not in MAIN:
             return True
         if self.known is None:
@@ -184,7 +184,7 @@ class MainDefinitions:
         return not self._is_changed(function.__qualname__.encode(errors="replace"))
 
     def _is_changed(self, text: bytes) -> bool:
-        """Say whether a text is the name of what some child has otherwise."""
+        """Return whether a text is the name of what some child has otherwise."""
         assert self.known is not None
         watch = self._watches.get(text)
         if watch is None:
@@ -248,13 +248,13 @@ class MainDefinitions:
         self.is_exact = True
 
     def _forget(self, name: str) -> None:
-        """Know no more what children have for a name: whatever it will be, also as it was, they are told."""
+        """Forget what children have for a name: its next value is sent, also if it is the same."""
         if self.known is not None:
             self.known.pop(name, None)
         self._watches.clear()
 
     def has_data(self, name: str, value: object) -> bool:
-        """Say whether children have what a name of main stands for that is neither function nor class."""
+        """Return whether children have what a name of main stands for that is neither function nor class."""
         before = self._data.get(name, _unmarked)
         if before is _unmarked or name in self.changed:
             return False
@@ -301,7 +301,7 @@ class _Watch:
                 self._functions.append((name, value, state))
 
     def holds(self) -> bool:
-        """Say so."""
+        """Return whether main is as it was."""
         scope = self.scope
         if self._is_over or sys.modules["__main__"].__dict__ is not scope:
             return False
@@ -329,7 +329,7 @@ main_definitions = MainDefinitions()
 
 
 def is_definition(name: str, value: object) -> bool:
-    """Say whether a value of main is a function or class that has been defined there under that name."""
+    """Return whether a value of main is a function or class that has been defined there under that name."""
     kind = type(value)
     if (
         kind is not FunctionType and not issubclass(kind, type) and not is_wrapper(value)
@@ -339,7 +339,7 @@ def is_definition(name: str, value: object) -> bool:
 
 
 def is_wrapper(value: object) -> bool:
-    """Say whether it stands for a function, and bears its name: a task, what lru_cache makes."""
+    """Return whether it stands for a function, and bears its name: a task, what lru_cache makes."""
     return type(value) in main_definitions.kinds or type(value).__name__ == "_lru_cache_wrapper"
 
 
@@ -355,7 +355,7 @@ def state_of(value: object) -> Any:
 
 
 def is_code(part: object) -> bool:
-    """Say whether a part of a class is a method or the like, and no data."""
+    """Return whether a part of a class is a method or the like, and no data."""
     return issubclass(type(part), _CODE) or is_wrapper(part)
 
 

@@ -62,7 +62,7 @@ def _attributes(value: object) -> dict[str, Any] | None:
 
 
 def is_marked(before: Any, value: object) -> bool:
-    """Say whether a value is the one that was marked, and has the same inside, as far as a look shows."""
+    """Return whether a value is the one that was marked, and has the same inside, as far as a look shows."""
     now = mark(value)
     if type(before) is not tuple or type(now) is not tuple:
         return type(before) is type(now) and (before is now or bool(before == now))

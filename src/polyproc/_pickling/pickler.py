@@ -38,7 +38,7 @@ class ForkingPickler(pickle.Pickler):
 
     @classmethod
     def register(cls, type: type, reduce: _Reducer) -> None:
-        """Have `reduce(obj)` describe objects of `type`."""
+        """Register `reduce(obj)` for objects of `type`."""
         cls._extra_reducers[type] = reduce
 
     @classmethod
@@ -53,7 +53,7 @@ loads = pickle.loads
 
 
 def register(type: type, reduce: _Reducer) -> None:
-    """Have `reduce(obj)` describe objects of `type` to other processes."""
+    """Register `reduce(obj)` for objects of `type` on their way to other processes."""
     ForkingPickler.register(type, reduce)
 
 

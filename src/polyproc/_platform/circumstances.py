@@ -28,7 +28,7 @@ class Circumstances:
         self._then = self._now()
 
     def are_the_same(self) -> bool:
-        """Say whether one started now would inherit the same."""
+        """Return whether one started now would inherit the same."""
         return self._pid == os.getpid() and self._then == self._now()
 
     def close(self) -> None:

@@ -26,7 +26,7 @@ _FIRST_TICK, _LAST_TICK = 0.0001, 0.01  # seconds
 
 
 def may_switch() -> bool:
-    """Say whether such a library is there at all: else all that is asked here costs next to nothing."""
+    """Return whether such a library is there at all: else all that is asked here costs next to nothing."""
     return "gevent.monkey" in sys.modules or "eventlet.patcher" in sys.modules
 
 
@@ -59,7 +59,7 @@ def _sleep() -> Any:
 
 
 def let_run(turns: int, left: float = -1.0) -> bool:
-    """Let the other greenlets of this thread run; return False if there are none, so that one may wait in the kernel.
+    """Run the other greenlets of this thread; return False if there are none, so that one may wait in the kernel.
 
     Args:
         turns: how often that was done in this wait: what makes the moment longer.

@@ -40,7 +40,7 @@ def most_descriptors() -> int:
 
 
 def has_pidfds() -> bool:
-    """Say whether processes can be held by pidfds; where not, children are watched by `_process/ends.py`."""
+    """Return whether processes can be held by pidfds; where not, children are watched by `_process/ends.py`."""
     if pidfd.may_work and not pidfd.has_worked:
         close_quietly(open_pidfd(os.getpid()))
     return pidfd.may_work
@@ -144,7 +144,7 @@ def pause(seconds: float) -> None:
 
 
 def _poll_between_greenlets(poller: select.poll, deadline: float) -> list[tuple[int, int]] | None:
-    """Do so, letting other greenlets run; return None where there are none in this thread."""
+    """Poll while other greenlets run; return None where this thread has none."""
     turns = 0
     while True:
         found = poller.poll(0)
@@ -187,7 +187,7 @@ class WakePipe:
         return not self.ended
 
     def end(self) -> None:
-        """Have who waits see the end."""
+        """Mark as closed and wake the waiting threads."""
         with self._lock:
             if not self.ended:
                 self.ended = True

@@ -137,7 +137,7 @@ def _spawn(line: list[bytes], pass_fds: Sequence[int], blocked: Collection[int] 
 
 
 def _spawn_by_subprocess(line: list[bytes], pass_fds: Sequence[int], blocked: Collection[int]) -> int:
-    """The same, dearer, and in another way."""
+    """Start a program by `subprocess`, where posix_spawn cannot: slower."""
     make: Any = load("subprocess", "Popen")
     devnull: Any = load("subprocess", "DEVNULL")
     before = _signal.pthread_sigmask(_signal.SIG_BLOCK, blocked)
@@ -200,7 +200,7 @@ class Starter:
         self.spawnv_passfds: Callable[[Any, Any, Any], int] = spawn_with_fds
 
     def is_replaced(self) -> bool:
-        """Say whether a program has done so."""
+        """Return whether a program has done so."""
         return self.spawnv_passfds is not spawn_with_fds
 
 

@@ -21,7 +21,7 @@ class Kills:
             self._explained = self._count()
 
     def explain_one(self) -> bool:
-        """Say whether there was a kill that explains the death of a process, and that of no other yet."""
+        """Return whether there was a kill that explains the death of a process, and that of no other yet."""
         if self._count() <= self._explained:
             return False
         self._explained += 1

@@ -200,7 +200,7 @@ class LongLived:
         self._what = _what_is(fd)
 
     def is_there(self) -> bool:
-        """Say whether it is still what was taken."""
+        """Return whether it is still what was taken."""
         return self._what is not None and _what_is(self.fd) == self._what
 
     def close(self) -> None:
@@ -214,7 +214,7 @@ class LongLived:
                 pass
 
     def forget(self) -> None:
-        """Let go of it without closing it."""
+        """Give the descriptor up without closing it."""
         self.fd, self._what = -1, None
 
 

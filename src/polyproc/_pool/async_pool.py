@@ -13,7 +13,7 @@ from polyproc._pool.pool import MapResult
 
 
 async def _wait(job: Job | ItemIterator, is_ready: Callable[[], bool], timeout: float | None = None) -> bool:
-    """Wait until a job has something, up to `timeout` seconds; say whether it has."""
+    """Wait until a job has something, up to `timeout` seconds; return whether it has."""
     while True:
         event = ThreadEvent()
         job._tell(event)

@@ -167,7 +167,7 @@ class Job:
         self._events = (*self._events, event)
 
     def _tell_no_more(self, event: ThreadEvent) -> None:
-        """Have it rung no more."""
+        """Set it no more."""
         self._events = tuple(other for other in self._events if other is not event)
 
     def _ring(self) -> None:
@@ -188,7 +188,7 @@ class Calls:
     _whole: Any = None  # of a view: what it is a view of, which has to live as long
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Have `fn(*args, **kwargs)` called in a worker; return its future at once.
+        """Call `fn(*args, **kwargs)` in a worker; return its future at once.
 
         Raises:
             ValueError: the pool takes no more calls.
@@ -226,7 +226,7 @@ class Calls:
         return view
 
     def resize(self, processes: int) -> None:
-        """Have another number of workers from now on; those that are too many leave when their task is done."""
+        """Set the number of workers; those that are too many leave when their task is done."""
         if type(processes) is not int:
             processes = said("workers", processes, "processes")
         if processes < 1:

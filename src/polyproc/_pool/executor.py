@@ -107,7 +107,7 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
         return {process.pid: process for process in self._engine.processes}
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Have `fn(*args, **kwargs)` called in a worker; return its future at once.
+        """Call `fn(*args, **kwargs)` in a worker; return its future at once.
 
         What cannot be pickled is the future's error, as in the standard library. Raises RuntimeError after `shutdown`,
         BrokenProcessPool when no worker can be started.
@@ -223,7 +223,7 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
 
 
 def _let_go(engine: ProcessPoolEngine) -> None:
-    """Have what was asked for done, when the executor is forgotten; at exit, wait for it."""
+    """Finish the submitted calls of an executor that nobody refers to any more; at exit, wait for them."""
     engine.close()
     if exit_sequence.is_exiting():
         if issubclass(getattr(sys, "last_type", None) or object, KeyboardInterrupt):  # it ended the program

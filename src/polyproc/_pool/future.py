@@ -57,7 +57,7 @@ class Future(concurrent.futures.Future[T], Job):
                 self.set_running_or_notify_cancel()
 
     def running(self) -> bool:
-        """Say whether a worker runs the call."""
+        """Return whether a worker runs the call."""
         call = self.call
         return self._state == "RUNNING" or (self._state == "PENDING" and call is not None and call[0].runs(call[1]))
 

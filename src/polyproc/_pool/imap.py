@@ -48,7 +48,7 @@ class IMapIterator(Job):
         self._closes: Callable[[], object] | None = None
 
     def fed_by(self, wants: Callable[[int], object], closes: Callable[[], object]) -> None:
-        """Know what to tell when chunks were given back, and when no more are wanted."""
+        """Set the functions that are called when chunks were given back, and when no more are wanted."""
         self._wants, self._closes = wants, closes
 
     def __iter__(self) -> IMapIterator:
@@ -88,14 +88,14 @@ class IMapIterator(Job):
             self._readers -= 1
 
     def give_back(self) -> None:
-        """Have the source told that the chunks that were taken are used up, if there is room for several, then."""
+        """Tell the source that the chunks that were taken are used up, once there is room for several."""
         taken = self._taken
         if taken - self._told >= self._enough and self._wants is not None:
             self._told = taken
             self._wants(taken)
 
     def is_ready(self) -> bool:
-        """Say whether `next` would not wait."""
+        """Return whether `next` would not wait."""
         return bool(self._items) or (self._length is not None and self._index >= self._length)
 
     def __aiter__(self: IMapIterator | ItemIterator) -> AsyncIterator[Any]:
@@ -186,7 +186,7 @@ class ItemIterator:
     __next__ = next
 
     def is_ready(self) -> bool:
-        """Say whether `next` would not wait."""
+        """Return whether `next` would not wait."""
         if not self._items:
             self._chunks.give_back()
         return bool(self._items) or self._chunks.is_ready()

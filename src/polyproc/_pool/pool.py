@@ -48,11 +48,11 @@ class ApplyResult(Job, HasAio):
         self._value: Any = None
 
     def ready(self) -> bool:
-        """Say whether the call is done."""
+        """Return whether the call is done."""
         return self._event.is_set()
 
     def successful(self) -> bool:
-        """Say whether the call raised nothing. Raises ValueError when it is not done."""
+        """Return whether the call raised nothing. Raises ValueError when it is not done."""
         if not self.ready():
             raise ValueError(f"{self!r} not ready")
         return self._success
@@ -258,7 +258,7 @@ class Pool(Calls, HasAio):
         callback: Callback | None = None,
         error_callback: Callback | None = None,
     ) -> ApplyResult:
-        """Have `func(*args, **kwds)` called in a worker; return at once."""
+        """Call `func(*args, **kwds)` in a worker; return at once."""
         result = ApplyResult(callback, error_callback)
         result.keeps = self._whole or self
         self._check_running()
@@ -301,7 +301,7 @@ class Pool(Calls, HasAio):
         callback: Callback | None = None,
         error_callback: Callback | None = None,
     ) -> MapResult:
-        """Have `func` called for each item; return at once."""
+        """Call `func` for each item, in workers; return at once."""
         return self._map_async(func, iterable, MAP, chunksize, callback, error_callback)
 
     def starmap_async(
@@ -312,7 +312,7 @@ class Pool(Calls, HasAio):
         callback: Callback | None = None,
         error_callback: Callback | None = None,
     ) -> MapResult:
-        """Have `func(*item)` called for each item; return at once."""
+        """Call `func(*item)` for each item, in workers; return at once."""
         return self._map_async(func, iterable, STARMAP, chunksize, callback, error_callback)
 
     def _map_async(

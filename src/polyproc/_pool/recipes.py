@@ -47,7 +47,7 @@ class TaskQueue:
         self._pool = pool
 
     def put(self, item: tuple[Any, Any] | None) -> None:
-        """Have tasks done whose result was made by the program. Raises TypeError for what was made in another way."""
+        """Run tasks whose result object the program has made. Raises TypeError for one made in another way."""
         if item is None:  # which ended a thread of the standard library's
             return
         tasks = item[0]
@@ -61,7 +61,7 @@ class TaskQueue:
         return int(self._pool.stats().queued)
 
     def empty(self) -> bool:
-        """Say whether there is none."""
+        """Return whether there is none."""
         return not self.qsize()
 
 
@@ -102,7 +102,7 @@ class RecipeIterator(IMapIterator):
     __next__ = next
 
     def is_ready(self) -> bool:
-        """Say whether `next` would not wait."""
+        """Return whether `next` would not wait."""
         return self._inner is not None and self._inner.is_ready()
 
     def __aiter__(self) -> Any:
@@ -116,7 +116,7 @@ class RecipeIterator(IMapIterator):
 
 
 class RecipeUnorderedIterator(RecipeIterator, IMapUnorderedIterator):
-    """The same, as they come."""
+    """Return an iterator of the results as they come."""
 
     _ask = "imap_unordered"
 
@@ -151,7 +151,7 @@ def remake_iterator(made: IMapIterator) -> None:
 
 
 def remake_map(made: MapResult, *args: Any, **kwds: Any) -> None:
-    """The same for the result of a map; without the pool, which its arguments begin with."""
+    """Make the result of a map; without the pool, which its arguments begin with."""
     made.__class__ = RecipeMapResult
     RecipeMapResult.__init__(made, *args, **kwds)  # type: ignore[arg-type]
 

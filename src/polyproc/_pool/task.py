@@ -120,7 +120,7 @@ def task(
     pool: Pool | ProcessPoolExecutor | None = None,
     **options: Unpack[CallOptions],
 ) -> Any:
-    """Have each call of a function run in a worker process: `@task`, or `@task(timeout=3)`.
+    """Run each call of a function in a worker process: `@task`, or `@task(timeout=3)`.
 
     A call returns a `Future` at once. The workers are shared by all tasks of a context and started when there is work.
 

@@ -13,7 +13,7 @@ from polyproc._workers.thread_engine import ThreadPoolEngine
 
 @public("pool")
 class ThreadPool(Pool):
-    """The same on threads of this process: nothing is pickled, and a call cannot be ended from outside.
+    """A pool on threads of this process: nothing is pickled, and a call cannot be ended from outside.
 
     `terminate` drops the calls that have not begun; `join` waits for those that have.
     """

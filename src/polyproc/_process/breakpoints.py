@@ -48,7 +48,7 @@ class _Terminal:
         return self._file, self._output
 
     def give_back(self) -> None:
-        """Let the next have it."""
+        """Give the terminal to the next debugger."""
         file, self._file = self._file, None
         if file is not None:
             if sys.stdin is file:

@@ -56,7 +56,7 @@ class Ends:
             os.register_at_fork(after_in_child=self.after_fork_in_child)
 
     def after_fork_in_child(self) -> None:
-        """Let go, in a forked child, of all ends but its own."""
+        """Close, in a forked child, all ends but its own."""
         own = self._unborn.pop(get_ident(), -1)
         close_quietly(self._own, *self._unborn.values())
         self._unborn = {}

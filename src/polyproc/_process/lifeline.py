@@ -66,17 +66,17 @@ class Lifeline:
         return os.dup(self._inherited.fd)
 
     def _reset_in_forks(self) -> None:
-        """Have `reborn` called in forked children: only once there is something to let go of, as each pays for it."""
+        """Register `after_fork_in_child`, once there is something to close: each forked child pays for it."""
         if not self._resets:
             self._resets = True
             os.register_at_fork(after_in_child=self.after_fork_in_child)
 
     def is_held(self) -> bool:
-        """Say whether a forked child would inherit anything of it."""
+        """Return whether a forked child would inherit anything of it."""
         return self._read.fd >= 0 or self._armed >= 0
 
     def after_fork_in_child(self) -> None:
-        """Let go, in a forked child, of the parent's write end; its read end becomes the inherited one."""
+        """Close, in a forked child, the parent's write end; its read end becomes the inherited one."""
         if self._armed >= 0:
             self._disarm()
         if self._write.fd >= 0 or self._read.fd >= 0 or self._inherited.fd >= 0:

@@ -91,7 +91,7 @@ def _stand_in(name: str, stream: Any) -> TextIOWrapper | None:
 
 
 def keep(name: str) -> None:
-    """Have `sys.<name>` keep its output from now on."""
+    """Record the output of `sys.<name>` from now on."""
     stream = RecordedStream(name)
     stream.prepare()
     stream.install()

@@ -27,7 +27,7 @@ class ParentProcess(BaseProcess[Any]):
         self._watched = sentinel
 
     def is_alive(self) -> bool:
-        """Say whether the parent runs."""
+        """Return whether the parent runs."""
         return not self._ready(0)
 
     def join(self, timeout: float | None = None) -> None:

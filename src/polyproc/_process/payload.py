@@ -64,7 +64,7 @@ def _name_of(target: object) -> tuple[str, str] | None:
 
 
 def _is_plain(value: object, left: list[int]) -> bool:
-    """Say whether marshal brings `value` over exactly: built-in types, no subclass, a tree of limited size."""
+    """Return whether marshal brings `value` over exactly: built-in types, no subclass, a tree of limited size."""
     left[0] -= 1
     kind = type(value)
     if kind in _PLAIN:

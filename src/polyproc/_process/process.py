@@ -147,7 +147,7 @@ class BaseProcess(_Generic[T]):
             process_state.children.discard(self)
 
     def is_alive(self) -> bool:
-        """Say whether the child runs; true from the moment that `start` is called."""
+        """Return whether the child runs; true from the moment that `start` is called."""
         self._check_closed()
         if self is process_state.current:
             return True
@@ -323,12 +323,12 @@ class BaseProcess(_Generic[T]):
 
 
 def is_ours(process: object) -> bool:
-    """Say whether a process object is ours: programs put others in the place of the current one."""
+    """Return whether a process object is ours: programs put others in the place of the current one."""
     return isinstance(process, BaseProcess)
 
 
 def may_have_children(process: BaseProcess[Any]) -> bool:
-    """Say whether a daemon may start others: only if it is a worker.
+    """Return whether a daemon may start others: only if it is a worker.
 
     A worker's children are daemons, too, and end with it. Celery's workers are processes of its own, which say that
     they are daemons.

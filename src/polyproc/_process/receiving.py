@@ -69,7 +69,7 @@ def check_start() -> int:
 
 
 def _is_left_behind() -> bool:
-    """Say whether this thread was started by an import that received something, or may have been."""
+    """Return whether this thread was started by an import that received something, or may have been."""
     threading: Any = loaded("threading")
     if threading is None or threading.main_thread().ident == get_ident():
         return False
@@ -80,7 +80,7 @@ def _is_left_behind() -> bool:
 
 
 def _receives(frame: FrameType | None) -> bool:
-    """Say whether a thread that is in `frame` is importing, and that only to open what it was sent."""
+    """Return whether a thread that is in `frame` is importing, and that only to open what it was sent."""
     importing = False
     while frame is not None:
         code, module = frame.f_code, frame.f_globals.get("__name__", "")

@@ -77,13 +77,13 @@ def _name_after(loader: Any) -> None:
 
 
 def name_records(logging: Any) -> None:
-    """Have the records of `logging` name the process."""
+    """Make the records of `logging` name the process."""
     if not isinstance(vars(logging.LogRecord).get("processName"), _Name):
         logging.LogRecord.processName = _Name()
 
 
 def begin() -> None:
-    """Have log records name the process from now on, or from when `logging` is imported."""
+    """Make log records name the process from now on, or from when `logging` is imported."""
     logging = sys.modules.get("logging")
     if hasattr(logging, "LogRecord"):
         name_records(logging)

@@ -175,7 +175,7 @@ class Loop:
         return self.sock.fileno() in ready
 
     def _become_child(self, fds: list[int], status_fds: tuple[int, int]) -> dict[str, Any]:
-        """Let go of what is the fork server's; wait for the job."""
+        """Close what is the fork server's; wait for the job."""
         self.sock.close()
         close_quietly(*status_fds)
         for pidfd, (_, status_fd) in self.reported.items():

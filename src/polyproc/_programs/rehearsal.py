@@ -85,7 +85,7 @@ def _receive_from_ourselves(receive: Callable[[protocol.Socket], dict[str, Any]]
 
 
 def _somebody_waits_for_the_end() -> bool:
-    """Say whether what was imported has registered something for the end, which is not to run now.
+    """Return whether what was imported has registered something for the end, which is not to run now.
 
     In a fresh interpreter: a forked child has forgotten what its fork server registered.
     """

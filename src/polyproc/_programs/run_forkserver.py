@@ -87,7 +87,7 @@ def _preload(names: list[str], main_description: Any) -> tuple[list[tuple[str, s
 
 
 def _stop_threads() -> None:
-    """Have libraries that keep threads and handle fork (BLAS, OpenMP) stop them, by one fork that does nothing."""
+    """Stop the threads of libraries that handle fork (BLAS, OpenMP), by one fork that does nothing."""
     if native.core is not None and native.core.clone_ready() == errno.EBUSY:
         pid = fork()
         if pid == 0:

@@ -100,7 +100,7 @@ def start_time(pid: int) -> int:
 
 
 def is_alive(ancestor: Ancestor) -> bool:
-    """Say whether a process is still there, and not another of its pid."""
+    """Return whether a process is still there, and not another of its pid."""
     return ancestor[1] != 0 and start_time(ancestor[0]) == ancestor[1]
 
 
@@ -159,7 +159,7 @@ def written(fd: int) -> list[str]:
 
 
 def unlink(folder: str, name: str, place: tuple[int, int]) -> bool:
-    """Remove a segment of this user, the one at a place unless that is zeros; say whether there was one."""
+    """Remove a segment of this user, the one at a place unless that is zeros; return whether there was one."""
     name = name.lstrip("/")
     try:
         if folder == LISTED and name and "/" not in name:  # by its path: the name may be any bytes
@@ -182,5 +182,5 @@ def unlink(folder: str, name: str, place: tuple[int, int]) -> bool:
 
 
 def is_ours(info: posix.stat_result, place: tuple[int, int]) -> bool:
-    """Say whether a segment is this user's, and the one that was meant."""
+    """Return whether a segment is this user's, and the one that was meant."""
     return info.st_uid == posix.geteuid() and place in ((0, 0), (info.st_dev, info.st_ino))

@@ -30,7 +30,7 @@ class Batches(HasAio, Generic[T]):
             ...
 
         def _keep(self, items: list[T]) -> None:
-            """Have items that were taken be got next."""
+            """Put items that were taken back, to be got next."""
 
     def put_many(self, items: Iterable[T], block: bool = True, timeout: float | None = None) -> None:
         """Add items in order; wait up to `timeout` seconds in all for free places.
@@ -77,6 +77,6 @@ class Batches(HasAio, Generic[T]):
                 return
 
     def __aiter__(self) -> AsyncIterator[T]:
-        """The same in asyncio and trio."""
+        """Iterate in asyncio and trio."""
         items: AsyncIterator[T] = self.aio.__aiter__()
         return items

@@ -183,7 +183,7 @@ class ClassicQueue:
 
     @staticmethod
     def _on_queue_feeder_error(error: Exception, obj: Any) -> None:
-        """Be told of an item that could not be sent; to be overridden."""
+        """Handle an item that could not be sent; to be overridden."""
         traceback.print_exc()
 
     # -- getting ---------------------------------------------------------------------------------------------------
@@ -221,11 +221,11 @@ class ClassicQueue:
         return self._maxsize - self._sem.get_value()
 
     def empty(self) -> bool:
-        """Say whether nothing can be got at this moment."""
+        """Return whether nothing can be got at this moment."""
         return not self._poll()
 
     def full(self) -> bool:
-        """Say whether nothing can be put at this moment."""
+        """Return whether nothing can be put at this moment."""
         return self._sem.get_value() == 0
 
     def close(self) -> None:

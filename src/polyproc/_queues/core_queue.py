@@ -59,7 +59,7 @@ class Queue(_PublicQueue[T], metaclass=Subclassed):
 
     @staticmethod
     def _on_queue_feeder_error(error: Exception, obj: Any) -> None:
-        """Be told of an item that could not be pickled, if a subclass overrides it; then `put` does not raise."""
+        """Handle an item that could not be pickled, in a subclass that overrides this; then `put` does not raise."""
         traceback.print_exc()
 
     def _refused(self, error: Exception, obj: Any) -> bool:
@@ -152,7 +152,7 @@ class Reader(_End):
         return self._queue.fileno()
 
     def poll(self, timeout: float | None = 0.0) -> bool:
-        """Say whether there is an item, waiting up to `timeout` seconds; None waits without limit."""
+        """Return whether there is an item, waiting up to `timeout` seconds; None waits without limit."""
         return self._queue._await(timeout)
 
     def recv(self) -> Any:

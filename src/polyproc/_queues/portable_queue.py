@@ -158,7 +158,7 @@ class Queue(Remade, Batches[T], ClassicQueue, metaclass=Subclassed):
         return super().qsize() + len(self._kept)
 
     def empty(self) -> bool:
-        """Say whether nothing can be got at this moment."""
+        """Return whether nothing can be got at this moment."""
         return not self._kept and super().empty()
 
     # -- ending ----------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ class SimpleQueue(Remade, HasAio, Generic[T]):
         self._writer.close()
 
     def empty(self) -> bool:
-        """Say whether nothing can be got at this moment."""
+        """Return whether nothing can be got at this moment."""
         return not self._reader.poll()
 
     def get(self) -> T:

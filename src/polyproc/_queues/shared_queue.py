@@ -76,5 +76,5 @@ class SharedQueue(Remade, core.Queue):
         return large.unpack(record, slot)
 
     def _refused(self, error: Exception, obj: Any) -> bool:
-        """Say whether somebody was told that an object could not be pickled; else the error is raised."""
+        """Return whether somebody was told that an object could not be pickled; else the error is raised."""
         return False

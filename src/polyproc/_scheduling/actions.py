@@ -36,7 +36,7 @@ class TakeBack(NamedTuple):
 
 
 class SplitBatch(NamedTuple):
-    """Let a worker begin no more chunks of the batch that it runs; then `batch_split`, at once."""
+    """Stop a worker from beginning more chunks of the batch that it runs; then `batch_split`, at once."""
 
     worker: int
     place: int
@@ -51,7 +51,7 @@ class Interrupt(NamedTuple):
 
 
 class ClearInterrupt(NamedTuple):
-    """Let a worker go on whose interrupted call is over."""
+    """Release a worker whose interrupted call is over."""
 
     worker: int
 
@@ -94,14 +94,14 @@ class SettleAll(NamedTuple):
 
 
 class Pull(NamedTuple):
-    """Let a source send more: `most` chunks in all, any number for None."""
+    """Allow a source to send more: `most` chunks in all, any number for None."""
 
     source: Any
     most: int | None
 
 
 class Stop(NamedTuple):
-    """Let a source send no more than the `sent` chunks that it has sent; a kind of error tells its reader why.
+    """Stop a source after the `sent` chunks that it has sent; a kind of error tells its reader why.
 
     Each source gets one, also one that has ended by itself: nothing else says how many chunks there are.
     """

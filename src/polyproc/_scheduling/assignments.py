@@ -480,7 +480,7 @@ class Assignments:
     # -- back ------------------------------------------------------------------------------------------------------
 
     def join(self, worker: WorkerLoad, now: float) -> None:
-        """Let a worker take part."""
+        """Add a worker."""
         worker.state = READY
         worker.since = now
         self.idle[worker] = None

@@ -155,7 +155,7 @@ class PoolState:
             self._open_parts(task, batch._replace(start=batch.start + len(outcomes)), actions)
 
     def _open_parts(self, task: QueuedTask, rest: Batch, actions: list[Action]) -> None:
-        """Let the rest of a batch wait, before all others, in as many parts as there are workers."""
+        """Put the rest of a batch before all waiting tasks, in as many parts as there are workers."""
         assert task.batch is not None  # it was one
         index = task.index + rest.start - task.batch.start
         for part in reversed(rest.parts(max(len(self.workers), 1))):
@@ -165,7 +165,7 @@ class PoolState:
             self._wait_again(made, actions)
 
     def _wait_again(self, task: QueuedTask, actions: list[Action]) -> None:
-        """Let a task wait that a worker has not begun, before all others; or settle it, if nothing is to be begun."""
+        """Put a task that a worker has not begun before all waiting ones; or settle it, if nothing is to be begun."""
         if task.drop:
             self._settle(task, task.drop, None, actions)
         elif self.error is not None:

@@ -17,7 +17,7 @@ FLAG = "--multiprocessing-fork"
 
 
 def is_forking(argv: list[str]) -> bool:
-    """Say whether a command line asks for a child."""
+    """Return whether a command line asks for a child."""
     return len(argv) >= 2 and argv[1] == FLAG
 
 

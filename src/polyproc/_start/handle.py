@@ -24,11 +24,11 @@ class ProcessHandle:
         self._close = close_quietly
 
     def is_alive(self) -> bool:
-        """Say whether it runs."""
+        """Return whether it runs."""
         return not ready([self.sentinel], 0)
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait until it has ended, at most `timeout` seconds; say whether it has."""
+        """Wait until it has ended, at most `timeout` seconds; return whether it has."""
         return bool(ready([self.sentinel], timeout))
 
     def terminate(self) -> None:

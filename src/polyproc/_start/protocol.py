@@ -59,7 +59,7 @@ class Channel(_socket.socket):
         self._ours = LongLived(fd)
 
     def is_there(self) -> bool:
-        """Say whether its descriptor is still its own."""
+        """Return whether its descriptor is still its own."""
         return self._ours.is_there()
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ class Reaper:
         self._is_running = False
 
     def look(self, started: BaseProcess[Any]) -> None:
-        """Have the thread run if there is something for it to do; `started` is the newest child."""
+        """Start the thread if there is something for it to do; `started` is the newest child."""
         if self._pid != os.getpid():
             self._pid, self._lock, self._is_running = os.getpid(), threading.Lock(), False
         with self._lock:
@@ -52,7 +52,7 @@ class Reaper:
                 return
 
     def _may_end(self) -> bool:
-        """Say whether nothing was forgotten for a while; others that look at children refer to them."""
+        """Return whether nothing was forgotten for a while; others that look at children refer to them."""
         pause(_TICK)
         with self._lock:
             self._is_running = bool(_forgotten())

@@ -50,7 +50,7 @@ class SpareInterpreter:
             theirs.close()
 
     def fits(self) -> bool:
-        """Say whether a child started now would be the same."""
+        """Return whether a child started now would be the same."""
         return (
             self.surroundings == _surroundings() and self.circumstances.are_the_same() and self.main == describe_main()
         )

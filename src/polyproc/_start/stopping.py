@@ -97,7 +97,7 @@ class Tree:
         return [pid for pid in new if pid in there]
 
     def _hold(self, pid: int) -> bool:
-        """Open a process; say whether it is a new one."""
+        """Open a process; return whether it is a new one."""
         if pid in self._held:
             return False
         fd = open_pidfd(pid)
@@ -107,7 +107,7 @@ class Tree:
         return pid in self._held
 
     def _send(self, pid: int, signum: int) -> bool:
-        """Send a signal; say whether the process was there, if only as a zombie."""
+        """Send a signal; return whether the process was there, if only as a zombie."""
         fd, start = self._held[pid]
         try:
             if fd < 0 and started_at(pid) != start:

@@ -21,7 +21,7 @@ _TURN = 0.05  # seconds after which a thread looks whether its task still waits
 
 
 class _Attempt:
-    """To have something in a thread, unless nobody wants it any more; then `undo` is called there."""
+    """Acquire something in a thread; undo it there if the task was cancelled meanwhile."""
 
     def __init__(self, attempt: Callable[[float], bool], undo: Callable[[], object], timeout: float | None) -> None:
         self._attempt = attempt

@@ -21,7 +21,7 @@ class Event(Remade, HasAio):
         self._flag = Semaphore(0, ctx=ctx)
 
     def is_set(self) -> bool:
-        """Say whether the flag is set."""
+        """Return whether the flag is set."""
         with self._cond:
             return self._look()
 

@@ -73,7 +73,7 @@ class TokenLock(Remade, HeldByAio):
         return self._tokens.value() == 0
 
     def locked(self) -> bool:
-        """Say whether it cannot be taken at this moment."""
+        """Return whether it cannot be taken at this moment."""
         return self._is_zero()
 
     def __enter__(self) -> bool:

@@ -22,7 +22,7 @@ class Connection:
         self.recv = self.recv_bytes = _in.get
 
     def poll(self, timeout: float | None = 0.0) -> bool:
-        """Say whether something can be received, waiting up to `timeout` seconds."""
+        """Return whether something can be received, waiting up to `timeout` seconds."""
         if self._in.qsize() > 0:
             return True
         if timeout is not None and timeout <= 0.0:

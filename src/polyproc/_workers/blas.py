@@ -55,7 +55,7 @@ class Libraries:
         self._modules = len(sys.modules)
 
     def limit(self, threads: int) -> None:
-        """Have them use so many threads."""
+        """Set the number of threads that they use."""
         if self._found is None and loaded("threadpoolctl") is not None:
             self.find()
         for library in self._found or ():
@@ -80,7 +80,7 @@ class _Library:
                 self._number = number
 
     def limit(self, threads: int) -> None:
-        """Have it use so many threads."""
+        """Set the number of threads that it uses."""
         if self._number is not None:
             self._number.value = threads
         else:
@@ -88,7 +88,7 @@ class _Library:
 
 
 def environment_of_worker(threads: int | None) -> added_environment:
-    """Have processes that are started meanwhile, by this thread, find the variables when they begin."""
+    """Set the variables in the environment of processes that this thread starts meanwhile."""
     if threads is None:
         return added_environment({})
     libraries.find()  # a forked worker has them, then

@@ -122,11 +122,11 @@ class Channels:
         """Forget a worker."""
 
     def note(self, number: int, what: Any = None) -> None:
-        """Have `take` return (number, what) after all that this worker has sent; number 0 just wakes it."""
+        """Make `take` return (number, what) after all that this worker has sent; number 0 just wakes it."""
         self._results._put_tagged(number, what)
 
     def has_more(self) -> bool:
-        """Say whether `take` would not wait."""
+        """Return whether `take` would not wait."""
         return self._results.qsize() > 0
 
     def take(self, timeout: float) -> tuple[int, bool, Any] | None:

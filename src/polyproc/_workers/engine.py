@@ -216,7 +216,7 @@ class PoolEngine:
             self.follow_up()
 
     def order(self, name: str, *args: Any, **kwargs: Any) -> None:
-        """Let the engine's thread tell the scheduler what has happened."""
+        """Pass what has happened to the scheduler, in the engine's thread."""
         self._orders.append(functools.partial(getattr(self.scheduler, name), *args, **kwargs))
         self.wake()
 

@@ -1,4 +1,4 @@
-"""To raise an exception in the task that a worker runs, and in no other: the pool's side and the worker's.
+"""Raise an exception in the task that a worker runs, and in no other: the pool's side and the worker's.
 
 The two share a cell that names a task and why it shall end. The pool writes it and sends a signal; the worker's handler
 raises if it runs that very task. A worker whose cell names the task that it has just done takes no other until the pool
@@ -71,7 +71,7 @@ class CancelWord:
         self._view[_PLACE] = 0
 
     def close_batch(self, place: int) -> int | None:
-        """Have the worker begin no more of a batch; return how many chunks it has begun, None if it is elsewhere."""
+        """End the batch after the chunks that are begun; return their number, None if the worker is elsewhere."""
         if not native:
             return None
         begun = core.batch_close(self.block, place)
@@ -110,7 +110,7 @@ class Interrupter:
             core.batch_begin(self._block, place)
 
     def take_next(self) -> bool:
-        """Say whether the next chunk of the batch is this worker's: the pool may have taken back what is left."""
+        """Return whether the next chunk of the batch is this worker's: the pool may have taken back what is left."""
         return not native or core.batch_take(self._block)
 
     def _interrupt(self, signum: int = 0, frame: FrameType | None = None) -> None:
@@ -165,7 +165,7 @@ def _cancelled() -> BaseException:
 
 
 def is_importing(frame: FrameType | None) -> bool:
-    """Tell whether the worker's task is importing a module, seen from the frame that a signal met."""
+    """Return whether the worker's task is importing a module, seen from the frame that a signal met."""
     while frame is not None and frame.f_globals.get("__name__") != _WORKERS_LOOP:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             return True
@@ -174,7 +174,7 @@ def is_importing(frame: FrameType | None) -> bool:
 
 
 def signal_again(number: int) -> bool:
-    """Have this process get a signal a moment from now; False if no thread can be had for that."""
+    """Send this process a signal a moment from now; return False if no thread can be started for that."""
 
     def wait_and_send() -> None:
         pause(_POLL)

@@ -293,12 +293,12 @@ class Channels:
         self._ended.discard(number)
 
     def note(self, number: int, what: Any = None) -> None:
-        """Have `take` return (number, what) after all that this worker has sent; number 0 just wakes it."""
+        """Make `take` return (number, what) after all that this worker has sent; number 0 just wakes it."""
         self._notes.append((number, what))
         self._pipe.wake()
 
     def has_more(self) -> bool:
-        """Say whether `take` would not wait, as far as that is known without a look at the pipes."""
+        """Return whether `take` would not wait, as far as that is known without a look at the pipes."""
         return False
 
     def take(self, timeout: float) -> tuple[int, bool, Any] | None:

@@ -35,7 +35,7 @@ class _Inbox:
         self.get = self._tasks.get
 
     def dismiss(self) -> None:
-        """Let `get` return None when there is nothing left."""
+        """Make `get` return None when nothing is left."""
         self._tasks.put(None)
 
     def take_back(self, most: int) -> tuple[list[int], bool]:

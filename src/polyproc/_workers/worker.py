@@ -85,7 +85,7 @@ def mapstar(call: tuple[Callable[[Any], Any], Iterable[Any]]) -> list[Any]:
 
 
 def starmapstar(call: tuple[Callable[..., Any], Iterable[Any]]) -> list[Any]:
-    """The same, with each item as the arguments."""
+    """Call a function for each item of a chunk, with the item as its arguments."""
     function, chunk = call
     return [function(*args) for args in chunk]
 
