@@ -84,8 +84,13 @@ class Marked:
         given = f"is-killed-{self.owner.pid}"
         return [name for name in os.listdir(SHARED) if self.mark in name or name == given]
 
+    def _trackers(self):
+        return [pid for pid in children_of(self.owner.pid) if b"tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
     def tracker(self):
-        [pid] = [pid for pid in children_of(self.owner.pid) if b"tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        """Return its pid. The kernel shows no command line yet for a moment after a start has returned."""
+        eventually(self._trackers)
+        [pid] = self._trackers()
         return pid
 
 

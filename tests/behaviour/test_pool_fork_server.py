@@ -13,6 +13,7 @@ from conftest import eventually, is_running
 from polyproc import _native
 from polyproc._forkserver import pool_fork_server
 from polyproc._start.stopping import children_of
+from polyproc._workers import worker_set
 
 pytestmark = pytest.mark.skipif(not _native.native, reason="needs the C core: only it makes siblings")
 ctx = polyproc.get_context("fork")
@@ -182,3 +183,37 @@ def test_it_ends_with_its_pool():
     pool.close()
     pool.join()
     assert fork_server not in children_of(os.getpid())
+
+
+@pytest.mark.filterwarnings("ignore")  # of a fork beside other threads
+def test_a_pool_that_ends_while_its_fork_server_is_being_made_leaves_none(monkeypatch):
+    begun, ended, made = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow(pool_fork_server.PoolForkServer):
+        def __init__(self, kept):
+            super().__init__(kept)
+            made.set()
+            time.sleep(0.3)
+
+    start_one = worker_set.WorkerSet._start_one
+
+    def start_late(self, *args):
+        begun.set()
+        ended.wait(20)
+        start_one(self, *args)
+
+    monkeypatch.setattr(worker_set, "PoolForkServer", Slow)
+    monkeypatch.setattr(worker_set.WorkerSet, "_start_one", start_late)
+    executor = polyproc.ProcessPoolExecutor(1, polyproc.get_context("fork"))
+    outcome = []
+    thread = threading.Thread(target=lambda: outcome.append(executor.submit(abs, -1)))
+    thread.start()
+    assert begun.wait(20)
+    executor.kill_workers()
+    ended.set()
+    assert made.wait(20)
+    executor.shutdown()
+    thread.join()
+    with pytest.raises(Exception):  # noqa: B017  (it was ended: what matters is that it has an outcome)
+        outcome[0].result(20)
+    eventually(lambda: not children_of(os.getpid()))

@@ -189,8 +189,7 @@ class Pool(Calls, HasAio):
 
     def _setup_queues(self) -> None:
         """Do nothing. A subclass may set `_inqueue` and `_outqueue`: tasks and results are pickled as they do."""
-        self._inqueue: Any = None
-        self._outqueue: Any = None
+        self._inqueue = self._outqueue = None
 
     def _begin(self, engine: ProcessPoolEngine | ThreadPoolEngine) -> None:
         self._engine = engine
@@ -410,6 +409,7 @@ class Pool(Calls, HasAio):
 
     def terminate(self) -> None:
         """End the workers at once; what is not done raises in those who wait."""
+        self._engine.terminate()  # first, and each time: a Ctrl-C may have broken off the call that spent the finalizer
         self._terminate()
 
     def join(self) -> None:

@@ -67,8 +67,8 @@ class Feeder(threading.Thread):
 
     def open(self, buffer: int) -> None:
         """Begin to feed, at most `buffer` chunks beyond what the reader has given back. Raises RuntimeError."""
-        self._engine.event("source_opened", self, buffer)
         try:
+            self._engine.event("source_opened", self, buffer)
             self.start()
         except BaseException:
             self._engine.event("source_ended", self, 0)

@@ -70,7 +70,7 @@ class ProcessWorkers(PoolEngine):
         self.channels = self.workers.channels
         self._monitor = Monitor(self.handles, self.channels.note, self._cannot_watch)
         self._to_start: collections.deque[tuple[int, ...]] = collections.deque()
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()
         self._has_threads = False
         self._lacks_threads = False  # whether workers were asked for, and nobody hears them yet
         self._first_error: BaseException | None = None
@@ -124,29 +124,46 @@ class ProcessWorkers(PoolEngine):
     def _clear_interrupt(self, action: ClearInterrupt) -> None:
         self.handles[action.worker].word.clear()
 
-    def _kill(self, action: Kill) -> None:
-        self.handles[action.worker].kill(action.gently)
+    def _kill(self, action: Kill) -> list[Action] | None:
+        handle = self.handles.get(action.worker)
+        if handle is None:  # a Ctrl-C came before `_note_start`
+            error = ProcessError("it was not started")
+            return self.scheduler.worker_failed_to_start(action.worker, error, monotonic(), False)
+        handle.kill(action.gently)
+        return None
 
-    def _dismiss(self, action: Dismiss) -> None:
-        self.handles[action.worker].dismiss()
+    def _dismiss(self, action: Dismiss) -> list[Action] | None:
+        handle = self.handles.get(action.worker)
+        if handle is None:
+            return self._kill(Kill(action.worker, True))
+        handle.dismiss()
+        return None
 
     def _note_start(self, action: StartWorkers) -> None:
+        # In an order in which a Ctrl-C leaves no worker that nobody hears, and no handle that nobody starts.
+        self._lacks_threads = not self._has_threads
+        self._to_start.append(action.workers)
         for id in action.workers:
             self.handles[id] = WorkerHandle(id)
-        self._to_start.append(action.workers)
-        self._lacks_threads = not self._has_threads
 
     # -- starting --------------------------------------------------------------------------------------------------
 
     def _start_workers(self) -> None:
         """Start what is to be started. If another thread does, it also starts what comes meanwhile."""
-        while self._to_start and self._starting.acquire(blocking=False):
-            try:
-                while self._to_start:
-                    ids = self._to_start.popleft()
-                    self._start_some([self.handles[id] for id in ids])
-            finally:
-                self._starting.release()
+        starting = self._starting
+        try:
+            while self._to_start and not starting._is_owned() and starting.acquire(blocking=False):  # type: ignore[attr-defined]
+                try:
+                    while self._to_start:
+                        handles = [self.handles.get(id) for id in self._to_start[0]]
+                        self._start_some([handle for handle in handles if handle is not None and not handle.is_started])
+                        self._to_start.popleft()  # last: after a Ctrl-C another thread deals with the others
+                finally:
+                    starting.release()
+        except BaseException:
+            if starting._is_owned():  # type: ignore[attr-defined]  # a Ctrl-C came between `acquire` and `try`
+                starting.release()
+            raise
 
     def _start_some(self, handles: list[WorkerHandle]) -> None:
         try:
@@ -167,6 +184,9 @@ class ProcessWorkers(PoolEngine):
         self._monitor.wake()
 
     def _not_started(self, handle: WorkerHandle, error: BaseException) -> None:
+        if handle.is_running():  # a Ctrl-C came behind its start
+            self._started(handle)
+            return
         if self._first_error is None:
             self._first_error = error
         refused = isinstance(error, OSError | MemoryError)
@@ -283,6 +303,14 @@ class ProcessWorkers(PoolEngine):
     def _cannot_watch(self, error: BaseException) -> None:
         report("a pool cannot watch its workers")
         self.fail(error)
+
+
+def _is_held(lock: Any) -> bool:
+    """Return whether a thread, this one too, holds an RLock now."""
+    if lock._is_owned() or not lock.acquire(blocking=False):
+        return True
+    lock.release()
+    return False
 
 
 def in_callers_words(error: BaseException, *names: tuple[str, str]) -> None:
@@ -412,7 +440,7 @@ class ProcessPoolEngine(ProcessWorkers):
                 self._start_workers()
             finally:  # whatever was raised here, by a Ctrl-C or a warning: there are calls, and somebody has to hear
                 # Not before the workers that another thread starts: those that are forked see the program as it is now.
-                if self._lacks_threads and not self._starting.locked():
+                if self._lacks_threads and not _is_held(self._starting):
                     self._start_threads()
         if self.outcomes.waiting or self._orders or self.has_ended or self.scheduler.next_tick() < self._until:
             self.wake()
@@ -495,12 +523,13 @@ class ProcessPoolEngine(ProcessWorkers):
             if self._is_closed:
                 return
             self._is_closed = True
-        for handle in list(self.handles.values()):
-            if handle.is_started:
-                handle.process.kill()
-                handle.process.join()
-        self._monitor.close()
-        self.workers.close()
+        with self._starting:  # another thread may be about to start workers, or the fork server of those to come
+            for handle in list(self.handles.values()):
+                if handle.is_started:
+                    handle.process.kill()
+                    handle.process.join()
+            self._monitor.close()
+            self.workers.close()
         self.has_ended = self._is_finished = True  # from now on, callers do what the thread would do
         self.carry_out()
         self.outcomes.deliver()

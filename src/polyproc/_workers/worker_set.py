@@ -79,6 +79,11 @@ class WorkerHandle:
         self.doom: bool | None = None
         self.error: BaseException | None = None
 
+    def is_running(self) -> bool:
+        """Return whether there is a process, also if nobody has been told of it yet."""
+        process = getattr(self, "process", None)
+        return process is not None and process._popen is not None
+
     def interrupt(self, place: int, why: int) -> None:
         """Raise in a call, if it is the one that runs."""
         self.word.set(place, why)
