@@ -158,7 +158,9 @@ def mapped_memory_at_fork(context):
     queue, told = context.Queue(), context.Queue()
     queue.put(pickle.PickleBuffer(bytearray(b"a" * LARGE)))
     found = memoryview(queue.get(timeout=SECOND))
-    pid = os.fork()
+    with warnings.catch_warnings():  # of other threads
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
     if pid == 0:
         told.put(bytes(found[:10]) + bytes(found[-10:]))
         told.close()
