@@ -32,8 +32,9 @@ test: $(VENV)/installed
 test-portable: $(VENV)/installed
 	POLYPROC_NATIVE=off $(BIN)/python -m pytest tests --ignore=tests/architecture -m "not chaos"
 
+# What depends on the version; with ALL=1, all tests.
 test-each:
-	$(PYTHON) tests/each_python.py --others $(PYTHONS)
+	$(PYTHON) tests/each_python.py $(if $(ALL),--all) --others $(PYTHONS)
 
 # With and without a compiler: what an installation is, with every CPython found. The sdist and the wheel are then in dist.
 wheels: $(VENV)/installed

@@ -1,7 +1,7 @@
 """Run the tests with each interpreter given, each in an environment of its own: `.venv-<version>`.
 
-With 3.14 and later, those of what depends on the interpreter: starts, what a child finds, executors, names and signatures.
-With --all, all of them.
+Those of what depends on the interpreter: starts, what a child finds, executors, names and signatures. With --all, all of
+them.
 
 With --others, not with those of the version that runs this: `make test` has done that.
 """
@@ -16,6 +16,7 @@ OF_THE_VERSION = [
     *("behaviour/test_process.py", "behaviour/test_forkserver.py", "behaviour/test_fresh_interpreter.py"),
     *("behaviour/test_main_module.py", "behaviour/test_starting_imports.py", "behaviour/test_drop_in.py"),
     *("behaviour/test_executor.py", "behaviour/test_what_libraries_reach_for.py", "behaviour/test_redefined.py"),
+    *("behaviour/test_breakpoints.py", "behaviour/test_surroundings.py", "behaviour/test_shared_memory.py"),
 ]
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,7 +45,7 @@ def run(python, everything):
     subprocess.check_call([*pip, "cloudpickle", "pytest", "hypothesis", "grimp", "psutil"])
     print(f"--- Python {version} ---", flush=True)
     tests = ["tests", "--ignore=tests/architecture", "-m", "not chaos"]  # what kills at random is run once
-    if not everything and tuple(map(int, version.split("."))) >= (3, 14):
+    if not everything:
         tests[:2] = [f"tests/{name}" for name in OF_THE_VERSION]
     names = subprocess.call([executable, "tests/conformance/names.py"], cwd=ROOT, env=env)
     return subprocess.call([executable, "-m", "pytest", *tests], cwd=ROOT, env=env) or names
