@@ -15,8 +15,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import cold
 import managers
 import messages
+import placement
 import pools
 import sharing
 
@@ -224,7 +226,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--only", default="", help="cases whose name has this word")
     options = parser.parse_args()
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    for variable in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
+        os.environ.pop(variable, None)
     print(f"Python {sys.version.split()[0]}, {len(os.sched_getaffinity(0))} processors, {options.rounds} rounds")
     n = options.rounds
     ours = {BASE: "multiprocessing", "polyproc": "polyproc"}
@@ -250,5 +253,7 @@ def main() -> int:
         missed += measure_group("pools", pools.MEASURES, peers_of_pools, options.only, max(n // 4, 3))
         peers_of_managers = found(managers.Library, "polyproc", "multiprocessing", "multiprocess")
         missed += measure_group("managers", managers.MEASURES, peers_of_managers, options.only, max(n // 4, 3))
+    missed += cold.measure(options.only, max(n // 3, 3))
+    missed += placement.measure(options.only, max(n // 6, 3))
     print("\n" + (f"missed: {'; '.join(missed)}" if missed else "every goal was reached"))
     return 0
