@@ -7,7 +7,8 @@ only imports, so a rebound copy there would be ignored. Which names are live, an
 from __future__ import annotations
 
 import sys
-from typing import Any
+
+from polyproc._typing import Any
 
 
 def live(public: str, home: Any, *names: str, **renamed: str) -> None:

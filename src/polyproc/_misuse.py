@@ -5,7 +5,7 @@ Where the standard library has a text, that comes first, and what follows it is 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from polyproc._typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable

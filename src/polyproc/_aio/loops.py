@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
 
 from polyproc._lazy import loaded
 from polyproc._platform.handles import due
+from polyproc._typing import Any, Callable
 
 FIRST_TICK, LAST_TICK = 0.0005, 0.01  # seconds between two looks, where nothing can be waited for
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import queue
 import threading
 import weakref
-from collections.abc import Callable
-from typing import Any
 
 from polyproc._aio.loops import ThreadResult
 from polyproc._log import log
+from polyproc._typing import Any, Callable
 
 
 class OwnerThread:

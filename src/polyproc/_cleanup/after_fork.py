@@ -5,11 +5,10 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
-from collections.abc import Callable
-from typing import Any
 
 from polyproc._log import log
 from polyproc._public import public
+from polyproc._typing import Any, Callable
 
 _afterfork_registry: weakref.WeakValueDictionary[tuple[int, int, Callable[[Any], object]], object] = (
     weakref.WeakValueDictionary()

@@ -5,12 +5,11 @@ from __future__ import annotations
 import itertools
 import os
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from polyproc._cleanup.exit_sequence import FINALIZERS, LATE_FINALIZERS, exit_sequence
 from polyproc._log import log
 from polyproc._public import public
+from polyproc._typing import Any, Callable, Mapping, Sequence
 
 _Key = tuple[int | None, int]
 _finalizer_registry: dict[_Key, Finalize] = {}

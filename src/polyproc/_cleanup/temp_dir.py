@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
 
 from polyproc._cleanup.finalizers import Finalize
 from polyproc._platform.posix import have_abstract_sockets
+from polyproc._typing import Iterable
 
 
 class TempDir:

@@ -12,13 +12,12 @@ import os
 import socket
 import struct
 import tempfile
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
 
 from polyproc._connection.listening import ListeningSocket
 from polyproc._errors import AuthenticationError
 from polyproc._lazy import said
 from polyproc._platform.posix import have_abstract_sockets
+from polyproc._typing import Any, Callable, Iterator, TypeVar
 
 Address = Any  # (host, port), a path, or a name of the abstract namespace, which begins with a zero
 

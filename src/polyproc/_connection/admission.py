@@ -21,7 +21,6 @@ import socket
 import threading
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
 
 from polyproc._connection.handshake import Handshake
 from polyproc._connection.listening import Admitted, ListeningSocket
@@ -30,6 +29,7 @@ from polyproc._log import log
 from polyproc._platform.greenlets import own_socket
 from polyproc._platform.handles import due, most_descriptors, new_poll, poll
 from polyproc._platform.posix import LongLived
+from polyproc._typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ssl import SSLContext

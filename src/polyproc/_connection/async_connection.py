@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from polyproc._aio.loops import AioView, ThreadResult, Ticks, readable
 from polyproc._aio.owner_thread import OwnerThread
 from polyproc._errors import BufferTooShort
 from polyproc._pickling.pickler import dumps_through, loads
+from polyproc._typing import Any
 
 
 class AsyncConnection(AioView):

@@ -18,10 +18,9 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Generator
-from typing import Any, Final
 
 from polyproc._errors import AuthenticationError
+from polyproc._typing import Any, Final, Generator
 
 MESSAGE_LENGTH = 40
 _CHALLENGE = b"#CHALLENGE#"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import _socket
 import itertools
 import os
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from polyproc._aio_attribute import HasAio
 from polyproc._native import native
 from polyproc._pickling.live_fd import sent_fds
 from polyproc._platform.greenlets import own_socket
 from polyproc._public import kind_of, of_kind, public
+from polyproc._typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING or native:
     from polyproc._core import Connection as Base

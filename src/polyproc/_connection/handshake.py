@@ -9,10 +9,10 @@ from __future__ import annotations
 import _socket
 import select
 import struct
-from typing import Any
 
 from polyproc._connection.auth import LIMIT, PROVED, Proof, Steps, answer_steps, deliver_steps
 from polyproc._lazy import loaded
+from polyproc._typing import Any
 
 _HEADER = struct.Struct("!i")
 

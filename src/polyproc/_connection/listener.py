@@ -7,7 +7,6 @@ import errno
 import os
 import socket
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
 
 from polyproc._cleanup.finalizers import Finalize
 from polyproc._connection.address import (
@@ -27,6 +26,7 @@ from polyproc._connection.listening import Admitted, ListeningSocket, SocketList
 from polyproc._errors import TimeoutError
 from polyproc._lazy import load, said
 from polyproc._public import public
+from polyproc._typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ssl import SSLContext

@@ -10,10 +10,10 @@ import _socket
 import errno
 import os
 import socket
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from polyproc._platform.greenlets import own_socket_class
 from polyproc._platform.handles import ready
+from polyproc._typing import TYPE_CHECKING, Any, NamedTuple
 
 
 class Admitted(NamedTuple):

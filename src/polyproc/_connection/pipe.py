@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import _socket
 import os
-from typing import Any
 
 from polyproc._connection.connection import Connection, connection_of
+from polyproc._typing import Any
 
 
 def Pipe(duplex: bool = True) -> tuple[Connection[Any, Any], Connection[Any, Any]]:

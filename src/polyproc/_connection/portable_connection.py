@@ -13,15 +13,14 @@ import operator
 import os
 import pickle
 import select
-from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
 
 from polyproc._connection.wait import wait
 from polyproc._errors import BufferTooShort
 from polyproc._pickling.pickler import dumps_through
 from polyproc._platform.greenlets import may_switch
 from polyproc._platform.handles import ready
+from polyproc._typing import Any, Callable, Self
 
 _LARGEST_SHORT = 0x7FFFFFFF
 _LARGEST_READ = 1 << 30

@@ -16,9 +16,7 @@ import os
 import socket
 import threading
 from array import array
-from collections.abc import Sequence
 from contextlib import closing
-from typing import Any
 
 from polyproc._cleanup.after_fork import register_after_fork
 from polyproc._connection.address import Address
@@ -29,6 +27,7 @@ from polyproc._log import log
 from polyproc._platform.handles import pause
 from polyproc._platform.posix import LongLived, close_quietly
 from polyproc._process.process import current_process
+from polyproc._typing import Any, Sequence
 
 _KEY = 16
 _PAUSE = 0.01  # seconds after what may last: no descriptors, no memory

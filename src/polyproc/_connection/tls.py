@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ssl
-from typing import Any
 
 from polyproc._connection.portable_connection import PortableConnection
+from polyproc._typing import Any
 
 
 class TlsConnection(PortableConnection):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
-from typing import Any
 
 from polyproc._lazy import said
 from polyproc._platform.handles import due, ready
+from polyproc._typing import Any, Callable, Iterable
 
 # Events and results have no descriptor: they are looked at again and again, less and less often.
 _FIRST_TICK = 0.0005

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
 from xmlrpc.client import dumps, loads
 
 from polyproc._connection.connection import Connection
 from polyproc._connection.listener import Client, Listener
+from polyproc._typing import Any
 
 
 class ConnectionWrapper:

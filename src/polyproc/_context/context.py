@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, ClassVar
 
 from polyproc import _errors
 from polyproc._context import factories
@@ -12,6 +11,7 @@ from polyproc._platform.interpreter import interpreter
 from polyproc._process import parent, process
 from polyproc._process.process import BaseProcess
 from polyproc._public import public
+from polyproc._typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     import logging

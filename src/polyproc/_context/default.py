@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
 
 from polyproc._context.context import BaseContext
 from polyproc._context.start_methods import contexts
@@ -13,6 +11,7 @@ from polyproc._platform.posix import start_methods
 from polyproc._process.kinds import Process
 from polyproc._process.state import process_state
 from polyproc._public import public
+from polyproc._typing import TYPE_CHECKING, Any, Callable, Sequence
 
 if TYPE_CHECKING:
     from polyproc._process.process import BaseProcess

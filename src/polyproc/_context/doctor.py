@@ -6,9 +6,7 @@ import os
 import resource
 import shutil
 import sys
-from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple
 
 from polyproc._context.context import BaseContext
 from polyproc._context.default import default_context
@@ -20,6 +18,7 @@ from polyproc._pickling.pickler import dumps
 from polyproc._platform.capabilities import INSTEAD, refused_calls
 from polyproc._platform.handles import has_pidfds
 from polyproc._platform.interpreter import usable_processors
+from polyproc._typing import Callable, Iterator, NamedTuple
 
 _FEW_DESCRIPTORS = 1024
 _SOME = 1 << 20  # bytes of memory that are tried

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -17,6 +16,7 @@ from types import ModuleType
 from polyproc._lazy import load
 from polyproc._process.state import process_state
 from polyproc._public import shown
+from polyproc._typing import Sequence
 
 _NAME = "multiprocessing"
 _FOREIGN = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_programs", "foreign")

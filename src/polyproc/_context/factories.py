@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from polyproc._lazy import load
 from polyproc._process.kinds import SpawnProcess, launched_by
+from polyproc._typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import logging

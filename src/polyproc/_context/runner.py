@@ -12,11 +12,12 @@ import marshal
 import os
 import runpy
 import sys
-from collections.abc import Callable
 from importlib.machinery import BuiltinImporter, SourceFileLoader, SourcelessFileLoader
 from importlib.util import MAGIC_NUMBER
 from pkgutil import get_importer
 from types import CodeType, ModuleType, TracebackType
+
+from polyproc._typing import Callable
 
 _run_module: Callable[..., object] = runpy._run_module_as_main  # type: ignore[attr-defined]
 _HEADER = 16  # bytes of a .pyc file before its code (PEP 552)

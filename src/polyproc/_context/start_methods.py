@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from polyproc._context import factories
 from polyproc._context.context import BaseContext
 from polyproc._platform.posix import start_methods
 from polyproc._process.kinds import ForkProcess, ForkServerProcess, SpawnProcess
 from polyproc._public import public
+from polyproc._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from polyproc._context.factories import Launcher

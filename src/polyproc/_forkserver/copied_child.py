@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
 
 from polyproc._process.state import process_state
 from polyproc._start.waiting_child import WaitingChild
+from polyproc._typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from polyproc._forkserver.pool_fork_server import PoolForkServer

@@ -7,7 +7,6 @@ import os
 import threading
 import time
 import warnings
-from typing import Any
 
 from polyproc._cleanup.finalizers import run_finalizers
 from polyproc._forkserver.client import Forked, ForkServerClient, new_comm
@@ -20,6 +19,7 @@ from polyproc._process.main_code import describe_main
 from polyproc._start.protocol import AT_ONCE, LATER, socketpair
 from polyproc._start.spawn import start_program
 from polyproc._start.waiting_child import WaitingChild
+from polyproc._typing import Any
 
 _TRIES = 3
 _IN_A_ROW = 0.01  # seconds

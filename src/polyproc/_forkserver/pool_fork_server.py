@@ -17,7 +17,6 @@ from __future__ import annotations
 import _thread
 import os
 import signal
-from typing import TYPE_CHECKING, Any, NoReturn
 
 from polyproc._forkserver.client import ForkServerClient, new_comm
 from polyproc._lazy import load
@@ -32,6 +31,7 @@ from polyproc._process.lifeline import lifeline
 from polyproc._start.child import flush_before_start
 from polyproc._start.fork import ForkChild, null_input, recorded_stderr
 from polyproc._start.protocol import socketpair
+from polyproc._typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from polyproc._process.process import BaseProcess

@@ -10,13 +10,12 @@ from __future__ import annotations
 import socket
 import threading
 import weakref
-from collections.abc import Awaitable, Callable
 from functools import partial
 from os import dup
-from typing import Any
 
 from polyproc._aio.loops import current_task, in_thread
 from polyproc._managers.links import Link
+from polyproc._typing import Any, Awaitable, Callable
 
 
 class TaskConnection:

@@ -10,9 +10,9 @@ import _queue
 import collections
 import queue
 import threading
-from typing import Any
 
 from polyproc._managers.serving import Client, HeldLock
+from polyproc._typing import Any
 
 # Seconds that a release waits for a lock's new holder to be booked; for a thread to see that its client has gone.
 _BOOKING, _PARKING = 0.1, 2.0

@@ -17,8 +17,6 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 from polyproc._cleanup.finalizers import Finalize
 from polyproc._connection import xml
@@ -40,6 +38,7 @@ from polyproc._pickling.diagnosis import in_callers_words
 from polyproc._pickling.pickler import loads
 from polyproc._platform.greenlets import Local
 from polyproc._platform.handles import due
+from polyproc._typing import TYPE_CHECKING, Any, Callable
 
 if TYPE_CHECKING:
     from ssl import SSLContext

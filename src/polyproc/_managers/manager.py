@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from enum import IntEnum
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
 
 from polyproc._cleanup.finalizers import Finalize
 from polyproc._connection.pipe import Pipe
@@ -18,6 +16,7 @@ from polyproc._managers.tokens import Token, answer_of
 from polyproc._process.kinds import Process
 from polyproc._process.process import AuthenticationString, current_process
 from polyproc._public import public
+from polyproc._typing import TYPE_CHECKING, Any, Callable, Iterable, Self
 
 if TYPE_CHECKING:
     from ssl import SSLContext

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, MutableMapping, MutableSequence
 from types import GenericAlias, TracebackType
-from typing import Any
 
 from polyproc._managers.proxy import BaseProxy, MakeProxyType
 from polyproc._platform.handles import due
 from polyproc._public import public
+from polyproc._typing import Any, Callable, Iterator, MutableMapping, MutableSequence
 
 
 def _names(text: str) -> tuple[str, ...]:

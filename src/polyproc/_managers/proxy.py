@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from polyproc._cleanup.after_fork import register_after_fork
 from polyproc._lazy import load
 from polyproc._log import log
@@ -14,6 +11,7 @@ from polyproc._managers.tokens import PROXY, RETURN, Token, answer_of
 from polyproc._pickling import spawning
 from polyproc._process.process import current_process
 from polyproc._public import kind_of, of_kind, public
+from polyproc._typing import Any, Callable
 
 _OF_LINK = "of_link"  # among what a proxy's pickle tells: it is part of an answer
 

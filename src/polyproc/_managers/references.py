@@ -5,9 +5,9 @@ from __future__ import annotations
 import collections
 import threading
 import time
-from typing import Any
 
 from polyproc._managers.serving import Client, watch
+from polyproc._typing import Any
 
 # Seconds that an object stays whose token is on its way to a process that has not said that it has it; and that what a
 # forked child inherits waits for that child.

@@ -6,9 +6,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, ItemsView, KeysView, ValuesView
 from queue import Empty, SimpleQueue
-from typing import Any
 
 from polyproc._errors import AuthenticationError, TimeoutError
 from polyproc._log import log
@@ -34,6 +32,7 @@ from polyproc._pickling.exceptions import reason_of, sendable
 from polyproc._platform.handles import pause
 from polyproc._process.process import current_process
 from polyproc._public import public
+from polyproc._typing import Any, Callable, ItemsView, KeysView, ValuesView
 from polyproc._workers.worker import ExceptionWithTraceback
 
 _TICK = 0.5

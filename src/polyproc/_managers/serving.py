@@ -6,12 +6,11 @@ import queue
 import select
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from polyproc._platform.greenlets import Local
 from polyproc._platform.handles import new_poll
+from polyproc._typing import Any, Callable
 
 _SLICE = 0.25  # seconds between two looks at a client that waits
 _FOREVER = float("inf")

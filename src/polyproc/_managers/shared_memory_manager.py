@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
-
 from polyproc._managers.manager import BaseManager, State
 from polyproc._managers.server import Server
 from polyproc._memory.segment import SharedMemory
 from polyproc._memory.segment import SharedMemory as Segment
 from polyproc._memory.shareable_list import ShareableList
 from polyproc._public import public
+from polyproc._typing import Any, Iterable
 
 
 @public("managers")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue  # noqa: F401  (what is in it is looked up by name)
 import sys
 import threading  # noqa: F401  (the same)
-from typing import Any
 
 from polyproc._managers.manager import BaseManager
 from polyproc._managers.proxies import (
@@ -26,6 +25,7 @@ from polyproc._managers.values import Value
 from polyproc._pool.pool import Pool
 from polyproc._public import public
 from polyproc._threads.dummy_manager import Array, Namespace
+from polyproc._typing import Any
 
 
 @public("managers")

@@ -9,10 +9,9 @@ server: it holds the process's references. When it ends, whatever way, they are 
 
 from __future__ import annotations
 
-from typing import Any
-
 from polyproc._errors import RemoteError
 from polyproc._public import Remade, public
+from polyproc._typing import Any
 
 CALLS, ANCHOR = "calls", "anchor"
 RETURN, PROXY, ERROR, TRACEBACK, UNSERIALIZABLE = "#RETURN", "#PROXY", "#ERROR", "#TRACEBACK", "#UNSERIALIZABLE"

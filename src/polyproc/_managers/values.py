@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from polyproc._public import public
+from polyproc._typing import Any
 
 
 @public("managers")

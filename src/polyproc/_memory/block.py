@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import mmap
 import os
-from typing import TYPE_CHECKING, Any
 
 from polyproc._native import native
 from polyproc._pickling.live_fd import live_fd
 from polyproc._platform.posix import anonymous_memory
+from polyproc._typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING or native:
     import polyproc._core as core

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 from polyproc._memory.block import allocate
 from polyproc._public import public
+from polyproc._typing import Any
 
 
 @public("heap")

@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable
-from typing import Any
 
 import polyproc._core as core
 from polyproc._pickling import spawning
 from polyproc._pickling.inherited import DupFd
 from polyproc._pickling.live_fd import LiveFd, live_fd
 from polyproc._platform.posix import close_quietly
+from polyproc._typing import Any, Callable
 
 
 class Registry:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING, Any
 
 from polyproc._lazy import said
 from polyproc._memory.block import allocate
 from polyproc._pickling.pickler import ForkingPickler
+from polyproc._typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from polyproc._memory.block import Block

@@ -7,11 +7,10 @@ library it does.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from polyproc._memory.tracker import PREFIX, tracker
 from polyproc._native import native
 from polyproc._public import kind_of, of_kind, public
+from polyproc._typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING or not native:
     from polyproc._memory.portable_segment import PortableSegment as Segment

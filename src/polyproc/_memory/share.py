@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import pickle
 from types import TracebackType
-from typing import Any, Generic, TypeVar
 
 from polyproc._memory.block import allocate
 from polyproc._pickling.pickler import dumps
+from polyproc._typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 

@@ -8,12 +8,11 @@ The layout is the standard library's, so that either may read the other's.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
 from types import GenericAlias
-from typing import Any
 
 from polyproc._memory.segment import SharedMemory
 from polyproc._public import kind_of, of_kind, public
+from polyproc._typing import Any, Iterable, Iterator
 
 _ALIGNMENT = 8
 _VALUE, _TEXT, _BYTES, _NONE = 0, 1, 2, 3

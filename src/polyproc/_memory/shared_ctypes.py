@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 from polyproc._lazy import load
 from polyproc._memory.raw import RawArray, RawValue, length_of, type_of, typecode_to_type
 from polyproc._native import native
 from polyproc._public import kind_of, of_kind, public
+from polyproc._typing import TYPE_CHECKING, Any, Callable
 
 if TYPE_CHECKING or native:
     import polyproc._core as core

@@ -26,9 +26,7 @@ import struct
 import sys
 import threading
 import warnings
-from collections.abc import Callable
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
 
 from polyproc._kernel import write
 from polyproc._memory.tracker_lines import ResourceTracker, line_of
@@ -36,6 +34,7 @@ from polyproc._native import native
 from polyproc._platform.interpreter import command_line, spawn, starter
 from polyproc._platform.posix import LongLived, close_quietly
 from polyproc._process.state import process_state
+from polyproc._typing import TYPE_CHECKING, Any, Callable
 
 _PROGRAM = "polyproc._programs.run_tracker"
 

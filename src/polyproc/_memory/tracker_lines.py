@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Any, ClassVar
 
 from polyproc._kernel import write
 from polyproc._public import public
+from polyproc._typing import Any, ClassVar
 
 _LONGEST = 512  # bytes of a line: so many are written in one piece
 

@@ -12,14 +12,13 @@ import functools
 import marshal
 import pickle
 import sys
-from collections.abc import Callable
 from types import CellType, FunctionType
-from typing import Any
 from weakref import WeakKeyDictionary
 
 from polyproc._lazy import load
 from polyproc._pickling.global_names import Empty
 from polyproc._pickling.main_definitions import Definition, is_definition, main_definitions, state_of
+from polyproc._typing import Any, Callable
 
 Origin = tuple[int, int]
 Version = tuple[Origin, int]

@@ -20,9 +20,7 @@ import functools
 import io
 import marshal
 import sys
-from collections.abc import Callable, Iterable
 from types import FunctionType, MethodType, ModuleType
-from typing import IO, Any
 
 import cloudpickle
 from cloudpickle.cloudpickle import _dynamic_class_reduce, _find_imported_submodules
@@ -32,6 +30,7 @@ from polyproc._pickling import spawning
 from polyproc._pickling.global_names import contents, globals_of, names_in
 from polyproc._pickling.main_definitions import MAIN, Definition, is_code, is_definition, main_definitions
 from polyproc._public import shown
+from polyproc._typing import IO, Any, Callable, Iterable
 
 Reducer = Callable[[Any], Any]
 Keeper = Callable[[Any], bool]

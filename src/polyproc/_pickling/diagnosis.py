@@ -7,8 +7,8 @@ manager its `args` (`in_callers_words`), of a function its own name.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from typing import Any
+
+from polyproc._typing import Any, Callable, Iterator
 
 _NOTE = "cannot be sent to another process: "
 _DEPTH = 12

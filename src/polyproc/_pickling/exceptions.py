@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import copyreg
 from types import WrapperDescriptorType
-from typing import Any, cast
 
 from polyproc._pickling.pickler import dumps, loads
+from polyproc._typing import Any, cast
 
 _PLAIN = {bool, int, float, complex, str, bytes, type(None)}
 _IS_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made at run time, and not part of the interpreter

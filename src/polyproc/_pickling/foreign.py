@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import io
 import os
-from typing import Any
 
 from polyproc._lazy import load, loaded
 from polyproc._pickling.live_fd import sent_fds
 from polyproc._pickling.pickler import ForkingPickler, register
+from polyproc._typing import Any
 
 
 def add_reducers() -> bool:

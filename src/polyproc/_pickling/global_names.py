@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import functools
 import opcode
-from collections.abc import Iterable, Iterator
 from types import CodeType, FunctionType, MethodType
-from typing import Any
 
 from polyproc._pickling.main_definitions import MAIN, is_wrapper
+from polyproc._typing import Any, Iterable, Iterator
 
 _GLOBAL_OPS = {opcode.opmap[name] for name in ("LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_NAME")}
 _LOAD_GLOBAL = opcode.opmap["LOAD_GLOBAL"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import socket
 from array import array
-from collections.abc import Sequence
-from typing import Any
+
+from polyproc._typing import Any, Sequence
 
 HAVE_SEND_HANDLE = hasattr(socket, "CMSG_LEN") and hasattr(socket, "SCM_RIGHTS") and hasattr(socket.socket, "sendmsg")
 ACKNOWLEDGE = True

@@ -7,10 +7,9 @@ something of it is found in is still being imported by a thread that waits for t
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
-
 from polyproc._lazy import load
 from polyproc._pickling.spawning import current, set_spawning
+from polyproc._typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 

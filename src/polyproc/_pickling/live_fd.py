@@ -12,11 +12,11 @@ There are two ways to a process that runs already. The sender must live until th
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from polyproc._lazy import load
 from polyproc._pickling.inherited import DupFd
 from polyproc._pickling.spawning import current, parcel, passage
+from polyproc._typing import Any
 
 Receipt = tuple[int, int, int, int]  # where one goes: descriptor and inode of the sender's file, slot, number
 

@@ -11,14 +11,13 @@ from __future__ import annotations
 import copyreg
 import io
 import pickle
-from collections.abc import Callable
 from types import FunctionType
-from typing import IO, Any
 
 from polyproc._lazy import load
 from polyproc._pickling import spawning
 from polyproc._pickling.main_definitions import MAIN, main_definitions
 from polyproc._public import public
+from polyproc._typing import IO, Any, Callable
 
 _Reducer = Callable[[Any], Any]
 _LARGE = 65536

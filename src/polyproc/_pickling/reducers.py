@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 from polyproc._pickling import handle_passing, inherited, pickler
 from polyproc._public import public
+from polyproc._typing import Any
 
 
 def _reduce_method(method: Any) -> tuple[Any, ...]:

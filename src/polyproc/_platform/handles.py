@@ -9,13 +9,13 @@ import os
 import select
 import time
 from _thread import RLock
-from collections.abc import Sequence
 from time import monotonic
 
 from polyproc._kernel import read, write
 from polyproc._lazy import said
 from polyproc._platform.greenlets import let_run, may_switch, own_module
 from polyproc._platform.posix import Capability, close_quietly
+from polyproc._typing import Sequence
 
 # poll(2) takes an int of milliseconds; longer waits are made of several.
 _LONGEST_POLL = 1_000_000.0

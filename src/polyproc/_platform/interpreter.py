@@ -6,11 +6,10 @@ import _signal
 import errno
 import os
 import sys
-from collections.abc import Callable, Collection, Sequence
 from contextvars import ContextVar
-from typing import Any
 
 from polyproc._lazy import load
+from polyproc._typing import Any, Callable, Collection, Sequence
 
 
 class Interpreter:

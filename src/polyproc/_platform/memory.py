@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from polyproc._lazy import load
+from polyproc._typing import Any
 
 _PAGE = os.sysconf("SC_PAGESIZE")
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
 
 from polyproc._native import native
 from polyproc._platform.interpreter import interpreter, starter
+from polyproc._typing import Any
 
 # (folder, file, its lines that import) of a .pth file
 PthFile = tuple[str, str, list[str]]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypedDict, TypeVar
 
 from polyproc._errors import ProcessDied, TimeoutError
 from polyproc._lazy import load, said
@@ -14,6 +12,7 @@ from polyproc._process.process import BaseProcess
 from polyproc._process.state import process_state
 from polyproc._scheduling.assignments import ResolvedOptions
 from polyproc._scheduling.call_events import PoolStats
+from polyproc._typing import TYPE_CHECKING, Any, Callable, Iterable, ParamSpec, Self, TypedDict, TypeVar
 from polyproc._workers.worker_set import PoolConfig
 
 if TYPE_CHECKING:

@@ -6,9 +6,7 @@ import concurrent.futures
 import itertools
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any, TypeVar
 
 from polyproc._cleanup.exit_sequence import exit_sequence
 from polyproc._cleanup.finalizers import Finalize
@@ -20,6 +18,7 @@ from polyproc._pool.future import Future
 from polyproc._pool.imap import IMapIterator
 from polyproc._pool.pool import checked_size
 from polyproc._public import public
+from polyproc._typing import Any, Callable, Iterable, Iterator, TypeVar
 from polyproc._workers.engine import RUN, function_name
 from polyproc._workers.process_engine import ProcessPoolEngine
 from polyproc._workers.worker import STARMAP

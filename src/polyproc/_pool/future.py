@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Generator
-from typing import Any, Protocol, TypeVar
 
 from polyproc._aio.loops import ThreadEvent, running_library
 from polyproc._pool.calls import Job
 from polyproc._public import public
 from polyproc._scheduling.assignments import QueuedTask
+from polyproc._typing import Any, Generator, Protocol, TypeVar
 from polyproc._workers.engine import Dropped
 
 T = TypeVar("T")

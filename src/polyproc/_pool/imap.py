@@ -5,14 +5,13 @@ from __future__ import annotations
 import collections
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sized
-from typing import Any
 
 from polyproc._errors import TimeoutError as PolyprocTimeoutError
 from polyproc._lazy import load, said
 from polyproc._platform.handles import due
 from polyproc._pool.calls import Calls, Job, progress_of
 from polyproc._public import public
+from polyproc._typing import Any, AsyncIterator, Callable, Iterable, Sized
 from polyproc._workers.engine import Dropped
 from polyproc._workers.feeder import Feeder
 

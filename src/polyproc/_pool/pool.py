@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Generator, Iterable
 from types import GenericAlias, TracebackType
-from typing import TYPE_CHECKING, Any, Self
 
 from polyproc._aio_attribute import HasAio
 from polyproc._cleanup.finalizers import Finalize
@@ -17,6 +15,7 @@ from polyproc._platform.handles import due
 from polyproc._platform.interpreter import usable_processors
 from polyproc._pool.calls import Calls, Job, Memory, make_config, progress_of
 from polyproc._public import public
+from polyproc._typing import TYPE_CHECKING, Any, Callable, Generator, Iterable, Self
 from polyproc._workers.engine import NOT_RUNNING, RUN, Dropped, function_name, report
 from polyproc._workers.process_engine import ProcessPoolEngine
 from polyproc._workers.worker import MAP, STARMAP

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Protocol
 
 from polyproc._lazy import load
 from polyproc._pool.calls import ProgressCallback
+from polyproc._typing import Any, Protocol
 from polyproc._workers.engine import report
 
 

@@ -13,12 +13,11 @@ import itertools
 import threading
 import traceback
 import weakref
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
 
 from polyproc._errors import TimeoutError as PolyprocTimeoutError
 from polyproc._pool.imap import IMapIterator, IMapUnorderedIterator
 from polyproc._pool.pool import MapResult
+from polyproc._typing import Any, Callable, Iterable, Iterator, NamedTuple
 
 INIT = "INIT"
 job_counter = itertools.count()

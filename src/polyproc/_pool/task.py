@@ -5,9 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from polyproc._lazy import said
 from polyproc._pickling.main_definitions import main_definitions
@@ -15,6 +13,7 @@ from polyproc._pool.calls import DEFAULT_OPTIONS, CallOptions, resolved
 from polyproc._pool.executor import ProcessPoolExecutor
 from polyproc._pool.future import Future
 from polyproc._pool.pool import Pool
+from polyproc._typing import TYPE_CHECKING, Any, Callable, Generic, ParamSpec, TypeVar, overload
 
 if TYPE_CHECKING:
     from typing import Unpack

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
-
 from polyproc._lazy import said
 from polyproc._pool.pool import Pool, checked_size
 from polyproc._public import public
+from polyproc._typing import Any, Callable, Iterable
 from polyproc._workers.thread_engine import ThreadPoolEngine
 
 

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from typing import Any
 
 from polyproc._lazy import load, loaded
 from polyproc._process.main_code import describe_main
 from polyproc._process.receiving import check_start
 from polyproc._process.state import process_state
+from polyproc._typing import Any, Callable
 
 Preparation = dict[str, Any]
 

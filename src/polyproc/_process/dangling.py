@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
-from typing import Any
 
 from polyproc._process.process import BaseProcess, MainProcess
+from polyproc._typing import Any, Iterator
 
 
 class Dangling:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from polyproc._lazy import loaded
 from polyproc._process.process import BaseProcess
 from polyproc._process.state import process_state
+from polyproc._typing import Any
 
 
 def describe(process: BaseProcess[Any]) -> str:

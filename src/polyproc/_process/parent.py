@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from polyproc._platform.handles import ended_sentinel, open_pidfd, ready
 from polyproc._platform.posix import close_quietly
 from polyproc._process.process import BaseProcess
 from polyproc._process.state import process_state
 from polyproc._public import public
+from polyproc._typing import Any
 
 
 @public("process")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
-from typing import Any
 
 from polyproc._aio.loops import AioView, Ticks, readable
 from polyproc._queues.batches import Batches
 from polyproc._queues.shut_down import ShutDown
+from polyproc._typing import Any, AsyncIterator, Callable, Iterable
 
 
 class AsyncQueue(AioView):

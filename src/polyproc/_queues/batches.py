@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import suppress
 from itertools import repeat, starmap
-from typing import TYPE_CHECKING, Generic, TypeVar
 
 from polyproc._aio_attribute import HasAio
 from polyproc._platform.handles import due
 from polyproc._queues.shut_down import Empty, ShutDown
+from polyproc._typing import TYPE_CHECKING, AsyncIterator, Generic, Iterable, Iterator, TypeVar
 
 T = TypeVar("T")
 

@@ -15,9 +15,7 @@ import threading
 import time
 import traceback
 import weakref
-from collections.abc import Callable
 from types import GenericAlias
-from typing import Any, ClassVar
 
 from polyproc._cleanup.after_fork import register_after_fork
 from polyproc._cleanup.exit_sequence import exit_sequence
@@ -30,6 +28,7 @@ from polyproc._platform.handles import due
 from polyproc._queues.closed import is_closed, whole_size
 from polyproc._queues.shut_down import Empty, Full
 from polyproc._synchronize.primitives import SEM_VALUE_MAX, BoundedSemaphore, Lock, Semaphore
+from polyproc._typing import Any, Callable, ClassVar
 
 _sentinel = object()
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from polyproc._lazy import said
+from polyproc._typing import Any
 
 
 def is_closed(queue: object) -> ValueError:

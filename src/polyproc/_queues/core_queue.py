@@ -11,7 +11,6 @@ A killed producer leaves no half message. A killed consumer takes with it at mos
 from __future__ import annotations
 
 import traceback
-from typing import Any, TypeVar
 
 from polyproc._pickling.pickler import dumps, loads
 from polyproc._public import public
@@ -20,6 +19,7 @@ from polyproc._queues.closed import whole_size
 from polyproc._queues.shared_queue import SharedQueue
 from polyproc._queues.subclassing import Subclassed
 from polyproc._synchronize.semaphore_value import SEM_VALUE_MAX
+from polyproc._typing import Any, TypeVar
 
 T = TypeVar("T")
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import pickle
 import struct
-from typing import Any
 
 import polyproc._core as core
 from polyproc._pickling.pickler import dumps_through
+from polyproc._typing import Any
 
 BYTES, PICKLE, LARGE_BYTES, LARGE_PICKLE = 1, 2, 3, 4
 NO_SLOT = None

@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 import weakref
-from typing import Any, TypeVar
 
 from polyproc._cleanup.after_fork import register_after_fork
 from polyproc._cleanup.exit_sequence import exit_sequence
@@ -30,6 +29,7 @@ from polyproc._queues.closed import is_closed
 from polyproc._queues.shut_down import Empty, Full, ShutDown
 from polyproc._queues.subclassing import Subclassed
 from polyproc._synchronize.primitives import Condition, Event, Lock, Semaphore
+from polyproc._typing import Any, TypeVar
 
 T = TypeVar("T")
 

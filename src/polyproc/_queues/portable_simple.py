@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import queue
-from typing import Any, Generic, TypeVar
 
 from polyproc._aio_attribute import HasAio
 from polyproc._connection.pipe import Pipe
@@ -12,6 +11,7 @@ from polyproc._pickling.pickler import dumps_through
 from polyproc._pickling.spawning import assert_spawning
 from polyproc._public import Remade, public
 from polyproc._synchronize.primitives import Lock
+from polyproc._typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 

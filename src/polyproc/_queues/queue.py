@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from polyproc._native import native
 from polyproc._queues.shut_down import Empty as Empty
 from polyproc._queues.shut_down import Full as Full
 from polyproc._queues.shut_down import ShutDown as ShutDown
+from polyproc._typing import TYPE_CHECKING
 
 if TYPE_CHECKING or native:
     from polyproc._queues.core_queue import JoinableQueue as JoinableQueue

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import polyproc._core as core
 from polyproc._memory.chunk import attach_with, descriptors, registry_to_send
@@ -11,6 +10,7 @@ from polyproc._pickling.live_fd import sent_fds
 from polyproc._platform.posix import LongLived, close_quietly
 from polyproc._public import Remade
 from polyproc._queues import large
+from polyproc._typing import Any
 
 
 class SharedQueue(Remade, core.Queue):

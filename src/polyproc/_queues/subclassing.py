@@ -8,9 +8,9 @@ its code uses; its base becomes the queue's classic form, which is built as thei
 from __future__ import annotations
 
 from types import CodeType
-from typing import Any
 
 from polyproc._lazy import load, loaded
+from polyproc._typing import Any
 
 _INSIDES = frozenset(
     (

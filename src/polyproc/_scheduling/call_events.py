@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
-
 from polyproc._scheduling.actions import (
     BY_CANCELLING,
     CANCELLED,
@@ -41,6 +38,7 @@ from polyproc._scheduling.assignments import (
     WorkerLoad,
 )
 from polyproc._scheduling.staffing import Staffing, StaffingConfig
+from polyproc._typing import Any, NamedTuple, Sequence
 
 RUNNING, CLOSING, TERMINATING, ENDED = range(4)
 _FAILURES = ERROR, TIMED_OUT

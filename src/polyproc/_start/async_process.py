@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from polyproc._aio.loops import AioView, in_thread, readable
+from polyproc._typing import Any
 
 
 class AsyncProcess(AioView):

@@ -6,9 +6,9 @@ import marshal
 import os
 from importlib.util import find_spec
 from types import CodeType
-from typing import Any
 
 from polyproc._platform.posix import OwnFile, file_with
+from polyproc._typing import Any
 
 # In a child before user code, each behind what it imports; a test compares this with what a child really loads.
 CHILD = (

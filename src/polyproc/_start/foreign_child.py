@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import Any
 
 from polyproc._errors import ProcessDied
+from polyproc._typing import Any
 
 
 class ForeignChild:

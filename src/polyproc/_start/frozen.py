@@ -5,12 +5,12 @@ from __future__ import annotations
 import marshal
 import os
 import sys
-from typing import Any
 
 from polyproc._platform.interpreter import command_line, interpreter, spawn
 from polyproc._platform.posix import file_with
 from polyproc._process.main_module import import_main
 from polyproc._start.bundle import bundle
+from polyproc._typing import Any
 
 # A frozen program starts itself, with this word and the number of the job's descriptor.
 FLAG = "--multiprocessing-fork"

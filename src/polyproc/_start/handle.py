@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import signal
-from typing import Any
 
 from polyproc._pickling.live_fd import sent_fds
 from polyproc._platform.handles import ready, send_signal
 from polyproc._platform.posix import close_quietly
+from polyproc._typing import Any
 
 
 class ProcessHandle:

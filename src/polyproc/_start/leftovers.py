@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from importlib.machinery import PathFinder
-from typing import Any
+
+from polyproc._typing import Any
 
 _PROGRAM = "polyproc._programs.run_tracker"
 _FOLDER = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_programs")

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, Any
 
 from polyproc._platform.circumstances import Circumstances
 from polyproc._platform.interpreter import command_line, environ, starter
@@ -23,6 +22,7 @@ from polyproc._start import protocol
 from polyproc._start.protocol import socketpair
 from polyproc._start.spawn import start_program
 from polyproc._start.waiting_child import WaitingChild
+from polyproc._typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from polyproc._process.process import BaseProcess

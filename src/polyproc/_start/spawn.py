@@ -12,7 +12,6 @@ import _signal
 import marshal
 import os
 import sys
-from typing import TYPE_CHECKING, Any
 
 from polyproc._pickling.inherited import InheritedFd
 from polyproc._pickling.main_definitions import main_definitions
@@ -29,6 +28,7 @@ from polyproc._start.bundle import bundle
 from polyproc._start.child import Child
 from polyproc._start.frozen import start_frozen
 from polyproc._start.target_code import target_code
+from polyproc._typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from polyproc._process.process import BaseProcess

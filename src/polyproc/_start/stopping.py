@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import TYPE_CHECKING, Self
 
 from polyproc._lazy import said
 from polyproc._platform.handles import has_pidfds, open_pidfd, send_signal, started_at
 from polyproc._platform.posix import close_quietly
+from polyproc._typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from polyproc._start.child import Child

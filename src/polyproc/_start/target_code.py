@@ -11,7 +11,8 @@ import marshal
 import os
 import sys
 from _frozen_importlib_external import SourceFileLoader
-from typing import Any
+
+from polyproc._typing import Any
 
 # The arguments of `_sent.import_sent`.
 SentModule = tuple[str, str, None, bytes, str | None]

@@ -10,12 +10,11 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable
-from typing import Any
 
 from polyproc._aio.loops import AioView, Ticks, current_task, in_thread
 from polyproc._aio.owner_thread import OwnerThread
 from polyproc._platform.handles import due
+from polyproc._typing import Any, Callable
 
 _TURN = 0.05  # seconds after which a thread looks whether its task still waits
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import atexit
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
 
 import polyproc._core as core
 from polyproc._aio_attribute import HeldByAio
@@ -18,6 +16,7 @@ from polyproc._memory.chunk import Chunk, where
 from polyproc._process.process import current_process
 from polyproc._public import kind_of, of_kind, public
 from polyproc._synchronize.semaphore_value import checked_value
+from polyproc._typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 T = TypeVar("T")
 

@@ -6,8 +6,6 @@ The algorithms, and what happens at each step, stand in csrc/core/pp_condition.h
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import Any
 
 import polyproc._core as core
 from polyproc._aio_attribute import HasAio
@@ -16,6 +14,7 @@ from polyproc._public import kind_of, of_kind, public
 from polyproc._synchronize.core_locks import Lock, RLock, adopt
 from polyproc._synchronize.predicate import WaitsForPredicate
 from polyproc._synchronize.semaphore_value import checked_parties
+from polyproc._typing import Any, Callable
 
 
 class _Count:

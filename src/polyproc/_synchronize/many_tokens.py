@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any
 
 from polyproc._pickling.live_fd import live_fd
 from polyproc._platform.handles import due, ready
 from polyproc._platform.posix import close_quietly, file_with
 from polyproc._synchronize.token import TokenCounter
+from polyproc._typing import Any
 
 _SIZE = 8
 

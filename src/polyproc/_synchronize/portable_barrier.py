@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
-from typing import Any
 
 from polyproc._aio_attribute import HasAio
 from polyproc._pickling.live_fd import live_fd
@@ -13,6 +11,7 @@ from polyproc._platform.posix import anonymous_file, close_quietly
 from polyproc._public import Remade, public
 from polyproc._synchronize.portable_condition import Condition
 from polyproc._synchronize.semaphore_value import checked_parties
+from polyproc._typing import Any, Callable
 
 
 class _SharedCounts:

@@ -8,11 +8,11 @@ waiter that timed out leaves both counts raised by one; the next notifier takes 
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any
 
 from polyproc._public import Remade, public
 from polyproc._synchronize.portable_locks import Lock, RLock, Semaphore
 from polyproc._synchronize.predicate import WaitsForPredicate
+from polyproc._typing import Any
 
 _WOKEN_LIMIT = 5.0  # how long a notifier waits for one woken sleeper: it may have been killed
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from polyproc._aio_attribute import HasAio
 from polyproc._public import Remade, public
 from polyproc._synchronize.portable_condition import Condition
 from polyproc._synchronize.portable_locks import Lock, Semaphore
+from polyproc._typing import Any
 
 
 @public("synchronize")

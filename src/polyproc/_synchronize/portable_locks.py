@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from types import TracebackType
-from typing import Any
 
 from polyproc._aio_attribute import HeldByAio
 from polyproc._platform.handles import due
@@ -13,6 +12,7 @@ from polyproc._process.process import current_process
 from polyproc._public import Remade, public
 from polyproc._synchronize.semaphore_value import SEM_VALUE_MAX, checked_value
 from polyproc._synchronize.token import counter_of
+from polyproc._typing import Any
 
 RECURSIVE_MUTEX, SEMAPHORE = 0, 1
 _CALLER = "the thread that called acquire() calls release()"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
 
 from polyproc._aio_attribute import HeldByAio
 from polyproc._platform.handles import due
+from polyproc._typing import Any, Callable
 
 
 class WaitsForPredicate(HeldByAio):

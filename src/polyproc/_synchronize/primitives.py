@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from polyproc._native import native
 from polyproc._synchronize.semaphore_value import SEM_VALUE_MAX as SEM_VALUE_MAX
+from polyproc._typing import TYPE_CHECKING
 
 if TYPE_CHECKING or native:
     from polyproc._synchronize.core_locks import BoundedSemaphore as BoundedSemaphore

@@ -6,7 +6,6 @@ Here they are no subclasses of it: to each of them `isinstance` says yes. Callin
 from __future__ import annotations
 
 from abc import ABC
-from typing import Any
 
 from polyproc._public import public
 from polyproc._synchronize.primitives import (
@@ -17,6 +16,7 @@ from polyproc._synchronize.primitives import (
     RLock,
     Semaphore,
 )
+from polyproc._typing import Any
 
 
 @public("synchronize")

@@ -15,7 +15,6 @@ import select
 import sys
 import termios
 import time
-from typing import Any
 
 from polyproc._kernel import read, write
 from polyproc._lazy import load
@@ -23,6 +22,7 @@ from polyproc._pickling import inherited
 from polyproc._pickling.live_fd import live_fd
 from polyproc._platform.handles import due, ready
 from polyproc._platform.posix import Capability, close_quietly
+from polyproc._typing import Any
 
 _MOST_IN_A_PIPE = select.PIPE_BUF  # what every pipe takes at once
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from queue import Queue
 from types import TracebackType
-from typing import Any
 
 from polyproc._public import public
+from polyproc._typing import Any
 
 families = [None]
 

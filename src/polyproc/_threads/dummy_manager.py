@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import array
 import sys
-from collections.abc import Sequence
-from typing import Any
 
 from polyproc._public import public
+from polyproc._typing import Any, Sequence
 
 
 @public("dummy")

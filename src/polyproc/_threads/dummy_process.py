@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from polyproc._public import public
+from polyproc._typing import Any, Callable, Iterable
 
 
 @public("dummy")

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
 
 from polyproc._lazy import load, loaded
 from polyproc._platform.interpreter import added_environment
+from polyproc._typing import Any
 
 VARIABLES = (
     "OMP_NUM_THREADS",

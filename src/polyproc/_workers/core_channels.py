@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pickle
 from queue import Empty
-from typing import Any
 
 import polyproc._core as core
 from polyproc._pickling.pickler import dumps_to_keep
 from polyproc._queues import large
 from polyproc._queues.shared_queue import SharedQueue
+from polyproc._typing import Any
 
 MAX_BEHIND: int = 64
 

@@ -13,9 +13,7 @@ import functools
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
 
 from polyproc._errors import ProcessError
 from polyproc._scheduling.actions import (
@@ -35,6 +33,7 @@ from polyproc._scheduling.actions import (
 )
 from polyproc._scheduling.assignments import NEVER, WAKING, QueuedTask, ResolvedOptions
 from polyproc._scheduling.call_events import PoolStats
+from polyproc._typing import TYPE_CHECKING, Any, Callable, Protocol, Sequence
 from polyproc._workers.interrupter import out_of_time
 
 if TYPE_CHECKING:

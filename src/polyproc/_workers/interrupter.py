@@ -28,7 +28,6 @@ import os
 import signal
 import sys
 from types import FrameType
-from typing import TYPE_CHECKING, Any
 
 from polyproc._errors import TimeoutError as PolyprocTimeoutError
 from polyproc._lazy import load
@@ -36,6 +35,7 @@ from polyproc._memory.block import allocate
 from polyproc._native import native
 from polyproc._platform.greenlets import own_module
 from polyproc._platform.handles import pause
+from polyproc._typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,13 +13,12 @@ import pickle
 import select
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
 
 from polyproc._connection.connection import Connection
 from polyproc._connection.pipe import Pipe
 from polyproc._pickling.pickler import dumps, dumps_through, dumps_to_keep
 from polyproc._platform.handles import WakePipe, new_poll, poll
+from polyproc._typing import Any, Callable
 
 MAX_BEHIND: int = 1  # what is in a pipe cannot be taken back, and might have to run at once
 _LARGEST_SHORT = 0x7FFFFFFF  # see portable_connection.py

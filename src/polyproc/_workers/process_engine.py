@@ -10,10 +10,8 @@ from __future__ import annotations
 import collections
 import pickle
 import threading
-from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
 from types import FunctionType
-from typing import Any
 
 from polyproc._errors import ProcessDied, ProcessError
 from polyproc._lazy import load
@@ -32,6 +30,7 @@ from polyproc._scheduling.actions import (
 from polyproc._scheduling.assignments import NEVER, Batch, QueuedTask, ResolvedOptions
 from polyproc._scheduling.scheduler import Scheduler
 from polyproc._scheduling.staffing import StaffingConfig
+from polyproc._typing import Any, Callable, Iterable, Sequence
 from polyproc._workers.channels import MAX_BEHIND, pack
 from polyproc._workers.engine import TERMINATE, PoolEngine, function_name, report
 from polyproc._workers.worker import (

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import collections
 import threading
-from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from time import monotonic, perf_counter
 from types import GeneratorType
-from typing import Any
 
 from polyproc._platform.handles import pause
 from polyproc._scheduling.actions import (
@@ -22,6 +20,7 @@ from polyproc._scheduling.actions import (
 from polyproc._scheduling.assignments import NEVER, QueuedTask, ResolvedOptions
 from polyproc._scheduling.scheduler import Scheduler
 from polyproc._scheduling.staffing import MAX_REFUSED_STARTS, StaffingConfig
+from polyproc._typing import Any, Callable, Sequence
 from polyproc._workers.engine import PoolEngine, function_name, report
 from polyproc._workers.worker import CALL, call
 

@@ -12,10 +12,8 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable
 from itertools import starmap
 from types import BuiltinFunctionType, FrameType, FunctionType, GeneratorType
-from typing import Any, NamedTuple
 
 from polyproc._errors import RemoteError, RemoteTraceback
 from polyproc._lazy import load
@@ -24,6 +22,7 @@ from polyproc._pickling.inherited_values import InheritedValue
 from polyproc._pickling.pickler import dumps, dumps_to_keep
 from polyproc._process.process import current_process
 from polyproc._public import public
+from polyproc._typing import Any, Callable, Iterable, NamedTuple
 from polyproc._workers.blas import limit_threads
 from polyproc._workers.interrupter import Interrupter, Terminated, is_importing, signal_again
 

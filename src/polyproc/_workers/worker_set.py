@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
 
 from polyproc._connection.wait import wait
 from polyproc._errors import ProcessDied, ProcessError
@@ -17,6 +15,7 @@ from polyproc._platform.interpreter import usable_processors
 from polyproc._process.kinds import launched_by
 from polyproc._process.process import BaseProcess
 from polyproc._start.stopping import Tree
+from polyproc._typing import Any, Callable, Mapping, NamedTuple, Sequence
 from polyproc._workers.blas import environment_of_worker, share_of
 from polyproc._workers.channels import Channels, WorkerChannel
 from polyproc._workers.interrupter import SIGNAL, CancelWord
