@@ -53,11 +53,13 @@ class ProcessDied(ProcessError):
         pid: the process.
         exitcode: as `Process.exitcode`; negative for a signal.
         signal: the signal that ended it, or None.
-        reason: "exit", "signal", or "oom": SIGKILL, not by us, and the kernel counts one more process of its control
-            group (cgroups(7); without such, of the system) as killed for lack of memory. It does not say which.
+        reason: "exit", "signal", "host lost", "preempted" (its node was to be vacated), or "oom": SIGKILL, not by
+            us, and the kernel counts one more process of its control group (cgroups(7); without such, of the system)
+            as killed for lack of memory. It does not say which.
         output: the last lines that it wrote to its standard streams, as far as they were kept.
         stack: the Python stack at a fatal signal (from `faulthandler`), or None.
         task: what it was doing, where that is known.
+        host: the node that it was on, by its engine's name for it; None for this host.
     """
 
     def __init__(  # noqa: PLR0913  (one for each attribute)
@@ -71,6 +73,7 @@ class ProcessDied(ProcessError):
         stack: str | None = None,
         task: str | None = None,
         reason: str | None = None,
+        host: str | None = None,
     ) -> None:
         self.pid = pid
         self.exitcode = exitcode
@@ -80,13 +83,19 @@ class ProcessDied(ProcessError):
         self.output = output
         self.stack = stack
         self.task = task
+        self.host = host
         super().__init__(self._sentence())
 
     def _sentence(self) -> str:
         how = f"was killed by {self.signal.name}" if self.signal is not None else f"exited with code {self.exitcode}"
         if self.reason == "oom":
             how += " (the kernel counts a kill for lack of memory)"
-        text = f"{self.name} (pid {self.pid}) {how} without a result"
+        elif self.reason == "host lost":
+            how = "was lost with its host"
+        elif self.reason == "preempted":
+            how += " (its node was to be vacated)"
+        where = f"pid {self.pid}" if self.host is None else f"pid {self.pid} on {self.host}"
+        text = f"{self.name} ({where}) {how} without a result"
         if self.task:
             text += f" while it ran {self.task}"
         if self.stack:

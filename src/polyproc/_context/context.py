@@ -6,7 +6,7 @@ import os
 
 from polyproc import _errors
 from polyproc._context import factories
-from polyproc._lazy import load, said
+from polyproc._lazy import load
 from polyproc._platform.interpreter import interpreter
 from polyproc._process import parent, process
 from polyproc._process.process import BaseProcess
@@ -171,24 +171,29 @@ class BaseContext:
         """
         factories.forkserver().set_forkserver_preload(module_names, on_error=on_error)
 
-    def get_context(self, method: str | None = None, *, preload: Sequence[str] | None = None) -> BaseContext:
-        """Return the context of a start method, or this one.
+    def get_context(
+        self, method: str | None = None, *, preload: Sequence[str] | None = None, **options: Any
+    ) -> BaseContext:
+        """Return the context of a start method, or this one; or that of an engine, for processes on other hosts.
 
         Args:
-            method: a start method; None for this context's.
+            method: a start method; None for this context's; or an engine: "command", "ray".
             preload: for spawn, opts into a warm spare: after each start an interpreter is started ahead, imports
                 these modules and the main module, and waits to be the next child. It costs an idle process of some
-                10 MB and saves nearly all of a start's time.
+                10 MB and saves nearly all of a start's time. For an engine: what the fork servers there import first.
+            options: an engine's, and of what is started by it.
 
         Raises:
             ValueError: an unknown method, or one that has no spares.
+            ProcessError: what an engine needs is not installed.
         """
+        if method is not None and method not in self._contexts:
+            return factories.engine_context(method, preload, options, list(self._contexts))
+        if options:
+            raise TypeError(f"get_context() got options that are for engines alone: {', '.join(options)}")
         if method is None and preload is None:
             return self
-        try:
-            found = self if method is None else self._contexts[method]
-        except KeyError:
-            raise said("unknown_method", method, list(self._contexts)) from None
+        found = self if method is None else self._contexts[method]
         if preload is None:
             return found
         load("polyproc._forkserver.fork_server", "check_names")(preload, "preload")  # type: ignore[operator]

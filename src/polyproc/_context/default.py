@@ -32,13 +32,15 @@ class DefaultContext(BaseContext):
     def _actual_context(self, context: BaseContext | None) -> None:
         process_state.start_method = None if context is None else context._name
 
-    def get_context(self, method: str | None = None, *, preload: Sequence[str] | None = None) -> BaseContext:
+    def get_context(
+        self, method: str | None = None, *, preload: Sequence[str] | None = None, **options: Any
+    ) -> BaseContext:
         """Return the context of a start method; without a name, the one that is in use, which is thereby chosen.
 
         `preload`, for spawn, opts into a warm spare: see BaseContext.get_context.
         """
-        if method is not None or preload is not None:
-            return super().get_context(method, preload=preload)
+        if method is not None or preload is not None or options:
+            return super().get_context(method, preload=preload, **options)
         if process_state.start_method is None:
             process_state.start_method = start_methods()[0]
         return contexts[process_state.start_method]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from polyproc._lazy import load
+from polyproc._lazy import load, said
 from polyproc._process.kinds import SpawnProcess, launched_by
 from polyproc._typing import TYPE_CHECKING, Any
 
@@ -112,6 +112,16 @@ def pool() -> type[Pool]:
     from polyproc._pool.pool import Pool
 
     return Pool
+
+
+def engine_context(method: Any, preload: Any, options: dict[str, Any], known: list[str]) -> BaseContext:
+    """Return the context of an engine. Raises ValueError for a name that is none."""
+    from polyproc._hosts.host_engine import find_engine
+
+    if isinstance(method, str) and find_engine(method) is not None:
+        make: Any = load("polyproc._context.remote_context", "make_context")
+        return make(method, options if preload is None else {**options, "preload": preload})  # type: ignore[no-any-return]
+    raise said("unknown_method", method, known)
 
 
 def spares(context: BaseContext, modules: list[str]) -> BaseContext:

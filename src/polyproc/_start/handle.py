@@ -64,7 +64,12 @@ class ProcessHandle:
 
 
 def reduce(process: Any) -> tuple[Any, ...]:
-    """Describe a started process object."""
+    """Describe a started process object. Raises TypeError for one on another host: a descriptor names none there."""
+    if getattr(process._popen, "host", None) is not None:
+        host, engine = process._popen.host, process._popen.method
+        raise TypeError(
+            f"{process.name} is on the host {host!r}: the engine {engine!r} cannot send its handle elsewhere"
+        )
     return arrive, (process.pid, process.name, sent_fds(process.sentinel))
 
 

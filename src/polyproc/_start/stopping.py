@@ -9,7 +9,7 @@ import time
 from polyproc._lazy import said
 from polyproc._platform.handles import has_pidfds, open_pidfd, send_signal, started_at
 from polyproc._platform.posix import close_quietly
-from polyproc._typing import TYPE_CHECKING, Self
+from polyproc._typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from polyproc._start.child import Child
@@ -27,7 +27,7 @@ def stop(child: Child, grace: float) -> int:
     if type(grace) is not float:
         said("seconds", grace, "grace")
     deadline = time.monotonic() + max(grace, 0.0)
-    with Tree(child.pid) as tree:
+    with tree_of(child) as tree:
         for signum in (signal.SIGINT, signal.SIGTERM):
             if child.poll() is None:
                 tree.look()
@@ -47,6 +47,12 @@ def finish(child: Child) -> None:
     child.signal(signal.SIGCONT)
     if child.wait(EXIT_GRACE) is None:
         child.kill()
+
+
+def tree_of(child: Any) -> Tree:
+    """Return a child and its descendants, wherever they are: a child on another host knows of its own."""
+    tree: Tree = child.tree() if hasattr(child, "tree") else Tree(child.pid)
+    return tree
 
 
 class Tree:

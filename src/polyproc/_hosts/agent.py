@@ -1,0 +1,267 @@
+"""The agent: on its node it starts children for a process elsewhere, and reports of them, by one connection.
+
+It calls where its invitation says, and proves that it has the ticket; nothing is opened before that. When the
+connection ends, so does the agent, and with it, by their lifelines, all that it has started: whoever asked for them is
+gone, or will take them for lost.
+
+    there                                          here
+    start id, name, job, for a pool?          ->
+                                              <-   started id, pid  |  failed id, why
+    signal id, number  |  interrupt, clear    ->
+    look id  |  kill tree id                  ->
+                                              <-   output id, stream, bytes
+                                              <-   exited id, code, what it left
+                                              <-   leaving                (SIGTERM: the node is to be vacated)
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import platform
+import selectors
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+from polyproc._connection.pipe import Pipe
+from polyproc._forkserver.fork_server import forkserver
+from polyproc._hosts.remote_life import live
+from polyproc._hosts.wire import Wire, dial, notice_loss, prove
+from polyproc._lazy import load
+from polyproc._platform.handles import WakePipe
+from polyproc._platform.interpreter import usable_processors
+from polyproc._process.kinds import ForkProcess, ForkServerProcess, SpawnProcess
+from polyproc._start.stopping import Tree
+from polyproc._typing import Any, Callable, Mapping
+from polyproc._workers.interrupter import SIGNAL, CancelWord
+
+PROTOCOL = 1
+LINE_LIMIT = 65536  # bytes of an invitation, and of an introduction
+_PIECE = 65536
+_JOINING = 30  # seconds until an agent that nobody talks to gives up
+_METHODS: dict[str, Any] = {"fork": ForkProcess, "spawn": SpawnProcess, "forkserver": ForkServerProcess}
+
+
+def versions() -> dict[str, Any]:
+    """Return what has to be the same on both sides."""
+    return {"protocol": PROTOCOL, "python": platform.python_version(), "polyproc": load("polyproc", "__version__")}
+
+
+def introduction() -> dict[str, Any]:
+    """Return what an agent says of itself."""
+    return {
+        **versions(),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "boot": boot_id(),
+        "cpus": usable_processors(),
+    }
+
+
+def boot_id() -> str:
+    """Return what names this run of this host; "" where nothing does."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def join(invitation: Mapping[str, Any]) -> Wire:
+    """Call, prove, introduce; return the connection. Raises OSError and AuthenticationError."""
+    sock = dial([(host, port) for host, port in invitation["dial"]], invitation["fingerprint"])
+    notice_loss(sock, invitation["peer_timeout"])
+    prove(sock, bytes.fromhex(invitation["ticket"]))
+    sock.sendall(json.dumps(introduction()).encode() + b"\n")
+    return Wire(sock, invitation["peer_timeout"])
+
+
+def main() -> None:
+    """Read the invitation, serve, and end at once."""
+    signal.signal(signal.SIGINT, lambda *args: None)  # a Ctrl-C is for who has the terminal; children hear theirs
+    signal.alarm(_JOINING)
+    invitation = json.loads(sys.stdin.buffer.readline(LINE_LIMIT))
+    os.environ["POLYPROC_HOST"] = invitation["node"]
+    wire = join(invitation)
+    signal.alarm(0)
+    agent = Agent(wire, invitation)
+    try:
+        agent.serve()
+    finally:
+        sys.stderr.flush()
+        os._exit(0)
+
+
+class AgentChild:
+    """A child, as its agent sees it."""
+
+    def __init__(self, id: int, process: Any, word: CancelWord | None) -> None:
+        self.id = id
+        self.process = process
+        self.word = word
+        self.streams: dict[int, Any] = {}  # the number of its stream -> the reading end
+        self.tree: Tree | None = None
+        self.has_ended = False
+
+
+class Agent:
+    """One agent: a loop over its connection, its children's ends, and what they write."""
+
+    def __init__(self, wire: Wire, invitation: Mapping[str, Any]) -> None:
+        self._wire = wire
+        self._grace: float = invitation["grace"]
+        self._process = _METHODS[invitation["start_method"]]
+        self._children: dict[int, AgentChild] = {}
+        self._selector = selectors.DefaultSelector()
+        self._leaving_until: float | None = None
+        self._wake = WakePipe()
+        self._orders: dict[str, Callable[..., None]] = {
+            "start": self._start,
+            "signal": self._signal,
+            "interrupt": self._interrupt,
+            "clear": self._clear,
+            "look": self._look,
+            "kill tree": self._kill_tree,
+        }
+        forkserver.set_forkserver_preload(["polyproc._hosts.remote_life", *invitation["preload"]], on_error="ignore")
+
+    def serve(self) -> None:
+        """Serve until the connection ends, or this node is to be vacated."""
+        signal.signal(signal.SIGTERM, lambda *args: self._wake.wake())
+        self._watch(self._wire.fd, self._hear)
+        self._watch(self._wake.fd, self._leave)
+        try:
+            self._hear()
+            while not self._is_done():
+                for key, _ in self._selector.select(1.0 if self._leaving_until else None):
+                    if self._selector.get_map().get(key.fd) is key:  # not closed by what was done before
+                        key.data()
+        except (EOFError, OSError) as error:
+            if not isinstance(error, EOFError):
+                sys.stderr.write(f"the agent has lost its connection: {error}\n")
+
+    def _watch(self, fd: int, act: Callable[[], object]) -> None:
+        self._selector.register(fd, selectors.EVENT_READ, act)
+
+    def _hear(self) -> None:
+        for name, *details in self._wire.receive():
+            self._orders[name](*details)
+
+    # -- leaving ---------------------------------------------------------------------------------------------------
+
+    def _leave(self) -> None:
+        """Have the children end, after SIGTERM: a scheduler wants the node, or its time is over."""
+        self._wake.drain()
+        if self._leaving_until is None:
+            self._leaving_until = time.monotonic() + self._grace
+            self._wire.send("leaving")
+            for child in self._running():
+                child.process.terminate()
+
+    def _running(self) -> list[AgentChild]:
+        return [child for child in self._children.values() if not child.has_ended]
+
+    def _is_done(self) -> bool:
+        until = self._leaving_until
+        return until is not None and (not self._running() or time.monotonic() >= until)
+
+    # -- orders ----------------------------------------------------------------------------------------------------
+
+    def _start(self, id: int, name: str, job: bytes, is_worker: bool) -> None:
+        ours, theirs = zip(Pipe(duplex=False), Pipe(duplex=False), strict=True)
+        word = CancelWord() if is_worker else None
+        try:
+            if self._leaving_until is not None:
+                raise OSError("the node is to be vacated")
+            block = None if word is None else word.block
+            process = self._process(target=live, args=(job, theirs, block), name=name, daemon=True)
+            process.start()
+        except Exception as error:  # noqa: BLE001  (whatever it was: told to who asked)
+            for end in ours:
+                end.close()
+            self._wire.send("failed", id, f"{type(error).__name__}: {error}")
+            return
+        finally:
+            for end in theirs:
+                end.close()
+        child = self._children[id] = AgentChild(id, process, word)
+        for number, end in enumerate(ours, 1):
+            child.streams[number] = end
+            os.set_blocking(end.fileno(), False)
+            self._watch(end.fileno(), functools.partial(self._forward, child, number))
+        self._wire.send("started", id, process.pid)
+        self._watch(process.sentinel, lambda: self._ended(child))
+
+    def _signal(self, id: int, number: int) -> None:
+        child = self._children.get(id)
+        if child is not None and not child.has_ended:
+            child.process._popen.signal(number)
+
+    def _interrupt(self, id: int, place: int, why: int) -> None:
+        child = self._children.get(id)
+        if child is not None and child.word is not None:
+            child.word.set(place, why)
+            self._signal(id, SIGNAL)
+
+    def _clear(self, id: int) -> None:
+        child = self._children.get(id)
+        if child is not None and child.word is not None:
+            child.word.clear()
+
+    def _look(self, id: int) -> None:
+        child = self._children.get(id)
+        if child is not None and not child.has_ended:
+            if child.tree is None:
+                child.tree = Tree(child.process.pid)
+            child.tree.look()
+
+    def _kill_tree(self, id: int) -> None:
+        self._look(id)
+        child = self._children.get(id)
+        if child is not None and child.tree is not None:
+            child.tree.kill()
+            child.tree.__exit__()
+            child.tree = None
+            self._forget(child)
+
+    # -- reports ---------------------------------------------------------------------------------------------------
+
+    def _forward(self, child: AgentChild, number: int) -> bool:
+        """Send a piece of what a child has written; return whether there was one."""
+        end = child.streams.get(number)
+        if end is None:
+            return False
+        try:
+            piece = os.read(end.fileno(), _PIECE)
+        except BlockingIOError:
+            return False
+        if piece:
+            self._wire.send("output", child.id, number, piece)
+            return True
+        self._selector.unregister(end.fileno())
+        del child.streams[number]
+        end.close()
+        self._forget(child)
+        return False
+
+    def _forget(self, child: AgentChild) -> None:
+        """Forget a child that has ended, and of which nothing more can come."""
+        if child.has_ended and not child.streams and child.tree is None:
+            self._children.pop(child.id, None)
+
+    def _ended(self, child: AgentChild) -> None:
+        process, handle = child.process, child.process._popen
+        self._selector.unregister(process.sentinel)
+        process.join()
+        for number in list(child.streams):
+            while self._forward(child, number):
+                pass
+        child.has_ended = True
+        kind, data = handle._left
+        left = (kind, data, handle._output, handle._stack, handle._lacked_memory)
+        self._wire.send("exited", child.id, handle.returncode, *left, self._leaving_until is not None)
+        process.close()
+        self._forget(child)

@@ -1,0 +1,111 @@
+"""The seam: an engine keeps an agent alive on a node, and knows nothing of processes.
+
+Engines are found by the entry point group `polyproc.engines`, by their name, and loaded when that is asked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from importlib.metadata import entry_points
+
+from polyproc._errors import ProcessError
+from polyproc._typing import Any, Callable, Mapping, Protocol, Sequence, TypedDict
+
+GROUP = "polyproc.engines"
+
+
+class Resources(TypedDict, total=False):
+    """What a node has to have for an agent. Which of these an engine understands is up to it."""
+
+    cpus: float
+    gpus: float
+    memory: int
+    labels: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class AgentSpec:
+    """What an engine carries to a node. Nothing of the user's code, and nothing that has to be unpickled.
+
+    Attributes:
+        argv: the agent's command line.
+        invitation: what the agent is told by its standard input: where to call, and its ticket, which is good once.
+        env: environment variables that it gets beside those of the node.
+        cwd: where it starts; None for wherever the engine does.
+    """
+
+    argv: Sequence[str]
+    invitation: Mapping[str, Any]
+    env: Mapping[str, str]
+    cwd: str | None = None
+
+    def standard_input(self) -> bytes:
+        """Return what is written to the agent's standard input: one line."""
+        return json.dumps(dict(self.invitation)).encode() + b"\n"
+
+
+class Lease(Protocol):
+    """One agent on one node."""
+
+    node: str
+
+    def failure(self) -> Exception | None:
+        """Return why there will be no agent, as soon as that is known."""
+        ...
+
+    def forward(self) -> None:
+        """Show what the agent writes to its streams from now on, if that comes here at all."""
+        ...
+
+    def release(self) -> None:
+        """Have the agent end, and wait for that. A second call does nothing."""
+        ...
+
+    def on_lost(self, callback: Callable[[str], None]) -> None:
+        """Call `callback` with the reason when the engine sees that the agent is gone; it may come late or never."""
+        ...
+
+
+class Engine(Protocol):
+    """What keeps agents alive."""
+
+    name: str
+
+    def nodes(self) -> Sequence[str]:
+        """Return the names of the places where an agent can be had now."""
+        ...
+
+    def address(self) -> str:
+        """Return the address of this host by which nodes reach it, and on which to listen."""
+        ...
+
+    def lease(self, spec: AgentSpec, want: Resources, node: str) -> Lease:
+        """Start an agent. Raises ProcessError or OSError if that cannot be."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the engine holds beside its leases."""
+        ...
+
+
+def engine_names() -> list[str]:
+    """Return the names of the engines that are installed."""
+    return sorted({found.name for found in entry_points(group=GROUP)})
+
+
+def find_engine(name: str) -> Callable[..., Engine] | None:
+    """Load the engine of a name; None if there is none.
+
+    Raises:
+        ProcessError: what it needs is not installed.
+    """
+    for found in entry_points(group=GROUP, name=name):
+        try:
+            engine: Callable[..., Engine] = found.load()
+        except ImportError as error:
+            raise ProcessError(
+                f"the engine {name!r} cannot be loaded: {error}; pip install 'polyproc[{name}]'"
+            ) from error
+        return engine
+    return None

@@ -1,0 +1,265 @@
+"""A node, seen from here: its agent's lease and connection, the children there, and a thread that hears of them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sys
+import threading
+import time
+
+from polyproc._connection.listener import Listener
+from polyproc._errors import AuthenticationError, ProcessError, TimeoutError
+from polyproc._hosts.agent import LINE_LIMIT, versions
+from polyproc._hosts.host_engine import AgentSpec, Engine, Lease, Resources
+from polyproc._hosts.wire import Wire
+from polyproc._log import log
+from polyproc._typing import TYPE_CHECKING, Any, Callable, Mapping
+
+if TYPE_CHECKING:
+    from polyproc._hosts.certificate import Certificate
+    from polyproc._hosts.remote_child import RemoteChild
+
+AGENT = "polyproc._programs.run_agent"
+_LOOK = 0.2  # seconds between looks whether an agent that is waited for cannot come any more
+_INTRODUCTION = 10.0  # seconds that an agent has to say who it is
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether nobody but this host reaches an address."""
+    return address.startswith("127.") or address == "localhost"
+
+
+def invite(
+    engine: Engine,
+    name: str,
+    told: Mapping[str, Any],
+    resources: Resources,
+    certificate: Certificate | None,
+) -> Node:
+    """Lease an agent and wait for its call; return its node.
+
+    Each agent has a listener of its own, whose key is its ticket, and which is closed when it has come: a second call
+    with the same ticket finds nobody.
+
+    Raises:
+        ProcessError: it did not come, or is of another version.
+        OSError: it could not be started.
+    """
+    ticket = os.urandom(32)
+    address = engine.address()
+    tls = None if certificate is None else certificate.server_context()
+    with Listener((address, 0), "AF_INET", authkey=ticket, ssl=tls) as listener:
+        invitation = {
+            "node": name,
+            "dial": [listener.address],
+            "fingerprint": None if certificate is None else certificate.fingerprint,
+            "ticket": ticket.hex(),
+            **told["invitation"],
+        }
+        spec = AgentSpec([told["python"], "-m", AGENT], invitation, told["env"], told["cwd"])
+        lease = engine.lease(spec, resources, name)
+        try:
+            sock = _admit(listener, lease, told["start_timeout"])
+        except BaseException:
+            listener.close()  # an agent that waits to be let in hears of the end
+            lease.release()
+            raise
+    try:
+        facts = _introduced(sock, name)
+    except BaseException:
+        sock.close()
+        lease.release()
+        raise
+    lease.forward()
+    return Node(name, lease, Wire(sock, told["invitation"]["peer_timeout"]), facts)
+
+
+def _admit(listener: Listener, lease: Lease, timeout: float) -> Any:
+    """Wait for the agent; whoever else comes is refused."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        try:
+            return listener._admit(_LOOK).sock
+        except AuthenticationError as error:
+            log.info("a stranger was refused that called in place of an agent: %s", error)
+        except TimeoutError:
+            if (failure := lease.failure()) is not None:
+                raise failure from None
+    raise ProcessError(
+        f"the agent on {lease.node!r} did not call within {timeout:g} s: can it reach {listener.address}?"
+    )
+
+
+def _introduced(sock: Any, name: str) -> dict[str, Any]:
+    """Read who the agent is. Raises ProcessError for one of another version."""
+    sock.settimeout(_INTRODUCTION)
+    line = b""
+    try:
+        while not line.endswith(b"\n") and len(line) < LINE_LIMIT:
+            piece = sock.recv(1)  # and not what comes behind it
+            if not piece:
+                break
+            line += piece
+        facts: dict[str, Any] = json.loads(line)
+    except (OSError, ValueError) as error:
+        raise ProcessError(f"the agent on {name!r} did not say who it is: {error}") from None
+    ours = versions()
+    for what, here in ours.items():
+        there = facts.get(what)
+        if _compared(what, there) != _compared(what, here):
+            text = f"the agent on {name!r} has {what} {there}, this process {what} {here}: they have to be the same"
+            raise ProcessError(text)
+    return facts
+
+
+def _compared(what: str, version: Any) -> Any:
+    """Return the part of a version that has to be the same: of Python's its minor one, on which code depends."""
+    return str(version).split(".")[:2] if what == "python" else version
+
+
+class Node:
+    """A node with an agent.
+
+    Attributes:
+        name: the engine's name for it, as shown to users.
+        facts: what its agent has said of itself.
+        lost: why it is not there any more; None as long as it is.
+        is_leaving: whether its agent was told to vacate it: it gets no more work.
+    """
+
+    def __init__(self, name: str, lease: Lease, wire: Wire, facts: dict[str, Any]) -> None:
+        self.name = name
+        self.facts = facts
+        self.lost: str | None = None
+        self.is_leaving = False
+        self._lease = lease
+        self._wire = wire
+        self._lock = threading.Lock()
+        self._ids = itertools.count(1)
+        self._children: dict[int, RemoteChild] = {}
+        self._lines: dict[tuple[int, int], bytes] = {}
+        self._reports: dict[str, Callable[..., None]] = {
+            "started": lambda id, pid: self._children[id].note_started(pid),
+            "failed": self._failed,
+            "output": self._output,
+            "exited": self._exited,
+            "leaving": self._leaving,
+        }
+        lease.on_lost(self._revoked)
+        self._thread = threading.Thread(target=self._hear, name=f"polyproc-node-{name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def load(self) -> float:
+        """How many children there are for each processor."""
+        return len(self._children) / max(int(self.facts.get("cpus", 1)), 1)
+
+    def start(self, child: RemoteChild, job: bytes, is_worker: bool) -> None:
+        """Have a child started; it is told what becomes of that."""
+        with self._lock:
+            if self.lost is not None:
+                child.note_lost(self.lost)
+                return
+            child.id = next(self._ids)
+            self._children[child.id] = child
+        self.send("start", child.id, child.name, job, is_worker)
+
+    def forget(self, child: RemoteChild) -> None:
+        """Have nothing more to do with a child whose start has failed; if it is there after all, it is killed."""
+        with self._lock:
+            if self._children.pop(child.id, None) is None:
+                return
+        self.send("kill tree", child.id)
+
+    def send(self, *message: Any) -> None:
+        """Send an order. If the agent is gone, its children hear of that."""
+        try:
+            self._wire.send(*message)
+        except OSError:
+            self._wire.shut()  # for the thread that hears
+
+    # -- in the thread ---------------------------------------------------------------------------------------------
+
+    def _hear(self) -> None:
+        why = "its agent has ended"
+        try:
+            while True:
+                self._wire.wait()
+                for name, *details in self._wire.receive():
+                    self._reports[name](*details)
+        except EOFError:
+            pass
+        except OSError as error:
+            why = f"the connection to its agent was lost: {error}"
+        except Exception as error:  # noqa: BLE001  (nonsense from an agent that has proved itself: it is given up)
+            why = f"its agent said what cannot be understood: {error!r}"
+        self._lose(why)
+
+    def _lose(self, why: str) -> None:
+        with self._lock:
+            self.lost = why
+            children, self._children = list(self._children.values()), {}
+        self._wire.shut()
+        for child in children:
+            self._flush(child.id)
+            child.note_lost(why)
+
+    def _revoked(self, why: str) -> None:
+        """Take the engine's word for the end of an agent: what still runs there is not ours any more."""
+        self._wire.shut()
+
+    def _failed(self, id: int, why: str) -> None:
+        child = self._children.pop(id, None)
+        if child is not None:
+            child.note_refused(why)
+
+    def _exited(self, id: int, *how: Any) -> None:
+        child = self._children.get(id)
+        self._flush(id)
+        if child is not None:
+            child.note_exit(*how)
+            self._children.pop(id, None)
+
+    def _leaving(self) -> None:
+        self.is_leaving = True
+
+    def _output(self, id: int, number: int, piece: bytes) -> None:
+        data = self._lines.pop((id, number), b"") + piece
+        lines, end, rest = data.rpartition(b"\n")
+        if end:
+            self._show(number, lines)
+        if rest:
+            self._lines[id, number] = rest
+
+    def _flush(self, id: int) -> None:
+        """Show what a child wrote last, without an end of its line."""
+        for number in (1, 2):
+            rest = self._lines.pop((id, number), b"")
+            if rest:
+                self._show(number, rest)
+
+    def _show(self, number: int, lines: bytes) -> None:
+        stream = sys.stdout if number == 1 else sys.stderr
+        text = "".join(f"[{self.name}] {line}\n" for line in lines.decode(errors="replace").split("\n"))
+        try:
+            stream.write(text)
+            stream.flush()
+        except (AttributeError, ValueError, OSError):  # none, or a closed one: there is nobody to show it to
+            pass
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """End the agent, and with it all children there."""
+        self._wire.shut()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+        self._wire.close()
+        self._lease.release()
+
+    def after_fork_in_child(self) -> None:
+        """In a forked child: let go of the connection, which is the parent's."""
+        self.lost = "the connection to its agent is that of this process's parent"
+        self._wire.abandon()

@@ -1,0 +1,238 @@
+"""The nodes of a context: leased when they are first needed, chosen by their load, and given back at the end."""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+import threading
+import time
+import warnings
+import weakref
+
+from polyproc._cleanup.finalizers import Finalize
+from polyproc._errors import ProcessError
+from polyproc._hosts.carried_code import CarriedModule, carry
+from polyproc._hosts.certificate import Certificate, make_certificate
+from polyproc._hosts.host_engine import Engine, Resources
+from polyproc._hosts.node import Node, invite, is_loopback
+from polyproc._hosts.remote_child import RemoteChild
+from polyproc._hosts.wire import PEER_TIMEOUT
+from polyproc._lazy import said
+from polyproc._process.process import BaseProcess
+from polyproc._typing import Any, Mapping, Sequence
+
+_RESTS = 10.0  # seconds for which a place whose agent was lost or did not come is not asked again
+_GRACE = 10.0
+_START_TIMEOUT = 60.0
+_METHODS = ("fork", "spawn", "forkserver")
+_LATE = -50  # a priority of finalizers: after the children are joined
+
+
+class Nodes:
+    """The nodes of an engine.
+
+    Args:
+        engine_name: what users call the engine.
+        engine: the engine.
+        local: the start method that agents use.
+        resources: what each agent's node has to have, for engines that look for that.
+        modules: names of modules and packages that go along.
+        preload: names of modules that the fork servers there import first.
+        env: environment variables for agents and their children.
+        cwd: where they start.
+        python: the Python there.
+        peer_timeout: after how many seconds without a word a host is lost.
+        grace: how many seconds children have to end when their node is to be vacated.
+        start_timeout: how many seconds an agent has to call.
+    """
+
+    def __init__(  # noqa: PLR0913  (what a user may choose)
+        self,
+        engine_name: str,
+        engine: Engine,
+        *,
+        local: str = "forkserver",
+        resources: Resources | None = None,
+        modules: Sequence[str] = (),
+        preload: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        python: str | None = None,
+        peer_timeout: float = PEER_TIMEOUT,
+        grace: float = _GRACE,
+        start_timeout: float = _START_TIMEOUT,
+    ) -> None:
+        if local not in _METHODS:
+            raise ValueError(f"local must be a start method, one of {', '.join(_METHODS)}, and not {local!r}")
+        if isinstance(modules, str):
+            raise TypeError(f"modules must be a list of names, and not the string {modules!r}: write [{modules!r}]")
+        for what, seconds in (("peer_timeout", peer_timeout), ("grace", grace), ("start_timeout", start_timeout)):
+            said("seconds", seconds, what)
+            if not seconds > 0:
+                raise ValueError(f"{what} must be a number of seconds above zero, and not {seconds!r}")
+        self.engine_name = engine_name
+        self._engine = engine
+        self._resources: Resources = resources or {}
+        self._modules = list(modules)
+        self._carried: dict[str, CarriedModule] | None = None
+        self._told: dict[str, Any] = {
+            "python": python or sys.executable,
+            "env": dict(env or {}),
+            "cwd": cwd,
+            "start_timeout": start_timeout,
+            "invitation": {
+                "peer_timeout": peer_timeout,
+                "grace": grace,
+                "start_method": local,
+                "preload": list(preload),
+            },
+        }
+        self._lock = threading.RLock()
+        self._certificate: Certificate | None = None
+        self._nodes: dict[int, Node] = {}  # by the place among the engine's nodes
+        self._rests: dict[int, float] = {}  # until when a place is not asked
+        self._is_closed = False
+        self._turn = 0
+        _all.add(self)
+
+    def carried(self) -> dict[str, CarriedModule]:
+        """Return the modules that go along, read once."""
+        if self._carried is None:
+            self._carried = carry(self._modules)
+        return self._carried
+
+    def pick(self) -> Node:
+        """Return the node with the least load; lease what is not leased yet. Raises ProcessError and OSError."""
+        with self._lock:
+            nodes = self.all()
+            self._turn += 1
+            return min(nodes, key=lambda node: (node.load, (nodes.index(node) - self._turn) % len(nodes)))
+
+    def all(self) -> list[Node]:
+        """Return the nodes that are there, leased if they were not."""
+        with self._lock:
+            if self._is_closed:
+                raise ProcessError(f"the context of the engine {self.engine_name!r} was closed: make another one")
+            self._drop_lost()
+            names = self._engine.nodes()
+            now = time.monotonic()
+            missing = [place for place in range(len(names)) if place not in self._nodes]
+            failed = self._lease([place for place in missing if self._rests.get(place, 0.0) <= now])
+            found = self._usable()
+            if not found and not failed:  # all rest: there is no other
+                failed = self._lease(missing)
+                found = self._usable()
+            if not found:
+                raise next(iter(failed.values()), ProcessError(f"the engine {self.engine_name!r} has no nodes"))
+            for error in failed.values():
+                warnings.warn(f"a node of the engine {self.engine_name!r} is not used: {error}", RuntimeWarning)
+            return found
+
+    def _usable(self) -> list[Node]:
+        return [node for node in self._nodes.values() if node.lost is None and not node.is_leaving]
+
+    def _drop_lost(self) -> None:
+        for place, node in list(self._nodes.items()):
+            if node.lost is not None:
+                del self._nodes[place]
+                self._rests[place] = time.monotonic() + _RESTS
+                node.close()
+
+    def _lease(self, places: Sequence[int]) -> dict[int, Exception]:
+        """Lease agents, all at once; return what went wrong with which."""
+        if not places:
+            return {}
+        if self._certificate is None and not is_loopback(self._engine.address()):
+            self._certificate = make_certificate()
+        names = self._engine.nodes()
+        came: queue.SimpleQueue[tuple[int, Node | Exception]] = queue.SimpleQueue()
+        leasing = _Leasing(self, came)
+        failed: dict[int, Exception] = {}
+        try:
+            for place in places:
+                leasing.begin(place, names[place])
+            for _ in places:
+                place, found = came.get()
+                if isinstance(found, Node):
+                    self._nodes[place] = found
+                else:
+                    failed[place] = found
+                    self._rests[place] = time.monotonic() + _RESTS
+        except BaseException:  # a Ctrl-C
+            leasing.is_abandoned = True
+            raise
+        return failed
+
+    def invite(self, name: str) -> Node:
+        """Lease one agent."""
+        return invite(self._engine, name, self._told, self._resources, self._certificate)
+
+    def cpu_count(self) -> int:
+        """Return how many processors there are on all nodes."""
+        return sum(int(node.facts["cpus"]) for node in self.all())
+
+    def close(self) -> None:
+        """End all agents and all processes there."""
+        with self._lock:
+            self._is_closed = True
+            nodes, self._nodes = list(self._nodes.values()), {}
+        for node in nodes:
+            node.close()
+        self._engine.close()
+
+    def after_fork_in_child(self) -> None:
+        """In a forked child: begin without nodes."""
+        self._lock = threading.RLock()
+        for node in self._nodes.values():
+            node.after_fork_in_child()
+        self._nodes = {}
+        self._rests = {}
+
+
+class _Leasing:
+    """Agents that are being leased, each by a thread of its own."""
+
+    def __init__(self, nodes: Nodes, came: queue.SimpleQueue[tuple[int, Node | Exception]]) -> None:
+        self._nodes = nodes
+        self._came = came
+        self.is_abandoned = False
+
+    def begin(self, place: int, name: str) -> None:
+        """Lease one."""
+        thread = threading.Thread(target=self._run, args=(place, name), name=f"polyproc-lease-{name}", daemon=True)
+        thread.start()
+
+    def _run(self, place: int, name: str) -> None:
+        try:
+            node = self._nodes.invite(name)
+        except Exception as error:  # noqa: BLE001  (told where it is waited for)
+            self._came.put((place, error))
+            return
+        if self.is_abandoned:
+            node.close()
+        else:
+            self._came.put((place, node))
+
+
+class HostLauncher:
+    """Starts process objects on nodes; as long as one of them, or a class for them, is there, so are the nodes."""
+
+    def __init__(self, nodes: Nodes) -> None:
+        self.nodes = nodes
+        self._finalize = Finalize(self, Nodes.close, args=(nodes,), exitpriority=_LATE)
+
+    def launch(self, process: BaseProcess[Any]) -> RemoteChild:
+        """Start a process."""
+        return RemoteChild(process, self.nodes)
+
+
+_all: weakref.WeakSet[Nodes] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for nodes in list(_all):
+        nodes.after_fork_in_child()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,180 @@
+"""The handle of a child on another host: what the others have, by what its agent reports."""
+
+from __future__ import annotations
+
+import _thread
+import marshal
+import os
+import threading
+
+from polyproc._errors import ProcessDied, ProcessError
+from polyproc._platform.handles import ready
+from polyproc._platform.posix import LongLived, close_quietly
+from polyproc._process import box as box_module
+from polyproc._process.capture import capture, capture_extras, capture_main, pack_objects
+from polyproc._start.child import Child, flush_before_start
+from polyproc._start.spawn import pack
+from polyproc._typing import TYPE_CHECKING, Any, NoReturn, Self
+
+if TYPE_CHECKING:
+    from polyproc._hosts.nodes import Nodes
+    from polyproc._process.process import BaseProcess
+
+LOST, PREEMPTED = "host lost", "preempted"
+_SIGKILL = 9
+
+
+class RemoteChild(Child):
+    """A child on another host. Its sentinel is a pipe that ends when its end is known here."""
+
+    def __init__(self, process_obj: BaseProcess[Any], nodes: Nodes, is_worker: bool = False) -> None:
+        self.name = process_obj._name
+        self.method = nodes.engine_name
+        self.host = ""
+        self.id = -1
+        self._lock = _thread.allocate_lock()
+        self._reason: str | None = None
+        self._why = ""
+        self._begun = threading.Event()
+        self._refusal: str | None = None
+        self._ended = threading.Event()
+        self._end = -1
+        flush_before_start()
+        job = self._describe(process_obj, nodes)
+        self.node = nodes.pick()
+        self.host = self.node.name
+        self.sentinel, self._end = os.pipe()
+        self._watched = LongLived(self.sentinel)
+        try:
+            self.node.start(self, job, is_worker)
+            self._begun.wait()
+            if self._refusal is not None:
+                raise ProcessError(f"{self.name} could not be started on {self.host!r}: {self._refusal}")
+        except BaseException:
+            self.node.forget(self)
+            self._close_end()
+            raise
+
+    def _describe(self, process_obj: BaseProcess[Any], nodes: Nodes) -> bytes:
+        pickled, payload = pack(process_obj, self)
+        job = pack_objects(capture_main(capture_extras(capture(process_obj.name))))
+        job.update(pickled=pickled, payload=payload, modules=nodes.carried(), ancestors=())
+        return marshal.dumps(job)
+
+    def duplicate_for_child(self, fd: int) -> int:
+        """Refuse: a descriptor is of this host."""
+        self._refuse()
+
+    def DupFd(self, fd: int) -> object:
+        """Refuse."""
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise ProcessError(
+            f"the engine {self.method!r} starts processes on other hosts: it cannot pass a descriptor, nor what is "
+            "made of one here (a pipe's end, a socket, shared memory, a lock or a queue of a local context); make it "
+            "by the same context as the process"
+        )
+
+    # -- what the agent reports, in its node's thread --------------------------------------------------------------
+
+    def note_started(self, pid: int) -> None:
+        """Take the process id."""
+        self.pid = pid
+        self._begun.set()
+
+    def note_refused(self, why: str) -> None:
+        """Take why it could not be started."""
+        self._refusal = why
+        self._begun.set()
+
+    def note_exit(self, code: int, kind: int, data: bytes, *left: Any) -> None:
+        """Take its exit code and what it left."""
+        self._left = (kind, data)
+        self._output, self._stack, self._lacked_memory, is_leaving = left
+        if is_leaving and code < 0:
+            self._reason = PREEMPTED
+        self._settle_end(code)
+
+    def note_lost(self, why: str) -> None:
+        """Take that nothing more will be heard of it."""
+        self._left = (box_module.NOTHING, b"")
+        self._reason, self._why = LOST, why
+        if not self._begun.is_set():
+            self._refusal = why
+        self._settle_end(-_SIGKILL)
+        self._begun.set()
+
+    def _settle_end(self, code: int) -> None:
+        self.returncode = code
+        self._ended.set()
+        self._close_end()
+
+    def _close_end(self) -> None:
+        end, self._end = self._end, -1
+        close_quietly(end)
+
+    # -- as a child of this host -----------------------------------------------------------------------------------
+
+    def _block(self) -> None:
+        self._ended.wait()
+
+    def _reap(self) -> None:
+        """Do nothing: the agent has."""
+
+    def _sentinel_now(self) -> int:
+        return self.sentinel
+
+    def _runs(self) -> bool:
+        return not ready([self.sentinel], 0)
+
+    def signal(self, signum: int) -> None:
+        """Have its agent send a signal; nothing happens if the child has ended."""
+        if self.returncode is None:
+            self.node.send("signal", self.id, int(signum))
+
+    def tree(self) -> RemoteTree:
+        """Return the child and its descendants, as its agent sees them."""
+        return RemoteTree(self)
+
+    def outcome(self) -> tuple[bool, Any]:
+        """Return as for any child; an exception says on which host it was raised."""
+        success, value = super().outcome()
+        if not success and not isinstance(value, ProcessDied):
+            value.add_note(f"in {self.name} (pid {self.pid}) on the host {self.host}")
+        return success, value
+
+    def died(self) -> ProcessDied:
+        """Describe how the child ended."""
+        died = super().died()
+        died.host = self.host
+        died.reason = self._reason or died.reason
+        if self._why:
+            died.add_note(self._why)
+        died.args = (died._sentence(),)
+        return died
+
+    def __del__(self) -> None:
+        super().__del__()
+        self._close_end()
+
+
+class RemoteTree:
+    """What `Tree` is for a child of this host."""
+
+    def __init__(self, child: RemoteChild) -> None:
+        self._child = child
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Do nothing: the agent lets go of it when it has killed it."""
+
+    def look(self) -> None:
+        """Have the agent remember who is there now."""
+        self._child.node.send("look", self._child.id)
+
+    def kill(self) -> None:
+        """Have it kill all."""
+        self._child.node.send("kill tree", self._child.id)

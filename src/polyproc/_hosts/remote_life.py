@@ -1,0 +1,67 @@
+"""A child's life on another host: become the process that was described elsewhere, and run it.
+
+The agent has started it, in a local way; to that one it is a process whose target is `live`. What the process returns,
+raises and writes goes the local way to the agent, and from there to who asked for it.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import pickle
+import sys
+
+from polyproc._hosts.carried_code import install
+from polyproc._platform.handles import open_pidfd
+from polyproc._process.payload import unmarshal
+from polyproc._process.preparation import apply
+from polyproc._process.state import process_state
+from polyproc._typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from polyproc._connection.connection import Connection
+    from polyproc._process.process import BaseProcess
+
+
+class RemoteLife:
+    """What this process has besides, if it was started from another host. One instance, `remote_life`.
+
+    Attributes:
+        word: the memory by which the agent names the call that a pool's worker is to end.
+    """
+
+    def __init__(self) -> None:
+        self.word: Any = None
+
+
+remote_life = RemoteLife()
+
+
+def live(data: bytes, streams: tuple[Connection[Any, Any], Connection[Any, Any]], word: Any) -> Any:
+    """Become what a job says and run it; return what it returns."""
+    for fd, end in zip((1, 2), streams, strict=True):
+        os.dup2(end.fileno(), fd)
+        end.close()
+    remote_life.word = word
+    return _become(marshal.loads(data)).run()
+
+
+def _become(job: dict[str, Any]) -> BaseProcess[Any]:
+    own_path = sys.path.copy()
+    process_state.receiving = True
+    try:
+        install(job.pop("modules"))
+        # Its folders may be other ones here; what this host's Python finds by itself comes after them.
+        path = [entry for entry in job["sys_path"] if os.path.exists(entry)]
+        job["sys_path"] = path + [entry for entry in own_path if entry not in path]
+        apply(job)
+        payload: bytes = job["payload"]
+        process: BaseProcess[Any] = pickle.loads(payload) if job["pickled"] else unmarshal(payload)
+    finally:
+        process_state.receiving = False
+    # Of its parent, on another host, it sees the end by that of the agent, which ends with it.
+    agent = open_pidfd(os.getppid())
+    process_state.parent = None
+    process_state.parent_facts = (process._parent_name, process._parent_pid or 0, agent if agent >= 0 else None)
+    process_state.current = process
+    return process
