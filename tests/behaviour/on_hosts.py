@@ -71,3 +71,74 @@ def size_of(data):
 
 def echo(value):
     return value
+
+
+# -- shared objects ----------------------------------------------------------------------------------------------------
+
+
+def put_all(queue, items):
+    for item in items:
+        queue.put(item)
+
+
+def double_all(tasks, results):
+    while (item := tasks.get()) is not None:
+        results.put(item * 2)
+
+
+def do_all(queue):
+    while queue.get() is not None:
+        queue.task_done()
+    queue.task_done()
+
+
+def add_up(lock, value, times):
+    for _ in range(times):
+        with lock:
+            value.value += 1
+
+
+def add_up_by_its_lock(value, times):
+    for _ in range(times):
+        with value.get_lock():
+            value.value += 1
+
+
+def take_and_hold(lock, taken):
+    lock.acquire()
+    taken.set()
+    time.sleep(100)
+
+
+def get_and_hold(queue, waits):
+    waits.set()
+    queue.get()
+    time.sleep(100)
+
+
+def echo_all(connection):
+    while True:
+        try:
+            connection.send(connection.recv())
+        except EOFError:
+            return "the end"
+
+
+def meet(barrier, numbers):
+    numbers.put(barrier.wait(20))
+
+
+def wait_for_notice(condition, ready):
+    with condition:
+        ready.set()
+        return condition.wait(20)
+
+
+def fill(array, dictionary):
+    for place in range(len(array)):
+        array[place] = place * place
+    dictionary["host"] = where()
+
+
+def make_and_send(queue, inner):
+    queue.put(inner)

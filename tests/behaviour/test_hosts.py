@@ -87,7 +87,7 @@ def test_hosts_signals_come_there(hosts, word, code):
 
 def test_hosts_stop_goes_step_by_step(hosts):
     process = started(hosts, on_hosts.hold_on)
-    assert process.stop(0.2) in (-2, -9)
+    assert process.stop(0.2) in (-2, -15, -9)
     assert not process.is_alive()
 
 
@@ -135,7 +135,7 @@ def test_hosts_class_of_a_process_may_be_ones_own(hosts):
 
 def test_hosts_what_is_of_this_host_is_refused_before_anything_starts(hosts):
     reader, writer = polyproc.Pipe()
-    with pytest.raises(polyproc.ProcessError, match="engine 'command'.*cannot pass a descriptor"):
+    with pytest.raises(polyproc.ProcessError, match="what the engine 'command' starts.*cannot pass a descriptor"):
         started(hosts, on_hosts.echo, reader)
     reader.close()
     writer.close()
@@ -163,8 +163,8 @@ def test_hosts_wrong_options_are_refused(options):
 def test_hosts_options_are_for_engines_alone():
     with pytest.raises(TypeError, match="for engines alone: hosts"):
         polyproc.get_context("spawn", hosts=["one"])
-    with pytest.raises(ValueError, match="cannot find context for 'comand'"):
-        polyproc.get_context("comand", hosts=["one"])
+    with pytest.raises(ValueError, match="cannot find context for 'rays'"):
+        polyproc.get_context("rays", hosts=["one"])
 
 
 def test_hosts_command_that_fails_is_told_with_what_it_said():

@@ -5,10 +5,14 @@ from __future__ import annotations
 from types import TracebackType
 
 from polyproc._context.context import BaseContext
+from polyproc._errors import ProcessError
+from polyproc._hosts import host_objects
 from polyproc._hosts.host_engine import find_engine
+from polyproc._hosts.host_manager import HostManager
 from polyproc._hosts.nodes import HostLauncher, Nodes
+from polyproc._memory.raw import RawArray, RawValue
 from polyproc._process.kinds import Process, launched_by
-from polyproc._typing import Any, Self
+from polyproc._typing import Any, Callable, Self
 
 _OF_NODES = frozenset(
     ["local", "resources", "modules", "preload", "env", "cwd", "python", "peer_timeout", "grace", "start_timeout"]
@@ -26,6 +30,89 @@ class RemoteContext(BaseContext):
     def cpu_count(self) -> int:
         """Return the number of CPUs of all nodes."""
         return self._nodes.cpu_count()
+
+    # -- shared objects, in this process ---------------------------------------------------------------------------
+
+    def _shared(self, name: str, *args: Any) -> Any:
+        kind, make = host_objects.LOCKS[name]
+        return host_objects.handle_for(self._nodes.objects(), kind, make(*args))
+
+    def Manager(self) -> Any:
+        """Return a manager of objects in this process, for processes on any host."""
+        return HostManager(self._nodes.objects())
+
+    def Pipe(self, duplex: bool = True) -> Any:
+        """Return two connected ends; without `duplex` the first only receives and the second only sends."""
+        return host_objects.pipe(self._nodes.objects(), duplex)
+
+    def Lock(self) -> Any:
+        """Return a lock; any process or thread may release it."""
+        return self._shared("Lock")
+
+    def RLock(self) -> Any:
+        """Return a lock that its holder may take again."""
+        return self._shared("RLock")
+
+    def Semaphore(self, value: int = 1) -> Any:
+        """Return a counter to wait for."""
+        return self._shared("Semaphore", value)
+
+    def BoundedSemaphore(self, value: int = 1) -> Any:
+        """Return a counter that does not get above its first value."""
+        return self._shared("BoundedSemaphore", value)
+
+    def Condition(self, lock: Any = None) -> Any:
+        """Return a condition to wait for."""
+        objects = self._nodes.objects()
+        return self._shared("Condition", None if lock is None else objects.object_of(lock._id))
+
+    def Event(self) -> Any:
+        """Return a flag to wait for."""
+        return self._shared("Event")
+
+    def Barrier(self, parties: int, action: Callable[[], None] | None = None, timeout: float | None = None) -> Any:
+        """Return a place where `parties` processes wait for each other; the action is called in this process."""
+        return self._shared("Barrier", parties, action, timeout)
+
+    def Value(self, typecode_or_type: Any, *args: Any, lock: Any = True) -> Any:
+        """Return a value in this process with a lock (True for a new RLock, False for none)."""
+        return self._cell(host_objects.HostValue, RawValue(typecode_or_type, *args), lock)
+
+    def Array(self, typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True) -> Any:
+        """Return an array in this process with a lock (True for a new RLock, False for none)."""
+        return self._cell(host_objects.HostArray, RawArray(typecode_or_type, size_or_initializer), lock)
+
+    def _cell(self, kind: type[Any], obj: Any, lock: Any) -> Any:
+        lock = self.RLock() if lock is True else lock or None
+        return kind(host_objects.make_cell(self._nodes.objects(), obj), lock)
+
+    def RawValue(self, typecode_or_type: Any, *args: Any) -> Any:
+        """Refuse: hosts share no memory."""
+        raise self._shares_no_memory("RawValue", "Value(..., lock=False)")
+
+    def RawArray(self, typecode_or_type: Any, size_or_initializer: Any) -> Any:
+        """Refuse: hosts share no memory."""
+        raise self._shares_no_memory("RawArray", "Array(..., lock=False)")
+
+    def _shares_no_memory(self, what: str, instead: str) -> ProcessError:
+        text = (
+            f"the engine {self._name!r} starts processes on other hosts, which share no memory: {what} cannot be made"
+        )
+        return ProcessError(f"{text}; {instead} is served by this process")
+
+    def Queue(self, maxsize: int = 0) -> Any:
+        """Return a queue for any number of producers and consumers."""
+        return self._shared("Queue", maxsize)
+
+    def JoinableQueue(self, maxsize: int = 0) -> Any:
+        """Return a queue that counts its items until they are done."""
+        return self._shared("JoinableQueue", maxsize)
+
+    def SimpleQueue(self) -> Any:
+        """Return a queue with few methods."""
+        return self._shared("SimpleQueue")
+
+    # -- the end ---------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """End the agents, and all processes that they have started."""

@@ -126,7 +126,9 @@ class Agent:
             "look": self._look,
             "kill tree": self._kill_tree,
         }
-        forkserver.set_forkserver_preload(["polyproc._hosts.remote_life", *invitation["preload"]], on_error="ignore")
+        forkserver.set_forkserver_preload(
+            ["polyproc._hosts.remote_life", "polyproc._hosts.host_objects", *invitation["preload"]], on_error="ignore"
+        )
 
     def serve(self) -> None:
         """Serve until the connection ends, or this node is to be vacated."""

@@ -16,9 +16,11 @@ from polyproc._hosts.carried_code import CarriedModule, carry
 from polyproc._hosts.certificate import Certificate, make_certificate
 from polyproc._hosts.host_engine import Engine, Resources
 from polyproc._hosts.node import Node, invite, is_loopback
+from polyproc._hosts.object_server import ObjectServer
 from polyproc._hosts.remote_child import RemoteChild
 from polyproc._hosts.wire import PEER_TIMEOUT
 from polyproc._lazy import said
+from polyproc._managers.sync_manager import SyncManager
 from polyproc._process.process import BaseProcess
 from polyproc._typing import Any, Mapping, Sequence
 
@@ -94,6 +96,7 @@ class Nodes:
         self._rests: dict[int, float] = {}  # until when a place is not asked
         self._is_closed = False
         self._turn = 0
+        self._objects: ObjectServer | None = None
         _all.add(self)
 
     def carried(self) -> dict[str, CarriedModule]:
@@ -112,8 +115,7 @@ class Nodes:
     def all(self) -> list[Node]:
         """Return the nodes that are there, leased if they were not."""
         with self._lock:
-            if self._is_closed:
-                raise ProcessError(f"the context of the engine {self.engine_name!r} was closed: make another one")
+            self._check_open()
             self._drop_lost()
             names = self._engine.nodes()
             now = time.monotonic()
@@ -143,8 +145,7 @@ class Nodes:
         """Lease agents, all at once; return what went wrong with which."""
         if not places:
             return {}
-        if self._certificate is None and not is_loopback(self._engine.address()):
-            self._certificate = make_certificate()
+        self._certificate_for(self._engine.address())
         names = self._engine.nodes()
         came: queue.SimpleQueue[tuple[int, Node | Exception]] = queue.SimpleQueue()
         leasing = _Leasing(self, came)
@@ -172,13 +173,34 @@ class Nodes:
         """Return how many processors there are on all nodes."""
         return sum(int(node.facts["cpus"]) for node in self.all())
 
+    def objects(self) -> ObjectServer:
+        """Return the server of this context's objects."""
+        with self._lock:
+            self._check_open()
+            if self._objects is None:
+                address = self._engine.address()
+                self._objects = ObjectServer(SyncManager._registry, address, self._certificate_for(address))
+            return self._objects
+
+    def _certificate_for(self, address: str) -> Certificate | None:
+        if self._certificate is None and not is_loopback(address):
+            self._certificate = make_certificate()
+        return self._certificate
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise ProcessError(f"the context of the engine {self.engine_name!r} was closed: make another one")
+
     def close(self) -> None:
-        """End all agents and all processes there."""
+        """End all agents and all processes there; the objects are gone, too."""
         with self._lock:
             self._is_closed = True
             nodes, self._nodes = list(self._nodes.values()), {}
+            objects, self._objects = self._objects, None
         for node in nodes:
             node.close()
+        if objects is not None:
+            objects.end()
         self._engine.close()
 
     def after_fork_in_child(self) -> None:
@@ -188,6 +210,9 @@ class Nodes:
             node.after_fork_in_child()
         self._nodes = {}
         self._rests = {}
+        if self._objects is not None:
+            self._objects.abandon()
+            self._objects = None
 
 
 class _Leasing:

@@ -8,13 +8,14 @@ import os
 import threading
 
 from polyproc._errors import ProcessDied, ProcessError
+from polyproc._hosts.crossing import refuse
 from polyproc._platform.handles import ready
 from polyproc._platform.posix import LongLived, close_quietly
 from polyproc._process import box as box_module
 from polyproc._process.capture import capture, capture_extras, capture_main, pack_objects
 from polyproc._start.child import Child, flush_before_start
 from polyproc._start.spawn import pack
-from polyproc._typing import TYPE_CHECKING, Any, NoReturn, Self
+from polyproc._typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from polyproc._hosts.nodes import Nodes
@@ -63,18 +64,11 @@ class RemoteChild(Child):
 
     def duplicate_for_child(self, fd: int) -> int:
         """Refuse: a descriptor is of this host."""
-        self._refuse()
+        refuse(f"what the engine {self.method!r} starts")
 
     def DupFd(self, fd: int) -> object:
         """Refuse."""
-        self._refuse()
-
-    def _refuse(self) -> NoReturn:
-        raise ProcessError(
-            f"the engine {self.method!r} starts processes on other hosts: it cannot pass a descriptor, nor what is "
-            "made of one here (a pipe's end, a socket, shared memory, a lock or a queue of a local context); make it "
-            "by the same context as the process"
-        )
+        refuse(f"what the engine {self.method!r} starts")
 
     # -- what the agent reports, in its node's thread --------------------------------------------------------------
 

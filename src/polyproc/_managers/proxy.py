@@ -16,10 +16,14 @@ from polyproc._typing import Any, Callable
 _OF_LINK = "of_link"  # among what a proxy's pickle tells: it is part of an answer
 
 
+# The servers that this process has, by address, beside the one that it may be: of remote contexts (_hosts).
+servers_here: dict[Any, Any] = {}
+
+
 def the_server(address: Any) -> Any:
-    """Return the manager's server that this process is, if it is the one at an address."""
+    """Return the manager's server that this process is, or has, if it is the one at an address."""
     server = getattr(current_process(), "_manager_server", None)
-    return server if server is not None and server.address == address else None
+    return server if server is not None and server.address == address else servers_here.get(address)
 
 
 @public("managers")
@@ -54,7 +58,7 @@ class BaseProxy:
         if incref or self._owner is not None:
             self._incref()
         self._is_counted = True
-        if self._owner is None:
+        if self._owner is None or servers_here:
             register_after_fork(self, BaseProxy._after_fork)
 
     @property
@@ -125,6 +129,8 @@ class BaseProxy:
     def _after_fork(self) -> None:
         """In a forked child: hold a reference of our own, by a connection of our own."""
         self._manager = None
+        if self._owner is not None:  # which stays with the parent
+            self._owner, self._link = None, self._linked()
         links.check()
         link = self._link
         assert link is not None  # else it is not registered
@@ -139,7 +145,7 @@ class BaseProxy:
         kwds: dict[str, Any] = {}
         if spawning.current() is not None:
             kwds["authkey"] = self._authkey
-        token = Token(self._token.typeid, self._token.address, self._id, links.new_passage())
+        token = type(self._token)(self._token.typeid, self._token.address, self._id, links.new_passage())
         if self._owner is not None:
             self._owner.references.lend(self._id, token.passage)
             if serving.client is not None and serving.client.is_answering:
