@@ -94,7 +94,9 @@ def _write_constructor(kind: Any) -> None:
     fields = kind._fields
     values = "".join(f"{field}, " for field in fields)
     text = f"lambda _kind{''.join(f', {field}' for field in fields)}: _make(_kind, ({values}))"
-    function = eval(text, {"_make": tuple.__new__, "__builtins__": {}, "__name__": f"namedtuple_{kind.__name__}"})
+    # Of text, eval would have the interpreter forget that it ends by a Ctrl-C, if this is at the exit.
+    code = compile(text, f"<namedtuple {kind.__name__}>", "eval")
+    function = eval(code, {"_make": tuple.__new__, "__builtins__": {}, "__name__": f"namedtuple_{kind.__name__}"})
     function.__name__, function.__qualname__ = "__new__", f"{kind.__name__}.__new__"
     function.__defaults__ = tuple(kind._field_defaults.values())
     kind.__new__ = function
