@@ -34,3 +34,14 @@ def said(about: str, *given: object) -> Any:
 def _is_begun(module: object) -> bool:
     """Return whether a thread imports it now: it is among sys.modules from the beginning, with what it has by then."""
     return getattr(getattr(module, "__spec__", None), "_initializing", False)
+
+
+class Later:
+    """A module of the standard library that is imported when something of it is asked for: most programs never do."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        __import__(self._name)
+        return getattr(sys.modules[self._name], attribute)

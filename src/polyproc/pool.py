@@ -26,10 +26,10 @@ from polyproc._pool.pool import AsyncResult as AsyncResult
 from polyproc._pool.imap import IMapIterator as IMapIterator
 from polyproc._pool.imap import IMapUnorderedIterator as IMapUnorderedIterator
 from polyproc._pool.pool import MapResult as MapResult
-from polyproc._workers.worker import ExceptionWithTraceback as ExceptionWithTraceback
+from polyproc._pickling.exceptions import ExceptionWithTraceback as ExceptionWithTraceback
 from polyproc._workers.worker import MaybeEncodingError as MaybeEncodingError
 from polyproc._workers.worker import mapstar as mapstar
-from polyproc._workers.worker import rebuild_exception as rebuild_exc
+from polyproc._pickling.exceptions import rebuild_exception as rebuild_exc
 from polyproc._workers.worker import starmapstar as starmapstar
 
 __all__ = ["Pool", "ThreadPool"]  # and not the others: `from multiprocessing.pool import *` gives these two

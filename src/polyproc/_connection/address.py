@@ -11,13 +11,14 @@ import contextlib
 import os
 import socket
 import struct
-import tempfile
 
 from polyproc._connection.listening import ListeningSocket
 from polyproc._errors import AuthenticationError
-from polyproc._lazy import said
+from polyproc._lazy import Later, said
 from polyproc._platform.posix import have_abstract_sockets
 from polyproc._typing import Any, Callable, Iterator, TypeVar
+
+tempfile: Any = Later("tempfile")  # only for systems that have no abstract sockets
 
 Address = Any  # (host, port), a path, or a name of the abstract namespace, which begins with a zero
 

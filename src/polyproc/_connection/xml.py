@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from xmlrpc.client import dumps, loads
-
 from polyproc._connection.connection import Connection
 from polyproc._connection.listener import Client, Listener
+from polyproc._lazy import Later
 from polyproc._typing import Any
+
+xmlrpc: Any = Later("xmlrpc.client")  # which loads http, email, ssl
 
 
 class ConnectionWrapper:
@@ -29,11 +30,12 @@ class ConnectionWrapper:
 
 
 def _to_xml(obj: Any) -> bytes:
-    return dumps((obj,), None, None, None, True).encode("utf-8")
+    text: str = xmlrpc.dumps((obj,), None, None, None, True)
+    return text.encode("utf-8")
 
 
 def _from_xml(data: bytes) -> Any:
-    (obj,), _ = loads(data.decode("utf-8"))
+    (obj,), _ = xmlrpc.loads(data.decode("utf-8"))
     return obj
 
 

@@ -7,10 +7,10 @@ it has threads, or without the C core, it forks children of its own and reports 
 
 from __future__ import annotations
 
+import _signal as signal  # `signal` makes enumerations of it
 import errno
 import itertools
 import os
-import signal
 import time
 from collections import deque
 

@@ -6,10 +6,10 @@ import gc
 import os
 import threading
 import time
-import warnings
 
 from polyproc._cleanup.finalizers import run_finalizers
 from polyproc._forkserver.client import Forked, ForkServerClient, new_comm
+from polyproc._lazy import Later, loaded
 from polyproc._log import log
 from polyproc._platform.circumstances import Circumstances
 from polyproc._platform.interpreter import environ, starter
@@ -21,6 +21,23 @@ from polyproc._start.spawn import start_program
 from polyproc._start.waiting_child import WaitingChild
 from polyproc._typing import Any
 
+warnings: Any = Later("warnings")
+
+# What children load of ours if this process has it: each is loaded once, before the first of them.
+_CHILDREN_HAVE = (
+    "polyproc._pickling.pickler",
+    "polyproc._synchronize.primitives",
+    "polyproc._memory.block",
+    "polyproc._memory.raw",
+    "polyproc._memory.shared_ctypes",
+    "polyproc._connection.connection",
+    "polyproc._queues.queue",
+    "polyproc._workers.worker",
+    "polyproc._workers.channels",
+    "polyproc._managers.proxies",
+    "polyproc._managers.sync_manager",
+    "polyproc._managers.shared_memory_manager",
+)
 _TRIES = 3
 _IN_A_ROW = 0.01  # seconds
 _ON_ERROR = ("ignore", "warn", "fail")
@@ -84,6 +101,7 @@ class ForkServer:
             job = capture("ForkServer")
             job.update(socket=theirs.fileno(), lifeline=lifeline.open(), client=os.getpid(), comm=new_comm())
             job["preload"] = [name for name in self._preload if name != "__main__"]
+            job["have"] = [name for name in _CHILDREN_HAVE if loaded(name) is not None]
             main = describe_main() if "__main__" in self._preload else None
             if main is not None:
                 job["preload_main"] = main

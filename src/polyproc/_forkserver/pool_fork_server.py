@@ -14,9 +14,9 @@ Workers need no pickling of what the pool was made with (an initializer may be a
 
 from __future__ import annotations
 
+import _signal as signal  # `signal` makes enumerations of it
 import _thread
 import os
-import signal
 
 from polyproc._forkserver.client import ForkServerClient, new_comm
 from polyproc._lazy import load

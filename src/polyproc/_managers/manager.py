@@ -15,7 +15,7 @@ from polyproc._managers.server import Registered, Server, run_server
 from polyproc._managers.tokens import Token, answer_of
 from polyproc._process.kinds import Process
 from polyproc._process.process import AuthenticationString, current_process
-from polyproc._public import public
+from polyproc._public import of_kind, public, shown
 from polyproc._typing import TYPE_CHECKING, Any, Callable, Iterable, Self
 
 if TYPE_CHECKING:
@@ -102,9 +102,15 @@ class BaseManager:
         if self._tls is not None:
             raise ValueError("start() makes a server for this machine: ssl= is for get_server() and connect()")
         reader, writer = Pipe(duplex=False)
-        told = (self._Server, self._registry, self._address, self._authkey, self._serializer, writer)
+        told = (
+            _MadeThere(type(self), self._Server, self._registry),
+            self._address,
+            self._authkey,
+            self._serializer,
+            writer,
+        )
         args = (*told, initializer, tuple(initargs))
-        self._process = process = self._process_class(target=run_server, args=args)
+        self._process = process = self._process_class(target=_serve, args=args)
         process.name = f"{type(self).__name__}-{':'.join(map(str, process._identity))}"
         process.daemon = True  # it ends with us, also when we are killed
         try:
@@ -217,6 +223,35 @@ class BaseManager:
         cls._registry[typeid] = (callable, exposed, method_to_typeid, proxytype)
         if create_method:
             setattr(cls, typeid, _creating(typeid, proxytype))
+
+
+class _MadeThere:
+    """What a server makes, and of which class it is, on the way to it: what a class of ours has is found where it is.
+
+    By their names the classes would be looked for in the public modules, which load everything.
+    """
+
+    def __init__(self, manager: type[BaseManager], server: type[Server], registry: dict[str, Registered]) -> None:
+        self.server = server
+        self.registry = registry
+        self._ours = next(kind for kind in manager.__mro__ if kind in shown.homes)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        known: dict[str, Registered] = self._ours._registry  # type: ignore[attr-defined]
+        added = {name: entry for name, entry in self.registry.items() if known.get(name) is not entry}
+        missing = known.keys() - self.registry.keys()
+        home = shown.homes.get(self.server)
+        return _made_there, (shown.homes[self._ours][0], self.server if home is None else home[0], added, missing)
+
+
+def _made_there(ours: str, server: type[Server] | str, added: dict[str, Registered], missing: set[str]) -> _MadeThere:
+    manager: type[BaseManager] = of_kind(ours)
+    registry = {name: entry for name, entry in manager._registry.items() if name not in missing}
+    return _MadeThere(manager, of_kind(server), registry | added)
+
+
+def _serve(found: _MadeThere, *told: Any) -> None:
+    run_server(found.server, found.registry, *told)
 
 
 def _creating(typeid: str, proxytype: Any) -> Callable[..., Any]:

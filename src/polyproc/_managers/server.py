@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import signal
+import _signal as signal  # `signal` makes enumerations of it
 import sys
 import threading
-import traceback
 from queue import Empty, SimpleQueue
 
 from polyproc._errors import AuthenticationError, TimeoutError
+from polyproc._lazy import Later
 from polyproc._log import log
 from polyproc._managers.held_locks import Holdings, get, gives_items, put_back
 from polyproc._managers.links import listener_client
@@ -28,12 +28,13 @@ from polyproc._managers.tokens import (
     Token,
     public_methods,
 )
-from polyproc._pickling.exceptions import reason_of, sendable
+from polyproc._pickling.exceptions import ExceptionWithTraceback, reason_of, sendable
 from polyproc._platform.handles import pause
 from polyproc._process.process import current_process
 from polyproc._public import public
 from polyproc._typing import Any, Callable, ItemsView, KeysView, ValuesView
-from polyproc._workers.worker import ExceptionWithTraceback
+
+traceback: Any = Later("traceback")
 
 _TICK = 0.5
 _PAUSE = 0.01  # seconds after what may last: no descriptors, no threads, no memory

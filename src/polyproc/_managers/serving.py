@@ -6,7 +6,6 @@ import queue
 import select
 import threading
 import time
-from dataclasses import dataclass
 
 from polyproc._platform.greenlets import Local
 from polyproc._platform.handles import new_poll
@@ -25,12 +24,12 @@ class CalledOff(BaseException):
     """Nobody waits for the answer any more: the client was interrupted, and asks for something else."""
 
 
-@dataclass
 class HeldLock:
     """A lock that a client holds, so many times; the object is kept, so that its id is no other's."""
 
-    lock: Any
-    count: int = 0
+    def __init__(self, lock: Any, count: int = 0) -> None:
+        self.lock = lock
+        self.count = count
 
 
 class Client:

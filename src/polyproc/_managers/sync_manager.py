@@ -22,7 +22,6 @@ from polyproc._managers.proxies import (
     ValueProxy,
 )
 from polyproc._managers.values import Value
-from polyproc._pool.pool import Pool
 from polyproc._public import public
 from polyproc._threads.dummy_manager import Array, Namespace
 from polyproc._typing import Any
@@ -31,6 +30,13 @@ from polyproc._typing import Any
 @public("managers")
 class SyncManager(BaseManager):
     """Makes queues, locks, lists, dictionaries and other objects in a server process."""
+
+
+def _pool(*args: Any, **kwds: Any) -> Any:
+    """Return a pool: a server that makes none loads none."""
+    from polyproc._pool.pool import Pool  # noqa: PLC0415
+
+    return Pool(*args, **kwds)
 
 
 class _Now:
@@ -53,7 +59,7 @@ _TYPES: tuple[tuple[str, Any, Any], ...] = (
     ("BoundedSemaphore", _Now("threading", "BoundedSemaphore"), AcquirerProxy),
     ("Condition", _Now("threading", "Condition"), ConditionProxy),
     ("Barrier", _Now("threading", "Barrier"), BarrierProxy),
-    ("Pool", Pool, PoolProxy),
+    ("Pool", _pool, PoolProxy),
     ("list", list, ListProxy),
     ("dict", dict, DictProxy),
     ("set", set, SetProxy),

@@ -7,7 +7,7 @@ changes them changes them for all.
 
 from __future__ import annotations
 
-import pickle
+import _pickle as pickle  # what is not written in Python
 from types import TracebackType
 
 from polyproc._memory.block import allocate

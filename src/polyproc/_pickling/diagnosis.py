@@ -6,9 +6,10 @@ manager its `args` (`in_callers_words`), of a function its own name.
 
 from __future__ import annotations
 
-import re
-
+from polyproc._lazy import Later
 from polyproc._typing import Any, Callable, Iterator
+
+re: Any = Later("re")
 
 _NOTE = "cannot be sent to another process: "
 _DEPTH = 12

@@ -11,7 +11,9 @@ from __future__ import annotations
 import copyreg
 from types import WrapperDescriptorType
 
+from polyproc._errors import RemoteTraceback
 from polyproc._pickling.pickler import dumps, loads
+from polyproc._public import public
 from polyproc._typing import Any, cast
 
 _PLAIN = {bool, int, float, complex, str, bytes, type(None)}
@@ -48,6 +50,24 @@ def reason_of(failure: BaseException) -> str:
     notes = getattr(failure, "__notes__", None)
     told = [f"{type(failure).__name__}: {failure}", *(note for note in notes or () if isinstance(note, str))]
     return "It arrives as text, since it cannot be pickled: " + "; ".join(told) + "\n"
+
+
+@public("pool")
+class ExceptionWithTraceback:
+    """An exception on its way, with its traceback as text; unpickles to the exception."""
+
+    def __init__(self, error: object, text: str) -> None:
+        self.error = error  # or the form of one that is sent
+        self.text = text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return rebuild_exception, (self.error, self.text)
+
+
+def rebuild_exception(error: BaseException, text: str) -> BaseException:
+    """Return the exception, caused by its traceback."""
+    error.__cause__ = RemoteTraceback(f'\n"""\n{text}"""')
+    return error
 
 
 class _Restored:

@@ -8,9 +8,9 @@ dumps(obj) --> ForkingPickler (C) --fails, or main has changed since--> ByValueP
 
 from __future__ import annotations
 
+import _pickle as pickle  # what is not written in Python
 import copyreg
 import io
-import pickle
 from types import FunctionType
 
 from polyproc._lazy import load

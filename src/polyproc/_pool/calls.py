@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
-
 from polyproc._errors import ProcessDied, TimeoutError
-from polyproc._lazy import load, said
+from polyproc._lazy import Later, load, said
 from polyproc._process.bootstrap import MainReached
 from polyproc._process.kinds import ForkProcess, Process
 from polyproc._process.process import BaseProcess
@@ -14,6 +12,8 @@ from polyproc._scheduling.assignments import ResolvedOptions
 from polyproc._scheduling.call_events import PoolStats
 from polyproc._typing import TYPE_CHECKING, Any, Callable, Iterable, ParamSpec, Self, TypedDict, TypeVar
 from polyproc._workers.worker_set import PoolConfig
+
+re: Any = Later("re")
 
 if TYPE_CHECKING:
     from typing import Unpack

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from types import GenericAlias, TracebackType
 
 from polyproc._aio_attribute import HasAio
 from polyproc._cleanup.finalizers import Finalize
 from polyproc._errors import TimeoutError as PolyprocTimeoutError
-from polyproc._lazy import load, said
+from polyproc._lazy import Later, load, said
 from polyproc._native import native
 from polyproc._platform.handles import due
 from polyproc._platform.interpreter import usable_processors
@@ -20,6 +19,8 @@ from polyproc._workers.engine import NOT_RUNNING, RUN, Dropped, function_name, r
 from polyproc._workers.process_engine import ProcessPoolEngine
 from polyproc._workers.worker import MAP, STARMAP
 from polyproc._workers.worker_set import PoolConfig
+
+warnings: Any = Later("warnings")
 
 if TYPE_CHECKING:
     from polyproc._workers.thread_engine import ThreadPoolEngine

@@ -54,6 +54,8 @@ def main(job: dict[str, Any]) -> None:
     process_state.receiving = True
     apply(job)
     report = _preload(job["preload"], main_description)
+    for name in job["have"]:
+        __import__(name)
     process_state.receiving = False
     PathFinder.find_spec("polyproc_looks_into_every_folder_once")  # each child would list them anew
     _stop_threads()

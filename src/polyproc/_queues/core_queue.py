@@ -10,8 +10,7 @@ A killed producer leaves no half message. A killed consumer takes with it at mos
 
 from __future__ import annotations
 
-import traceback
-
+from polyproc._lazy import Later
 from polyproc._pickling.pickler import dumps, loads
 from polyproc._public import public
 from polyproc._queues.batches import Batches
@@ -20,6 +19,8 @@ from polyproc._queues.shared_queue import SharedQueue
 from polyproc._queues.subclassing import Subclassed
 from polyproc._synchronize.semaphore_value import SEM_VALUE_MAX
 from polyproc._typing import Any, TypeVar
+
+traceback: Any = Later("traceback")
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ can be written to, and what is written is nobody else's.
 
 from __future__ import annotations
 
-import pickle
+import _pickle as pickle  # what is not written in Python
 import struct
 
 import polyproc._core as core

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+import _signal as signal  # `signal` makes enumerations of it
 
 from polyproc._pickling.live_fd import sent_fds
 from polyproc._platform.handles import ready, send_signal

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _signal as signal  # `signal` makes enumerations of it
 import os
-import signal
 import time
 
 from polyproc._lazy import said

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import pickle
-from queue import Empty
+import _pickle as pickle  # what is not written in Python
+from _queue import Empty
 
 import polyproc._core as core
 from polyproc._pickling.pickler import dumps_to_keep

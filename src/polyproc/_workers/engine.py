@@ -12,10 +12,10 @@ import collections
 import functools
 import sys
 import threading
-import traceback
 from time import monotonic
 
 from polyproc._errors import ProcessError
+from polyproc._lazy import Later
 from polyproc._scheduling.actions import (
     CANCELLED,
     ERROR,
@@ -35,6 +35,8 @@ from polyproc._scheduling.assignments import NEVER, WAKING, QueuedTask, Resolved
 from polyproc._scheduling.call_events import PoolStats
 from polyproc._typing import TYPE_CHECKING, Any, Callable, Protocol, Sequence
 from polyproc._workers.interrupter import out_of_time
+
+traceback: Any = Later("traceback")
 
 if TYPE_CHECKING:
     from polyproc._scheduling.scheduler import Scheduler

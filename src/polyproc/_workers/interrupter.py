@@ -24,8 +24,8 @@ is raised again.
 
 from __future__ import annotations
 
+import _signal as signal  # `signal` makes enumerations of it
 import os
-import signal
 import sys
 from types import FrameType
 

@@ -7,8 +7,8 @@ worker had said (worker_set.py).
 
 from __future__ import annotations
 
+import _pickle as pickle  # what is not written in Python
 import collections
-import pickle
 import threading
 from time import monotonic
 from types import FunctionType

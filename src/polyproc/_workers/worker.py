@@ -6,18 +6,17 @@ cannot be pickled, are that task's error alone.
 
 from __future__ import annotations
 
+import _pickle as pickle  # what is not written in Python
+import _signal as signal  # `signal` makes enumerations of it
 import _thread
-import pickle
-import signal
 import threading
 import time
-import traceback
 from itertools import starmap
 from types import BuiltinFunctionType, FrameType, FunctionType, GeneratorType
 
-from polyproc._errors import RemoteError, RemoteTraceback
-from polyproc._lazy import load
-from polyproc._pickling.exceptions import reason_of, sendable
+from polyproc._errors import RemoteError
+from polyproc._lazy import Later, load
+from polyproc._pickling.exceptions import ExceptionWithTraceback, reason_of, sendable
 from polyproc._pickling.inherited_values import InheritedValue
 from polyproc._pickling.pickler import dumps, dumps_to_keep
 from polyproc._process.process import current_process
@@ -25,6 +24,8 @@ from polyproc._public import public
 from polyproc._typing import Any, Callable, Iterable, NamedTuple
 from polyproc._workers.blas import limit_threads
 from polyproc._workers.interrupter import Interrupter, Terminated, is_importing, signal_again
+
+traceback: Any = Later("traceback")
 
 # What a worker says, each with the seconds that it took: it is ready, or why it cannot be; a task's value, or its
 # pickled error; what came of a batch; that it has grown too large. The pool says to itself, by the same way: look at
@@ -58,24 +59,6 @@ def _safe_repr(value: object) -> str:
         return repr(value)
     except Exception:  # noqa: BLE001  (a broken __repr__ must not cost the worker)
         return f"<{type(value).__name__} object>"
-
-
-@public("pool")
-class ExceptionWithTraceback:
-    """An exception on its way, with its traceback as text; unpickles to the exception."""
-
-    def __init__(self, error: object, text: str) -> None:
-        self.error = error  # or the form of one that is sent
-        self.text = text
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return rebuild_exception, (self.error, self.text)
-
-
-def rebuild_exception(error: BaseException, text: str) -> BaseException:
-    """Return the exception, caused by its traceback."""
-    error.__cause__ = RemoteTraceback(f'\n"""\n{text}"""')
-    return error
 
 
 def mapstar(call: tuple[Callable[[Any], Any], Iterable[Any]]) -> list[Any]:
