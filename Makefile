@@ -14,7 +14,7 @@ PYTHONS ?= $(shell $(PYTHON) tests/find_pythons.py)
 # A child that had to compile this library anew would be measured with the compiler.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-portable test-each lint wheels conformance downstream chaos bench c-test musl-test arm64 docs clean
+.PHONY: demo test test-portable test-each lint wheels conformance downstream chaos bench c-test musl-test arm64 windows docs clean
 
 $(VENV)/installed: $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
@@ -46,6 +46,7 @@ lint: $(VENV)/installed
 	$(BIN)/mypy
 	$(BIN)/mypy bench
 	$(BIN)/mypy demo
+	$(BIN)/mypy --platform win32 --follow-imports silent --no-warn-unused-ignores $(FOR_WINDOWS)
 	$(BIN)/lint-imports
 	$(BIN)/python tests/architecture/stores.py
 	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md docs src csrc tests bench demo
@@ -55,6 +56,8 @@ lint: $(VENV)/installed
 			$(CC) -std=gnu11 -O2 -fPIC -Wall -Wextra -Werror -Icsrc -I$$headers -DPy_GIL_DISABLED=1 -fsyntax-only $$file || exit 1; \
 		done; \
 	done
+
+FOR_WINDOWS := $(wildcard src/polyproc/*/windows_*.py)
 
 # The headers of the newest CPythons found: without the GIL, as cp314t and cp315t have it, all of the API is compiled.
 FREE_THREADED = $(shell for python in $(PYTHONS); do \
@@ -93,6 +96,10 @@ musl-test:
 # A whole emulated machine. Not for .ci/run: it needs a cross compiler, an emulator and a Debian mirror.
 arm64:
 	$(PYTHON) tests/machines/arm64.py $(TESTS)
+
+# The tests of tests/windows by a CPython for Windows, under Wine. `make windows WINDOWS=--quick`, or words of their names.
+windows:
+	$(PYTHON) tests/windows/main.py $(WINDOWS)
 
 conformance:
 	$(PYTHON) tests/conformance/harness.py $(CONFORMANCE) $(PYTHONS)

@@ -59,6 +59,9 @@ if TYPE_CHECKING:
     set_forkserver_preload = _default.set_forkserver_preload
     set_start_method = _default.set_start_method
 
+if sys.platform == "win32":  # noqa: TID251  (before anything that differs there is loaded)
+    __import__("polyproc._platform.windows_modules")
+
 __version__ = "0.1.0"
 
 # name -> (module, attribute): what is not bound to a start method.

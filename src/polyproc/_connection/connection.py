@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import _socket
 import itertools
-import os
 
 from polyproc._aio_attribute import HasAio
+from polyproc._kernel import os
 from polyproc._native import native
 from polyproc._pickling.live_fd import sent_fds
 from polyproc._platform.greenlets import own_socket

@@ -10,16 +10,15 @@ A message goes out in one writev(2) where the kernel takes it. What bytes go thr
 from __future__ import annotations
 
 import operator
-import os
 import pickle
-import select
 from types import TracebackType
 
 from polyproc._connection.wait import wait
 from polyproc._errors import BufferTooShort
+from polyproc._kernel import os
 from polyproc._pickling.pickler import dumps_through
 from polyproc._platform.greenlets import may_switch
-from polyproc._platform.handles import ready
+from polyproc._platform.handles import PIPE_BUF, POLLIN, POLLOUT, ready
 from polyproc._typing import Any, Callable, Self
 
 _LARGEST_SHORT = 0x7FFFFFFF
@@ -144,10 +143,10 @@ class PortableConnection:
     def _send_rest(self, handle: int, header: bytes, data: memoryview, written: int) -> None:
         try:
             while written < len(header):
-                written += _patiently(self._write, handle, select.POLLOUT, header[written:], b"")
+                written += _patiently(self._write, handle, POLLOUT, header[written:], b"")
             view = data[written - len(header) :]
             while view:
-                view = view[_patiently(self._write, handle, select.POLLOUT, b"", view) :]
+                view = view[_patiently(self._write, handle, POLLOUT, b"", view) :]
         except BaseException:
             self._close()
             raise
@@ -265,7 +264,7 @@ class PortableConnection:
 
     def _fill(self, handle: int, view: memoryview) -> None:
         while view:
-            count = _patiently(self._read_into, handle, select.POLLIN, view[:_LARGEST_READ])
+            count = _patiently(self._read_into, handle, POLLIN, view[:_LARGEST_READ])
             if not count:
                 raise EOFError("got end of file during message")
             view = view[count:]
@@ -279,8 +278,8 @@ class PortableConnection:
 
     def _write(self, handle: int, header: bytes, data: bytes | memoryview) -> int:
         if may_switch():  # no more than there is room for: the rest is written by who calls, and waits again
-            ready([handle], None, select.POLLOUT)
-            data = memoryview(data)[: select.PIPE_BUF - len(header)]
+            ready([handle], None, POLLOUT)
+            data = memoryview(data)[: PIPE_BUF - len(header)]
         return os.writev(handle, (header, data))
 
     def _shut(self, handle: int) -> None:

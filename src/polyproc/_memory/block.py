@@ -6,12 +6,10 @@ and through any connection, queue or task.
 
 from __future__ import annotations
 
-import mmap
-import os
-
+from polyproc._kernel import os
 from polyproc._native import native
 from polyproc._pickling.live_fd import live_fd
-from polyproc._platform.posix import anonymous_memory
+from polyproc._platform.posix import anonymous_memory, mapped
 from polyproc._typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING or native:
@@ -39,7 +37,7 @@ class FileBlock:
     def __init__(self, size: int, fd: int | None = None) -> None:
         self._fd = fd if fd is not None else anonymous_memory("polyproc-block", max(size, 1))
         self._size = size
-        self.buffer = memoryview(mmap.mmap(self._fd, max(size, 1)))[:size]
+        self.buffer = memoryview(mapped(self._fd, max(size, 1)))[:size]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _receive, (self._size, live_fd(self._fd, owner=self))

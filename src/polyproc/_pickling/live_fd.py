@@ -16,6 +16,7 @@ import os
 from polyproc._lazy import load
 from polyproc._pickling.inherited import DupFd
 from polyproc._pickling.spawning import current, parcel, passage
+from polyproc._platform.posix import IS_WINDOWS
 from polyproc._typing import Any
 
 Receipt = tuple[int, int, int, int]  # where one goes: descriptor and inode of the sender's file, slot, number
@@ -65,6 +66,8 @@ def live_fd(fd: int, flags: int = os.O_RDWR, owner: object = None) -> Any:
     """
     if current() is not None:
         return DupFd(fd)
+    if IS_WINDOWS:
+        return load("polyproc._pickling.windows_handle", "SentHandle")(fd)  # type: ignore[operator]
     inode = os.fstat(fd).st_ino
     receipt = None
     if owner is not None:
@@ -91,6 +94,8 @@ def sent_fds(*fds: int) -> Any:
     """Return an object to pickle that stands for descriptors; its `detach()` gives the list of them, once."""
     if current() is not None:
         return InheritedFds([DupFd(fd) for fd in fds])
+    if IS_WINDOWS:
+        return InheritedFds([live_fd(fd) for fd in fds])
     ticket = load("polyproc._connection.sharer", "sharer").share(fds)  # type: ignore[attr-defined]
     kept = parcel()
     if kept is not None or passage() is not None:  # else nobody knows what it will travel through

@@ -17,6 +17,8 @@ from polyproc._platform.greenlets import let_run, may_switch, own_module
 from polyproc._platform.posix import Capability, close_quietly
 from polyproc._typing import Sequence
 
+POLLIN, POLLOUT, PIPE_BUF = select.POLLIN, select.POLLOUT, select.PIPE_BUF
+
 # poll(2) takes an int of milliseconds; longer waits are made of several.
 _LONGEST_POLL = 1_000_000.0
 

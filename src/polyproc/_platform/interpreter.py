@@ -174,6 +174,11 @@ def environ() -> dict[bytes, bytes]:
 _added: ContextVar[dict[bytes, bytes] | None] = ContextVar("polyproc_added_environment", default=None)
 
 
+def added_variables() -> dict[str, str]:
+    """Return what `added_environment` adds for this thread."""
+    return {os.fsdecode(name): os.fsdecode(value) for name, value in (_added.get() or {}).items()}
+
+
 class added_environment:
     """A context in which the processes that this thread starts find more variables; those of ours win."""
 

@@ -111,6 +111,11 @@ def anonymous_memory(name: str, size: int) -> int:
     return fd
 
 
+def mapped(fd: int, size: int) -> Any:
+    """Map a file, to be read and written, shared with all that have it."""
+    return load("mmap", "mmap")(fd, size)  # type: ignore[operator]
+
+
 def file_with(name: str, data: bytes) -> int:
     """Make an anonymous file that holds `data`; return its descriptor."""
     fd = anonymous_file(name)

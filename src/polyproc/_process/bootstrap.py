@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 # What a life that ended by a KeyboardInterrupt returns in place of an exit code: no number that anybody exits with.
 INTERRUPTED = -(1 << 40)
 _SIGINT = (2,)
+# Where a process cannot send itself a signal that ends it (Windows) its parent knows it by this.
+ENDED_BY_INTERRUPT = 128 + _signal.SIGINT
 
 
 class MainReached(BaseException):
@@ -82,7 +84,7 @@ def live(process: BaseProcess[Any], parent_sentinel: int | None, box: Box) -> in
         recorder.box = recorder.to_fill = box
         if sys.breakpointhook is sys.__breakpointhook__:
             sys.breakpointhook = _break
-        if not faulthandler.is_enabled():
+        if not faulthandler.is_enabled() and box_module.TAKES_STACKS:
             faulthandler.enable(box.fd)
         try:
             code = process._bootstrap(parent_sentinel)
@@ -126,7 +128,7 @@ def end_by_interrupt() -> NoReturn:
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, _SIGINT)
         os.kill(os.getpid(), _signal.SIGINT)
     finally:
-        os._exit(128 + _signal.SIGINT)
+        os._exit(ENDED_BY_INTERRUPT)
 
 
 def run_child(process: BaseProcess[Any], parent_sentinel: int | None = None) -> int:

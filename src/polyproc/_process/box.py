@@ -35,6 +35,8 @@ UNPICKLABLE = 6  # returned a value that cannot be pickled: the reason, marshall
 # What a child that returned None and came to an orderly end stores: its kind, and its exit code of 0.
 RETURNED_NONE = bytes((NONE, *(0,) * 15, 1, *(0,) * 7))
 
+TAKES_STACKS = hasattr(os, "fork")  # faulthandler writes to a descriptor, which a box has everywhere but on Windows
+
 _EXIT_AT = 16
 _OUTPUT_COUNT_AT = 24
 _OUTPUT_AT = 4096

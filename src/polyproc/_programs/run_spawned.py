@@ -39,7 +39,10 @@ def live(job: dict[str, Any], parent_sentinel: int | None) -> NoReturn:
 
 def perform(job: dict[str, Any], parent_sentinel: int | None) -> int:
     """Become what the job says and run it; return the exit code."""
-    if "end" in job:
+    if "parent_process" in job:
+        parent_sentinel = job["parent_process"]
+        load("polyproc._platform.windows_signals", "listen")(job["signals"])  # type: ignore[operator]
+    elif "end" in job:
         hold = load("polyproc._process.ends", "ends").hold  # type: ignore[attr-defined]
         parent_sentinel = hold(job["end"], job["parent"], job.get("lifeline") == job["parent"])
     if "lifeline" in job:

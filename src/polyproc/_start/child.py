@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import _thread
 import errno
-import fcntl
 import marshal
-import os
 import sys
 import time
 
 from polyproc._errors import ProcessDied, RemoteError, RemoteTraceback
-from polyproc._kernel import read
+from polyproc._kernel import os, read
 from polyproc._lazy import load
 from polyproc._platform.greenlets import let_run, may_switch
 from polyproc._platform.handles import ended_sentinel, has_pidfds, open_pidfd, ready, send_signal
@@ -235,7 +233,7 @@ class Child:
         info = bytearray(_INFO_SIZE)
         info[:8] = _PIDFD_INFO_EXIT.to_bytes(8, sys.byteorder)
         try:
-            fcntl.ioctl(self._sentinel_now(), _PIDFD_GET_INFO, info)
+            load("fcntl", "ioctl")(self._sentinel_now(), _PIDFD_GET_INFO, info)  # type: ignore[operator]
         except OSError:
             pass
         else:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import threading
 
 from polyproc._aio_attribute import HasAio
+from polyproc._kernel import os
 from polyproc._pickling.live_fd import live_fd
 from polyproc._platform.posix import anonymous_file, close_quietly
 from polyproc._public import Remade, public

@@ -9,11 +9,9 @@ is what the C core is for.
 from __future__ import annotations
 
 import array
-import fcntl
 import os
 import select
 import sys
-import termios
 import time
 
 from polyproc._kernel import read, write
@@ -21,16 +19,18 @@ from polyproc._lazy import load
 from polyproc._pickling import inherited
 from polyproc._pickling.live_fd import live_fd
 from polyproc._platform.handles import due, ready
-from polyproc._platform.posix import Capability, close_quietly
+from polyproc._platform.posix import IS_WINDOWS, Capability, close_quietly
 from polyproc._typing import Any
 
-_MOST_IN_A_PIPE = select.PIPE_BUF  # what every pipe takes at once
+_MOST_IN_A_PIPE: int = getattr(select, "PIPE_BUF", 512)  # what every pipe takes at once
 
 eventfd = Capability("eventfd2", hasattr(os, "eventfd"))
 
 
 def counter_of(value: int) -> TokenCounter:
     """Return a counter of tokens, of the kind that is to be had here."""
+    if IS_WINDOWS:
+        return load("polyproc._synchronize.windows_semaphore", "SemaphoreCounter")(value)  # type: ignore[operator, no-any-return]
     if value > _MOST_IN_A_PIPE:
         if eventfd.may_work:
             try:
@@ -115,7 +115,7 @@ class TokenCounter:
 
 def _pipe_length(fd: int) -> int:
     length = array.array("i", [0])
-    fcntl.ioctl(fd, termios.FIONREAD, length)
+    load("fcntl", "ioctl")(fd, load("termios", "FIONREAD"), length)  # type: ignore[operator]
     return length[0]
 
 

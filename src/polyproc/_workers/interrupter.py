@@ -35,6 +35,7 @@ from polyproc._memory.block import allocate
 from polyproc._native import native
 from polyproc._platform.greenlets import own_module
 from polyproc._platform.handles import pause
+from polyproc._platform.posix import IS_WINDOWS
 from polyproc._typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -43,7 +44,11 @@ if TYPE_CHECKING or native:
     import polyproc._core as core
 
 # A real-time signal: programs use SIGUSR1 and SIGALRM for themselves.
-SIGNAL = signal.SIGRTMAX - 3 if hasattr(signal, "SIGRTMAX") else signal.SIGUSR2
+SIGNAL: int
+if IS_WINDOWS:
+    SIGNAL = load("signal", "SIGBREAK")  # type: ignore[assignment]
+else:
+    SIGNAL = signal.SIGRTMAX - 3 if hasattr(signal, "SIGRTMAX") else signal.SIGUSR2
 TIMED_OUT, CANCELLED = 1, 2
 _POLL = 0.0005
 _WORKERS_LOOP = "polyproc._workers.worker"  # below its frames lies what started the process, perhaps in an import
@@ -178,7 +183,7 @@ def signal_again(number: int) -> bool:
 
     def wait_and_send() -> None:
         pause(_POLL)
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number) if IS_WINDOWS else os.kill(os.getpid(), number)
 
     own_thread: Any = own_module("_thread")  # a greenlet would wait for its turn
     try:

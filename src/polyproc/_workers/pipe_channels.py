@@ -8,16 +8,15 @@ is stopped, or reads nothing, is one that runs its call for too long, and no mor
 from __future__ import annotations
 
 import collections
-import os
 import pickle
-import select
 import threading
 import time
 
 from polyproc._connection.connection import Connection
 from polyproc._connection.pipe import Pipe
+from polyproc._kernel import os
 from polyproc._pickling.pickler import dumps, dumps_through, dumps_to_keep
-from polyproc._platform.handles import WakePipe, new_poll, poll
+from polyproc._platform.handles import POLLIN, POLLOUT, WakePipe, new_poll, poll
 from polyproc._typing import Any, Callable
 
 MAX_BEHIND: int = 1  # what is in a pipe cannot be taken back, and might have to run at once
@@ -321,23 +320,23 @@ class Channels:
                     self._pipe.drain()
                     continue
                 number, line = lines[fd]
-                if events & select.POLLOUT and line.send_rest() is not None:
+                if events & POLLOUT and line.send_rest() is not None:
                     self._refused_until = now + _PAUSE
-                if events & ~select.POLLOUT and (found := self._receive(number, line)):
+                if events & ~POLLOUT and (found := self._receive(number, line)):
                     return found
             if time.monotonic() >= until:
                 return None
 
     def _wait(self, lines: dict[int, tuple[int, WorkerChannel]], timeout: float, now: float) -> list[tuple[int, int]]:
         poller = new_poll()
-        poller.register(self._pipe.fd, select.POLLIN)
+        poller.register(self._pipe.fd, POLLIN)
         for fd, (_, line) in lines.items():
             if not line.has_rest:
-                poller.register(fd, select.POLLIN)
+                poller.register(fd, POLLIN)
             elif self._refused_until <= now:
-                poller.register(fd, select.POLLIN | select.POLLOUT)
+                poller.register(fd, POLLIN | POLLOUT)
             else:
-                poller.register(fd, select.POLLIN)
+                poller.register(fd, POLLIN)
                 timeout = min(timeout, self._refused_until - now)
         return poll(poller, timeout)
 

@@ -6,20 +6,23 @@ import threading
 
 from polyproc._connection.wait import wait
 from polyproc._errors import ProcessDied, ProcessError
-from polyproc._forkserver.pool_fork_server import PoolForkServer
 from polyproc._log import log
 from polyproc._native import native
 from polyproc._pickling.inherited_values import InheritedValue
 from polyproc._platform.handles import WakePipe
 from polyproc._platform.interpreter import usable_processors
+from polyproc._platform.posix import HAVE_FORK
 from polyproc._process.kinds import launched_by
 from polyproc._process.process import BaseProcess
 from polyproc._start.stopping import Tree
-from polyproc._typing import Any, Callable, Mapping, NamedTuple, Sequence
+from polyproc._typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, Sequence
 from polyproc._workers.blas import environment_of_worker, share_of
 from polyproc._workers.channels import Channels, WorkerChannel
 from polyproc._workers.interrupter import SIGNAL, CancelWord
 from polyproc._workers.worker import WorkerPlan, worker
+
+if TYPE_CHECKING or HAVE_FORK:
+    from polyproc._forkserver.pool_fork_server import PoolForkServer
 
 _MAX_WAIT = 10.0  # seconds until the monitor looks again
 

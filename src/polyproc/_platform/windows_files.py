@@ -1,0 +1,149 @@
+"""What `posix` is on Windows: files without a name, handles that are kept for long, and what there is not."""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "win32"
+
+import mmap
+
+from polyproc._platform import windows_kernel as kernel
+
+TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
+if TYPE_CHECKING:
+    from typing import Any
+
+IS_WINDOWS, IS_MACOS, HAVE_FORK = True, False, False
+have_abstract_sockets = False
+
+
+class Capability:
+    """A system call that Windows does not have. See posix.py."""
+
+    __slots__ = ("call", "has_worked", "may_work", "refused_by")
+
+    def __init__(self, call: str, is_there: bool) -> None:
+        self.call = call
+        self.may_work = self.has_worked = False
+        self.refused_by = 38  # ENOSYS
+
+    def note(self, error: OSError) -> None:
+        """Raise the error."""
+        raise error
+
+
+memfd = Capability("memfd_create", False)
+
+
+def start_methods() -> list[str]:
+    """Return the start methods of this system."""
+    return ["spawn"]
+
+
+def fork() -> int:
+    """Raise: there is no fork."""
+    raise NotImplementedError("Windows has no fork")
+
+
+def anonymous_file(name: str) -> int:
+    """Make an empty file without a name for anybody else; return its handle."""
+    return kernel.unnamed_file()
+
+
+def anonymous_memory(name: str, size: int) -> int:
+    """Make an anonymous file of `size` zero bytes, to be mapped; return its handle."""
+    handle = kernel.unnamed_file()
+    try:
+        kernel.ftruncate(handle, size)
+    except BaseException:
+        kernel.close(handle)
+        raise
+    return handle
+
+
+def mapped(handle: int, size: int) -> Any:
+    """Map a file, to be read and written, shared with all that have it."""
+    with kernel.file_number(handle) as fd:
+        return mmap.mmap(fd, size)
+
+
+def file_with(name: str, data: bytes) -> int:
+    """Make an anonymous file that holds `data`; return its handle."""
+    handle = kernel.unnamed_file()
+    try:
+        pwrite_all(handle, data, 0)
+    except BaseException:
+        kernel.close(handle)
+        raise
+    return handle
+
+
+def pwrite_all(handle: int, data: bytes, offset: int) -> None:
+    """Write the whole of `data` at `offset`."""
+    view = memoryview(data)
+    while view:
+        count = kernel.pwrite(handle, view[: 1 << 26], offset)
+        view = view[count:]
+        offset += count
+
+
+def pread_all(handle: int, length: int, offset: int) -> bytes:
+    """Read `length` bytes at `offset`; fewer only at the end of the file."""
+    pieces = []
+    while length > 0:
+        piece = kernel.pread(handle, min(length, 1 << 26), offset)
+        if not piece:
+            break
+        pieces.append(piece)
+        offset += len(piece)
+        length -= len(piece)
+    return b"".join(pieces)
+
+
+class LongLived:
+    """A handle that this process keeps for long. No program closes all handles, as some do with descriptors."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int = -1) -> None:
+        self.fd = fd
+
+    def take(self, fd: int) -> None:
+        """Keep a handle, in place of the one before, which is closed."""
+        self.close()
+        self.fd = fd
+
+    def is_there(self) -> bool:
+        """Return whether there is one."""
+        return self.fd >= 0
+
+    def close(self) -> None:
+        """Close it, if there is one."""
+        fd, self.fd = self.fd, -1
+        close_quietly(fd)
+
+    def forget(self) -> None:
+        """Give the handle up without closing it."""
+        self.fd = -1
+
+
+class OwnFile(LongLived):
+    """One that is closed with the last reference to it: who uses its number keeps one."""
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        closing: Any = globals().get("close_quietly")
+        if closing is not None:
+            self.close()
+
+
+def close_quietly(*handles: int) -> None:
+    """Close handles; negative numbers and ones closed already are passed over."""
+    for handle in handles:
+        if handle >= 0:
+            try:
+                kernel.close(handle)
+            except OSError:
+                pass

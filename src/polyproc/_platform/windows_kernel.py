@@ -1,0 +1,308 @@
+"""What `_kernel` is on Windows: the calls of `os` that take a descriptor, for HANDLEs.
+
+Pipes are named ones with overlapped I/O: a wait for one can be broken off, and several threads and processes may use
+one end at once. A file is reached by a duplicate that the C library knows by a number, for one call.
+"""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "win32"
+
+import _winapi
+import errno
+import itertools
+import msvcrt
+import os as _os
+from contextlib import contextmanager
+
+TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any
+
+_MOST_AT_ONCE = 1 << 20  # bytes of one read: memory is taken for all of them
+_SMALL = 1 << 16  # bytes of one write together with a header, and of a pipe's memory
+_ENDED = {38, 64, 109, 232, 233}  # HANDLE_EOF, NETNAME_DELETED, BROKEN_PIPE, NO_DATA, PIPE_NOT_CONNECTED
+DISK, PIPE = 1, 3  # GetFileType
+_ACCESS, _SHARE, _CREATE_NEW = 0x80000000 | 0x40000000 | 0x10000, 7, 1  # to read, write and delete; so may all others
+_TEMPORARY, _DELETE_ON_CLOSE = 0x100, 0x04000000
+_FIRST_INSTANCE, _OVERLAPPED = 0x80000, 0x40000000
+_GENERIC_READ, _GENERIC_WRITE, _OPEN_EXISTING = 0x80000000, 0x40000000, 3
+_PIPE_ACCESS_INBOUND, _PIPE_ACCESS_DUPLEX = 1, 3
+
+_count = itertools.count()
+_never_block: set[int] = set()
+unfinished: dict[int, tuple[Any, memoryview]] = {}  # writes to pipes that do not block: the rest goes as they are read
+unread: dict[int, bytes] = {}  # what was read as a wait was broken off
+
+
+def kind_of(handle: int) -> int:
+    """Return whether a handle is of a file on a disk, or of a pipe or socket; 0 for anything else."""
+    try:
+        return _winapi.GetFileType(handle)
+    except OSError:  # a process, an event, or nothing
+        return 0
+
+
+def may_be_socket(handle: int) -> bool:
+    """Return false for what surely is no socket, since nobody has loaded what makes one."""
+    return "_socket" in sys.modules and kind_of(handle) == PIPE
+
+
+def close(handle: int) -> None:
+    """Close a handle, of a socket too."""
+    _never_block.discard(handle)
+    unread.pop(handle, None)
+    if (rest := unfinished.pop(handle, None)) is not None:
+        _cancel(rest[0])
+    if may_be_socket(handle):
+        try:
+            sys.modules["_socket"].close(handle)
+            return
+        except OSError:  # a pipe
+            pass
+    _winapi.CloseHandle(handle)
+
+
+def dup(handle: int, inheritable: bool = False, access: int | None = None) -> int:
+    """Return another handle of the same thing; with less access, if given."""
+    own = _winapi.GetCurrentProcess()
+    options = _winapi.DUPLICATE_SAME_ACCESS if access is None else 0
+    return _winapi.DuplicateHandle(own, handle, own, access or 0, inheritable, options)
+
+
+def pipe(duplex: bool = False) -> tuple[int, int]:
+    """Make a pipe; return what is read from and what is written to, or both ends of one that goes both ways."""
+    name = rf"\\.\pipe\polyproc-{_os.getpid()}-{next(_count)}-{_os.urandom(8).hex()}"
+    first_access = _PIPE_ACCESS_DUPLEX if duplex else _PIPE_ACCESS_INBOUND
+    second_access = _GENERIC_WRITE | (_GENERIC_READ if duplex else 0)
+    first = _winapi.CreateNamedPipe(
+        name, first_access | _OVERLAPPED | _FIRST_INSTANCE, 0, 1, _SMALL, _SMALL, 0, _winapi.NULL
+    )
+    try:
+        second = _winapi.CreateFile(name, second_access, 0, _winapi.NULL, _OPEN_EXISTING, _OVERLAPPED, _winapi.NULL)
+    except BaseException:
+        _winapi.CloseHandle(first)
+        raise
+    try:
+        connecting = _winapi.ConnectNamedPipe(first, overlapped=True)
+        connecting.GetOverlappedResult(True)
+    except BaseException:
+        close(first)
+        close(second)
+        raise
+    return first, second
+
+
+def set_blocking(handle: int, blocking: bool) -> None:
+    """Have reads and writes of this process wait, or raise BlockingIOError. Sockets are left as they are."""
+    (_never_block.discard if blocking else _never_block.add)(handle)
+
+
+def read(handle: int, size: int) -> bytes:
+    """Read up to `size` bytes; none at the end."""
+    if handle in unread:
+        data = unread.pop(handle)
+        if len(data) > size:
+            unread[handle] = data[size:]
+        return data[:size]
+    if kind_of(handle) == DISK:
+        with file_number(handle) as fd:
+            return _os.read(fd, size)
+    try:
+        if handle in _never_block:
+            there = int(_winapi.PeekNamedPipe(handle, 0)[0])
+            if not there:
+                raise BlockingIOError(errno.EAGAIN, "nothing is there")
+            size = min(size, there)
+        operation, _ = _winapi.ReadFile(handle, min(size, _MOST_AT_ONCE), overlapped=True)
+        return _finish_read(handle, operation)
+    except OSError as error:
+        if error.winerror in _ENDED:
+            return b""
+        raise
+
+
+def _finish_read(handle: int, operation: Any) -> bytes:
+    try:
+        wait_for(operation)
+    except BaseException:  # of a signal's handler
+        _cancel(operation)
+        data = operation.getbuffer()
+        if data:
+            unread[handle] = bytes(data)
+        raise
+    operation.GetOverlappedResult(True)
+    return bytes(operation.getbuffer())
+
+
+def wait_for(operation: Any) -> None:
+    """Wait until an operation is done; a signal's handler may run, and what it raises comes through."""
+    _winapi.WaitForMultipleObjects([operation.event], False, _winapi.INFINITE)
+
+
+def _cancel(operation: Any) -> int:
+    """Break an operation off; return how many bytes it had done."""
+    try:
+        operation.cancel()
+        return int(operation.GetOverlappedResult(True)[0])
+    except OSError:
+        return 0
+
+
+def readv(handle: int, buffers: Sequence[memoryview]) -> int:
+    """Read into the first buffer; return how many bytes."""
+    [view] = buffers
+    data = read(handle, view.nbytes)
+    view[: len(data)] = data
+    return len(data)
+
+
+def write(handle: int, data: bytes | memoryview) -> int:
+    """Write some of `data`, all where it is short; return how many bytes."""
+    if kind_of(handle) == DISK:
+        with file_number(handle) as fd:
+            return _os.write(fd, data)
+    if handle in _never_block:
+        return _write_now(handle, data)
+    try:
+        operation, _ = _winapi.WriteFile(handle, data[:_MOST_AT_ONCE], overlapped=True)
+        try:
+            wait_for(operation)
+        except BaseException:
+            _cancel(operation)
+            raise
+        return operation.GetOverlappedResult(True)[0]
+    except OSError as error:
+        raise _as_broken(error) from None
+
+
+def _write_now(handle: int, data: bytes | memoryview) -> int:
+    """Begin to write, and have the pipe take it all by and by; raise BlockingIOError while it takes what was before."""
+    try:
+        if handle in unfinished and not _go_on(handle):
+            raise BlockingIOError(errno.EAGAIN, "the pipe is full")
+        kept = memoryview(bytes(data[:_MOST_AT_ONCE]))
+        operation, _ = _winapi.WriteFile(handle, kept, overlapped=True)
+        unfinished[handle] = operation, kept
+        _go_on(handle)
+    except OSError as error:
+        raise _as_broken(error) from None
+    return len(kept)
+
+
+def _go_on(handle: int) -> bool:
+    """Return whether a write that was begun is done; one whose thread has ended was broken off, and goes on here."""
+    operation, data = unfinished[handle]
+    if _winapi.WaitForSingleObject(operation.event, 0) != _winapi.WAIT_OBJECT_0:
+        return False
+    del unfinished[handle]
+    done, error = operation.GetOverlappedResult(True)
+    if error != _winapi.ERROR_OPERATION_ABORTED:
+        return True
+    operation, _ = _winapi.WriteFile(handle, data[done:], overlapped=True)
+    unfinished[handle] = operation, data[done:]
+    return _go_on(handle)
+
+
+def _as_broken(error: OSError) -> OSError:
+    return BrokenPipeError(errno.EPIPE, "the other end is closed") if error.winerror in _ENDED else error
+
+
+def writev(handle: int, buffers: Sequence[bytes | memoryview]) -> int:
+    """Write some of the two buffers, one behind the other; return how many bytes."""
+    first, second = buffers
+    data = second[: max(_SMALL - len(first), 0)] if len(first) else second
+    return write(handle, b"".join((first, data)) if len(first) else data)
+
+
+@contextmanager
+def file_number(handle: int) -> Iterator[int]:
+    """Give a file the number by which the C library knows it, for a while."""
+    fd = msvcrt.open_osfhandle(dup(handle), _os.O_RDWR | _os.O_BINARY)
+    try:
+        yield fd
+    finally:
+        _os.close(fd)
+
+
+def _with_number(handle: int, act: Callable[[int], Any]) -> Any:
+    with file_number(handle) as fd:
+        return act(fd)
+
+
+def pread(handle: int, size: int, offset: int) -> bytes:
+    """Read at an offset; fewer bytes at the end of the file."""
+
+    def act(fd: int) -> bytes:
+        _os.lseek(fd, offset, 0)
+        return _os.read(fd, size)
+
+    return _with_number(handle, act)  # type: ignore[no-any-return]
+
+
+def pwrite(handle: int, data: bytes | memoryview, offset: int) -> int:
+    """Write at an offset."""
+
+    def act(fd: int) -> int:
+        _os.lseek(fd, offset, 0)
+        return _os.write(fd, data)
+
+    return _with_number(handle, act)  # type: ignore[no-any-return]
+
+
+def ftruncate(handle: int, size: int) -> None:
+    """Make a file `size` bytes long."""
+    _with_number(handle, lambda fd: _os.ftruncate(fd, size))
+
+
+def fstat(handle: int) -> _os.stat_result:
+    """Return what is known of a file."""
+    return _with_number(handle, _os.fstat)  # type: ignore[no-any-return]
+
+
+def lseek(handle: int, offset: int, whence: int) -> int:
+    """Set the position of a file, which all its handles share."""
+    return _with_number(handle, lambda fd: _os.lseek(fd, offset, whence))  # type: ignore[no-any-return]
+
+
+def set_inheritable(handle: int, inheritable: bool) -> None:
+    """Have a handle go to programs that are started with all that can be inherited, or not."""
+    _os.set_handle_inheritable(handle, inheritable)
+
+
+def unnamed_file() -> int:
+    """Make a file that is gone with its last handle, whatever way its holders end; its data stay in memory."""
+    folder = _os.environ.get("TEMP") or _os.environ.get("TMP") or _os.getcwd()
+    path = _os.path.join(folder, f"polyproc-{_os.getpid()}-{_os.urandom(8).hex()}")
+    flags = _TEMPORARY | _DELETE_ON_CLOSE
+    return _winapi.CreateFile(path, _ACCESS, _SHARE, _winapi.NULL, _CREATE_NEW, flags, _winapi.NULL)
+
+
+class _System:
+    """`os`, with the calls above in place of its own. One instance, `os`."""
+
+    WNOHANG = 1
+
+    close = staticmethod(close)
+    dup = staticmethod(dup)
+    fstat = staticmethod(fstat)
+    ftruncate = staticmethod(ftruncate)
+    lseek = staticmethod(lseek)
+    pipe = staticmethod(pipe)
+    pread = staticmethod(pread)
+    pwrite = staticmethod(pwrite)
+    read = staticmethod(read)
+    readv = staticmethod(readv)
+    set_blocking = staticmethod(set_blocking)
+    set_inheritable = staticmethod(set_inheritable)
+    write = staticmethod(write)
+    writev = staticmethod(writev)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_os, name)
+
+
+os = _System()

