@@ -2,6 +2,8 @@
 #include "bind/py_clone.h"
 
 #include <errno.h>
+#include <signal.h>
+#include <unistd.h>
 
 #include "core/pp_clone.h"
 #include "core/pp_facts.h"
@@ -39,4 +41,33 @@ PyObject *py_clone_sibling(PyObject *module, PyObject *ignored)
         return PyErr_SetFromErrno(PyExc_OSError);
     }
     return Py_BuildValue("ii", (int)pid, pidfd);
+}
+
+/* As os.fork(); only that the interpreter of the child hears of its birth when there is something to do. */
+PyObject *py_fork_parked(PyObject *module, PyObject *number)
+{
+    (void)module;
+    long fd = PyLong_AsLong(number);
+    if (fd == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    sigset_t all, before;
+    sigfillset(&all);
+    PyOS_BeforeFork();
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pid_t client = getpid(), pid = fork();
+    int error = errno;
+    if (pid == 0) {
+        pp_park((int)fd, client);
+        PyOS_AfterFork_Child();
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        return PyLong_FromLong(0);
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    PyOS_AfterFork_Parent();
+    if (pid < 0) {
+        errno = error;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    return PyLong_FromLong((long)pid);
 }

@@ -6,4 +6,6 @@
 PyObject *py_clone_ready(PyObject *module, PyObject *ignored);
 PyObject *py_clone_sibling(PyObject *module, PyObject *ignored);
 
+PyObject *py_fork_parked(PyObject *module, PyObject *fd);
+
 #endif

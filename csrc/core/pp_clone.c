@@ -5,15 +5,21 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/pp_crash.h"
+
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
 
 #ifndef PR_GET_TID_ADDRESS
 #define PR_GET_TID_ADDRESS 40
@@ -148,4 +154,25 @@ pid_t pp_clone_sibling(int *pidfd)
         PP_CRASH_POINT("clone.made");
     }
     return (pid_t)pid;
+}
+
+void pp_park(int fd, pid_t client)
+{
+    int pidfd = (int)syscall(SYS_pidfd_open, client, 0);
+    if (pidfd < 0) {
+        return; /* an old kernel or a filter; or gone, which the caller sees by the socket */
+    }
+    if (getppid() != client) {
+        _exit(0); /* it had ended before, and the number may be another's */
+    }
+    struct pollfd ends[2] = {{fd, POLLIN, 0}, {pidfd, POLLIN, 0}};
+    int found;
+    do {
+        found = poll(ends, 2, -1);
+    } while (found < 0 && errno == EINTR);
+    char byte;
+    if (found > 0 && (ends[1].revents != 0 || recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)) {
+        _exit(0);
+    }
+    close(pidfd);
 }

@@ -35,4 +35,10 @@ int pp_clone_ready(void);
  * the child, since nothing but the calling thread exists there. */
 pid_t pp_clone_sibling(int *pidfd);
 
+/* In a child that was forked to wait for orders which may never come: wait for one, and touch no memory meanwhile, since
+ * each page that is written is copied first. Returns when something is to be read from `fd`, or where the end of `client`,
+ * its parent, cannot be waited for; ends this process when that or the other end of `fd` is gone. All signals shall be
+ * blocked: handlers would run for what is sent to all. */
+void pp_park(int fd, pid_t client);
+
 #endif

@@ -28,6 +28,19 @@ def clone_sibling() -> tuple[int, int]:
         OSError: as `clone_ready` says, or what clone(2) says (EAGAIN, ENOMEM). Nothing was started.
     """
 
+def fork_parked(fd: int, /) -> int:
+    """Fork a child that waits until `fd`, a socket, has something for it: before that it runs nothing.
+
+    It ends when this process does, or the other end of `fd` is closed. The at-fork handlers of the child run when it
+    has something to do. There must be no other threads.
+
+    Returns:
+        The child's pid in the caller, 0 in the child.
+
+    Raises:
+        OSError: what fork(2) says (EAGAIN, ENOMEM).
+    """
+
 def set_flag(index: int, value: int, /) -> None:
     """Put a value into `sys.flags`, which Python code cannot change. Raises IndexError where there is no such index."""
 

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -217,3 +219,43 @@ def test_a_pool_that_ends_while_its_fork_server_is_being_made_leaves_none(monkey
     with pytest.raises(Exception):  # noqa: B017  (it was ended: what matters is that it has an outcome)
         outcome[0].result(20)
     eventually(lambda: not children_of(os.getpid()))
+
+
+BORN = """
+import os, sys
+import polyproc
+
+def born():
+    os.write(1, b"born\\n")
+
+if __name__ == "__main__":
+    os.register_at_fork(after_in_child=born)
+    pool = polyproc.get_context("fork").Pool(1)
+    fork_server = pool._engine.workers._fork_server._client.pid
+    pool.apply(abs, (1,))
+    os.write(1, b"worked\\n")
+    if sys.argv[1] == "killed":
+        os.write(1, b"%d\\n" % fork_server)
+        os.kill(os.getpid(), 9)
+    os.kill(pool.apply(os.getpid), 9)
+    pool.apply(abs, (1,))
+    pool.terminate()
+    pool.join()
+"""
+
+
+def run_born(way):
+    done = subprocess.run([sys.executable, "-c", BORN, way], stdout=subprocess.PIPE, timeout=60)
+    return done.stdout.decode().split()
+
+
+def test_runs_nothing_until_it_is_needed():
+    words = run_born("replaced")
+    assert words[:2] == ["born", "worked"]  # the worker alone
+    assert words[2:] == ["born", "born"]  # the fork server, and the worker that it has made
+
+
+def test_that_runs_nothing_ends_with_its_killed_client():
+    *words, fork_server = run_born("killed")
+    assert words == ["born", "worked"]
+    eventually(lambda: not is_running(int(fork_server)))

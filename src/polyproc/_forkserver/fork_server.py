@@ -91,6 +91,10 @@ class ForkServer:
     def _forkserver_pid(self) -> int | None:
         return None if self._client is None else self._client.pid
 
+    def is_there(self) -> bool:
+        """Return whether this process has one."""
+        return self._client is not None
+
     def _ensure_running(self) -> ForkServerClient:
         if self._client is not None:
             if not self._client.has_ended():

@@ -17,10 +17,12 @@ from __future__ import annotations
 import _signal as signal  # `signal` makes enumerations of it
 import _thread
 import os
+import sys
 
 from polyproc._forkserver.client import ForkServerClient, new_comm
-from polyproc._lazy import load
+from polyproc._lazy import load, loaded
 from polyproc._log import log
+from polyproc._native import native
 from polyproc._pickling.inherited_values import InheritedValue, held
 from polyproc._pickling.main_definitions import main_definitions
 from polyproc._platform.circumstances import Circumstances
@@ -81,7 +83,7 @@ class PoolForkServer:
         ours, theirs = socketpair()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _OTHERS_SIGNALS)  # until the fork server has its handlers
         try:
-            pid = fork() if _thread._count() == 0 else load("polyproc._start.thread_warning", "warn_and_fork")()  # type: ignore[operator]
+            pid = _fork_to_wait(theirs.fileno())
             if pid == 0:
                 _be_fork_server(main, kept, ours.fileno(), theirs.detach(), client, comm, mask)
             self._client = ForkServerClient(ours, pid, comm, _LIMIT)
@@ -154,6 +156,19 @@ class PoolForkServer:
             client.end()
             close_quietly(self._pidfd)
             self._pidfd = -1
+
+
+def _fork_to_wait(fd: int) -> int:
+    """Fork; the child waits for `fd` before it runs anything, where it holds nothing whose end others wait for."""
+    if _thread._count():
+        return load("polyproc._start.thread_warning", "warn_and_fork")()  # type: ignore[operator, no-any-return]
+    other: Any = loaded("polyproc._forkserver.fork_server")
+    spare: Any = loaded("polyproc._start.spare")
+    is_own = type(os.fork) is type(os.getpid)  # and not what gevent has put there
+    if native.core is None or not is_own or spare is not None or (other is not None and other.forkserver.is_there()):
+        return fork()
+    sys.audit("os.fork")
+    return native.core.fork_parked(fd)  # type: ignore[no-any-return]
 
 
 def _be_fork_server(main: Any, kept: InheritedValue[Any], *args: Any) -> NoReturn:

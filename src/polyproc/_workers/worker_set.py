@@ -133,6 +133,7 @@ class WorkerSet:
             WorkerPlan(config.initializer, config.initargs, config.max_memory, config.is_executors)
         )
         self._process: type[Any] = config.process
+        self._later: PoolForkServer | None = None  # by which those that come later are started: from now on
         self._fork_server: PoolForkServer | None = None
         self._has_begun = False
 
@@ -187,6 +188,8 @@ class WorkerSet:
         handle.channel = self.channels.open(handle.id)
         handle.word = CancelWord()
         args = (handle.channel.end, handle.word.block, threads, self._kept)
+        if self._later is not None:
+            self._process, self._later = launched_by(self._later, self._process), None
         process = self._process(target=worker, args=args)
         process.name = process.name.replace("Process", "PoolWorker")
         process.daemon = True
@@ -207,7 +210,7 @@ class WorkerSet:
         except Exception as error:  # noqa: BLE001  (no room, or a warning that is raised: no reason not to work)
             log.info("no fork server for later workers: %s", error)
         else:
-            self._process = launched_by(self._fork_server, self._config.process)
+            self._later = self._fork_server
 
     def remove(self, id: int) -> None:
         """Forget a worker that has ended, or could not be started."""
