@@ -15,9 +15,9 @@ import pytest
 import polyproc
 from polyproc._connection.sharer import sharer
 from polyproc._forkserver.fork_server import forkserver
-from polyproc._process.lifeline import lifeline
-from polyproc._start.bundle import bundle
+from polyproc._process.parent import lifeline
 from polyproc._start.fork import null_input
+from polyproc._start.spawn import bundle
 from polyproc._start.stopping import children_of
 
 LIMIT = 120.0 + float(os.environ.get("POLYPROC_CHAOS_SECONDS", "0"))

@@ -116,7 +116,7 @@ void py_misuse(const char *about, PyObject *given)
     PyObject *type, *error, *trace;
     PyErr_Fetch(&type, &error, &trace);
     PyObject *text = error == NULL ? NULL : PyObject_Str(error);
-    PyObject *module = text == NULL ? NULL : PyImport_ImportModule("polyproc._misuse");
+    PyObject *module = text == NULL ? NULL : PyImport_ImportModule("polyproc._base.misuse");
     PyObject *better = module == NULL ? NULL : PyObject_CallMethod(module, about, "OO", given, text);
     Py_XDECREF(text);
     Py_XDECREF(module);
@@ -210,7 +210,7 @@ int py_wait_argument(PyObject *const *args, Py_ssize_t count, PyObject *names, i
 int py_warn_owner_died(CellObject *self)
 {
     self->recovered = 1;
-    PyObject *errors = PyImport_ImportModule("polyproc._errors");
+    PyObject *errors = PyImport_ImportModule("polyproc._base.errors");
     PyObject *category = errors == NULL ? NULL : PyObject_GetAttrString(errors, "OwnerDiedWarning");
     Py_XDECREF(errors);
     if (category == NULL) {

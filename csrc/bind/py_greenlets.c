@@ -28,7 +28,7 @@ int py_let_run(int turns, int64_t deadline)
         int64_t rest = deadline - pp_now();
         left = rest <= 0 ? 0.0 : (double)rest / 1e9;
     }
-    PyObject *module = PyImport_ImportModule("polyproc._platform.greenlets");
+    PyObject *module = PyImport_ImportModule("polyproc._platform.handles");
     PyObject *result = module == NULL ? NULL : PyObject_CallMethod(module, "let_run", "id", turns, left);
     Py_XDECREF(module);
     int ran = result == NULL ? -1 : result == Py_True;

@@ -1,6 +1,6 @@
 /* Waits in a thread whose other greenlets have to run meanwhile: interpreters that gevent or eventlet has patched.
  *
- * Such a wait never sleeps in the kernel: it looks, has the others run for a moment (src/polyproc/_platform/greenlets.py),
+ * Such a wait never sleeps in the kernel: it looks, has the others run for a moment (src/polyproc/_platform/handles.py),
  * and looks again. That is done where signal handlers may run, with nothing held. In all other programs it costs one look
  * at the size of sys.modules.
  */

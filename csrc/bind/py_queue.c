@@ -36,7 +36,7 @@ PyObject *py_queue_refuse(enum pp_answer answer, const char *timed_out)
         return NULL;
     }
     if (answer == PP_TIMED_OUT || answer == PP_ENDED) {
-        PyObject *module = PyImport_ImportModule(answer == PP_ENDED ? "polyproc._queues.shut_down" : "queue");
+        PyObject *module = PyImport_ImportModule(answer == PP_ENDED ? "polyproc._queues.closing" : "queue");
         const char *name = answer == PP_ENDED ? "ShutDown" : timed_out;
         PyObject *kind = module == NULL ? NULL : PyObject_GetAttrString(module, name);
         if (kind != NULL) {

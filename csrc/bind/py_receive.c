@@ -178,7 +178,7 @@ static PyObject *receive_into(ConnectionObject *self, Py_buffer *view, Py_ssize_
     }
     if (receiving.size > (uint64_t)(view->len - offset)) {
         PyObject *data = receive_body(self, &receiving, NULL);
-        PyObject *errors = data == NULL ? NULL : PyImport_ImportModule("polyproc._errors");
+        PyObject *errors = data == NULL ? NULL : PyImport_ImportModule("polyproc._base.errors");
         PyObject *kind = errors == NULL ? NULL : PyObject_GetAttrString(errors, "BufferTooShort");
         if (kind != NULL) {
             PyErr_SetObject(kind, data);

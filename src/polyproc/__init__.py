@@ -11,22 +11,22 @@ from os import path as _path
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
-    from polyproc._context.default import DefaultContext as _DefaultContext
+    from polyproc._base.errors import AuthenticationError as AuthenticationError
+    from polyproc._base.errors import BufferTooShort as BufferTooShort
+    from polyproc._base.errors import OwnerDiedWarning as OwnerDiedWarning
+    from polyproc._base.errors import ProcessDied as ProcessDied
+    from polyproc._base.errors import ProcessError as ProcessError
+    from polyproc._base.errors import RemoteError as RemoteError
+    from polyproc._base.errors import TimeoutError as TimeoutError
+    from polyproc._base.native import native as native
+    from polyproc._context.context import DefaultContext as _DefaultContext
     from polyproc._context.drop_in import install as install
-    from polyproc._errors import AuthenticationError as AuthenticationError
-    from polyproc._errors import BufferTooShort as BufferTooShort
-    from polyproc._errors import OwnerDiedWarning as OwnerDiedWarning
-    from polyproc._errors import ProcessDied as ProcessDied
-    from polyproc._errors import ProcessError as ProcessError
-    from polyproc._errors import RemoteError as RemoteError
-    from polyproc._errors import TimeoutError as TimeoutError
     from polyproc._memory.share import share as share
-    from polyproc._native import native as native
     from polyproc._pool.executor import ProcessPoolExecutor as ProcessPoolExecutor
     from polyproc._pool.future import Future as Future
     from polyproc._pool.task import task as task
-    from polyproc._process.kinds import Process as Process
     from polyproc._process.parent import parent_process as parent_process
+    from polyproc._process.process import Process as Process
     from polyproc._process.process import active_children as active_children
     from polyproc._process.process import current_process as current_process
 
@@ -66,12 +66,12 @@ __version__ = "0.1.0"
 
 # name -> (module, attribute): what is not bound to a start method.
 _HOMES = {
-    "SUBDEBUG": ("polyproc._log", "SUBDEBUG"),
-    "SUBWARNING": ("polyproc._log", "SUBWARNING"),
-    "OwnerDiedWarning": ("polyproc._errors", "OwnerDiedWarning"),
-    "RemoteError": ("polyproc._errors", "RemoteError"),
+    "SUBDEBUG": ("polyproc._base.log", "SUBDEBUG"),
+    "SUBWARNING": ("polyproc._base.log", "SUBWARNING"),
+    "OwnerDiedWarning": ("polyproc._base.errors", "OwnerDiedWarning"),
+    "RemoteError": ("polyproc._base.errors", "RemoteError"),
     "share": ("polyproc._memory.share", "share"),
-    "native": ("polyproc._native", "native"),
+    "native": ("polyproc._base.native", "native"),
     "Future": ("polyproc._pool.future", "Future"),
     "install": ("polyproc._context.drop_in", "install"),
     "ProcessPoolExecutor": ("polyproc._pool.executor", "ProcessPoolExecutor"),
@@ -156,7 +156,7 @@ def __getattr__(name: str) -> object:
         __import__(module)
         value = getattr(sys.modules[module], attribute)
     elif name in _OF_DEFAULT_CONTEXT:
-        module = "polyproc._context.default"
+        module = "polyproc._context.context"
         __import__(module)
         value = getattr(sys.modules[module].default_context, name)
     elif name in _DOORS:
@@ -173,6 +173,6 @@ def __dir__() -> list[str]:
 
 
 if __spec__.loader_state is None and _path.exists(_path.join(__path__[0], "_no_core.txt")):
-    __import__("polyproc._native")  # which says why there is no core
+    __import__("polyproc._base.native")  # which says why there is no core
 
 del TYPE_CHECKING  # not a name of this module's surface

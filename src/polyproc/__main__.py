@@ -1,6 +1,6 @@
-"""`python -m polyproc`: see `_context/command_line.py`."""
+"""`python -m polyproc`: see `_cli/command_line.py`."""
 
-from polyproc._context.command_line import main
+from polyproc._cli.command_line import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from polyproc._errors import ProcessDied
+    from polyproc._base.errors import ProcessDied
 
 
 class Spawning(Protocol):

@@ -3,7 +3,7 @@
 from polyproc._connection.connection import Connection as Connection
 from polyproc._connection.listener import Client as Client
 from polyproc._connection.listener import Listener as Listener
-from polyproc._connection.pipe import Pipe as Pipe
+from polyproc._connection.connection import Pipe as Pipe
 from polyproc._connection.wait import wait as wait
 
 # Kept for programs that reach inside multiprocessing.
@@ -22,10 +22,10 @@ from polyproc._connection.auth import _create_response as _create_response
 from polyproc._connection.auth import _verify_challenge as _verify_challenge
 from polyproc._connection.auth import answer_challenge as answer_challenge
 from polyproc._connection.auth import deliver_challenge as deliver_challenge
-from polyproc._errors import AuthenticationError as AuthenticationError
-from polyproc._errors import BufferTooShort as BufferTooShort
+from polyproc._base.errors import AuthenticationError as AuthenticationError
+from polyproc._base.errors import BufferTooShort as BufferTooShort
 from polyproc._connection.listener import address_type as address_type
-from polyproc._connection.address import arbitrary_address as arbitrary_address
+from polyproc._connection.sockets import arbitrary_address as arbitrary_address
 from polyproc._connection.listener import default_family as default_family
 from polyproc._connection.listener import families as families
 

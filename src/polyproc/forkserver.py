@@ -1,7 +1,7 @@
 """Public names of `_start/forkserver`: the fork server."""
 
 from polyproc._forkserver.fork_server import forkserver as _forkserver
-from polyproc._pickling.inherited import get_inherited_fds as get_inherited_fds
+from polyproc._pickling.spawning import get_inherited_fds as get_inherited_fds
 
 ensure_running = _forkserver.ensure_running
 set_forkserver_preload = _forkserver.set_forkserver_preload

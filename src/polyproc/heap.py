@@ -1,6 +1,6 @@
 """Public names of `_memory/block`: anonymous shared bytes."""
 
-from polyproc._memory.buffer_wrapper import BufferWrapper as BufferWrapper
+from polyproc._memory.block import BufferWrapper as BufferWrapper
 
 # Kept for programs that reach inside multiprocessing.
 from polyproc._pickling.spawning import assert_spawning as assert_spawning

@@ -1,16 +1,16 @@
 """Public names of `_managers/`: objects in a server process, and stand-ins for them."""
 
-from polyproc._errors import RemoteError as RemoteError
+from polyproc._base.errors import RemoteError as RemoteError
 from polyproc._managers.manager import BaseManager as BaseManager
-from polyproc._managers.proxy import BaseProxy as BaseProxy
+from polyproc._managers.proxies import BaseProxy as BaseProxy
 from polyproc._managers.shared_memory_manager import SharedMemoryManager as SharedMemoryManager
-from polyproc._managers.sync_manager import SyncManager as SyncManager
-from polyproc._managers.tokens import Token as Token
+from polyproc._managers.manager import SyncManager as SyncManager
+from polyproc._managers.links import Token as Token
 
 # Kept for programs that reach inside multiprocessing.
 from polyproc._pickling.spawning import current as get_spawning_popen
 from polyproc._managers.proxies import PoolProxy as BasePoolProxy
-from polyproc._errors import ProcessError as ProcessError
+from polyproc._base.errors import ProcessError as ProcessError
 from polyproc._managers.links import listener_client as listener_client
 from polyproc._managers.manager import State as State
 from polyproc._managers.proxies import AcquirerProxy as AcquirerProxy
@@ -26,16 +26,16 @@ from polyproc._managers.proxies import NamespaceProxy as NamespaceProxy
 from polyproc._managers.proxies import PoolProxy as PoolProxy
 from polyproc._managers.proxies import SetProxy as SetProxy
 from polyproc._managers.proxies import ValueProxy as ValueProxy
-from polyproc._managers.proxy import AutoProxy as AutoProxy
-from polyproc._managers.proxy import MakeProxyType as MakeProxyType
-from polyproc._managers.proxy import RebuildProxy as RebuildProxy
+from polyproc._managers.proxies import AutoProxy as AutoProxy
+from polyproc._managers.proxies import MakeProxyType as MakeProxyType
+from polyproc._managers.proxies import RebuildProxy as RebuildProxy
 from polyproc._managers.server import Server as Server
 from polyproc._managers.shared_memory_manager import SharedMemoryServer as SharedMemoryServer
-from polyproc._managers.tokens import all_methods as all_methods
-from polyproc._managers.tokens import convert_to_error as convert_to_error
-from polyproc._managers.tokens import dispatch as dispatch
-from polyproc._managers.tokens import public_methods as public_methods
-from polyproc._managers.values import Value as Value
+from polyproc._managers.links import all_methods as all_methods
+from polyproc._managers.links import convert_to_error as convert_to_error
+from polyproc._managers.links import dispatch as dispatch
+from polyproc._managers.links import public_methods as public_methods
+from polyproc._managers.proxies import Value as Value
 from polyproc._process.process import current_process as current_process
 from polyproc._threads.dummy_manager import Array as Array
 from polyproc._threads.dummy_manager import Namespace as Namespace

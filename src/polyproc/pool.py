@@ -16,8 +16,8 @@ from polyproc._pool.recipes import INIT as INIT
 from polyproc._pool.recipes import job_counter as job_counter
 from polyproc._pool.recipes import worker as worker
 from polyproc._connection.wait import wait as wait
-from polyproc._errors import TimeoutError as TimeoutError
-from polyproc._errors import RemoteTraceback as RemoteTraceback
+from polyproc._base.errors import TimeoutError as TimeoutError
+from polyproc._base.errors import RemoteTraceback as RemoteTraceback
 from polyproc._workers.engine import CLOSE as CLOSE
 from polyproc._workers.engine import RUN as RUN
 from polyproc._workers.engine import TERMINATE as TERMINATE

@@ -1,6 +1,6 @@
 """Public names of `_process/`: what a process is, and who is around."""
 
-from polyproc import _live_names
+from polyproc._base import modules as _live_names
 from polyproc._process.process import BaseProcess as BaseProcess
 from polyproc._process.process import active_children as active_children
 from polyproc._process.process import current_process as current_process

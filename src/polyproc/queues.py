@@ -9,9 +9,9 @@ from polyproc._queues.queue import SimpleQueue as SimpleQueue
 
 # Kept for programs that reach inside multiprocessing.
 from polyproc._cleanup.after_fork import register_after_fork as register_after_fork
-from polyproc._cleanup.exit_sequence import exit_sequence as _exit_sequence
+from polyproc._base.exit_sequence import exit_sequence as _exit_sequence
 from polyproc._cleanup.finalizers import Finalize as Finalize
-from polyproc._log import log as _log
+from polyproc._base.log import log as _log
 from polyproc._pickling.pickler import ForkingPickler as _ForkingPickler
 from polyproc._queues.classic import _sentinel as _sentinel
 

@@ -1,14 +1,14 @@
 """Public names of `_memory/tracker`: what removes named segments when all who could are dead."""
 
-from polyproc import _live_names
+from polyproc._base import modules as _live_names
 from polyproc._memory.tracker import ensure_running as ensure_running
 from polyproc._memory.tracker import getfd as getfd
 from polyproc._memory.tracker import register as register
 from polyproc._memory.tracker import unregister as unregister
-from polyproc._memory.tracker_lines import ResourceTracker as ResourceTracker
+from polyproc._memory.tracker import ResourceTracker as ResourceTracker
 
 # Kept for programs that reach inside multiprocessing.
-from polyproc._memory.tracker_lines import ReentrantCallError as ReentrantCallError
+from polyproc._memory.tracker import ReentrantCallError as ReentrantCallError
 from polyproc._memory.tracker import _CLEANUP_FUNCS as _CLEANUP_FUNCS
 from polyproc._memory.tracker import tracker as _resource_tracker
 

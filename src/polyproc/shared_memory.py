@@ -1,8 +1,8 @@
 """Public names of `_memory/`: named segments of shared memory."""
 
-from polyproc import _live_names
+from polyproc._base import modules as _live_names
 from polyproc._memory.segment import SharedMemory as SharedMemory
-from polyproc._memory.shareable_list import ShareableList as ShareableList
+from polyproc._memory.segment import ShareableList as ShareableList
 
 # Kept for programs that reach inside multiprocessing.
 from polyproc._memory.segment import _SHM_NAME_PREFIX as _SHM_NAME_PREFIX

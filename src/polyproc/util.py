@@ -1,18 +1,18 @@
 """Public names of `_cleanup/` and the log: what the standard library keeps in `util`."""
 
-from polyproc import _live_names
+from polyproc._base import modules as _live_names
 from polyproc._cleanup.after_fork import ForkAwareLocal as ForkAwareLocal
 from polyproc._cleanup.after_fork import ForkAwareThreadLock as ForkAwareThreadLock
 from polyproc._cleanup.after_fork import register_after_fork as register_after_fork
-from polyproc._cleanup.exit_sequence import exit_sequence as _exit_sequence
+from polyproc._base.exit_sequence import exit_sequence as _exit_sequence
 from polyproc._cleanup.finalizers import Finalize as Finalize
 from polyproc._cleanup.temp_dir import get_temp_dir as get_temp_dir
-from polyproc._log import SUBDEBUG as SUBDEBUG
-from polyproc._log import SUBWARNING as SUBWARNING
-from polyproc._log import log as _log
-from polyproc._logger import get_logger as get_logger
-from polyproc._logger import log_to_stderr as log_to_stderr
-from polyproc._logger import logging_state as _logging_state
+from polyproc._base.log import SUBDEBUG as SUBDEBUG
+from polyproc._base.log import SUBWARNING as SUBWARNING
+from polyproc._base.log import log as _log
+from polyproc._base.logger import get_logger as get_logger
+from polyproc._base.logger import log_to_stderr as log_to_stderr
+from polyproc._base.logger import logging_state as _logging_state
 
 # Kept for programs that reach inside multiprocessing.
 from polyproc._cleanup.after_fork import _afterfork_counter as _afterfork_counter
@@ -26,11 +26,11 @@ from polyproc._cleanup.temp_dir import close_all_fds_except as close_all_fds_exc
 from polyproc._cleanup.temp_dir import close_fds as close_fds
 from polyproc._cleanup.temp_dir import is_abstract_socket_namespace as is_abstract_socket_namespace
 from polyproc._forkserver.fork_server import cleanup_tests as _cleanup_tests
-from polyproc._log import DEBUG as DEBUG
-from polyproc._log import INFO as INFO
-from polyproc._log import NOTSET as NOTSET
-from polyproc._logger import DEFAULT_LOGGING_FORMAT as DEFAULT_LOGGING_FORMAT
-from polyproc._logger import LOGGER_NAME as LOGGER_NAME
+from polyproc._base.log import DEBUG as DEBUG
+from polyproc._base.log import INFO as INFO
+from polyproc._base.log import NOTSET as NOTSET
+from polyproc._base.logger import DEFAULT_LOGGING_FORMAT as DEFAULT_LOGGING_FORMAT
+from polyproc._base.logger import LOGGER_NAME as LOGGER_NAME
 from polyproc._platform.interpreter import flag_arguments as _args_from_interpreter_flags
 from polyproc._platform.interpreter import spawn_with_fds as spawnv_passfds
 from polyproc._platform.interpreter import starter as _starter

@@ -187,7 +187,7 @@ if __name__ == "__main__":
 def test_bundle_is_what_a_child_loads():
     import polyproc
     from behaviour import light
-    from polyproc._start.bundle import CHILD
+    from polyproc._start.spawn import CHILD
 
     process = polyproc.get_context("spawn").Process(target=light.modules)
     process.start()

@@ -7,8 +7,8 @@ import pytest
 
 import polyproc
 from conftest import run_program
+from polyproc._base.native import native
 from polyproc._memory.segment import SharedMemory
-from polyproc._native import native
 from polyproc._platform import posix
 from polyproc._platform.posix import LongLived, OwnFile
 from polyproc.reduction import DupFd, recv_handle, send_handle

@@ -5,8 +5,8 @@ import resource
 import subprocess
 import sys
 
-from polyproc._context import doctor
-from polyproc._native import native
+from polyproc._base.native import native
+from polyproc._cli import doctor
 
 
 def run(**options):

@@ -17,7 +17,8 @@ import polyproc
 from behaviour.peers import hostile
 from conftest import eventually
 from polyproc import AuthenticationError
-from polyproc._connection import admission, auth, handshake
+from polyproc._connection import admission, auth
+from polyproc._connection import admission as handshake
 from polyproc._connection.sharer import sharer
 from polyproc._forkserver import client as fork_server
 from polyproc.connection import Client, Connection, Listener, answer_challenge, deliver_challenge
@@ -503,7 +504,7 @@ def test_sockets_that_a_library_made_non_blocking(monkeypatch, family, how):
 
 
 def test_a_call_that_fails_does_not_end_a_tasks_thread():
-    from polyproc._aio.owner_thread import OwnerThread
+    from polyproc._aio.loops import OwnerThread
 
     owner, done = OwnerThread(), threading.Event()
     owner.tell(lambda: 1 / 0)

@@ -10,8 +10,8 @@ import pytest
 import polyproc
 from behaviour import transit
 from conftest import eventually
+from polyproc._base.native import native
 from polyproc._connection.sharer import sharer
-from polyproc._native import native
 from polyproc._pickling.in_transit import find, in_transit
 from polyproc._pickling.pickler import ForkingPickler
 

@@ -11,7 +11,7 @@ import pytest
 import polyproc
 from behaviour import targets
 from conftest import PROGRAMS, eventually
-from polyproc._platform import oom
+from polyproc._platform import memory as oom
 
 LIMIT = 150 << 20
 

@@ -19,7 +19,7 @@ import pytest
 
 import polyproc
 from polyproc import AuthenticationError
-from polyproc._connection import address as address_module
+from polyproc._connection import sockets as address_module
 from polyproc.connection import Client, Listener, answer_challenge, arbitrary_address, deliver_challenge
 
 KEY = b"the key"

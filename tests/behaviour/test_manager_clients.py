@@ -17,9 +17,8 @@ from behaviour.loops import cut_short
 from behaviour.peers import hostile
 from conftest import eventually
 from polyproc._managers import server as server_module
-from polyproc._managers.held_locks import Holdings
-from polyproc._managers.references import References
-from polyproc._managers.serving import Client, ClientGone, WatchedCondition, serving, watch
+from polyproc._managers.server import References
+from polyproc._managers.serving import Client, ClientGone, Holdings, WatchedCondition, serving, watch
 from polyproc.managers import SyncManager
 
 SLICE = 0.25

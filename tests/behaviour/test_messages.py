@@ -9,8 +9,8 @@ import pytest
 
 import polyproc
 from polyproc import connection, managers, shared_memory
+from polyproc._base.native import native
 from polyproc._managers.links import links
-from polyproc._native import native
 
 fork = polyproc.get_context("fork")
 

@@ -12,7 +12,7 @@ import pytest
 import polyproc
 from behaviour import pool_work, targets
 from conftest import eventually
-from polyproc import _native
+from polyproc._base import native as _native
 
 
 def square(x):

@@ -17,7 +17,7 @@ import pytest
 import polyproc
 from behaviour import pool_work
 from conftest import eventually, interrupt_program, is_running, run_program
-from polyproc import _native
+from polyproc._base import native as _native
 from polyproc.pool import ThreadPool
 
 

@@ -12,7 +12,7 @@ import pytest
 import polyproc
 from behaviour import pool_work
 from conftest import eventually, is_running
-from polyproc import _native
+from polyproc._base import native as _native
 from polyproc._forkserver import pool_fork_server
 from polyproc._start.stopping import children_of
 from polyproc._workers import worker_set

@@ -10,7 +10,8 @@ import pytest
 import polyproc
 from behaviour import carrying
 from conftest import eventually
-from polyproc import _native, queues
+from polyproc import queues
+from polyproc._base import native as _native
 from polyproc.connection import wait
 from polyproc.queues import Empty, Full, ShutDown
 

@@ -14,8 +14,8 @@ import pytest
 import polyproc
 from behaviour import sharing
 from conftest import eventually, run_program
+from polyproc._base.native import native
 from polyproc._memory.tracker import tracker
-from polyproc._native import native
 from polyproc.shared_memory import ShareableList, SharedMemory
 
 FOLDER = "/dev/shm"

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from polyproc._connection import admission, handshake, listener, portable_connection
+from polyproc._connection import admission, listener, portable_connection
+from polyproc._connection import admission as handshake
 from polyproc._connection.listener import Listener
 from polyproc._connection.portable_connection import PortableConnection
 

@@ -11,7 +11,7 @@ import pytest
 import polyproc
 from behaviour import targets
 from conftest import eventually, is_running, run_program
-from polyproc import _native
+from polyproc._base import native as _native
 from polyproc._forkserver.fork_server import forkserver
 from polyproc._start.stopping import children_of
 

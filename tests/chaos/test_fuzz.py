@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import polyproc
-from polyproc import AuthenticationError, _native
+from polyproc import AuthenticationError
+from polyproc._base import native as _native
 from polyproc._connection.auth import answer_steps, deliver_steps
 from polyproc.connection import Connection
 

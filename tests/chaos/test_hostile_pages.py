@@ -16,7 +16,7 @@ import warnings
 import pytest
 
 import polyproc
-from polyproc import _native
+from polyproc._base import native as _native
 
 pytestmark = pytest.mark.skipif(not _native.native, reason="needs the C core")
 

@@ -9,7 +9,7 @@ import time
 import pytest
 
 import polyproc
-from polyproc import _native
+from polyproc._base import native as _native
 
 pytestmark = [
     pytest.mark.skipif(

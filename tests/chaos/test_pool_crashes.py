@@ -6,7 +6,7 @@ import signal
 import pytest
 
 import polyproc
-from polyproc._native import native
+from polyproc._base.native import native
 
 pytestmark = pytest.mark.skipif(
     not native or not native.core.CRASHPOINTS, reason="the C core was built without crash points"

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from conftest import run_program
-from polyproc import _native
+from polyproc._base import native as _native
 
 pytestmark = pytest.mark.skipif(
     not (_native.native and _native.native.core.CRASHPOINTS), reason="the C core was built without crash points"

@@ -239,7 +239,7 @@ for found in pkgutil.iter_modules(package.__path__) if hasattr(package, "__path_
 WITH_OUR_EXECUTOR = """
 import concurrent.futures.process
 import polyproc.pool
-from polyproc._errors import RemoteTraceback
+from polyproc._base.errors import RemoteTraceback
 concurrent.futures.ProcessPoolExecutor = polyproc.pool.ProcessPoolExecutor
 concurrent.futures.process.ProcessPoolExecutor = polyproc.pool.ProcessPoolExecutor
 concurrent.futures.process.BrokenProcessPool = polyproc.pool.BrokenProcessPool

@@ -5,7 +5,8 @@ import itertools
 import pytest
 
 from models.episodes import Chaos, Episode
-from polyproc import AuthenticationError, Pipe, _native
+from polyproc import AuthenticationError, Pipe
+from polyproc._base import native as _native
 from polyproc.connection import Client, Listener, wait
 from polyproc.reduction import ForkingPickler
 

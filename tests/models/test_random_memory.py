@@ -5,7 +5,7 @@ import os
 import pytest
 
 from models.episodes import Chaos, Episode
-from polyproc import _native
+from polyproc._base import native as _native
 from polyproc._memory.tracker import tracker
 from polyproc.shared_memory import ShareableList, SharedMemory
 

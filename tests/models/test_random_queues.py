@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from models.episodes import Actor, Chaos, Episode
-from polyproc import _native
+from polyproc._base import native as _native
 
 NATIVE = bool(_native.native)
 KINDS = {

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polyproc._process.box import NONE, NOTHING, PICKLED, Box
+from polyproc._process.black_box import NONE, NOTHING, PICKLED, Box
 
 
 @pytest.fixture

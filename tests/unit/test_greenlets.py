@@ -9,8 +9,8 @@ import types
 import pytest
 
 import polyproc
-from polyproc._native import native
-from polyproc._platform import greenlets
+from polyproc._base.native import native
+from polyproc._platform import handles as greenlets
 from polyproc._platform.handles import pause, ready
 from polyproc.connection import wait
 

@@ -5,8 +5,7 @@ import threading
 import pytest
 
 import polyproc
-from polyproc._managers.held_locks import Holdings
-from polyproc._managers.serving import Client
+from polyproc._managers.serving import Client, Holdings
 
 
 @pytest.fixture

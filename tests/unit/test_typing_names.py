@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from polyproc import _typing
+from polyproc._base import typing as _typing
 
 
 class Ours(_typing.NamedTuple):

@@ -6,9 +6,9 @@ import itertools
 import threading
 import weakref
 
-from polyproc._log import log
-from polyproc._public import public
-from polyproc._typing import Any, Callable
+from polyproc._base.log import log
+from polyproc._base.modules import public
+from polyproc._base.typing import Any, Callable
 
 _afterfork_registry: weakref.WeakValueDictionary[tuple[int, int, Callable[[Any], object]], object] = (
     weakref.WeakValueDictionary()

@@ -6,10 +6,10 @@ import itertools
 import os
 import weakref
 
-from polyproc._cleanup.exit_sequence import FINALIZERS, LATE_FINALIZERS, exit_sequence
-from polyproc._log import log
-from polyproc._public import public
-from polyproc._typing import Any, Callable, Mapping, Sequence
+from polyproc._base.exit_sequence import FINALIZERS, LATE_FINALIZERS, exit_sequence
+from polyproc._base.log import log
+from polyproc._base.modules import public
+from polyproc._base.typing import Any, Callable, Mapping, Sequence
 
 _Key = tuple[int | None, int]
 _finalizer_registry: dict[_Key, Finalize] = {}

@@ -6,9 +6,9 @@ import os
 import shutil
 import tempfile
 
+from polyproc._base.typing import Iterable
 from polyproc._cleanup.finalizers import Finalize
 from polyproc._platform.posix import have_abstract_sockets
-from polyproc._typing import Iterable
 
 
 class TempDir:
@@ -35,7 +35,7 @@ temp_dir = TempDir()
 get_temp_dir = temp_dir.get
 
 abstract_sockets_supported = have_abstract_sockets
-"""Every user of a machine can connect to one: who listens there looks at each peer's user (_connection/address.py)."""
+"""Every user of a machine can connect to one: who listens there looks at each peer's user (_connection/sockets.py)."""
 
 
 def is_abstract_socket_namespace(address: str | bytes | None) -> bool:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from polyproc._aio.loops import AioView, ThreadResult, Ticks, readable
-from polyproc._aio.owner_thread import OwnerThread
-from polyproc._errors import BufferTooShort
+from polyproc._aio.loops import AioView, OwnerThread, ThreadResult, Ticks, readable
+from polyproc._base.errors import BufferTooShort
+from polyproc._base.typing import Any
 from polyproc._pickling.pickler import dumps_through, loads
-from polyproc._typing import Any
 
 
 class AsyncConnection(AioView):

@@ -19,8 +19,8 @@ from __future__ import annotations
 import hmac
 import os
 
-from polyproc._errors import AuthenticationError
-from polyproc._typing import Any, Final, Generator
+from polyproc._base.errors import AuthenticationError
+from polyproc._base.typing import Any, Final, Generator
 
 MESSAGE_LENGTH = 40
 _CHALLENGE = b"#CHALLENGE#"

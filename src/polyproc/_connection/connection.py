@@ -5,19 +5,19 @@ from __future__ import annotations
 import _socket
 import itertools
 
-from polyproc._aio_attribute import HasAio
-from polyproc._kernel import os
-from polyproc._native import native
+from polyproc._base.has_aio import HasAio
+from polyproc._base.kernel import os
+from polyproc._base.modules import kind_of, load, of_kind, public
+from polyproc._base.native import native
+from polyproc._base.typing import TYPE_CHECKING, Any, Generic, TypeVar
 from polyproc._pickling.live_fd import sent_fds
-from polyproc._platform.greenlets import own_socket
-from polyproc._public import kind_of, of_kind, public
-from polyproc._typing import TYPE_CHECKING, Any, Generic, TypeVar
+from polyproc._platform.handles import own_socket
+from polyproc._platform.posix import IS_WINDOWS
 
 if TYPE_CHECKING or native:
     from polyproc._core import Connection as Base
 else:
     from polyproc._connection.portable_connection import PortableConnection as Base
-
 SendT = TypeVar("SendT")
 RecvT = TypeVar("RecvT")
 
@@ -75,3 +75,18 @@ def connection_of(sock: Any) -> Connection[Any, Any]:
     connection: Connection[Any, Any]
     [connection] = map(Connection, itertools.starmap(detach, [(sock,)]))
     return connection
+
+
+# Pipe(): two connected ends.
+
+
+def Pipe(duplex: bool = True) -> tuple[Connection[Any, Any], Connection[Any, Any]]:
+    """Return two connected ends; without `duplex` the first only receives and the second only sends."""
+    if duplex and IS_WINDOWS:
+        ends: Any = load("polyproc._base.kernel", "pipe")(True)  # type: ignore[operator]
+        return Connection(ends[0]), Connection(ends[1])
+    if duplex:
+        first, second = _socket.socketpair()  # and not what somebody may have put in place of socket.socketpair
+        return connection_of(first), connection_of(second)
+    read_fd, write_fd = os.pipe()
+    return Connection(read_fd, writable=False), Connection(write_fd, readable=False)

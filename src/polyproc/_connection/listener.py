@@ -8,9 +8,18 @@ import os
 import socket
 from types import TracebackType
 
+from polyproc._base.errors import TimeoutError
+from polyproc._base.modules import load, public, said
+from polyproc._base.typing import TYPE_CHECKING, Any
 from polyproc._cleanup.finalizers import Finalize
-from polyproc._connection.address import (
+from polyproc._connection.admission import Admission
+from polyproc._connection.auth import answer_challenge, deliver_challenge
+from polyproc._connection.connection import Connection, connection_of
+from polyproc._connection.sockets import (
     Address,
+    Admitted,
+    ListeningSocket,
+    SocketListener,
     arbitrary_address,
     bind,
     connect,
@@ -19,14 +28,6 @@ from polyproc._connection.address import (
     named,
     own_path,
 )
-from polyproc._connection.admission import Admission
-from polyproc._connection.auth import answer_challenge, deliver_challenge
-from polyproc._connection.connection import Connection, connection_of
-from polyproc._connection.listening import Admitted, ListeningSocket, SocketListener
-from polyproc._errors import TimeoutError
-from polyproc._lazy import load, said
-from polyproc._public import public
-from polyproc._typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ssl import SSLContext

@@ -13,13 +13,12 @@ import operator
 import pickle
 from types import TracebackType
 
+from polyproc._base.errors import BufferTooShort
+from polyproc._base.kernel import os
+from polyproc._base.typing import Any, Callable, Self
 from polyproc._connection.wait import wait
-from polyproc._errors import BufferTooShort
-from polyproc._kernel import os
 from polyproc._pickling.pickler import dumps_through
-from polyproc._platform.greenlets import may_switch
-from polyproc._platform.handles import PIPE_BUF, POLLIN, POLLOUT, ready
-from polyproc._typing import Any, Callable, Self
+from polyproc._platform.handles import PIPE_BUF, POLLIN, POLLOUT, may_switch, ready
 
 _LARGEST_SHORT = 0x7FFFFFFF
 _LARGEST_READ = 1 << 30

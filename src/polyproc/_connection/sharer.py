@@ -18,16 +18,16 @@ import threading
 from array import array
 from contextlib import closing
 
+from polyproc._base.errors import AuthenticationError
+from polyproc._base.log import log
+from polyproc._base.typing import Any, Sequence
 from polyproc._cleanup.after_fork import register_after_fork
-from polyproc._connection.address import Address
 from polyproc._connection.connection import Connection
 from polyproc._connection.listener import Client, Listener
-from polyproc._errors import AuthenticationError
-from polyproc._log import log
+from polyproc._connection.sockets import Address
 from polyproc._platform.handles import pause
 from polyproc._platform.posix import LongLived, close_quietly
 from polyproc._process.process import current_process
-from polyproc._typing import Any, Sequence
 
 _KEY = 16
 _PAUSE = 0.01  # seconds after what may last: no descriptors, no memory

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ssl
 
+from polyproc._base.typing import Any
 from polyproc._connection.portable_connection import PortableConnection
-from polyproc._typing import Any
 
 
 class TlsConnection(PortableConnection):

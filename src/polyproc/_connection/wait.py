@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import time
 
-from polyproc._lazy import said
+from polyproc._base.modules import said
+from polyproc._base.typing import Any, Callable, Iterable
 from polyproc._platform.handles import due, ready
-from polyproc._typing import Any, Callable, Iterable
 
 # Events and results have no descriptor: they are looked at again and again, less and less often.
 _FIRST_TICK = 0.0005

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from polyproc._base.modules import Later
+from polyproc._base.typing import Any
 from polyproc._connection.connection import Connection
 from polyproc._connection.listener import Client, Listener
-from polyproc._lazy import Later
-from polyproc._typing import Any
 
 xmlrpc: Any = Later("xmlrpc.client")  # which loads http, email, ssl
 

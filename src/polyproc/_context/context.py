@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 
-from polyproc import _errors
+from polyproc._base import errors as _errors
+from polyproc._base.modules import load, public, said
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable, ClassVar, Sequence
 from polyproc._context import factories
-from polyproc._lazy import load
 from polyproc._platform.interpreter import interpreter
+from polyproc._platform.posix import start_methods
 from polyproc._process import parent, process
-from polyproc._process.process import BaseProcess
-from polyproc._public import public
-from polyproc._typing import TYPE_CHECKING, Any, ClassVar
+from polyproc._process.process import BaseProcess, ForkProcess, ForkServerProcess, Process, SpawnProcess
+from polyproc._process.state import process_state
 
 if TYPE_CHECKING:
     import logging
@@ -19,10 +21,12 @@ if TYPE_CHECKING:
 
     from polyproc._connection.connection import Connection
     from polyproc._context.factories import Launcher
-    from polyproc._managers.sync_manager import SyncManager
+    from polyproc._managers.manager import SyncManager
     from polyproc._pool import pool
+    from polyproc._process.process import BaseProcess
     from polyproc._queues import queue
     from polyproc._synchronize import primitives
+    from polyproc.abc import ChildHandle
 
 
 @public("context")
@@ -221,3 +225,124 @@ class BaseContext:
 
     def _check_available(self) -> None:
         """Do nothing: what is not available is not among the contexts."""
+
+
+# The start methods: for each, its Process class and its launcher.
+
+
+@public("context")
+class ForkContext(BaseContext):
+    """Processes are copies of this one."""
+
+    _name = "fork"
+    Process = ForkProcess
+
+    def launcher(self) -> Launcher:
+        """Return what starts a process object."""
+        return factories.fork_popen()
+
+
+@public("context")
+class SpawnContext(BaseContext):
+    """Processes are fresh interpreters."""
+
+    _name = "spawn"
+    Process = SpawnProcess
+
+    def launcher(self) -> Launcher:
+        """Return what starts a process object."""
+        return factories.spawn_popen()
+
+    def with_spares(self, modules: list[str]) -> BaseContext:
+        """Return a spawn context whose next child is started ahead."""
+        return factories.spares(self, modules)
+
+
+@public("context")
+class ForkServerContext(BaseContext):
+    """Processes are copies of a fork server."""
+
+    _name = "forkserver"
+    Process = ForkServerProcess
+
+    def launcher(self) -> Launcher:
+        """Return what starts a process object."""
+        return factories.forkserver_popen()
+
+
+_all: dict[str, type[BaseContext]] = {"fork": ForkContext, "spawn": SpawnContext, "forkserver": ForkServerContext}
+contexts: dict[str, BaseContext] = {name: _all[name]() for name in start_methods()}
+BaseContext._contexts = contexts
+
+
+# The default context, and the one place where processes get their launchers.
+
+
+@public("context")
+class DefaultContext(BaseContext):
+    """The context of the module-level names: its start method is chosen once, at the latest by its first use."""
+
+    Process = Process
+
+    @property
+    def _actual_context(self) -> BaseContext | None:
+        return None if process_state.start_method is None else contexts[process_state.start_method]
+
+    @_actual_context.setter
+    def _actual_context(self, context: BaseContext | None) -> None:
+        process_state.start_method = None if context is None else context._name
+
+    def get_context(
+        self, method: str | None = None, *, preload: Sequence[str] | None = None, **options: Any
+    ) -> BaseContext:
+        """Return the context of a start method; without a name, the one that is in use, which is thereby chosen.
+
+        `preload`, for spawn, opts into a warm spare: see BaseContext.get_context.
+        """
+        if method is not None or preload is not None or options:
+            return super().get_context(method, preload=preload, **options)
+        if process_state.start_method is None:
+            process_state.start_method = start_methods()[0]
+        return contexts[process_state.start_method]
+
+    def set_start_method(self, method: str | None, force: bool = False) -> None:
+        """Choose the start method, once. Raises RuntimeError if it has been chosen, unless forced.
+
+        In a child that imports its parent's unguarded main module it does nothing: the parent has chosen.
+        """
+        if method is not None:
+            self.get_context(method)  # raises for a name that is none
+        if process_state.importing_main and method is not None:
+            return
+        if process_state.start_method is not None and not force:
+            text = "context has already been set"
+            raise RuntimeError(said("chosen_before", text, process_state.start_method))
+        process_state.start_method = self.get_context(None)._name if method is None and not force else method
+
+    def get_start_method(self, allow_none: bool = False) -> str | None:
+        """Return the name of the start method; None if none was chosen and that is allowed."""
+        return process_state.start_method if allow_none else self.get_context()._name
+
+    def get_all_start_methods(self) -> list[str]:
+        """Return the start methods of this system, the default first."""
+        return start_methods()
+
+
+default_context = DefaultContext()
+
+
+def force_start_method(method: str | None) -> None:
+    """Choose the start method, whatever was chosen before."""
+    default_context.set_start_method(method, force=True)
+
+
+def launcher(method: str | None) -> Callable[[BaseProcess[Any]], ChildHandle]:
+    """Return what starts a process object by a start method; None stands for the default one."""
+    if method is None:
+        return default_context.get_context().Process._Popen
+    return contexts[method].launcher()
+
+
+# Objects of main that come back from a child name their module __mp_main__.
+if "__main__" in sys.modules:
+    sys.modules.setdefault("__mp_main__", sys.modules["__main__"])

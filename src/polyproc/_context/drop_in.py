@@ -13,10 +13,9 @@ from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-from polyproc._lazy import load
+from polyproc._base.modules import load, shown
+from polyproc._base.typing import Sequence
 from polyproc._process.state import process_state
-from polyproc._public import shown
-from polyproc._typing import Sequence
 
 _NAME = "multiprocessing"
 _FOREIGN = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_programs", "foreign")

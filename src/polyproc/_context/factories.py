@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from polyproc._lazy import load, said
-from polyproc._process.kinds import SpawnProcess, launched_by
-from polyproc._typing import TYPE_CHECKING, Any
+from polyproc._base.modules import load, said
+from polyproc._base.typing import TYPE_CHECKING, Any
+from polyproc._process.process import SpawnProcess, launched_by
 
 if TYPE_CHECKING:
     import logging
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from polyproc._connection.connection import Connection
     from polyproc._context.context import BaseContext
     from polyproc._forkserver.fork_server import ForkServer
-    from polyproc._managers.sync_manager import SyncManager
+    from polyproc._managers.manager import SyncManager
     from polyproc._pool.pool import Pool
     from polyproc._process.process import BaseProcess
     from polyproc.abc import ChildHandle
@@ -52,28 +52,28 @@ def forkserver() -> ForkServer:
 
 def pipe(duplex: bool) -> tuple[Connection[Any, Any], Connection[Any, Any]]:
     """Make two connected ends."""
-    from polyproc._connection.pipe import Pipe
+    from polyproc._connection.connection import Pipe
 
     return Pipe(duplex)
 
 
 def freeze_support() -> None:
     """Run as the child that the command line asks for, in a frozen program."""
-    from polyproc._start.frozen import freeze_support
+    from polyproc._start.spawn import freeze_support
 
     freeze_support()
 
 
 def get_logger() -> logging.Logger:
     """Return the logger."""
-    from polyproc._logger import get_logger
+    from polyproc._base.logger import get_logger
 
     return get_logger()
 
 
 def log_to_stderr(level: int | str | None) -> logging.Logger:
     """Make the logger write to standard error."""
-    from polyproc._logger import log_to_stderr
+    from polyproc._base.logger import log_to_stderr
 
     return log_to_stderr(level)
 
@@ -102,7 +102,7 @@ def queues(name: str) -> Any:
 
 def sync_manager() -> type[SyncManager]:
     """Return the class."""
-    from polyproc._managers.sync_manager import SyncManager
+    from polyproc._managers.manager import SyncManager
 
     return SyncManager
 

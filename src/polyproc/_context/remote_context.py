@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from types import TracebackType
 
+from polyproc._base.errors import ProcessError
+from polyproc._base.typing import Any, Callable, Self
 from polyproc._context.context import BaseContext
-from polyproc._errors import ProcessError
 from polyproc._hosts import host_objects
 from polyproc._hosts.host_engine import find_engine
 from polyproc._hosts.host_manager import HostManager
 from polyproc._hosts.nodes import HostLauncher, Nodes
-from polyproc._memory.raw import RawArray, RawValue
-from polyproc._process.kinds import Process, launched_by
-from polyproc._typing import Any, Callable, Self
+from polyproc._memory.typed import RawArray, RawValue
+from polyproc._process.process import Process, launched_by
 
 _OF_NODES = frozenset(
     ["local", "resources", "modules", "preload", "env", "cwd", "python", "peer_timeout", "grace", "start_timeout"]

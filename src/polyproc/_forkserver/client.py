@@ -14,11 +14,11 @@ import os
 import time
 from collections import deque
 
+from polyproc._base.typing import Any, NamedTuple
 from polyproc._platform.handles import pause, ready
 from polyproc._platform.posix import close_quietly
 from polyproc._start import protocol
 from polyproc._start.stopping import children_of
-from polyproc._typing import Any, NamedTuple
 
 _UNBORN_GRACE = 1.0
 _numbers = itertools.count()

@@ -7,19 +7,18 @@ import os
 import threading
 import time
 
+from polyproc._base.log import log
+from polyproc._base.modules import Later, loaded
+from polyproc._base.typing import Any
 from polyproc._cleanup.finalizers import run_finalizers
 from polyproc._forkserver.client import Forked, ForkServerClient, new_comm
-from polyproc._lazy import Later, loaded
-from polyproc._log import log
 from polyproc._platform.circumstances import Circumstances
 from polyproc._platform.interpreter import environ, starter
-from polyproc._process.capture import capture
-from polyproc._process.lifeline import lifeline
-from polyproc._process.main_code import describe_main
+from polyproc._process.capture import capture, describe_main
+from polyproc._process.parent import lifeline
 from polyproc._start.protocol import AT_ONCE, LATER, socketpair
 from polyproc._start.spawn import start_program
 from polyproc._start.waiting_child import WaitingChild
-from polyproc._typing import Any
 
 warnings: Any = Later("warnings")
 
@@ -28,14 +27,14 @@ _CHILDREN_HAVE = (
     "polyproc._pickling.pickler",
     "polyproc._synchronize.primitives",
     "polyproc._memory.block",
-    "polyproc._memory.raw",
-    "polyproc._memory.shared_ctypes",
+    "polyproc._memory.typed",
+    "polyproc._memory.typed",
     "polyproc._connection.connection",
     "polyproc._queues.queue",
     "polyproc._workers.worker",
     "polyproc._workers.channels",
     "polyproc._managers.proxies",
-    "polyproc._managers.sync_manager",
+    "polyproc._managers.manager",
     "polyproc._managers.shared_memory_manager",
 )
 _TRIES = 3

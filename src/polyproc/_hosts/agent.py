@@ -27,16 +27,16 @@ import sys
 import time
 from pathlib import Path
 
-from polyproc._connection.pipe import Pipe
+from polyproc._base.modules import load
+from polyproc._base.typing import Any, Callable, Mapping
+from polyproc._connection.connection import Pipe
 from polyproc._forkserver.fork_server import forkserver
 from polyproc._hosts.remote_life import live
 from polyproc._hosts.wire import Wire, dial, notice_loss, prove
-from polyproc._lazy import load
 from polyproc._platform.handles import WakePipe
 from polyproc._platform.interpreter import usable_processors
-from polyproc._process.kinds import ForkProcess, ForkServerProcess, SpawnProcess
+from polyproc._process.process import ForkProcess, ForkServerProcess, SpawnProcess
 from polyproc._start.stopping import Tree
-from polyproc._typing import Any, Callable, Mapping
 from polyproc._workers.interrupter import SIGNAL, CancelWord
 
 PROTOCOL = 1

@@ -10,7 +10,7 @@ from importlib.machinery import ModuleSpec
 from pkgutil import iter_modules
 from types import CodeType, ModuleType
 
-from polyproc._typing import Any, Iterable, Iterator, Mapping, Sequence
+from polyproc._base.typing import Any, Iterable, Iterator, Mapping, Sequence
 
 # Whether it is a package, its file here, its code.
 CarriedModule = tuple[bool, str, bytes]

@@ -13,7 +13,7 @@ import hashlib
 import os
 import tempfile
 
-from polyproc._typing import TYPE_CHECKING, NamedTuple
+from polyproc._base.typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import ssl

@@ -17,9 +17,9 @@ import subprocess
 import sys
 import threading
 
-from polyproc._errors import ProcessError
+from polyproc._base.errors import ProcessError
+from polyproc._base.typing import Callable, Sequence
 from polyproc._hosts.host_engine import AgentSpec, Resources
-from polyproc._typing import Callable, Sequence
 
 _LINES = 20  # of what the command has said last
 _ENDING = 3.0  # seconds for a command whose agent has gone

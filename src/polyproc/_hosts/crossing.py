@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from polyproc._errors import ProcessError
+from polyproc._base.errors import ProcessError
+from polyproc._base.typing import Any, NoReturn
 from polyproc._pickling.pickler import dumps
 from polyproc._pickling.spawning import while_preparing
-from polyproc._typing import Any, NoReturn
 
 
 def refuse(what: str) -> NoReturn:

@@ -9,8 +9,8 @@ import dataclasses
 import json
 from importlib.metadata import entry_points
 
-from polyproc._errors import ProcessError
-from polyproc._typing import Any, Callable, Mapping, Protocol, Sequence, TypedDict
+from polyproc._base.errors import ProcessError
+from polyproc._base.typing import Any, Callable, Mapping, Protocol, Sequence, TypedDict
 
 GROUP = "polyproc.engines"
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Iterable
 from polyproc._hosts.object_server import SERIALIZER, HostToken
-from polyproc._managers.manager import State
-from polyproc._managers.sync_manager import SyncManager
-from polyproc._typing import TYPE_CHECKING, Any, Callable, Iterable
+from polyproc._managers.manager import State, SyncManager
 
 if TYPE_CHECKING:
     from polyproc._hosts.object_server import ObjectServer

@@ -2,7 +2,7 @@
 
 They have the methods of the local kinds, and travel to processes on any host. What is put is pickled by who puts it,
 and opened by who gets it: the server keeps bytes. What a process held when it died is let go, and an item that it was
-about to get goes back (_managers/held_locks.py).
+about to get goes back (_managers/serving.py).
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ import queue
 import threading
 from types import TracebackType
 
-from polyproc._errors import ProcessError
+from polyproc._base.errors import ProcessError
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable, ClassVar, Iterator, Self
 from polyproc._hosts.crossing import dumps_across
 from polyproc._hosts.object_server import SERIALIZER, HostToken
-from polyproc._managers.proxies import BarrierProxy, ConditionProxy, EventProxy
-from polyproc._managers.proxy import BaseProxy
+from polyproc._managers.proxies import BarrierProxy, BaseProxy, ConditionProxy, EventProxy
 from polyproc._pickling.pickler import loads
-from polyproc._typing import TYPE_CHECKING, Any, Callable, ClassVar, Iterator, Self
 
 if TYPE_CHECKING:
     from polyproc._hosts.object_server import ObjectServer

@@ -9,13 +9,13 @@ import sys
 import threading
 import time
 
+from polyproc._base.errors import AuthenticationError, ProcessError, TimeoutError
+from polyproc._base.log import log
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Mapping
 from polyproc._connection.listener import Listener
-from polyproc._errors import AuthenticationError, ProcessError, TimeoutError
 from polyproc._hosts.agent import LINE_LIMIT, versions
 from polyproc._hosts.host_engine import AgentSpec, Engine, Lease, Resources
 from polyproc._hosts.wire import Wire
-from polyproc._log import log
-from polyproc._typing import TYPE_CHECKING, Any, Callable, Mapping
 
 if TYPE_CHECKING:
     from polyproc._hosts.certificate import Certificate

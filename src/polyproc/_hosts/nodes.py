@@ -10,8 +10,10 @@ import time
 import warnings
 import weakref
 
+from polyproc._base.errors import ProcessError
+from polyproc._base.modules import said
+from polyproc._base.typing import Any, Mapping, Sequence
 from polyproc._cleanup.finalizers import Finalize
-from polyproc._errors import ProcessError
 from polyproc._hosts.carried_code import CarriedModule, carry
 from polyproc._hosts.certificate import Certificate, make_certificate
 from polyproc._hosts.host_engine import Engine, Resources
@@ -19,10 +21,8 @@ from polyproc._hosts.node import Node, invite, is_loopback
 from polyproc._hosts.object_server import ObjectServer
 from polyproc._hosts.remote_child import RemoteChild
 from polyproc._hosts.wire import PEER_TIMEOUT
-from polyproc._lazy import said
-from polyproc._managers.sync_manager import SyncManager
+from polyproc._managers.manager import SyncManager
 from polyproc._process.process import BaseProcess
-from polyproc._typing import Any, Mapping, Sequence
 
 _RESTS = 10.0  # seconds for which a place whose agent was lost or did not come is not asked again
 _GRACE = 10.0

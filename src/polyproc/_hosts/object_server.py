@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import threading
 
+from polyproc._base.typing import TYPE_CHECKING, Any, Mapping
 from polyproc._connection.connection import connection_of
 from polyproc._connection.listener import Listener
 from polyproc._connection.tls import TlsConnection
 from polyproc._hosts.wire import PEER_TIMEOUT, dial, notice_loss, prove
-from polyproc._managers.links import links, listener_client
-from polyproc._managers.proxy import servers_here
+from polyproc._managers.links import Token, links, listener_client
+from polyproc._managers.proxies import servers_here
 from polyproc._managers.server import Server
-from polyproc._managers.tokens import Token
 from polyproc._process.process import current_process
-from polyproc._typing import TYPE_CHECKING, Any, Mapping
 
 if TYPE_CHECKING:
     from ssl import SSLContext

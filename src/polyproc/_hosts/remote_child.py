@@ -7,15 +7,15 @@ import marshal
 import os
 import threading
 
-from polyproc._errors import ProcessDied, ProcessError
+from polyproc._base.errors import ProcessDied, ProcessError
+from polyproc._base.typing import TYPE_CHECKING, Any, Self
 from polyproc._hosts.crossing import refuse
 from polyproc._platform.handles import ready
 from polyproc._platform.posix import LongLived, close_quietly
-from polyproc._process import box as box_module
+from polyproc._process import black_box as box_module
 from polyproc._process.capture import capture, capture_extras, capture_main, pack_objects
 from polyproc._start.child import Child, flush_before_start
 from polyproc._start.spawn import pack
-from polyproc._typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from polyproc._hosts.nodes import Nodes

@@ -15,13 +15,13 @@ import socket
 import ssl
 import threading
 
+from polyproc._base.errors import AuthenticationError
+from polyproc._base.typing import Any
 from polyproc._connection.auth import answer_challenge, deliver_challenge
 from polyproc._connection.portable_connection import PortableConnection
 from polyproc._connection.tls import TlsConnection
-from polyproc._errors import AuthenticationError
 from polyproc._platform.handles import ready
 from polyproc._platform.posix import close_quietly
-from polyproc._typing import Any
 
 Address = tuple[str, int]
 

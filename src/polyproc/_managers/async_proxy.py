@@ -14,8 +14,8 @@ from functools import partial
 from os import dup
 
 from polyproc._aio.loops import current_task, in_thread
+from polyproc._base.typing import Any, Awaitable, Callable
 from polyproc._managers.links import Link
-from polyproc._typing import Any, Awaitable, Callable
 
 
 class TaskConnection:

@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+import queue  # noqa: F401  (what is in it is looked up by name)
+import sys
+import threading  # noqa: F401  (the same)
 from enum import IntEnum
 from types import TracebackType
 
+from polyproc._base.errors import ProcessError
+from polyproc._base.log import log
+from polyproc._base.modules import of_kind, public, shown
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Iterable, Self
 from polyproc._cleanup.finalizers import Finalize
-from polyproc._connection.pipe import Pipe
-from polyproc._errors import ProcessError
-from polyproc._log import log
-from polyproc._managers.links import Link, links, listener_client
-from polyproc._managers.proxy import AutoProxy
+from polyproc._connection.connection import Pipe
+from polyproc._managers.links import Link, Token, answer_of, links, listener_client
+from polyproc._managers.proxies import (
+    AcquirerProxy,
+    ArrayProxy,
+    AutoProxy,
+    BarrierProxy,
+    ConditionProxy,
+    DictProxy,
+    EventProxy,
+    IteratorProxy,
+    ListProxy,
+    NamespaceProxy,
+    PoolProxy,
+    SetProxy,
+    Value,
+    ValueProxy,
+)
 from polyproc._managers.server import Registered, Server, run_server
-from polyproc._managers.tokens import Token, answer_of
-from polyproc._process.kinds import Process
-from polyproc._process.process import AuthenticationString, current_process
-from polyproc._public import of_kind, public, shown
-from polyproc._typing import TYPE_CHECKING, Any, Callable, Iterable, Self
+from polyproc._process.process import AuthenticationString, Process, current_process
+from polyproc._threads.dummy_manager import Array, Namespace
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -284,3 +301,55 @@ def _finalize(
                 process.join()
     links.forget(address, serializer)
     manager["_state"] = State.SHUTDOWN
+
+
+# SyncManager: a manager of the types that programs share most.
+
+
+@public("managers")
+class SyncManager(BaseManager):
+    """Makes queues, locks, lists, dictionaries and other objects in a server process."""
+
+
+def _pool(*args: Any, **kwds: Any) -> Any:
+    """Return a pool: a server that makes none loads none."""
+    from polyproc._pool.pool import Pool  # noqa: PLC0415
+
+    return Pool(*args, **kwds)
+
+
+class _Now:
+    """Makes what a module makes now by a name: it may have been replaced since this was imported (see greenlets.py)."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self._module, self._name = module, name
+
+    def __call__(self, *args: Any, **kwds: Any) -> Any:
+        return getattr(sys.modules[self._module], self._name)(*args, **kwds)
+
+
+_TYPES: tuple[tuple[str, Any, Any], ...] = (
+    ("Queue", _Now("queue", "Queue"), None),
+    ("JoinableQueue", _Now("queue", "Queue"), None),
+    ("Event", _Now("threading", "Event"), EventProxy),
+    ("Lock", _Now("threading", "Lock"), AcquirerProxy),
+    ("RLock", _Now("threading", "RLock"), AcquirerProxy),
+    ("Semaphore", _Now("threading", "Semaphore"), AcquirerProxy),
+    ("BoundedSemaphore", _Now("threading", "BoundedSemaphore"), AcquirerProxy),
+    ("Condition", _Now("threading", "Condition"), ConditionProxy),
+    ("Barrier", _Now("threading", "Barrier"), BarrierProxy),
+    ("Pool", _pool, PoolProxy),
+    ("list", list, ListProxy),
+    ("dict", dict, DictProxy),
+    ("set", set, SetProxy),
+    ("Value", Value, ValueProxy),
+    ("Array", Array, ArrayProxy),
+    ("Namespace", Namespace, NamespaceProxy),
+)
+
+for _typeid, _callable, _proxy in _TYPES:
+    SyncManager.register(_typeid, _callable, _proxy)
+
+# What methods return, and nobody asks for by name.
+SyncManager.register("Iterator", proxytype=IteratorProxy, create_method=False)
+SyncManager.register("AsyncResult", create_method=False)

@@ -2,14 +2,219 @@
 
 from __future__ import annotations
 
+import _queue
+import collections
 import queue
 import select
 import threading
 import time
 
-from polyproc._platform.greenlets import Local
-from polyproc._platform.handles import new_poll
-from polyproc._typing import Any, Callable
+from polyproc._base.typing import Any, Callable
+from polyproc._platform.handles import Local, new_poll
+
+# What clients hold in a manager's server: who has locked what, so that it is let go when a client ends.
+#
+# What a client has locked when it dies is unlocked; an item that a client asked for and does not live to get goes
+# back to
+# the head of its queue.
+
+
+# Seconds that a release waits for a lock's new holder to be booked; for a thread to see that its client has gone.
+_BOOKING, _PARKING = 0.1, 2.0
+
+
+class Holdings:
+    """Who holds which lock. One for each server.
+
+    An operation on a lock and its booking are one step: both are done under the mutex. Only a client that waits for a
+    lock gets it outside, and is booked in a moment: a release of an unbooked lock waits for that.
+    """
+
+    def __init__(self) -> None:
+        # What is unlocked when its holder dies; and what can be acquired at all. A plain semaphore may be used for
+        # messages. Looked up when the server begins: a library that replaces them has done so by then.
+        self._locks = (type(threading.Lock()), type(threading.RLock()), threading.Condition)
+        self._held = (*self._locks, threading.BoundedSemaphore)
+        self.acquired = (*self._held, threading.Semaphore)
+        self._changed = threading.Condition()  # recursive: a condition's lock may be a proxy of another lock here
+        self._holders: dict[int, Client] = {}
+        self._waiting: collections.Counter[int] = collections.Counter()
+        self._suspended: collections.Counter[tuple[int, str]] = collections.Counter()
+
+    def acquire(self, client: Client, obj: Any, blocking: bool = True, timeout: float | None = None) -> bool:
+        """Acquire for a client."""
+        args = (blocking,) if timeout is None else (blocking, timeout)
+        if not isinstance(obj, self._held):
+            return bool(obj.acquire(*args))
+        with self._changed:
+            if not blocking or (timeout is not None and timeout <= 0 and timeout != -1):
+                return self._booked(client, obj, obj.acquire(*args))
+            if self._booked(client, obj, obj.acquire(False)):
+                return True
+            self._waiting[id(obj)] += 1
+        got = False
+        try:
+            if isinstance(obj, self._locks):
+                limit = None if timeout == -1 else timeout
+                got = client.wait(lambda seconds: obj.acquire(True, seconds), limit)
+            else:
+                got = obj.acquire(*args)  # its condition is watched
+        finally:
+            with self._changed:
+                _count_down(self._waiting, id(obj))
+                self._booked(client, obj, got)
+                self._changed.notify_all()
+        return got
+
+    def _booked(self, client: Client, obj: Any, got: Any) -> bool:
+        if got:
+            client.held.setdefault(id(obj), HeldLock(obj)).count += 1
+            self._holders[id(obj)] = client
+        return bool(got)
+
+    def release(self, client: Client, obj: Any, *args: Any, **kwds: Any) -> Any:
+        """Release; who acquired it holds it no more."""
+        if not isinstance(obj, self._held):
+            return obj.release(*args, **kwds)
+        key = id(obj)
+        with self._changed:
+            holder = client if key in client.held else self._other_holder(client, key)
+            if holder is not None and holder.is_parked and holder.name == client.name:
+                result = _released_by(holder, obj)
+            else:
+                result = obj.release(*args, **kwds)
+            self._unbook(holder, key, args[0] if args else kwds.get("n", 1))
+        return result
+
+    def _other_holder(self, client: Client, key: int) -> Client | None:
+        """Return the holder of a lock that a client does not hold; one of its process that has gone parks first."""
+
+        def is_clear() -> bool:
+            holder = self._holders.get(key)
+            if holder is None:
+                return not self._suspended[key, client.name]
+            return holder.name != client.name or holder.is_parked or not holder.is_gone()
+
+        if self._waiting[key] and key not in self._holders:
+            self._changed.wait_for(lambda: key in self._holders, _BOOKING)
+        self._changed.wait_for(is_clear, _PARKING)
+        return self._holders.get(key)
+
+    def _unbook(self, holder: Client | None, key: int, count: int) -> None:
+        held = None if holder is None else holder.held.get(key)
+        if holder is not None and held is not None:
+            held.count -= count
+            if held.count <= 0:
+                self._forget(holder, key)
+
+    def _forget(self, client: Client, key: int) -> HeldLock | None:
+        if self._holders.get(key) is client:
+            del self._holders[key]
+        return client.held.pop(key, None)
+
+    def suspend(self, client: Client, obj: Any) -> HeldLock | None:
+        """Note that a client lets a condition's lock go while it waits; return what it held."""
+        if id(obj) not in client.held:  # a part of something: it is not booked
+            return None
+        with self._changed:
+            self._suspended[id(obj), client.name] += 1
+            return self._forget(client, id(obj))
+
+    def resume(self, client: Client, obj: Any, held: HeldLock | None) -> None:
+        """Note that it has the lock again."""
+        if held is not None:
+            with self._changed:
+                _count_down(self._suspended, (id(obj), client.name))
+                client.held[id(obj)] = held
+                self._holders[id(obj)] = client
+                self._changed.notify_all()
+
+    def park(self, client: Client) -> None:
+        """Note that a client has gone whose thread stays."""
+        with self._changed:
+            client.is_parked = True
+            self._changed.notify_all()
+
+    def let_go(self, client: Client) -> None:
+        """Release what a client that has ended still holds, in the thread that acquired it."""
+        with self._changed:
+            client.is_parked = False
+            for key, held in list(client.held.items()):
+                self._forget(client, key)
+                for _ in range(held.count):
+                    try:
+                        held.lock.release()
+                    except (RuntimeError, ValueError):  # it was released otherwise
+                        break
+            self._changed.notify_all()
+
+
+def _count_down(counter: collections.Counter[Any], key: Any) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]
+
+
+def _released_by(holder: Client, obj: Any) -> Any:
+    """Release a lock in the thread that it belongs to, whose client has gone."""
+    done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+
+    def release() -> None:
+        try:
+            obj.release()
+        except Exception as error:  # noqa: BLE001  (it is raised where it was asked for)
+            done.put(error)
+        else:
+            done.put(None)
+
+    holder.orders.put(release)
+    try:
+        error = done.get(timeout=_PARKING)
+    except queue.Empty:
+        raise RuntimeError("cannot release un-acquired lock") from None
+    if error is not None:
+        raise error
+
+
+def gives_items(obj: Any, method: str) -> bool:
+    """Return whether what a method returns was taken from a queue, and is lost if nobody gets it."""
+    if method not in ("get", "get_nowait"):
+        return False
+    return getattr(type(obj), method, None) in [getattr(kind, method) for kind in (queue.Queue, queue.SimpleQueue)]
+
+
+def get(client: Client, obj: Any, block: bool = True, timeout: float | None = None) -> Any:
+    """Take an item from a SimpleQueue for a client, not after that has gone."""
+    if not block:
+        return obj.get(False)
+    if timeout is not None and timeout < 0:
+        raise ValueError("'timeout' must be a non-negative number")
+    found: list[Any] = []
+
+    def attempt(seconds: float) -> bool:
+        try:
+            found.append(obj.get(True, seconds))
+        except _queue.Empty:
+            return False
+        return True
+
+    if not client.wait(attempt, timeout):
+        raise _queue.Empty
+    return found[0]
+
+
+def put_back(obj: Any, item: Any) -> None:
+    """Put an item back that nobody got: at the head, where a queue has one."""
+    if not hasattr(obj, "mutex"):  # as queue.Queue has, and not what may be in its place
+        obj.put(item)
+        return
+    with obj.mutex:
+        if isinstance(obj.queue, collections.deque):
+            obj.queue.appendleft(item)
+        else:  # one that sorts, or takes the last first
+            obj._put(item)
+        obj.not_empty.notify()
+
 
 _SLICE = 0.25  # seconds between two looks at a client that waits
 _FOREVER = float("inf")

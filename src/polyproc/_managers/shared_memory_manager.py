@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from polyproc._base.modules import public
+from polyproc._base.typing import Any, Iterable
 from polyproc._managers.manager import BaseManager, State
 from polyproc._managers.server import Server
-from polyproc._memory.segment import SharedMemory
+from polyproc._memory.segment import ShareableList, SharedMemory
 from polyproc._memory.segment import SharedMemory as Segment
-from polyproc._memory.shareable_list import ShareableList
-from polyproc._public import public
-from polyproc._typing import Any, Iterable
 
 
 @public("managers")

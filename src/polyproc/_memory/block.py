@@ -6,11 +6,18 @@ and through any connection, queue or task.
 
 from __future__ import annotations
 
-from polyproc._kernel import os
-from polyproc._native import native
+import sys
+
+from polyproc._base.kernel import os
+from polyproc._base.modules import public
+from polyproc._base.native import native
+from polyproc._base.typing import TYPE_CHECKING, Any
 from polyproc._pickling.live_fd import live_fd
 from polyproc._platform.posix import anonymous_memory, mapped
-from polyproc._typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    Block = FileBlock | CoreBlock
+
 
 if TYPE_CHECKING or native:
     import polyproc._core as core
@@ -51,10 +58,26 @@ def _receive(size: int, sent: Any) -> FileBlock:
     return FileBlock(size, sent.detach())
 
 
-if TYPE_CHECKING:
-    Block = FileBlock | CoreBlock
-
-
 def allocate(size: int) -> Block:
     """Return `size` zero bytes. Raises OSError (ENOMEM, EMFILE)."""
     return CoreBlock("B", size, None) if native else FileBlock(size)
+
+
+# BufferWrapper: a block under the name that the standard library's heap gives it.
+
+
+@public("heap")
+class BufferWrapper:
+    """`size` zero bytes of shared memory; `create_memoryview()` gives access."""
+
+    def __init__(self, size: int) -> None:
+        if size < 0:
+            raise ValueError(f"Size {size} out of range")
+        if sys.maxsize <= size:
+            raise OverflowError(f"Size {size} too large")
+        self._block: Any = allocate(size)
+        self._size = size
+
+    def create_memoryview(self) -> memoryview:
+        """Return a view of the bytes."""
+        return memoryview(self._block.buffer)[: self._size].cast("B")

@@ -17,11 +17,11 @@ import os
 import weakref
 
 import polyproc._core as core
+from polyproc._base.typing import Any, Callable
 from polyproc._pickling import spawning
-from polyproc._pickling.inherited import DupFd
 from polyproc._pickling.live_fd import LiveFd, live_fd
+from polyproc._pickling.spawning import DupFd
 from polyproc._platform.posix import close_quietly
-from polyproc._typing import Any, Callable
 
 
 class Registry:

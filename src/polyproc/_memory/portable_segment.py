@@ -12,9 +12,9 @@ import errno
 import mmap
 import os
 
-from polyproc._lazy import said
+from polyproc._base.modules import said
+from polyproc._base.typing import Any, Iterator
 from polyproc._memory.tracker import PREFIX
-from polyproc._typing import Any, Iterator
 
 _TRIES = 100
 _STEP = 1 << 20  # bytes; older kernels (not 6.18) undo a step in which a signal comes: with a timer only small ones end

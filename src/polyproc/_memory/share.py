@@ -10,9 +10,9 @@ from __future__ import annotations
 import _pickle as pickle  # what is not written in Python
 from types import TracebackType
 
+from polyproc._base.typing import Any, Generic, TypeVar
 from polyproc._memory.block import allocate
 from polyproc._pickling.pickler import dumps
-from polyproc._typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 

@@ -28,23 +28,113 @@ import threading
 import warnings
 from importlib.util import find_spec
 
-from polyproc._kernel import write
-from polyproc._memory.tracker_lines import ResourceTracker, line_of
-from polyproc._native import native
+from polyproc._base.kernel import write
+from polyproc._base.modules import public
+from polyproc._base.native import native
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable, ClassVar
 from polyproc._platform.interpreter import command_line, spawn, starter
 from polyproc._platform.posix import LongLived, close_quietly
 from polyproc._process.state import process_state
-from polyproc._typing import TYPE_CHECKING, Any, Callable
+
+# The standard library's way to speak to a tracker, for trackers of somebody else's.
+
+
+_LONGEST = 512  # bytes of a line: so many are written in one piece
+
+
+@public("resource_tracker")
+class ReentrantCallError(RuntimeError):
+    """Is never raised here: a tracker may be called within a call. For programs that expect it."""
+
+
+@public("resource_tracker")
+class ResourceTracker:
+    """The standard library's: lines `COMMAND:name:kind` to a helper, by the descriptor `_fd`. To be subclassed.
+
+    A subclass has a helper of its own, with commands of its own: it overrides `ensure_running`. One that does not
+    writes to its family's file, of which the tracker heeds what is said of segments.
+    """
+
+    ours: ClassVar[Any]  # that of our family
+    _lock: Any
+    _fd: int | None
+    _pid: int | None
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._fd = None
+        self._pid = None
+
+    def getfd(self) -> int | None:
+        """Return a descriptor to which the lines can be written."""
+        self.ensure_running()
+        return self._fd
+
+    def ensure_running(self) -> None:
+        """Start the helper that reads what is written to `_fd`, if none runs."""
+        with self._lock:
+            if not self._check_alive():
+                self._fd = self.ours.getfd()
+
+    def _check_alive(self) -> bool:
+        """Return whether what is written arrives."""
+        if self._fd is None:
+            return False
+        if self._fd == self.ours._fd:
+            return bool(self.ours._check_alive())
+        try:
+            write(self._fd, b"PROBE:0:noop\n")
+        except OSError:
+            return False
+        return True
+
+    def _stop(self) -> None:
+        """End the helper, by the end of its pipe, and wait for it."""
+        with self._lock:
+            fd, self._fd = self._fd, None
+            if fd is not None and fd != self.ours._fd:
+                os.close(fd)
+                self._reap()
+
+    def _reap(self) -> None:
+        pid, self._pid = self._pid, None
+        if pid is not None:
+            try:
+                os.waitpid(pid, 0)
+            except ChildProcessError:
+                pass
+
+    def register(self, name: str, rtype: str) -> None:
+        """Register something that is removed when its users have ended."""
+        self._send("REGISTER", name, rtype)
+
+    def unregister(self, name: str, rtype: str) -> None:
+        """Say that something was removed, or is to stay."""
+        self._send("UNREGISTER", name, rtype)
+
+    def _send(self, cmd: str, name: str, rtype: str) -> None:
+        """Write a line to a helper that runs."""
+        line = line_of(cmd, name, rtype)
+        self.ensure_running()
+        assert self._fd is not None  # ensure_running saw to it
+        write(self._fd, line)
+
+
+def line_of(cmd: str, name: str, rtype: str) -> bytes:
+    """Return a line of the standard library's, which is written in one piece."""
+    line = f"{cmd}:{name}:{rtype}\n".encode(errors="surrogateescape")
+    if len(line) > _LONGEST:
+        raise ValueError("name too long")
+    return line
+
 
 _PROGRAM = "polyproc._programs.run_tracker"
-
 PREFIX = "/psm_"  # of names at random; then comes the mark
 _HIDDEN = ".polyproc-"  # of a family's file, and of its tags
 _DIGITS = 6  # bytes of a mark
 _ALIVE = 1  # the byte of its family's file that a tracker has locked: see _programs/run_tracker.py
 _SIZE = 4096  # of a family's file; what programs write to it comes behind
 _SHARED_MEMORY = "shared_memory"
-
 _FOLDER = "/dev/shm"  # where the names can be listed
 
 
@@ -336,6 +426,7 @@ def _is_free(fd: int) -> bool:
 
 tracker = FamilyTracker()
 ResourceTracker.ours = tracker
+
 # Programs take a kind out of it. The tracker is another process, as in the standard library: that changes nothing.
 _CLEANUP_FUNCS: dict[str, Callable[..., object]] = {"noop": lambda: None, "shared_memory": _posixshmem.shm_unlink}
 os.register_at_fork(after_in_child=tracker.after_fork_in_child)

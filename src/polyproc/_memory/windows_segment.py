@@ -14,9 +14,9 @@ import errno
 import mmap
 import os
 
-from polyproc._lazy import said
+from polyproc._base.modules import said
+from polyproc._base.typing import Any
 from polyproc._memory.windows_tracker import PREFIX
-from polyproc._typing import Any
 
 _TRIES = 100
 

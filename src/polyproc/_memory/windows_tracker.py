@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from polyproc._memory.tracker_lines import ResourceTracker
-from polyproc._typing import Any, Callable
+from polyproc._base.typing import Any, Callable
+from polyproc._memory.tracker import ResourceTracker
 
 PREFIX = "wnsm_"  # of names at random
 

@@ -15,10 +15,10 @@ import sys
 from types import CellType, FunctionType
 from weakref import WeakKeyDictionary
 
-from polyproc._lazy import load
+from polyproc._base.modules import load
+from polyproc._base.typing import Any, Callable
 from polyproc._pickling.global_names import Empty
 from polyproc._pickling.main_definitions import Definition, is_definition, main_definitions, state_of
-from polyproc._typing import Any, Callable
 
 Origin = tuple[int, int]
 Version = tuple[Origin, int]

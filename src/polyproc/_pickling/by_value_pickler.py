@@ -25,12 +25,12 @@ from types import FunctionType, MethodType, ModuleType
 import cloudpickle
 from cloudpickle.cloudpickle import _dynamic_class_reduce, _find_imported_submodules
 
+from polyproc._base.modules import shown
+from polyproc._base.typing import IO, Any, Callable, Iterable
 from polyproc._pickling import by_value_parts as parts
 from polyproc._pickling import spawning
 from polyproc._pickling.global_names import contents, globals_of, names_in
 from polyproc._pickling.main_definitions import MAIN, Definition, is_code, is_definition, main_definitions
-from polyproc._public import shown
-from polyproc._typing import IO, Any, Callable, Iterable
 
 Reducer = Callable[[Any], Any]
 Keeper = Callable[[Any], bool]

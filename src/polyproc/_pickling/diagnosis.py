@@ -6,8 +6,8 @@ manager its `args` (`in_callers_words`), of a function its own name.
 
 from __future__ import annotations
 
-from polyproc._lazy import Later
-from polyproc._typing import Any, Callable, Iterator
+from polyproc._base.modules import Later
+from polyproc._base.typing import Any, Callable, Iterator
 
 re: Any = Later("re")
 

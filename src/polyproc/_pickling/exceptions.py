@@ -11,10 +11,10 @@ from __future__ import annotations
 import copyreg
 from types import WrapperDescriptorType
 
-from polyproc._errors import RemoteTraceback
+from polyproc._base.errors import RemoteTraceback
+from polyproc._base.modules import public
+from polyproc._base.typing import Any, cast
 from polyproc._pickling.pickler import dumps, loads
-from polyproc._public import public
-from polyproc._typing import Any, cast
 
 _PLAIN = {bool, int, float, complex, str, bytes, type(None)}
 _IS_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made at run time, and not part of the interpreter

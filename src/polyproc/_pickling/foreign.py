@@ -8,10 +8,10 @@ from __future__ import annotations
 import io
 import os
 
-from polyproc._lazy import load, loaded
+from polyproc._base.modules import load, loaded
+from polyproc._base.typing import Any
 from polyproc._pickling.live_fd import sent_fds
 from polyproc._pickling.pickler import ForkingPickler, register
-from polyproc._typing import Any
 
 
 def add_reducers() -> bool:

@@ -6,8 +6,8 @@ import functools
 import opcode
 from types import CodeType, FunctionType, MethodType
 
+from polyproc._base.typing import Any, Iterable, Iterator
 from polyproc._pickling.main_definitions import MAIN, is_wrapper
-from polyproc._typing import Any, Iterable, Iterator
 
 _GLOBAL_OPS = {opcode.opmap[name] for name in ("LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_NAME")}
 _LOAD_GLOBAL = opcode.opmap["LOAD_GLOBAL"]

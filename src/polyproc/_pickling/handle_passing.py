@@ -6,7 +6,7 @@ import os
 import socket
 from array import array
 
-from polyproc._typing import Any, Sequence
+from polyproc._base.typing import Any, Sequence
 
 HAVE_SEND_HANDLE = hasattr(socket, "CMSG_LEN") and hasattr(socket, "SCM_RIGHTS") and hasattr(socket.socket, "sendmsg")
 ACKNOWLEDGE = True

@@ -27,12 +27,12 @@ import sys
 import threading
 import time
 
-from polyproc._lazy import load
-from polyproc._log import log
+from polyproc._base.log import log
+from polyproc._base.modules import load
+from polyproc._base.typing import Any, Callable
 from polyproc._pickling import spawning
 from polyproc._platform.handles import ready
 from polyproc._platform.posix import anonymous_file, close_quietly
-from polyproc._typing import Any, Callable
 
 _SLOT = 8
 _BY_FAMILY, _PEER = 20, 2  # SOCK_DIAG_BY_FAMILY, UNIX_DIAG_PEER

@@ -7,9 +7,9 @@ something of it is found in is still being imported by a thread that waits for t
 
 from __future__ import annotations
 
-from polyproc._lazy import load
+from polyproc._base.modules import load
+from polyproc._base.typing import Any, Generic, TypeVar
 from polyproc._pickling.spawning import current, set_spawning
-from polyproc._typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 

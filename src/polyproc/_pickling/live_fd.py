@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import os
 
-from polyproc._lazy import load
-from polyproc._pickling.inherited import DupFd
-from polyproc._pickling.spawning import current, parcel, passage
+from polyproc._base.modules import load
+from polyproc._base.typing import Any
+from polyproc._pickling.spawning import DupFd, current, parcel, passage
 from polyproc._platform.posix import IS_WINDOWS
-from polyproc._typing import Any
 
 Receipt = tuple[int, int, int, int]  # where one goes: descriptor and inode of the sender's file, slot, number
 

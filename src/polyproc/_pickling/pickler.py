@@ -13,11 +13,10 @@ import copyreg
 import io
 from types import FunctionType
 
-from polyproc._lazy import load
+from polyproc._base.modules import load, public
+from polyproc._base.typing import IO, Any, Callable
 from polyproc._pickling import spawning
 from polyproc._pickling.main_definitions import MAIN, main_definitions
-from polyproc._public import public
-from polyproc._typing import IO, Any, Callable
 
 _Reducer = Callable[[Any], Any]
 _LARGE = 65536

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 
-from polyproc._pickling import handle_passing, inherited, pickler
-from polyproc._public import public
-from polyproc._typing import Any
+from polyproc._base.modules import public
+from polyproc._base.typing import Any
+from polyproc._pickling import handle_passing, pickler
+from polyproc._pickling import spawning as inherited
 
 
 def _reduce_method(method: Any) -> tuple[Any, ...]:

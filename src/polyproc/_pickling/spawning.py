@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from _thread import _local
 
+from polyproc._base.modules import load
+
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeVar
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from polyproc.abc import Spawning
 
     _T = TypeVar("_T")
+    from typing import Any
 
 
 class Passage:
@@ -91,3 +95,55 @@ def assert_spawning(obj: object) -> None:
     """Raise RuntimeError unless a child is being prepared: `obj` is shared by inheritance alone."""
     if current() is None:
         raise RuntimeError(f"{type(obj).__name__} objects should only be shared between processes through inheritance")
+
+
+# Descriptors that cross with a child at its start: how they are pickled, and found again in the child.
+
+
+class Received:
+    """The descriptors that a fork server's child was given with its start. One instance, `received`."""
+
+    def __init__(self) -> None:
+        self.fds: list[int] = []
+
+
+received = Received()
+
+
+def get_inherited_fds() -> list[int] | None:
+    """Return the descriptors that this process was given with its start by a fork server; None if it has none."""
+    return received.fds or None
+
+
+class InheritedFd:
+    """A descriptor that a child has under the number that the pickle names."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def detach(self) -> int:
+        """Return the descriptor; it is the caller's to close."""
+        return self.fd
+
+
+class SentFd:
+    """A descriptor that a child was sent, by its place among all that were sent."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    def detach(self) -> int:
+        """Return the descriptor; it is the caller's to close."""
+        return received.fds[self.index]
+
+
+def DupFd(fd: int) -> Any:
+    """Return an object to pickle that stands for `fd`; its `detach()` gives it in the process that reads the pickle.
+
+    In the child being prepared if there is one, else in whichever process reads it first, while this one lives: `fd`
+    may be closed meanwhile.
+    """
+    child = current()
+    if child is None:
+        return load("polyproc._connection.sharer", "DupFd")(fd)  # type: ignore[operator]
+    return child.DupFd(child.duplicate_for_child(fd))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 
-from polyproc._native import native
+from polyproc._base.native import native
 from polyproc._platform.handles import has_pidfds, open_pidfd, pidfd
 from polyproc._platform.interpreter import affinity
 from polyproc._platform.posix import anonymous_file, close_quietly, memfd

@@ -10,8 +10,8 @@ import _signal
 import os
 import resource
 
+from polyproc._base.typing import Callable
 from polyproc._platform.posix import LongLived
-from polyproc._typing import Callable
 
 _LIMITS = tuple(sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}))
 # What only /proc/self/status tells.

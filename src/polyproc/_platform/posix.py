@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 
-from polyproc._kernel import os
-from polyproc._lazy import load, loaded
+from polyproc._base.kernel import os
+from polyproc._base.modules import load, loaded
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:

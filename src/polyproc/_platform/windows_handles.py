@@ -17,11 +17,11 @@ import socket
 import time
 from time import monotonic
 
-from polyproc._lazy import said
+from polyproc._base.modules import said
+from polyproc._base.typing import Any, Iterator, Sequence
 from polyproc._platform import windows_kernel as kernel
-from polyproc._platform.greenlets import let_run, may_switch
+from polyproc._platform.handles import let_run, may_switch
 from polyproc._platform.windows_files import Capability, close_quietly
-from polyproc._typing import Any, Iterator, Sequence
 
 POLLIN, POLLOUT, PIPE_BUF = 1, 4, 4096  # as everywhere else
 _MOST = 60  # of 64: the interpreter adds one for Ctrl-C

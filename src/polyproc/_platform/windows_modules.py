@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 STAND_INS = {
-    "polyproc._kernel": "polyproc._platform.windows_kernel",
+    "polyproc._base.kernel": "polyproc._platform.windows_kernel",
     "polyproc._platform.posix": "polyproc._platform.windows_files",
     "polyproc._platform.handles": "polyproc._platform.windows_handles",
     "polyproc._platform.memory": "polyproc._platform.windows_memory",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from polyproc._aio.loops import AioView, ThreadEvent, in_thread
-from polyproc._errors import TimeoutError as PolyprocTimeoutError
+from polyproc._base.errors import TimeoutError as PolyprocTimeoutError
+from polyproc._base.typing import Any, Callable, Iterable
 from polyproc._pool.calls import Job
 from polyproc._pool.imap import IMapIterator, ItemIterator
 from polyproc._pool.pool import MapResult
-from polyproc._typing import Any, Callable, Iterable
 
 
 async def _wait(job: Job | ItemIterator, is_ready: Callable[[], bool], timeout: float | None = None) -> bool:

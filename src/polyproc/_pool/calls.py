@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from polyproc._errors import ProcessDied, TimeoutError
-from polyproc._lazy import Later, load, said
+from polyproc._base.errors import ProcessDied, TimeoutError
+from polyproc._base.modules import Later, load, said
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Iterable, ParamSpec, Self, TypedDict, TypeVar
 from polyproc._process.bootstrap import MainReached
-from polyproc._process.kinds import ForkProcess, Process
-from polyproc._process.process import BaseProcess
+from polyproc._process.process import BaseProcess, ForkProcess, Process
 from polyproc._process.state import process_state
 from polyproc._scheduling.assignments import ResolvedOptions
 from polyproc._scheduling.call_events import PoolStats
-from polyproc._typing import TYPE_CHECKING, Any, Callable, Iterable, ParamSpec, Self, TypedDict, TypeVar
 from polyproc._workers.worker_set import PoolConfig
 
 re: Any = Later("re")
@@ -133,7 +132,7 @@ def make_config(  # noqa: PLR0913  (one for each attribute)
 
 def _forks(process: type[BaseProcess[Any]]) -> bool:
     if process is Process:
-        return bool(load("polyproc._context.default", "default_context").get_start_method() == "fork")  # type: ignore[attr-defined]
+        return bool(load("polyproc._context.context", "default_context").get_start_method() == "fork")  # type: ignore[attr-defined]
     return process is ForkProcess
 
 

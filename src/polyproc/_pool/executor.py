@@ -8,17 +8,16 @@ import sys
 import time
 from types import TracebackType
 
-from polyproc._cleanup.exit_sequence import exit_sequence
+from polyproc._base.errors import ProcessDied, ProcessError
+from polyproc._base.exit_sequence import exit_sequence
+from polyproc._base.modules import load, public, said
+from polyproc._base.typing import Any, Callable, Iterable, Iterator, TypeVar
 from polyproc._cleanup.finalizers import Finalize
-from polyproc._errors import ProcessDied, ProcessError
-from polyproc._lazy import load, said
 from polyproc._platform.handles import due
 from polyproc._pool.calls import Calls, Memory, make_config, progress_of
 from polyproc._pool.future import Future
 from polyproc._pool.imap import IMapIterator
 from polyproc._pool.pool import checked_size
-from polyproc._public import public
-from polyproc._typing import Any, Callable, Iterable, Iterator, TypeVar
 from polyproc._workers.engine import RUN, function_name
 from polyproc._workers.process_engine import ProcessPoolEngine
 from polyproc._workers.worker import STARMAP
@@ -78,7 +77,7 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
             if max_tasks_per_child <= 0:
                 raise ValueError(f"max_tasks_per_child must be >= 1, and not {max_tasks_per_child!r}")
         if mp_context is None:
-            default: Any = load("polyproc._context.default", "default_context")
+            default: Any = load("polyproc._context.context", "default_context")
             # As documented there, though fork would do.
             mp_context = default.get_context(None if max_tasks_per_child is None else "spawn")
         self._mp_context = mp_context

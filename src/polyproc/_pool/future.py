@@ -5,10 +5,10 @@ from __future__ import annotations
 import concurrent.futures
 
 from polyproc._aio.loops import ThreadEvent, running_library
+from polyproc._base.modules import public
+from polyproc._base.typing import Any, Generator, Protocol, TypeVar
 from polyproc._pool.calls import Job
-from polyproc._public import public
 from polyproc._scheduling.assignments import QueuedTask
-from polyproc._typing import Any, Generator, Protocol, TypeVar
 from polyproc._workers.engine import Dropped
 
 T = TypeVar("T")

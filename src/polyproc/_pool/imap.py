@@ -6,12 +6,11 @@ import collections
 import threading
 import time
 
-from polyproc._errors import TimeoutError as PolyprocTimeoutError
-from polyproc._lazy import load, said
+from polyproc._base.errors import TimeoutError as PolyprocTimeoutError
+from polyproc._base.modules import load, public, said
+from polyproc._base.typing import Any, AsyncIterator, Callable, Iterable, Sized
 from polyproc._platform.handles import due
 from polyproc._pool.calls import Calls, Job, progress_of
-from polyproc._public import public
-from polyproc._typing import Any, AsyncIterator, Callable, Iterable, Sized
 from polyproc._workers.engine import Dropped
 from polyproc._workers.feeder import Feeder
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import threading
 from types import GenericAlias, TracebackType
 
-from polyproc._aio_attribute import HasAio
+from polyproc._base.errors import TimeoutError as PolyprocTimeoutError
+from polyproc._base.has_aio import HasAio
+from polyproc._base.modules import Later, load, public, said
+from polyproc._base.native import native
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Generator, Iterable, Self
 from polyproc._cleanup.finalizers import Finalize
-from polyproc._errors import TimeoutError as PolyprocTimeoutError
-from polyproc._lazy import Later, load, said
-from polyproc._native import native
 from polyproc._platform.handles import due
 from polyproc._platform.interpreter import usable_processors
 from polyproc._pool.calls import Calls, Job, Memory, make_config, progress_of
-from polyproc._public import public
-from polyproc._typing import TYPE_CHECKING, Any, Callable, Generator, Iterable, Self
 from polyproc._workers.engine import NOT_RUNNING, RUN, Dropped, function_name, report
 from polyproc._workers.process_engine import ProcessPoolEngine
 from polyproc._workers.worker import MAP, STARMAP
@@ -178,7 +177,7 @@ class Pool(Calls, HasAio):
         size = checked_size(processes)
         args = (initializer, initargs, maxtasksperchild, max_memory_per_child, idle_timeout)
         config = make_config(context, size, *args)
-        self._ctx = load("polyproc._context.default", "default_context") if context is None else context
+        self._ctx = load("polyproc._context.context", "default_context") if context is None else context
         is_plain = type(self)._setup_queues is Pool._setup_queues
         self._begin(ProcessPoolEngine(config) if is_plain else self._engine_with_queues(config))
 

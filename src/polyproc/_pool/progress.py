@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from polyproc._lazy import load
+from polyproc._base.modules import load
+from polyproc._base.typing import Any, Protocol
 from polyproc._pool.calls import ProgressCallback
-from polyproc._typing import Any, Protocol
 from polyproc._workers.engine import report
 
 

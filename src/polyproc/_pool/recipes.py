@@ -14,10 +14,10 @@ import threading
 import traceback
 import weakref
 
-from polyproc._errors import TimeoutError as PolyprocTimeoutError
+from polyproc._base.errors import TimeoutError as PolyprocTimeoutError
+from polyproc._base.typing import Any, Callable, Iterable, Iterator, NamedTuple
 from polyproc._pool.imap import IMapIterator, IMapUnorderedIterator
 from polyproc._pool.pool import MapResult
-from polyproc._typing import Any, Callable, Iterable, Iterator, NamedTuple
 
 INIT = "INIT"
 job_counter = itertools.count()

@@ -7,13 +7,13 @@ import os
 import sys
 from types import MethodType
 
-from polyproc._lazy import said
+from polyproc._base.modules import said
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Generic, ParamSpec, TypeVar, overload
 from polyproc._pickling.main_definitions import main_definitions
 from polyproc._pool.calls import DEFAULT_OPTIONS, CallOptions, resolved
 from polyproc._pool.executor import ProcessPoolExecutor
 from polyproc._pool.future import Future
 from polyproc._pool.pool import Pool
-from polyproc._typing import TYPE_CHECKING, Any, Callable, Generic, ParamSpec, TypeVar, overload
 
 if TYPE_CHECKING:
     from typing import Unpack

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from polyproc._lazy import said
+from polyproc._base.modules import public, said
+from polyproc._base.typing import Any, Callable, Iterable
 from polyproc._pool.pool import Pool, checked_size
-from polyproc._public import public
-from polyproc._typing import Any, Callable, Iterable
 from polyproc._workers.thread_engine import ThreadPoolEngine
 
 

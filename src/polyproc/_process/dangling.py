@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 
+from polyproc._base.typing import Any, Iterator
 from polyproc._process.process import BaseProcess, MainProcess
-from polyproc._typing import Any, Iterator
 
 
 class Dangling:

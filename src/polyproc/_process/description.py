@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from polyproc._lazy import loaded
+from polyproc._base.modules import loaded
+from polyproc._base.typing import Any
 from polyproc._process.process import BaseProcess
 from polyproc._process.state import process_state
-from polyproc._typing import Any
 
 
 def describe(process: BaseProcess[Any]) -> str:

@@ -2,14 +2,151 @@
 
 from __future__ import annotations
 
+import _thread
+import fcntl
 import os
 
+from polyproc._base.kernel import read
+from polyproc._base.modules import load, public
+from polyproc._base.typing import Any
 from polyproc._platform.handles import ended_sentinel, open_pidfd, ready
-from polyproc._platform.posix import close_quietly
+from polyproc._platform.posix import LongLived, close_quietly
 from polyproc._process.process import BaseProcess
 from polyproc._process.state import process_state
-from polyproc._public import public
-from polyproc._typing import Any
+
+TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
+
+if TYPE_CHECKING:
+    from typing import Any
+
+
+# The lifeline: a pipe whose write end only this process holds, so that its end tells children that we are gone.
+#
+# A daemon child (a pool worker, a fork server) opens the read end anew and asks the kernel to send it SIGKILL when
+# the
+# state of the pipe changes: F_SETOWN, F_SETSIG and O_ASYNC of fcntl(2). When the last writer is gone, the kernel
+# kills the child in whatever it does, also in C code that never comes back to Python, without a thread or a poll.
+#
+# PR_SET_PDEATHSIG would do the same only for children started from the main thread: it fires when the *thread* that
+# forked ends.
+#
+# The read end is opened anew through /proc/self/fd since owner and signal belong to the open file, not to the
+# descriptor: each child needs its own. Nobody ever writes to the pipe. A forked child closes the write end at once.
+
+
+_F_SETSIG, _F_GETSIG = 10, 11  # Linux, <fcntl.h>; the fcntl module does not name them before 3.15
+_SIGKILL = 9
+
+
+class Lifeline:
+    """The lifeline that this process holds for its children. One instance, `lifeline`."""
+
+    def __init__(self) -> None:
+        self._read = LongLived()
+        self._write = LongLived()
+        self._inherited = LongLived()
+        self._armed = -1  # known by its signal, which nobody else sets: a new child takes the cheaper way
+        self._resets = False
+        self._lock = _thread.allocate_lock()
+
+    def open(self) -> int:
+        """Return the read end, made on the first call; anew, if a program has closed it.
+
+        Raises OSError when there is no descriptor left.
+        """
+        with self._lock:
+            if not self._write.is_there():
+                self._read.close()
+                for end, fd in zip((self._read, self._write), os.pipe(), strict=True):
+                    end.take(fd)
+                self._reset_in_forks()
+            elif not self._read.is_there():  # the other end stays: children hang on to it
+                self._read.take(os.open(f"/proc/self/fd/{self._write.fd}", os.O_RDONLY | os.O_CLOEXEC))
+        return self._read.fd
+
+    def take_inherited(self) -> int:
+        """In a forked child: return the read end of its parent's, which is the caller's to close; -1 for none."""
+        fd = self._inherited.fd if self._inherited.is_there() else -1
+        self._inherited.forget()
+        return fd
+
+    def copy_inherited(self) -> int:
+        """In a forked child: return a duplicate of that end."""
+        return os.dup(self._inherited.fd)
+
+    def _reset_in_forks(self) -> None:
+        """Register `after_fork_in_child`, once there is something to close: each forked child pays for it."""
+        if not self._resets:
+            self._resets = True
+            os.register_at_fork(after_in_child=self.after_fork_in_child)
+
+    def is_held(self) -> bool:
+        """Return whether a forked child would inherit anything of it."""
+        return self._read.fd >= 0 or self._armed >= 0
+
+    def after_fork_in_child(self) -> None:
+        """Close, in a forked child, the parent's write end; its read end becomes the inherited one."""
+        if self._armed >= 0:
+            self._disarm()
+        if self._write.fd >= 0 or self._read.fd >= 0 or self._inherited.fd >= 0:
+            self._write.close()
+            self._inherited.close()
+            self._inherited, self._read = self._read, self._inherited
+        if self._lock.locked():  # another thread of the parent held it
+            self._lock = _thread.allocate_lock()
+
+    def hang_on_to_parent(self, wanted: bool) -> None:
+        """In a forked child: die with the parent, if wanted; and let go of what was inherited."""
+        if wanted:
+            hang_on(self.take_inherited())
+        else:
+            self._inherited.close()
+
+    def arm(self, fd: int) -> None:
+        """Keep what kills this process with its parent."""
+        self._armed = fd
+        self._reset_in_forks()
+
+    def _disarm(self) -> None:
+        fd, self._armed = self._armed, -1
+        try:
+            if fcntl.fcntl(fd, _F_GETSIG) == _SIGKILL:
+                os.close(fd)
+        except OSError:  # this program has closed it
+            pass
+
+
+lifeline = Lifeline()
+
+
+def hang_on(fd: int) -> None:
+    """Die by SIGKILL as soon as the process that holds the write end of `fd` is gone; `fd` is closed.
+
+    Ends this process at once if that has happened already.
+    """
+    try:
+        own = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        fcntl.fcntl(own, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(own, _F_SETSIG, _SIGKILL)
+        fcntl.fcntl(own, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+    except OSError:  # no /proc, or no F_SETSIG: a thread waits instead
+        own_thread: Any = load("polyproc._platform.handles", "own_module")("_thread")  # type: ignore[operator]
+        own_thread.start_new_thread(_watch, (fd,))  # and no greenlet, which would wait for its turn
+        return
+    os.close(fd)
+    lifeline.arm(own)
+    try:
+        gone = not read(own, 1)
+    except BlockingIOError:
+        gone = False
+    if gone:
+        os._exit(1)
+
+
+def _watch(fd: int) -> None:
+    while read(fd, 1):
+        pass
+    os.kill(os.getpid(), _SIGKILL)
 
 
 @public("process")

@@ -7,15 +7,22 @@ Also the objects of the main process and of a child's parent, and the functions 
 
 from __future__ import annotations
 
-from polyproc._cleanup.exit_sequence import CHILDREN, DAEMONS, exit_sequence
-from polyproc._kernel import os
-from polyproc._lazy import load, loaded, said
-from polyproc._log import log
+from polyproc._base.exit_sequence import CHILDREN, DAEMONS, exit_sequence
+from polyproc._base.kernel import os
+from polyproc._base.log import log
+from polyproc._base.modules import kind_of, load, loaded, public, remake, said
 from polyproc._process.bootstrap import MainReached, run_child
 from polyproc._process.state import process_state
-from polyproc._public import kind_of, public, remake
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from polyproc.abc import ChildHandle
+
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping
     from typing import Any, ClassVar, Generic, TypeVar
@@ -187,7 +194,7 @@ class BaseProcess(_Generic[T]):
         """Return what our launchers give back, also for another's: that need only have what `start` is told to."""
         popen = self._popen
         assert popen is not None
-        return popen if hasattr(popen, "outcome") else load("polyproc._start.foreign_child", "ForeignChild")(popen)  # type: ignore[operator]
+        return popen if hasattr(popen, "outcome") else load("polyproc._start.handle", "ForeignChild")(popen)  # type: ignore[operator]
 
     def stop(self, grace: float = 5.0) -> int:
         """End the child step by step and wait for it: SIGINT, then SIGTERM, then SIGKILL, `grace` seconds in all.
@@ -242,7 +249,7 @@ class BaseProcess(_Generic[T]):
         assert self._popen is not None  # join said so
         if self._popen.poll() is None:
             text = f"{self._name} (pid {self._popen.pid}) still runs after {timeout!r} s"
-            raise load("polyproc._errors", "TimeoutError")(text)  # type: ignore[operator]
+            raise load("polyproc._base.errors", "TimeoutError")(text)  # type: ignore[operator]
         return self._handle().outcome()
 
     @property
@@ -405,3 +412,83 @@ def _join_children() -> None:
 
 exit_sequence.add(DAEMONS, _end_daemons)
 exit_sequence.add(CHILDREN, _join_children)
+
+
+# The Process classes: one for each start method, and the one that takes the default.
+
+
+@public("context")
+class Process(BaseProcess[T]):
+    """A process started by the default start method."""
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:
+        return launchers[None](process_obj)
+
+
+@public("context")
+class ForkProcess(BaseProcess[T]):
+    """A process started by fork."""
+
+    _start_method = "fork"
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:
+        return launchers["fork"](process_obj)
+
+
+@public("context")
+class SpawnProcess(BaseProcess[T]):
+    """A process started as a fresh interpreter."""
+
+    _start_method = "spawn"
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:
+        return launchers["spawn"](process_obj)
+
+
+@public("context")
+class ForkServerProcess(BaseProcess[T]):
+    """A process started by the fork server."""
+
+    _start_method = "forkserver"
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:
+        return launchers["forkserver"](process_obj)
+
+
+class Launchers(dict[str | None, "Callable[[BaseProcess[Any]], ChildHandle]"]):
+    """How each start method launches, found when first needed; None stands for the default method.
+
+    The launchers stand above this package, and most children never start one: this is the one call that goes up.
+    """
+
+    def __missing__(self, method: str | None) -> Callable[[BaseProcess[Any]], ChildHandle]:
+        launcher: Callable[[BaseProcess[Any]], ChildHandle] = load("polyproc._context.context", "launcher")(method)  # type: ignore[operator]
+        if method is not None:
+            self[method] = launcher
+        return launcher
+
+
+launchers = Launchers()
+
+
+def launched_by(launcher: Any, base: type[BaseProcess[Any]]) -> type[Any]:
+    """Return `base` with a launcher of its own, which has a `launch`; in the child it is `base`."""
+
+    class LaunchedProcess(base):  # type: ignore[misc, valid-type]
+        _launcher = launcher
+
+        @staticmethod
+        def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:
+            return launcher.launch(process_obj)  # type: ignore[no-any-return]
+
+        def __reduce_ex__(self, protocol: Any) -> Any:
+            if type(self) is not LaunchedProcess or self._popen is not None:
+                return super().__reduce_ex__(protocol)
+            return base.__new__, (base,), self.__dict__.copy()
+
+    LaunchedProcess.__name__ = LaunchedProcess.__qualname__ = base.__name__
+    return LaunchedProcess

@@ -14,7 +14,7 @@ import sys
 from _thread import get_ident
 from weakref import WeakSet
 
-from polyproc._lazy import loaded
+from polyproc._base.modules import loaded
 from polyproc._process.bootstrap import MainReached
 from polyproc._process.state import process_state
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from polyproc._kernel import os
+from polyproc._base.kernel import os
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:

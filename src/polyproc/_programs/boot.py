@@ -22,8 +22,8 @@ if not has_future:
     sys.modules["__future__"] = type(sys)("__future__")
     sys.modules["__future__"].annotations = None  # type: ignore[attr-defined]
 sent = job.pop("sent")
-scope = {"__name__": "polyproc._sent"}
-exec(marshal.loads(sent["polyproc._sent"][2]), scope)
+scope = {"__name__": "polyproc._base.modules"}
+exec(marshal.loads(sent["polyproc._base.modules"][2]), scope)
 for name, entry in sent.items():
     if name not in sys.modules:  # the environment's site may have imported this library
         scope["import_sent"](name, *entry)

@@ -16,10 +16,10 @@ import errno
 import os
 import select
 
-from polyproc._kernel import write
-from polyproc._lazy import load
-from polyproc._native import native
-from polyproc._pickling.inherited import received
+from polyproc._base.kernel import write
+from polyproc._base.modules import load
+from polyproc._base.native import native
+from polyproc._pickling.spawning import received
 from polyproc._platform.handles import has_pidfds, new_poll, open_pidfd, ready
 from polyproc._platform.posix import close_quietly, fork
 from polyproc._process.bootstrap import after_fork

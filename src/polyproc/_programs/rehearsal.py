@@ -14,12 +14,11 @@ import marshal
 import os
 import sys
 
-from polyproc._cleanup.exit_sequence import exit_sequence
-from polyproc._log import log
-from polyproc._pickling.inherited import received
+from polyproc._base.exit_sequence import exit_sequence
+from polyproc._base.log import log
+from polyproc._pickling.spawning import received
 from polyproc._platform.posix import anonymous_file
-from polyproc._process.box import Box
-from polyproc._process.output import recorder
+from polyproc._process.black_box import Box, recorder
 from polyproc._process.state import process_state
 from polyproc._programs.run_spawned import perform
 from polyproc._start import protocol

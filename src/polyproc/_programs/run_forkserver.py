@@ -14,14 +14,12 @@ import gc
 import os
 from _frozen_importlib_external import PathFinder
 
-from polyproc._native import native
+from polyproc._base.native import native
 from polyproc._platform.posix import fork
-from polyproc._process.bootstrap import flush_streams
-from polyproc._process.last_acts import format_exception
-from polyproc._process.lifeline import hang_on
-from polyproc._process.main_module import import_main
-from polyproc._process.output import keep
-from polyproc._process.preparation import apply
+from polyproc._process.black_box import keep
+from polyproc._process.bootstrap import flush_streams, format_exception
+from polyproc._process.parent import hang_on
+from polyproc._process.preparation import apply, import_main
 from polyproc._process.state import process_state
 from polyproc._programs.fork_loop import Loop, receive_job
 from polyproc._programs.rehearsal import rehearse

@@ -10,7 +10,7 @@ import os
 import sys
 
 from polyproc._process.bootstrap import after_fork
-from polyproc._process.lifeline import hang_on, lifeline
+from polyproc._process.parent import hang_on, lifeline
 from polyproc._programs.fork_loop import Loop
 from polyproc._programs.run_spawned import live
 from polyproc._start.fork import null_input, recorded_stderr

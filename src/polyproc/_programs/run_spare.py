@@ -6,10 +6,9 @@ import _signal
 import _socket
 import os
 
-from polyproc._pickling.inherited import received
-from polyproc._process.main_module import import_main
-from polyproc._process.output import keep
-from polyproc._process.preparation import apply
+from polyproc._pickling.spawning import received
+from polyproc._process.black_box import keep
+from polyproc._process.preparation import apply, import_main
 from polyproc._process.state import process_state
 from polyproc._programs.rehearsal import rehearse
 from polyproc._programs.run_spawned import live

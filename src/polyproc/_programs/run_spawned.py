@@ -7,13 +7,12 @@ import _thread
 import gc
 import sys
 
-from polyproc._kernel import os
-from polyproc._lazy import load
-from polyproc._process import bootstrap, last_acts
-from polyproc._process.box import Box
-from polyproc._process.output import keep, recorder
-from polyproc._process.payload import unmarshal
-from polyproc._process.preparation import apply
+from polyproc._base.kernel import os
+from polyproc._base.modules import load
+from polyproc._process import bootstrap
+from polyproc._process import bootstrap as last_acts
+from polyproc._process.black_box import Box, keep, recorder
+from polyproc._process.preparation import apply, unmarshal
 from polyproc._process.state import process_state
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
@@ -46,7 +45,7 @@ def perform(job: dict[str, Any], parent_sentinel: int | None) -> int:
         hold = load("polyproc._process.ends", "ends").hold  # type: ignore[attr-defined]
         parent_sentinel = hold(job["end"], job["parent"], job.get("lifeline") == job["parent"])
     if "lifeline" in job:
-        load("polyproc._process.lifeline", "hang_on")(job["lifeline"])  # type: ignore[operator]
+        load("polyproc._process.parent", "hang_on")(job["lifeline"])  # type: ignore[operator]
     box = Box(job["box"])
     recorder.box = box
     try:

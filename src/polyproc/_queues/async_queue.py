@@ -6,9 +6,9 @@ import queue
 from functools import partial
 
 from polyproc._aio.loops import AioView, Ticks, readable
-from polyproc._queues.batches import Batches
-from polyproc._queues.shut_down import ShutDown
-from polyproc._typing import Any, AsyncIterator, Callable, Iterable
+from polyproc._base.typing import Any, AsyncIterator, Callable, Iterable
+from polyproc._queues.any_queue import Batches
+from polyproc._queues.closing import ShutDown
 
 
 class AsyncQueue(AioView):

@@ -17,18 +17,17 @@ import traceback
 import weakref
 from types import GenericAlias
 
+from polyproc._base.exit_sequence import exit_sequence
+from polyproc._base.log import log
+from polyproc._base.typing import Any, Callable, ClassVar
 from polyproc._cleanup.after_fork import register_after_fork
-from polyproc._cleanup.exit_sequence import exit_sequence
 from polyproc._cleanup.finalizers import Finalize
-from polyproc._connection.pipe import Pipe
-from polyproc._log import log
+from polyproc._connection.connection import Pipe
 from polyproc._pickling.pickler import dumps
 from polyproc._pickling.spawning import assert_spawning
 from polyproc._platform.handles import due
-from polyproc._queues.closed import is_closed, whole_size
-from polyproc._queues.shut_down import Empty, Full
+from polyproc._queues.closing import Empty, Full, is_closed, whole_size
 from polyproc._synchronize.primitives import SEM_VALUE_MAX, BoundedSemaphore, Lock, Semaphore
-from polyproc._typing import Any, Callable, ClassVar
 
 _sentinel = object()
 

@@ -10,15 +10,13 @@ A killed producer leaves no half message. A killed consumer takes with it at mos
 
 from __future__ import annotations
 
-from polyproc._lazy import Later
+from polyproc._base.modules import Later, public
+from polyproc._base.typing import Any, TypeVar
 from polyproc._pickling.pickler import dumps, loads
-from polyproc._public import public
-from polyproc._queues.batches import Batches
-from polyproc._queues.closed import whole_size
+from polyproc._queues.any_queue import Batches, Subclassed
+from polyproc._queues.closing import whole_size
 from polyproc._queues.shared_queue import SharedQueue
-from polyproc._queues.subclassing import Subclassed
-from polyproc._synchronize.semaphore_value import SEM_VALUE_MAX
-from polyproc._typing import Any, TypeVar
+from polyproc._synchronize.predicate import SEM_VALUE_MAX
 
 traceback: Any = Later("traceback")
 
@@ -119,7 +117,7 @@ class JoinableQueue(Queue[T]):
 class SimpleQueue(_PublicQueue[T], metaclass=Subclassed):
     """A queue with `put`, `get` and `empty`; `put` never blocks."""
 
-    _classic = ("polyproc._queues.portable_simple", "SimpleQueue")
+    _classic = ("polyproc._queues.portable_queue", "SimpleQueue")
 
     def __init__(self, *, ctx: object = None) -> None:
         self._make(0, False)

@@ -10,29 +10,29 @@ import collections
 import errno
 import math
 import pickle
+import queue
 import sys
 import threading
 import time
 import weakref
 
+from polyproc._base.exit_sequence import exit_sequence
+from polyproc._base.has_aio import HasAio
+from polyproc._base.log import log
+from polyproc._base.modules import Remade, public
+from polyproc._base.typing import Any, Generic, TypeVar
 from polyproc._cleanup.after_fork import register_after_fork
-from polyproc._cleanup.exit_sequence import exit_sequence
 from polyproc._cleanup.finalizers import Finalize
-from polyproc._log import log
+from polyproc._connection.connection import Pipe
 from polyproc._pickling.pickler import dumps_through
 from polyproc._pickling.spawning import assert_spawning
 from polyproc._platform.handles import due
-from polyproc._public import Remade, public
-from polyproc._queues.batches import Batches
+from polyproc._queues.any_queue import Batches, Subclassed
 from polyproc._queues.classic import ClassicQueue, _sentinel
-from polyproc._queues.closed import is_closed
-from polyproc._queues.shut_down import Empty, Full, ShutDown
-from polyproc._queues.subclassing import Subclassed
+from polyproc._queues.closing import Empty, Full, ShutDown, is_closed
 from polyproc._synchronize.primitives import Condition, Event, Lock, Semaphore
-from polyproc._typing import Any, TypeVar
 
 T = TypeVar("T")
-
 _LAST = b""  # what stands in the pipe behind the last item of a queue that was shut down: no pickle is empty
 _TICK = 0.05  # seconds: how soon who waits for a free place hears of a shutdown
 
@@ -278,3 +278,55 @@ class JoinableQueue(Queue[T]):
 
     def _dropped(self) -> None:
         self.task_done()
+
+
+@public("queues")
+class SimpleQueue(Remade, HasAio, Generic[T]):
+    """A queue without a thread: `put` blocks while the pipe is full. As in the standard library."""
+
+    _aio_class = ("polyproc._queues.async_queue", "AsyncQueue")
+
+    def __init__(self, *, ctx: Any = None) -> None:
+        self._reader, self._writer = Pipe(duplex=False)
+        self._rlock = Lock(ctx=ctx)
+        self._wlock = Lock(ctx=ctx)
+
+    def close(self) -> None:
+        """Close both ends in this process."""
+        self._reader.close()
+        self._writer.close()
+
+    def empty(self) -> bool:
+        """Return whether nothing can be got at this moment."""
+        return not self._reader.poll()
+
+    def get(self) -> T:
+        """Remove and return an item; wait for one."""
+        with self._rlock:
+            data = self._reader.recv_bytes()
+        return pickle.loads(data)  # type: ignore[no-any-return]
+
+    def get_nowait(self) -> T:
+        """Remove and return an item or raise queue.Empty."""
+        if not self._rlock.acquire(False):
+            raise queue.Empty
+        try:
+            if not self._reader.poll():
+                raise queue.Empty
+            data = self._reader.recv_bytes()
+        finally:
+            self._rlock.release()
+        return pickle.loads(data)  # type: ignore[no-any-return]
+
+    def put(self, obj: T) -> None:
+        """Add an item."""
+        data = dumps_through(obj, self._writer.fileno)
+        with self._wlock:
+            self._writer.send_bytes(data)
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        assert_spawning(self)
+        return (self._reader, self._writer, self._rlock, self._wlock)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self._reader, self._writer, self._rlock, self._wlock = state

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from polyproc._native import native
-from polyproc._queues.shut_down import Empty as Empty
-from polyproc._queues.shut_down import Full as Full
-from polyproc._queues.shut_down import ShutDown as ShutDown
-from polyproc._typing import TYPE_CHECKING
+from polyproc._base.native import native
+from polyproc._base.typing import TYPE_CHECKING
+from polyproc._queues.closing import Empty as Empty
+from polyproc._queues.closing import Full as Full
+from polyproc._queues.closing import ShutDown as ShutDown
 
 if TYPE_CHECKING or native:
     from polyproc._queues.core_queue import JoinableQueue as JoinableQueue
@@ -15,4 +15,4 @@ if TYPE_CHECKING or native:
 else:
     from polyproc._queues.portable_queue import JoinableQueue as JoinableQueue
     from polyproc._queues.portable_queue import Queue as Queue
-    from polyproc._queues.portable_simple import SimpleQueue as SimpleQueue
+    from polyproc._queues.portable_queue import SimpleQueue as SimpleQueue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from polyproc._typing import TYPE_CHECKING, Any, NamedTuple, Sequence
+from polyproc._base.typing import TYPE_CHECKING, Any, NamedTuple, Sequence
 
 if TYPE_CHECKING:
     from polyproc._scheduling.assignments import QueuedTask

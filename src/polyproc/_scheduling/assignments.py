@@ -25,8 +25,8 @@ from __future__ import annotations
 import collections
 import itertools
 
+from polyproc._base.typing import Any, Callable, Iterable, Iterator, NamedTuple
 from polyproc._scheduling.actions import Action, Send, SplitBatch, TakeBack
-from polyproc._typing import Any, Callable, Iterable, Iterator, NamedTuple
 
 # A task is new until it is submitted; then no worker has it, or a worker has it, until its outcome is known. A worker
 # may still run one that is done.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from polyproc._base.typing import Any, NamedTuple, Sequence
 from polyproc._scheduling.actions import (
     BY_CANCELLING,
     CANCELLED,
@@ -38,7 +39,6 @@ from polyproc._scheduling.assignments import (
     WorkerLoad,
 )
 from polyproc._scheduling.staffing import Staffing, StaffingConfig
-from polyproc._typing import Any, NamedTuple, Sequence
 
 RUNNING, CLOSING, TERMINATING, ENDED = range(4)
 _FAILURES = ERROR, TIMED_OUT

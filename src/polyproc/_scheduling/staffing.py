@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 
+from polyproc._base.typing import NamedTuple
 from polyproc._scheduling.actions import Action, StartWorkers
 from polyproc._scheduling.assignments import LEAVING, NEVER, READY, STARTING, Assignments, WorkerLoad
-from polyproc._typing import NamedTuple
 
 # A pool whose workers end this often in a row before they are ready is broken: more would end the same way.
 # To be killed is nobody's decision here, and has to happen more often.

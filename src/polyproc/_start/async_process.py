@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from polyproc._aio.loops import AioView, in_thread, readable
-from polyproc._typing import Any
+from polyproc._base.typing import Any
 
 
 class AsyncProcess(AioView):

@@ -12,29 +12,56 @@ import errno
 import marshal
 import sys
 import time
+from importlib.machinery import PathFinder
 
-from polyproc._errors import ProcessDied, RemoteError, RemoteTraceback
-from polyproc._kernel import os, read
-from polyproc._lazy import load
-from polyproc._platform.greenlets import let_run, may_switch
-from polyproc._platform.handles import ended_sentinel, has_pidfds, open_pidfd, ready, send_signal
-from polyproc._platform.oom import kills
+from polyproc._base.errors import ProcessDied, RemoteError, RemoteTraceback
+from polyproc._base.kernel import os, read
+from polyproc._base.modules import load
+from polyproc._base.typing import Any
+from polyproc._platform.handles import ended_sentinel, has_pidfds, let_run, may_switch, open_pidfd, ready, send_signal
+from polyproc._platform.memory import kills
 from polyproc._platform.posix import LongLived, close_quietly
-from polyproc._process import box as box_module
-from polyproc._process import record_names
+from polyproc._process import black_box as box_module
+from polyproc._process import black_box as record_names
+from polyproc._process.black_box import Box
 from polyproc._process.bootstrap import flush_streams
-from polyproc._process.box import Box
 from polyproc._process.state import process_state
 
 TYPE_CHECKING = False  # a parent that only forks loads no `threading` nor `signal`: each forked child would pay
+
 if TYPE_CHECKING:
     from typing import Any
 
     from polyproc._process.process import BaseProcess
 
+
+# What dead families have left: removed by the user's next program, when it starts its first process.
+#
+# Families end by themselves; this is for those that were killed as a whole. See _memory/tracker.py: a program that
+# makes
+# named segments has a tracker, which does the same.
+
+
+_PROGRAM = "polyproc._programs.run_tracker"
+_FOLDER = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_programs")
+
+
+def remove(folder: str) -> list[str]:
+    """Remove them; return the names of the segments."""
+    spec: Any = PathFinder.find_spec(_PROGRAM, [_FOLDER])  # without importlib.util, which workers would have, too
+    scope: dict[str, Any] = {"__name__": _PROGRAM}
+    exec(spec.loader.get_code(_PROGRAM), scope)
+    try:
+        removed: list[str] = scope["sweep"](folder)
+    except OSError:  # no descriptors left: another time
+        removed = []
+    return removed
+
+
 UNKNOWN = 255
 _SIGINT, _SIGKILL, _SIGTERM, _SIGCONT = 2, 9, 15, 18
 _ENDING = (_SIGINT, _SIGTERM)
+
 # It ended by a Ctrl-C, and says where.
 _INTERRUPTED = tuple((-_SIGINT, kind) for kind in (box_module.RAISED, box_module.RAISED_TEXT))
 
@@ -44,8 +71,6 @@ _PIDFD_GET_INFO = 0xC040FF0B
 _PIDFD_INFO_EXIT = 1 << 3
 _INFO_SIZE = 64
 _EXIT_CODE_AT = 60
-
-
 _SHARED = "/dev/shm"  # see _memory/tracker.py
 _has_looked: list[bool] = []
 
@@ -58,7 +83,7 @@ def _look_for_leftovers() -> None:
     except OSError:  # another system
         names = []
     if any(name.startswith(".polyproc-") for name in names):
-        load("polyproc._start.leftovers", "remove")(_SHARED)  # type: ignore[operator]
+        remove(_SHARED)  # type: ignore[operator]
 
 
 class Child:

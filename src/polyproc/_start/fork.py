@@ -12,13 +12,13 @@ import gc
 import os
 import sys
 
-from polyproc._lazy import load
+from polyproc._base.modules import load
 from polyproc._pickling.main_definitions import main_definitions
 from polyproc._platform.handles import pidfd
 from polyproc._platform.posix import OwnFile, fork
+from polyproc._process.black_box import RecordedStream
 from polyproc._process.bootstrap import after_fork, end_by_interrupt, has_more_to_reset, live
-from polyproc._process.lifeline import lifeline
-from polyproc._process.output import RecordedStream
+from polyproc._process.parent import lifeline
 from polyproc._start.child import Child
 
 TYPE_CHECKING = False  # see child.py: what this process has loaded, each forked child pays for

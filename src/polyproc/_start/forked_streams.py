@@ -15,10 +15,10 @@ import os
 import select
 import sys
 
-from polyproc._lazy import loaded
-from polyproc._log import log
+from polyproc._base.log import log
+from polyproc._base.modules import loaded
+from polyproc._base.typing import Any
 from polyproc._platform.handles import ready
-from polyproc._typing import Any
 
 _BUFFERS = (io.BufferedWriter, io.BufferedRandom)
 _PATIENCE = 1.0  # seconds that a start waits for a pipe that nobody reads

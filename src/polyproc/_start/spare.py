@@ -13,16 +13,15 @@ from __future__ import annotations
 import os
 import threading
 
+from polyproc._base.typing import TYPE_CHECKING, Any
 from polyproc._platform.circumstances import Circumstances
 from polyproc._platform.interpreter import command_line, environ, starter
-from polyproc._process.capture import capture
-from polyproc._process.lifeline import lifeline
-from polyproc._process.main_code import describe_main
+from polyproc._process.capture import capture, describe_main
+from polyproc._process.parent import lifeline
 from polyproc._start import protocol
 from polyproc._start.protocol import socketpair
 from polyproc._start.spawn import start_program
 from polyproc._start.waiting_child import WaitingChild
-from polyproc._typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from polyproc._process.process import BaseProcess

@@ -6,10 +6,10 @@ import _signal as signal  # `signal` makes enumerations of it
 import os
 import time
 
-from polyproc._lazy import said
+from polyproc._base.modules import said
+from polyproc._base.typing import TYPE_CHECKING, Any, Self
 from polyproc._platform.handles import has_pidfds, open_pidfd, send_signal, started_at
 from polyproc._platform.posix import close_quietly
-from polyproc._typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from polyproc._start.child import Child

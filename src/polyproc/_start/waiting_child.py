@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from polyproc._pickling.inherited import SentFd
+from polyproc._base.typing import TYPE_CHECKING, Any
+from polyproc._pickling.spawning import SentFd
 from polyproc._process.capture import capture, capture_extras, capture_tracker, pack_objects
 from polyproc._start.child import Child
 from polyproc._start.spawn import pack
-from polyproc._typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from polyproc._process.process import BaseProcess

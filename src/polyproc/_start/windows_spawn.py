@@ -16,24 +16,21 @@ import msvcrt
 import os
 import subprocess
 
-from polyproc._lazy import load
-from polyproc._pickling.inherited import InheritedFd
+from polyproc._base.modules import load
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable
 from polyproc._pickling.main_definitions import main_definitions
 from polyproc._pickling.pickler import dumps
-from polyproc._pickling.spawning import while_preparing
+from polyproc._pickling.spawning import InheritedFd, while_preparing
 from polyproc._platform.handles import ready
 from polyproc._platform.interpreter import added_variables, command_line, interpreter
 from polyproc._platform.posix import LongLived, close_quietly, file_with
 from polyproc._platform.windows_handles import TERMINATED
 from polyproc._platform.windows_kernel import close, dup, pipe, write
 from polyproc._process.bootstrap import ENDED_BY_INTERRUPT
-from polyproc._process.capture import capture, capture_extras, capture_main, pack_objects
-from polyproc._process.main_code import main_code
-from polyproc._process.payload import try_marshal
+from polyproc._process.capture import capture, capture_extras, capture_main, main_code, pack_objects
+from polyproc._process.preparation import try_marshal
 from polyproc._start.child import Child
-from polyproc._start.frozen import FLAG
-from polyproc._start.target_code import target_code
-from polyproc._typing import TYPE_CHECKING, Any, Callable
+from polyproc._start.spawn import FLAG, target_code
 
 if TYPE_CHECKING:
     from polyproc._process.process import BaseProcess

@@ -11,10 +11,9 @@ import threading
 import time
 import weakref
 
-from polyproc._aio.loops import AioView, Ticks, current_task, in_thread
-from polyproc._aio.owner_thread import OwnerThread
+from polyproc._aio.loops import AioView, OwnerThread, Ticks, current_task, in_thread
+from polyproc._base.typing import Any, Callable
 from polyproc._platform.handles import due
-from polyproc._typing import Any, Callable
 
 _TURN = 0.05  # seconds after which a thread looks whether its task still waits
 

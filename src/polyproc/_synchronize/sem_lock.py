@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from abc import ABC
 
-from polyproc._public import public
+from polyproc._base.modules import public
+from polyproc._base.typing import Any
 from polyproc._synchronize.primitives import (
     RECURSIVE_MUTEX,
     SEM_VALUE_MAX,
@@ -16,7 +17,6 @@ from polyproc._synchronize.primitives import (
     RLock,
     Semaphore,
 )
-from polyproc._typing import Any
 
 
 @public("synchronize")

@@ -9,9 +9,9 @@ assert sys.platform == "win32"
 import time
 from _multiprocessing import SemLock
 
+from polyproc._base.typing import Any
 from polyproc._pickling.live_fd import live_fd
 from polyproc._platform.handles import due
-from polyproc._typing import Any
 
 _SEMAPHORE, _MOST = 1, 0x7FFFFFFF
 _LONGEST = 1_000_000.0  # seconds of one wait

@@ -5,8 +5,8 @@ from __future__ import annotations
 from queue import Queue
 from types import TracebackType
 
-from polyproc._public import public
-from polyproc._typing import Any
+from polyproc._base.modules import public
+from polyproc._base.typing import Any
 
 families = [None]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import array
 import sys
 
-from polyproc._public import public
-from polyproc._typing import Any, Sequence
+from polyproc._base.modules import public
+from polyproc._base.typing import Any, Sequence
 
 
 @public("dummy")

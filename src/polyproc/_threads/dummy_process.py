@@ -6,8 +6,8 @@ import threading
 import weakref
 from collections.abc import Mapping
 
-from polyproc._public import public
-from polyproc._typing import Any, Callable, Iterable
+from polyproc._base.modules import public
+from polyproc._base.typing import Any, Callable, Iterable
 
 
 @public("dummy")

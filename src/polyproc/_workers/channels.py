@@ -9,8 +9,8 @@ A worker that dies leaves nothing locked or half written for the others, and wha
 
 from __future__ import annotations
 
-from polyproc._native import native
-from polyproc._typing import TYPE_CHECKING
+from polyproc._base.native import native
+from polyproc._base.typing import TYPE_CHECKING
 
 if TYPE_CHECKING or native:
     from polyproc._workers.core_channels import MAX_BEHIND as MAX_BEHIND

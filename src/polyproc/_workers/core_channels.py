@@ -6,10 +6,10 @@ import _pickle as pickle  # what is not written in Python
 from _queue import Empty
 
 import polyproc._core as core
+from polyproc._base.typing import Any
 from polyproc._pickling.pickler import dumps_to_keep
-from polyproc._queues import large
+from polyproc._queues import shared_queue as large
 from polyproc._queues.shared_queue import SharedQueue
-from polyproc._typing import Any
 
 MAX_BEHIND: int = 64
 

@@ -14,8 +14,9 @@ import sys
 import threading
 from time import monotonic
 
-from polyproc._errors import ProcessError
-from polyproc._lazy import Later
+from polyproc._base.errors import ProcessError
+from polyproc._base.modules import Later
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Protocol, Sequence
 from polyproc._scheduling.actions import (
     CANCELLED,
     ERROR,
@@ -33,7 +34,6 @@ from polyproc._scheduling.actions import (
 )
 from polyproc._scheduling.assignments import NEVER, WAKING, QueuedTask, ResolvedOptions
 from polyproc._scheduling.call_events import PoolStats
-from polyproc._typing import TYPE_CHECKING, Any, Callable, Protocol, Sequence
 from polyproc._workers.interrupter import out_of_time
 
 traceback: Any = Later("traceback")

@@ -9,8 +9,8 @@ from __future__ import annotations
 import itertools
 import threading
 
+from polyproc._base.typing import Any, Iterable, Protocol
 from polyproc._scheduling.assignments import QueuedTask, ResolvedOptions
-from polyproc._typing import Any, Iterable, Protocol
 from polyproc._workers.engine import PoolEngine, function_name
 from polyproc._workers.process_engine import BLOCK, BLOCK_BYTES, ITEM, in_callers_words
 from polyproc._workers.worker import CALL, MAP

@@ -29,14 +29,13 @@ import os
 import sys
 from types import FrameType
 
-from polyproc._errors import TimeoutError as PolyprocTimeoutError
-from polyproc._lazy import load
+from polyproc._base.errors import TimeoutError as PolyprocTimeoutError
+from polyproc._base.modules import load
+from polyproc._base.native import native
+from polyproc._base.typing import TYPE_CHECKING, Any
 from polyproc._memory.block import allocate
-from polyproc._native import native
-from polyproc._platform.greenlets import own_module
-from polyproc._platform.handles import pause
+from polyproc._platform.handles import own_module, pause
 from polyproc._platform.posix import IS_WINDOWS
-from polyproc._typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,8 +13,9 @@ import threading
 from time import monotonic
 from types import FunctionType
 
-from polyproc._errors import ProcessDied, ProcessError
-from polyproc._lazy import load
+from polyproc._base.errors import ProcessDied, ProcessError
+from polyproc._base.modules import load
+from polyproc._base.typing import Any, Callable, Iterable, Sequence
 from polyproc._pickling.pickler import dumps_function, dumps_to_keep
 from polyproc._scheduling.actions import (
     Action,
@@ -30,7 +31,6 @@ from polyproc._scheduling.actions import (
 from polyproc._scheduling.assignments import NEVER, Batch, QueuedTask, ResolvedOptions
 from polyproc._scheduling.scheduler import Scheduler
 from polyproc._scheduling.staffing import StaffingConfig
-from polyproc._typing import Any, Callable, Iterable, Sequence
 from polyproc._workers.channels import MAX_BEHIND, pack
 from polyproc._workers.engine import TERMINATE, PoolEngine, function_name, report
 from polyproc._workers.worker import (

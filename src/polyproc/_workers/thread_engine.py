@@ -8,6 +8,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic, perf_counter
 from types import GeneratorType
 
+from polyproc._base.typing import Any, Callable, Sequence
 from polyproc._platform.handles import pause
 from polyproc._scheduling.actions import (
     Action,
@@ -20,7 +21,6 @@ from polyproc._scheduling.actions import (
 from polyproc._scheduling.assignments import NEVER, QueuedTask, ResolvedOptions
 from polyproc._scheduling.scheduler import Scheduler
 from polyproc._scheduling.staffing import MAX_REFUSED_STARTS, StaffingConfig
-from polyproc._typing import Any, Callable, Sequence
 from polyproc._workers.engine import PoolEngine, function_name, report
 from polyproc._workers.worker import CALL, call
 

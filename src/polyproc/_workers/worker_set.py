@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import threading
 
+from polyproc._base.errors import ProcessDied, ProcessError
+from polyproc._base.log import log
+from polyproc._base.native import native
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, Sequence
 from polyproc._connection.wait import wait
-from polyproc._errors import ProcessDied, ProcessError
-from polyproc._log import log
-from polyproc._native import native
 from polyproc._pickling.inherited_values import InheritedValue
 from polyproc._platform.handles import WakePipe
 from polyproc._platform.interpreter import usable_processors
 from polyproc._platform.posix import HAVE_FORK
-from polyproc._process.kinds import launched_by
-from polyproc._process.process import BaseProcess
+from polyproc._process.process import BaseProcess, launched_by
 from polyproc._start.stopping import Tree
-from polyproc._typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, Sequence
-from polyproc._workers.blas import environment_of_worker, share_of
 from polyproc._workers.channels import Channels, WorkerChannel
 from polyproc._workers.interrupter import SIGNAL, CancelWord
-from polyproc._workers.worker import WorkerPlan, worker
+from polyproc._workers.worker import WorkerPlan, environment_of_worker, share_of, worker
 
 if TYPE_CHECKING or HAVE_FORK:
     from polyproc._forkserver.pool_fork_server import PoolForkServer

@@ -1,0 +1,33 @@
+"""What `_base/typing.py` is for type checkers: the real ones."""
+
+from collections.abc import AsyncIterator as AsyncIterator
+from collections.abc import Awaitable as Awaitable
+from collections.abc import Callable as Callable
+from collections.abc import Collection as Collection
+from collections.abc import Generator as Generator
+from collections.abc import ItemsView as ItemsView
+from collections.abc import Iterable as Iterable
+from collections.abc import Iterator as Iterator
+from collections.abc import KeysView as KeysView
+from collections.abc import Mapping as Mapping
+from collections.abc import MutableMapping as MutableMapping
+from collections.abc import MutableSequence as MutableSequence
+from collections.abc import Sequence as Sequence
+from collections.abc import Sized as Sized
+from collections.abc import ValuesView as ValuesView
+from typing import IO as IO
+from typing import TYPE_CHECKING as TYPE_CHECKING
+from typing import Any as Any
+from typing import ClassVar as ClassVar
+from typing import Final as Final
+from typing import Generic as Generic
+from typing import NamedTuple as NamedTuple
+from typing import NoReturn as NoReturn
+from typing import ParamSpec as ParamSpec
+from typing import Protocol as Protocol
+from typing import Self as Self
+from typing import TextIO as TextIO
+from typing import TypedDict as TypedDict
+from typing import TypeVar as TypeVar
+from typing import cast as cast
+from typing import overload as overload

@@ -1,0 +1,43 @@
+"""The command line: `python -m polyproc run PROGRAM ARGS`, `python -m polyproc doctor`."""
+
+from __future__ import annotations
+
+import sys
+
+from polyproc._base.modules import load
+from polyproc._context.drop_in import install
+
+_RUN = """usage: python -m polyproc run (FILE | -m MODULE | -c CODE | -) [ARGS]
+
+Run a Python program in which `multiprocessing` means polyproc: a file, a directory or zip archive with a __main__.py, a
+module or package, code, or standard input. All is as python runs it.
+
+The program is not changed. It, whatever it imports, and the processes that it starts use polyproc where they ask for
+multiprocessing; concurrent.futures, too. Options of the interpreter go before -m polyproc.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the command line says; return the exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["run"] and words[1:2] not in ([], ["-h"], ["--help"]):
+        install()  # before a package is looked at, which imports it
+        load("polyproc._cli.runner", "run")(words[1:])  # type: ignore[operator]
+        return 0
+    if words[:1] == ["run"]:
+        out = sys.stdout if words[1:] else sys.stderr
+        out.write(_RUN)
+        return 0 if words[1:] else 2
+    return _other_verb(words)
+
+
+def _other_verb(words: list[str]) -> int:
+    import argparse  # noqa: PLC0415  (a program that is run does without it)
+
+    parser = argparse.ArgumentParser(prog="python -m polyproc")
+    parser.add_argument("--version", action="version", version=f"polyproc {load('polyproc', '__version__')}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verbs.add_parser("run", help="run a program in which multiprocessing means polyproc")
+    verbs.add_parser("doctor", help="say what works here, and what to do about what does not")
+    parser.parse_args(words)
+    return load("polyproc._cli.doctor", "main")()  # type: ignore[operator, no-any-return]

@@ -1,0 +1,124 @@
+"""`python -m polyproc doctor`: what works here, tried and not guessed; what does not, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import sys
+from functools import partial
+
+from polyproc._base.errors import ProcessError
+from polyproc._base.native import how_to_have_it, native
+from polyproc._base.typing import Callable, Iterator, NamedTuple
+from polyproc._context.context import BaseContext, default_context
+from polyproc._memory.block import allocate
+from polyproc._memory.segment import SharedMemory
+from polyproc._pickling.pickler import dumps
+from polyproc._platform.capabilities import INSTEAD, refused_calls
+from polyproc._platform.handles import has_pidfds
+from polyproc._platform.interpreter import usable_processors
+
+_FEW_DESCRIPTORS = 1024
+_SOME = 1 << 20  # bytes of memory that are tried
+
+
+class Finding(NamedTuple):
+    """What was found out about one thing; `advice` is there if it is not well."""
+
+    what: str
+    found: str
+    advice: str = ""
+
+
+def main() -> int:
+    """Print the findings; return 0 if all is well, 1 if something is missing or little."""
+    is_well = True
+    for finding in findings():
+        is_well = is_well and not finding.advice
+        print(f"{'!' if finding.advice else ' '} {finding.what:<22} {finding.found}", flush=True)  # noqa: T201
+        if finding.advice:
+            print(f"  {'':<22} {finding.advice}", flush=True)  # noqa: T201
+    print("all is well" if is_well else "what is marked with ! can be better")  # noqa: T201
+    return 0 if is_well else 1
+
+
+def findings() -> Iterator[Finding]:
+    """Yield all findings. Starts some processes; leaves nothing behind."""
+    system = os.uname()
+    yield Finding("Python", f"{sys.implementation.name} {sys.version.split()[0]}, {sys.executable}")
+    yield Finding("system", f"{system.sysname} {system.release}, {system.machine}")
+    usable, all_there = usable_processors(), os.cpu_count()
+    yield Finding("processors", f"{usable}" if usable == all_there else f"{usable} of {all_there} may be used")
+    if native:
+        yield Finding("C core", "on")
+    else:
+        yield Finding("C core", _in_lines(f"off: {native.reason}"), _in_lines(_without_core()))
+    yield _tried("process handles", "pidfd" if has_pidfds() else "pipe", has_pidfds, "children cannot be watched")
+    yield _tried("shared memory", "has no name", lambda: allocate(_SOME), "queues, locks and values cannot be made")
+    advice = "SharedMemory cannot be made: is /dev/shm there, and has it room?"
+    yield _tried("named shared memory", _named_room(), _make_segment, advice)
+    yield _descriptors()
+    yield _tried(
+        "lambdas, closures",
+        "travel by value",
+        lambda: dumps(lambda: None),
+        "only what can be imported by name can be sent: install cloudpickle",
+    )
+    for call, error in refused_calls().items():
+        yield Finding(call, f"refused: {os.strerror(error)}", f"instead {INSTEAD[call]}")
+    for method in default_context.get_all_start_methods():
+        attempt = partial(_start, default_context.get_context(method))
+        yield _tried(method, "starts", attempt, "this start method cannot be used here")
+
+
+def _tried(what: str, found: str, attempt: Callable[[], object], advice: str) -> Finding:
+    try:
+        attempt()
+    except (OSError, ProcessError, ImportError, TypeError, AttributeError) as error:
+        return Finding(what, f"{type(error).__name__}: {error}", advice)
+    return Finding(what, found)
+
+
+def _without_core() -> str:
+    without = "locks and queues are slower, and a dead owner's lock stays locked"
+    if os.environ.get("POLYPROC_NATIVE") == "off":
+        return f"{without}: do not set POLYPROC_NATIVE"
+    return f"{without}\n{how_to_have_it()}"
+
+
+def _in_lines(text: str) -> str:
+    return text.replace("\n", f"\n  {'':<22} ")
+
+
+def _named_room() -> str:
+    try:
+        return f"up to {shutil.disk_usage('/dev/shm').free >> 20} MiB"  # for segments: arrays lie elsewhere
+    except OSError:
+        return "there"
+
+
+def _make_segment() -> None:
+    segment = SharedMemory(create=True, size=_SOME)
+    segment.close()
+    segment.unlink()
+
+
+def _descriptors() -> Finding:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    found = "no limit" if soft == resource.RLIM_INFINITY else f"up to {soft}"
+    if soft == resource.RLIM_INFINITY or soft >= _FEW_DESCRIPTORS:
+        return Finding("open files", found)
+    more = "no limit" if hard == resource.RLIM_INFINITY else f"{hard}"
+    return Finding("open files", found, f"each process that is started takes some: `ulimit -n`, up to {more}")
+
+
+def _answer() -> str:
+    return "here"
+
+
+def _start(context: BaseContext) -> None:
+    process = context.Process(target=_answer)
+    process.start()
+    if process.result(30) != "here":
+        raise ProcessError("another answer than was asked for")

@@ -1,0 +1,211 @@
+"""The socket of a listener, as programs reach for it: `listener._listener._socket`.
+
+They set a time limit for `accept` there, or wait for the socket to be readable and then accept. The socket itself never
+blocks, as admission needs it; the limit is kept beside it.
+"""
+
+from __future__ import annotations
+
+import _socket
+import contextlib
+import errno
+import os
+import socket
+import struct
+
+from polyproc._base.errors import AuthenticationError
+from polyproc._base.modules import Later, said
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Iterator, NamedTuple, TypeVar
+from polyproc._platform.handles import own_socket_class, ready
+from polyproc._platform.posix import have_abstract_sockets
+
+
+class Admitted(NamedTuple):
+    """A peer that is through: its socket, which blocks, its address, and what it asked for."""
+
+    sock: _socket.socket
+    address: Any
+    request: bytes
+
+
+# Not what somebody may have put in its place, which does as it likes with time limits.
+if TYPE_CHECKING:
+    from socket import socket as _Socket
+else:
+    _Socket = own_socket_class()
+
+
+class ListeningSocket(_Socket):
+    """A listening socket. What a program sets as its time limit is that of the listener's `accept`.
+
+    Attributes:
+        limit: how long `accept` waits for a peer, in seconds; None for ever.
+        is_watched: whether somebody has asked for the descriptor, to wait for it beside others.
+    """
+
+    def __init__(self, family: int) -> None:
+        super().__init__(family)
+        self.limit: float | None = None
+        self.is_watched = False
+        super().setblocking(False)
+
+    def settimeout(self, value: float | None) -> None:
+        """Set how long `accept` waits; 0 for not at all, None for ever."""
+        if value is not None and value < 0:
+            raise ValueError("Timeout value out of range")
+        self.limit = value
+
+    def gettimeout(self) -> float | None:
+        """Return how long `accept` waits; None for ever."""
+        return self.limit
+
+    def setblocking(self, flag: bool) -> None:
+        """Make `accept` wait without limit, or not at all."""
+        self.limit = None if flag else 0.0
+
+    def getblocking(self) -> bool:
+        """Return whether `accept` waits."""
+        return self.limit != 0
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Accept whoever comes, within the limit: no key is asked for."""
+        if not ready([self.number()], self.limit):
+            raise TimeoutError("timed out") if self.limit else BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return super().accept()
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        self.is_watched = True
+        return self.number()
+
+    def number(self) -> int:
+        """Return the descriptor, for ourselves."""
+        return super().fileno()
+
+
+class SocketListener:
+    """What the standard library's `Listener` has in its `_listener`: the socket, and what there is to know of it."""
+
+    def __init__(self, listener: Any, listening: ListeningSocket, family: str) -> None:
+        self._listener = listener
+        self._socket = listening
+        self._family = family
+
+    @property
+    def _address(self) -> Any:
+        return self._listener.address
+
+    @property
+    def _last_accepted(self) -> Any:
+        return self._listener.last_accepted
+
+    def accept(self) -> Any:
+        """Accept whoever comes, within the socket's limit, without a proof of the key: that is up to the program."""
+        sock, address = self._socket.accept()
+        return self._listener._connection_of(Admitted(sock, address, b""))
+
+    def close(self) -> None:
+        """Close the listener."""
+        self._listener.close()
+
+
+# Addresses of Unix sockets: one that nobody uses, one that is too long, and whose the socket at one is.
+#
+# A listener that is given no address has one of Linux's abstract namespace (unix(7)): it is gone with the socket,
+# however
+# its owner ends, and leaves no file. Such a name has no owner and no mode, so both sides look at the other's user
+# (SO_PEERCRED): a listener at who connects, a client at who listens, as any user could take a name that was given up.
+
+
+tempfile: Any = Later("tempfile")  # only for systems that have no abstract sockets
+Address = Any  # (host, port), a path, or a name of the abstract namespace, which begins with a zero
+T = TypeVar("T")
+_OURS = "\0polyproc-"
+_MOST = 107  # bytes of sun_path, without its zero
+_CREDENTIALS = "3i"  # pid, uid, gid
+
+
+def arbitrary_address(family: str) -> Address:
+    """Return an address that nobody uses."""
+    if family == "AF_INET":
+        return ("localhost", 0)
+    if family == "AF_UNIX":
+        return _OURS + os.urandom(16).hex() if have_abstract_sockets else own_path()
+    raise ValueError(f"unrecognized family: it is 'AF_INET' or 'AF_UNIX', and not {family!r}")
+
+
+def own_path() -> str:
+    """Return a path that nobody uses, in a new directory."""
+    return os.path.join(tempfile.mkdtemp(prefix="polyproc-"), "listener")
+
+
+def is_abstract(address: Address) -> bool:
+    """Return whether it is a name of the abstract namespace."""
+    return isinstance(address, str | bytes) and address[:1] == ("\0" if isinstance(address, str) else b"\0")
+
+
+def bind(listening: ListeningSocket, address: Address, family: str) -> Address:
+    """Bind a socket; return its address, as a client says it. A Unix socket's file is its owner's alone."""
+    if family != "AF_UNIX":
+        listening.bind(address)
+        return listening.getsockname()
+    if is_abstract(address):
+        listening.bind(address)
+        return address
+    # The file must not be anybody else's for an instant; fchmod(2) of the socket before bind(2) says what it will be.
+    os.fchmod(listening.number(), 0o600)
+    with _in_reach(address) as path:
+        listening.bind(path)
+    os.chmod(address, 0o600)
+    return address
+
+
+def named(use: Callable[..., T], sock: socket.socket, address: Address, *more: object) -> T:
+    """Use a socket with an address; an error then tells the address, and what is wrong with it."""
+    try:
+        return use(sock, address, *more)
+    except OSError as error:
+        if error.filename is None:
+            error.filename = address
+        raise
+    except TypeError as error:
+        raise said("wrong_address", error, address) from None
+
+
+def connect(sock: socket.socket, address: Address, family: str, has_key: bool) -> None:
+    """Connect to a listener.
+
+    Raises:
+        OSError: nobody listens there.
+        AuthenticationError: the address is of a listener that was given none, and another user has it now; unless that
+            one has to prove a key.
+    """
+    if family != "AF_UNIX" or is_abstract(address):
+        sock.connect(address)
+    else:
+        with _in_reach(address) as path:
+            sock.connect(path)
+    if not has_key and isinstance(address, str) and address.startswith(_OURS) and not is_same_user(sock):
+        raise AuthenticationError("the listener belongs to another user")
+
+
+def is_same_user(sock: socket.socket) -> bool:
+    """Return whether the process at the other end of a Unix socket is of this user, or the system's."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return True
+    sent = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize(_CREDENTIALS))
+    return struct.unpack(_CREDENTIALS, sent)[1] in (os.geteuid(), 0)
+
+
+@contextlib.contextmanager
+def _in_reach(path: Any) -> Iterator[Any]:
+    """Name a path so that it fits into a socket's address: a long one by way of its directory's descriptor."""
+    if len(os.fsencode(path)) <= _MOST or not os.path.isdir("/proc/self/fd"):
+        yield path
+        return
+    folder, name = os.path.split(path)
+    fd = os.open(folder or ".", os.O_DIRECTORY | getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{fd}/{os.fsdecode(name)}"
+    finally:
+        os.close(fd)
