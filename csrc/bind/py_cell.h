@@ -63,7 +63,7 @@ enum pp_answer py_wait(py_step step, CellObject *self, struct pp_wait *wait, int
     "Queue %R is closed: close() says that this process puts and gets nothing more; put before it, or make another queue"
 #define PY_RELEASED_TOO_OFTEN "semaphore or lock released too many times: each release() belongs to one acquire() before it"
 
-/* Put in the place of a TypeError that is set the one that a function of polyproc/_misuse.py makes of it. */
+/* Put in the place of a TypeError that is set the one that a function of polyproc/_base/misuse.py makes of it. */
 void py_misuse(const char *about, PyObject *given);
 
 /* A timeout in seconds, None for no limit, to a deadline; 0 with an exception set when it is no number. */

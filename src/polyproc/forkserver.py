@@ -1,4 +1,4 @@
-"""Public names of `_start/forkserver`: the fork server."""
+"""Public names of `_forkserver/fork_server`: the fork server."""
 
 from polyproc._forkserver.fork_server import forkserver as _forkserver
 from polyproc._pickling.spawning import get_inherited_fds as get_inherited_fds

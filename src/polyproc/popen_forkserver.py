@@ -1,4 +1,4 @@
-"""Public names of `_start/forkserver`: children by the fork server."""
+"""Public names of `_forkserver/fork_server`: children by the fork server."""
 
 from polyproc._forkserver.fork_server import ForkServerChild as Popen
 

@@ -1,6 +1,6 @@
 """Public names of `_process/`: what a process is, and who is around."""
 
-from polyproc._base import modules as _live_names
+from polyproc._base import modules as _modules
 from polyproc._process.process import BaseProcess as BaseProcess
 from polyproc._process.process import active_children as active_children
 from polyproc._process.process import current_process as current_process
@@ -13,7 +13,7 @@ from polyproc._process.state import process_state as _family
 from polyproc._process.dangling import dangling as _dangling
 from polyproc._process.process import reap as _cleanup
 
-_live_names.live(
+_modules.live(
     __name__,
     _family,
     ORIGINAL_DIR="original_dir",

@@ -1,6 +1,6 @@
 """Public names of `_memory/tracker`: what removes named segments when all who could are dead."""
 
-from polyproc._base import modules as _live_names
+from polyproc._base import modules as _modules
 from polyproc._memory.tracker import ensure_running as ensure_running
 from polyproc._memory.tracker import getfd as getfd
 from polyproc._memory.tracker import register as register
@@ -13,4 +13,4 @@ from polyproc._memory.tracker import _CLEANUP_FUNCS as _CLEANUP_FUNCS
 from polyproc._memory.tracker import tracker as _resource_tracker
 
 __all__ = ["ensure_running", "register", "unregister"]
-_live_names.live(__name__, _resource_tracker, "register", "unregister")
+_modules.live(__name__, _resource_tracker, "register", "unregister")

@@ -9,7 +9,7 @@ from polyproc._process.capture import get_preparation_data as get_preparation_da
 
 # Kept for programs that reach inside multiprocessing.
 from polyproc._start.spawn import is_forking as is_forking
-from polyproc._process.preparation import apply as prepare
+from polyproc._process.preparation import apply_preparation as prepare
 from polyproc._process.process import current_process as current_process
 
 __all__ = [

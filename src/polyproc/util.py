@@ -1,6 +1,6 @@
 """Public names of `_cleanup/` and the log: what the standard library keeps in `util`."""
 
-from polyproc._base import modules as _live_names
+from polyproc._base import modules as _modules
 from polyproc._cleanup.after_fork import ForkAwareLocal as ForkAwareLocal
 from polyproc._cleanup.after_fork import ForkAwareThreadLock as ForkAwareThreadLock
 from polyproc._cleanup.after_fork import register_after_fork as register_after_fork
@@ -36,8 +36,8 @@ from polyproc._platform.interpreter import spawn_with_fds as spawnv_passfds
 from polyproc._platform.interpreter import starter as _starter
 from polyproc._process.bootstrap import flush_streams as _flush_std_streams
 
-_live_names.live(__name__, _logging_state, _logger="logger", _log_to_stderr="to_stderr")
-_live_names.live(__name__, _starter, "spawnv_passfds")
+_modules.live(__name__, _logging_state, _logger="logger", _log_to_stderr="to_stderr")
+_modules.live(__name__, _starter, "spawnv_passfds")
 _exit_function = _exit_sequence.run
 is_exiting = _exit_sequence.is_exiting
 sub_debug = _log.sub_debug

@@ -115,7 +115,7 @@ def arguments(
 
 def _takes(function: Callable[..., object] | None, args: tuple[Any, ...]) -> bool:
     """Return whether a function may take that many arguments."""
-    from inspect import signature  # noqa: PLC0415  (large, and hardly ever needed)
+    from inspect import signature
 
     try:
         signature(function).bind(*args)  # type: ignore[arg-type]
@@ -154,7 +154,7 @@ def no_signal(process: Any, call: str) -> AttributeError:
 
 def not_own(text: str, process: Any) -> str:
     """Return what is said of a process that another one has made."""
-    from os import getpid  # noqa: PLC0415
+    from os import getpid
 
     if process._parent_pid is None:
         return f"{text}: {process._name} is nobody's child"
@@ -186,7 +186,7 @@ def chosen_before(text: str, method: str) -> str:
 
 def unknown_method(method: object, known: list[str]) -> ValueError:
     """Return the error for a name that is no start method's."""
-    from difflib import get_close_matches  # noqa: PLC0415
+    from difflib import get_close_matches
 
     text = f"cannot find context for {method!r}: the start methods here are {', '.join(map(repr, known))}"
     near = get_close_matches(method, known, 1) if isinstance(method, str) else []
@@ -301,7 +301,7 @@ def holds_pool(text: str) -> str:
 
 def unknown_option(name: str, known: list[str]) -> TypeError:
     """Return the error for an option that there is not."""
-    from difflib import get_close_matches  # noqa: PLC0415
+    from difflib import get_close_matches
 
     text = f"options() got an unexpected keyword argument {name!r}: there are {', '.join(known)}"
     near = get_close_matches(name, known, 1)

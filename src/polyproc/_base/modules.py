@@ -11,8 +11,6 @@ import sys
 from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import SourceFileLoader
 
-from polyproc._base.typing import Any
-
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 
 if TYPE_CHECKING:
@@ -36,7 +34,7 @@ def loaded(module: str) -> object | None:
 
 
 def said(about: str, *given: object) -> Any:
-    """Return what a function of polyproc/_misuse.py says of a call, or what was meant by it after all."""
+    """Return what a function of polyproc/_base/misuse.py says of a call, or what was meant by it after all."""
     return load("polyproc._base.misuse", about)(*given)  # type: ignore[operator]
 
 

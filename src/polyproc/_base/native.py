@@ -6,8 +6,10 @@ import os
 import sys
 from types import ModuleType
 
-RECORD = os.path.join(os.path.dirname(__file__), "_no_core.txt")  # why it could not be built: setup.py writes it
-_FOREIGN = os.path.join(os.path.dirname(__file__), "_programs", "foreign", "sitecustomize.py")
+RECORD = os.path.join(
+    os.path.dirname(os.path.dirname(__file__)), "_no_core.txt"
+)  # why it could not be built: setup.py writes it
+_FOREIGN = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_programs", "foreign", "sitecustomize.py")
 _HOW = (
     "To have it, install a C compiler and Python's headers (Debian: apt install gcc python3-dev), then:\n"
     "    {python} -m pip install --force-reinstall --no-deps --no-cache-dir polyproc   (or the folder it came from)\n"
@@ -76,7 +78,7 @@ def _wassaid() -> bool:
 
 
 def _warn(reason: str) -> None:
-    import warnings  # noqa: PLC0415  (where all is well nothing is to be said)
+    import warnings
 
     without = "polyproc runs in pure Python: all is slower, and a lock whose owner was killed stays locked"
     warnings.warn(f"{without}. {reason[:1].upper()}{reason[1:]}\n{how_to_have_it()}", RuntimeWarning, stacklevel=3)

@@ -1,6 +1,6 @@
 """The names of `typing` and `collections.abc`, without loading them: most of what a small program would wait for.
 
-For type checkers `_typing.pyi` says what they are. At run time nearly all stand in annotations alone, which nobody
+For type checkers `typing.pyi` says what they are. At run time nearly all stand in annotations alone, which nobody
 evaluates; here are those that are called or inherited from, and no more of them than we use.
 """
 

@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _other_verb(words: list[str]) -> int:
-    import argparse  # noqa: PLC0415  (a program that is run does without it)
+    import argparse
 
     parser = argparse.ArgumentParser(prog="python -m polyproc")
     parser.add_argument("--version", action="version", version=f"polyproc {load('polyproc', '__version__')}")

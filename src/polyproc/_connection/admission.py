@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 # good
 # end of the conversation (auth.py) counts as success.
 
-
 _HEADER = struct.Struct("!i")
 
 

@@ -6,13 +6,12 @@ import os
 import sys
 
 from polyproc._base import errors as _errors
-from polyproc._base.modules import load, public, said
+from polyproc._base.modules import public, said
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable, ClassVar, Sequence
-from polyproc._context import factories
 from polyproc._platform.interpreter import interpreter
 from polyproc._platform.posix import start_methods
 from polyproc._process import parent, process
-from polyproc._process.process import BaseProcess, ForkProcess, ForkServerProcess, Process, SpawnProcess
+from polyproc._process.process import BaseProcess, ForkProcess, ForkServerProcess, Process, SpawnProcess, launched_by
 from polyproc._process.state import process_state
 
 if TYPE_CHECKING:
@@ -20,13 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from polyproc._connection.connection import Connection
-    from polyproc._context.factories import Launcher
     from polyproc._managers.manager import SyncManager
     from polyproc._pool import pool
-    from polyproc._process.process import BaseProcess
     from polyproc._queues import queue
     from polyproc._synchronize import primitives
     from polyproc.abc import ChildHandle
+
+    Launcher = Callable[[BaseProcess[Any]], ChildHandle]
 
 
 @public("context")
@@ -60,83 +59,121 @@ class BaseContext:
 
     def freeze_support(self) -> None:
         """Run the child, if this is the main program of a frozen executable started as one; else do nothing."""
-        factories.freeze_support()
+        from polyproc._start.spawn import freeze_support
+
+        freeze_support()
 
     def get_logger(self) -> logging.Logger:
         """Return the logger used by polyproc."""
-        return factories.get_logger()
+        from polyproc._base.logger import get_logger
+
+        return get_logger()
 
     def log_to_stderr(self, level: int | str | None = None) -> logging.Logger:
         """Make the logger write to standard error; return it."""
-        return factories.log_to_stderr(level)
+        from polyproc._base.logger import log_to_stderr
+
+        return log_to_stderr(level)
 
     def Manager(self) -> SyncManager:
         """Return a manager whose server has been started: see `polyproc.managers.SyncManager`."""
-        manager = factories.sync_manager()(ctx=self.get_context())
+        from polyproc._managers.manager import SyncManager
+
+        manager = SyncManager(ctx=self.get_context())
         manager.start()
         return manager
 
     def Pipe(self, duplex: bool = True) -> tuple[Connection[Any, Any], Connection[Any, Any]]:
         """Return two connected ends; without `duplex` the first only receives and the second only sends."""
-        return factories.pipe(duplex)
+        from polyproc._connection.connection import Pipe
+
+        return Pipe(duplex)
 
     def Lock(self) -> primitives.Lock:
         """Return a lock; any process or thread may release it."""
-        return factories.synchronize("Lock")(ctx=self.get_context())
+        from polyproc._synchronize.primitives import Lock
+
+        return Lock(ctx=self.get_context())
 
     def RLock(self) -> primitives.RLock:
         """Return a lock that its holder may take again."""
-        return factories.synchronize("RLock")(ctx=self.get_context())
+        from polyproc._synchronize.primitives import RLock
+
+        return RLock(ctx=self.get_context())
 
     def Semaphore(self, value: int = 1) -> primitives.Semaphore:
         """Return a counter to wait for."""
-        return factories.synchronize("Semaphore")(value, ctx=self.get_context())
+        from polyproc._synchronize.primitives import Semaphore
+
+        return Semaphore(value, ctx=self.get_context())
 
     def BoundedSemaphore(self, value: int = 1) -> primitives.BoundedSemaphore:
         """Return a counter that does not get above its first value."""
-        return factories.synchronize("BoundedSemaphore")(value, ctx=self.get_context())
+        from polyproc._synchronize.primitives import BoundedSemaphore
+
+        return BoundedSemaphore(value, ctx=self.get_context())
 
     def Condition(self, lock: primitives.Lock | primitives.RLock | None = None) -> primitives.Condition:
         """Return a condition to wait for."""
-        return factories.synchronize("Condition")(lock, ctx=self.get_context())
+        from polyproc._synchronize.primitives import Condition
+
+        return Condition(lock, ctx=self.get_context())
 
     def Event(self) -> primitives.Event:
         """Return a flag to wait for."""
-        return factories.synchronize("Event")(ctx=self.get_context())
+        from polyproc._synchronize.primitives import Event
+
+        return Event(ctx=self.get_context())
 
     def Barrier(
         self, parties: int, action: Callable[[], None] | None = None, timeout: float | None = None
     ) -> primitives.Barrier:
         """Return a place where `parties` processes wait for each other."""
-        return factories.synchronize("Barrier")(parties, action, timeout, ctx=self.get_context())
+        from polyproc._synchronize.primitives import Barrier
+
+        return Barrier(parties, action, timeout, ctx=self.get_context())
 
     def Value(self, typecode_or_type: Any, *args: Any, lock: Any = True) -> Any:
         """Return a value in shared memory with a lock (True for a new RLock, False for none)."""
-        return factories.memory("shared_ctypes", "Value")(typecode_or_type, *args, lock=lock)
+        from polyproc._memory.typed import Value
+
+        return Value(typecode_or_type, *args, lock=lock)
 
     def Array(self, typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True) -> Any:
         """Return an array in shared memory with a lock (True for a new RLock, False for none)."""
-        return factories.memory("shared_ctypes", "Array")(typecode_or_type, size_or_initializer, lock=lock)
+        from polyproc._memory.typed import Array
+
+        return Array(typecode_or_type, size_or_initializer, lock=lock)
 
     def RawValue(self, typecode_or_type: Any, *args: Any) -> Any:
         """Return a ctypes object in shared memory."""
-        return factories.memory("raw", "RawValue")(typecode_or_type, *args)
+        from polyproc._memory.typed import RawValue
+
+        return RawValue(typecode_or_type, *args)
 
     def RawArray(self, typecode_or_type: Any, size_or_initializer: Any) -> Any:
         """Return a ctypes array in shared memory."""
-        return factories.memory("raw", "RawArray")(typecode_or_type, size_or_initializer)
+        from polyproc._memory.typed import RawArray
+
+        return RawArray(typecode_or_type, size_or_initializer)
 
     def Queue(self, maxsize: int = 0) -> queue.Queue[Any]:
         """Return a queue for any number of producers and consumers."""
-        return factories.queues("Queue")(maxsize, ctx=self.get_context())
+        from polyproc._queues.queue import Queue
+
+        return Queue(maxsize, ctx=self.get_context())
 
     def JoinableQueue(self, maxsize: int = 0) -> queue.JoinableQueue[Any]:
         """Return a queue that counts its items until they are done."""
-        return factories.queues("JoinableQueue")(maxsize, ctx=self.get_context())
+        from polyproc._queues.queue import JoinableQueue
+
+        return JoinableQueue(maxsize, ctx=self.get_context())
 
     def SimpleQueue(self) -> queue.SimpleQueue[Any]:
         """Return a queue without a thread."""
-        return factories.queues("SimpleQueue")(ctx=self.get_context())
+        from polyproc._queues.queue import SimpleQueue
+
+        return SimpleQueue(ctx=self.get_context())
 
     def Pool(
         self,
@@ -149,7 +186,9 @@ class BaseContext:
         idle_timeout: float | None = None,
     ) -> pool.Pool:
         """Return a pool of worker processes: see `polyproc.pool.Pool`."""
-        return factories.pool()(
+        from polyproc._pool.pool import Pool
+
+        return Pool(
             processes,
             initializer,
             initargs,
@@ -173,7 +212,9 @@ class BaseContext:
             module_names: module names; "__main__" stands for the main module.
             on_error: for a module that cannot be imported: "ignore" it, "warn" at the first start, or "fail" it.
         """
-        factories.forkserver().set_forkserver_preload(module_names, on_error=on_error)
+        from polyproc._forkserver.fork_server import forkserver
+
+        forkserver.set_forkserver_preload(module_names, on_error=on_error)
 
     def get_context(
         self, method: str | None = None, *, preload: Sequence[str] | None = None, **options: Any
@@ -192,7 +233,7 @@ class BaseContext:
             ProcessError: what an engine needs is not installed.
         """
         if method is not None and method not in self._contexts:
-            return factories.engine_context(method, preload, options, list(self._contexts))
+            return self._context_of_engine(method, options if preload is None else {**options, "preload": preload})
         if options:
             raise TypeError(f"get_context() got options that are for engines alone: {', '.join(options)}")
         if method is None and preload is None:
@@ -200,8 +241,19 @@ class BaseContext:
         found = self if method is None else self._contexts[method]
         if preload is None:
             return found
-        load("polyproc._forkserver.fork_server", "check_names")(preload, "preload")  # type: ignore[operator]
+        from polyproc._forkserver.fork_server import check_names
+
+        check_names(preload, "preload")
         return found.with_spares(list(preload))
+
+    def _context_of_engine(self, name: object, options: dict[str, Any]) -> BaseContext:
+        from polyproc._hosts.host_engine import find_engine
+
+        if isinstance(name, str) and find_engine(name) is not None:
+            from polyproc._context.remote_context import make_context
+
+            return make_context(name, options)
+        raise said("unknown_method", name, list(self._contexts))
 
     def with_spares(self, modules: list[str]) -> BaseContext:
         """Return this context with warm spares; for spawn."""
@@ -221,7 +273,9 @@ class BaseContext:
     @property
     def reducer(self) -> Any:
         """The module-like object that pickles for other processes."""
-        return factories.reduction()
+        from polyproc._pickling import pickler
+
+        return pickler
 
     def _check_available(self) -> None:
         """Do nothing: what is not available is not among the contexts."""
@@ -239,7 +293,9 @@ class ForkContext(BaseContext):
 
     def launcher(self) -> Launcher:
         """Return what starts a process object."""
-        return factories.fork_popen()
+        from polyproc._start.fork import ForkChild
+
+        return ForkChild
 
 
 @public("context")
@@ -251,11 +307,17 @@ class SpawnContext(BaseContext):
 
     def launcher(self) -> Launcher:
         """Return what starts a process object."""
-        return factories.spawn_popen()
+        from polyproc._start.spawn import SpawnChild
+
+        return SpawnChild
 
     def with_spares(self, modules: list[str]) -> BaseContext:
         """Return a spawn context whose next child is started ahead."""
-        return factories.spares(self, modules)
+        from polyproc._start.spare import Spares
+
+        made = type(self)()
+        made.Process = launched_by(Spares(modules), SpawnProcess)  # type: ignore[misc]  # the class of this one context
+        return made
 
 
 @public("context")
@@ -267,7 +329,9 @@ class ForkServerContext(BaseContext):
 
     def launcher(self) -> Launcher:
         """Return what starts a process object."""
-        return factories.forkserver_popen()
+        from polyproc._forkserver.fork_server import ForkServerChild
+
+        return ForkServerChild
 
 
 _all: dict[str, type[BaseContext]] = {"fork": ForkContext, "spawn": SpawnContext, "forkserver": ForkServerContext}

@@ -31,41 +31,13 @@ from polyproc._platform.handles import open_pidfd, send_signal
 from polyproc._platform.interpreter import environ
 from polyproc._platform.posix import close_quietly, fork
 from polyproc._process.parent import lifeline
-from polyproc._process.state import process_state
 from polyproc._start.child import flush_before_start
 from polyproc._start.fork import ForkChild, null_input, recorded_stderr
 from polyproc._start.protocol import socketpair
-from polyproc._start.waiting_child import WaitingChild
 
 if TYPE_CHECKING:
     from polyproc._process.process import BaseProcess
     from polyproc._start.child import Child
-
-
-# A child that is a copy of its parent as that was when it made a fork server: a pool's worker that comes later.
-
-
-class CopiedChild(WaitingChild):
-    """A child made by a fork server of its pool."""
-
-    method = "fork"
-    finds_kept = True
-
-    def __init__(self, process_obj: BaseProcess[Any], fork_server: PoolForkServer) -> None:
-        self._fork_server = fork_server
-        super().__init__(process_obj)
-
-    def _describe(self, name: str) -> dict[str, Any]:
-        job: dict[str, Any] = {"name": name, "ancestors": process_state.ancestors, "hang_on": False}
-        try:
-            job["dir"] = os.getcwd()
-        except OSError:  # the directory was removed: the child stays where it is
-            pass
-        return job
-
-    def _send(self, job: dict[str, Any], daemon: bool) -> None:
-        self._make_room()
-        self.pid, self.sentinel, self._status_fd = self._fork_server.start(job, [self._box.fd, *self._fds])
 
 
 _TRIES = 3
@@ -143,8 +115,9 @@ class PoolForkServer:
             self.end()
         if self._client is not None:
             try:
-                make: Any = CopiedChild
-                return make(process_obj, self)  # type: ignore[no-any-return]
+                from polyproc._forkserver.copied_child import CopiedChild as make
+
+                return make(process_obj, self)
             except ForkServerGone:
                 log.info("the fork server (pid %s) died: forking without it", self._client.pid)
                 self.end()

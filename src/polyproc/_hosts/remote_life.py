@@ -14,7 +14,7 @@ import sys
 from polyproc._base.typing import TYPE_CHECKING, Any
 from polyproc._hosts.carried_code import install
 from polyproc._platform.handles import open_pidfd
-from polyproc._process.preparation import apply, unmarshal
+from polyproc._process.preparation import apply_preparation, unmarshal
 from polyproc._process.state import process_state
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _become(job: dict[str, Any]) -> BaseProcess[Any]:
         # Its folders may be other ones here; what this host's Python finds by itself comes after them.
         path = [entry for entry in job["sys_path"] if os.path.exists(entry)]
         job["sys_path"] = path + [entry for entry in own_path if entry not in path]
-        apply(job)
+        apply_preparation(job)
         payload: bytes = job["payload"]
         process: BaseProcess[Any] = pickle.loads(payload) if job["pickled"] else unmarshal(payload)
     finally:

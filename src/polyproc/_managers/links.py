@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 # The first message of a connection says which of the two it is, and for which process. A process has one anchor at a
 # server: it holds the process's references. When it ends, whatever way, they are dropped.
 
-
 CALLS, ANCHOR = "calls", "anchor"
 RETURN, PROXY, ERROR, TRACEBACK, UNSERIALIZABLE = "#RETURN", "#PROXY", "#ERROR", "#TRACEBACK", "#UNSERIALIZABLE"
 DECREF, LEND, INHERIT, SYNC, BYE = "decref", "lend", "inherit", "sync", "bye"

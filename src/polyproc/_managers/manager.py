@@ -313,7 +313,7 @@ class SyncManager(BaseManager):
 
 def _pool(*args: Any, **kwds: Any) -> Any:
     """Return a pool: a server that makes none loads none."""
-    from polyproc._pool.pool import Pool  # noqa: PLC0415
+    from polyproc._pool.pool import Pool
 
     return Pool(*args, **kwds)
 

@@ -17,7 +17,6 @@ from polyproc._process.process import current_process
 
 # BaseProxy: stands for an object in a manager's server; and proxies that are made from a list of methods.
 
-
 _OF_LINK = "of_link"  # among what a proxy's pickle tells: it is part of an answer
 
 # The servers that this process has, by address, beside the one that it may be: of remote contexts (_hosts).

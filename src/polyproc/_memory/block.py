@@ -15,10 +15,6 @@ from polyproc._base.typing import TYPE_CHECKING, Any
 from polyproc._pickling.live_fd import live_fd
 from polyproc._platform.posix import anonymous_memory, mapped
 
-if TYPE_CHECKING:
-    Block = FileBlock | CoreBlock
-
-
 if TYPE_CHECKING or native:
     import polyproc._core as core
     from polyproc._memory.chunk import Chunk, where
@@ -56,6 +52,10 @@ class FileBlock:
 
 def _receive(size: int, sent: Any) -> FileBlock:
     return FileBlock(size, sent.detach())
+
+
+if TYPE_CHECKING:
+    Block = FileBlock | CoreBlock
 
 
 def allocate(size: int) -> Block:

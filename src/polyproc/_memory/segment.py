@@ -60,7 +60,6 @@ def _attach(kind: type | str, name: str, size: int) -> SharedMemory:
 #
 # The layout is the standard library's, so that either may read the other's.
 
-
 _ALIGNMENT = 8
 _VALUE, _TEXT, _BYTES, _NONE = 0, 1, 2, 3
 

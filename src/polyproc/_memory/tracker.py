@@ -38,7 +38,6 @@ from polyproc._process.state import process_state
 
 # The standard library's way to speak to a tracker, for trackers of somebody else's.
 
-
 _LONGEST = 512  # bytes of a line: so many are written in one piece
 
 

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 # No large value is kept alive for it, and no code of its class is run: it may be a proxy, which would look for its
 # own.
 
-
 _SAMPLE = 20
 _LONG = 1000
 _EXACT = {bool, int, float, complex, str, bytes, type(None)}

@@ -6,8 +6,7 @@ import functools
 
 from polyproc._base.modules import public
 from polyproc._base.typing import Any
-from polyproc._pickling import handle_passing, pickler
-from polyproc._pickling import spawning as inherited
+from polyproc._pickling import handle_passing, pickler, spawning
 
 
 def _reduce_method(method: Any) -> tuple[Any, ...]:
@@ -35,7 +34,7 @@ class AbstractReducer:
     dump = staticmethod(pickler.dump)
     send_handle = staticmethod(handle_passing.send_handle)
     recv_handle = staticmethod(handle_passing.recv_handle)
-    DupFd = staticmethod(inherited.DupFd)
+    DupFd = staticmethod(spawning.DupFd)
 
     def __init__(self, *args: Any) -> None:
         pass

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from polyproc.abc import Spawning
 
     _T = TypeVar("_T")
-    from typing import Any
 
 
 class Passage:

@@ -178,7 +178,7 @@ def name_records(logging: Any) -> None:
         logging.LogRecord.processName = _Name()
 
 
-def begin() -> None:
+def name_log_records() -> None:
     """Make log records name the process from now on, or from when `logging` is imported."""
     logging = sys.modules.get("logging")
     if hasattr(logging, "LogRecord"):

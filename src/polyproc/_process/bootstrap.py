@@ -1,11 +1,4 @@
-"""A child's life, from its first line to its exit code, whatever way it was started.
-
-    become the process -> run -> result or exception to the box -> exit sequence -> threads -> atexit -> flush -> exit
-
-After a fork each Python function that runs for the first time costs two or three page faults, in which the child
-spends its time (`perf record -e page-faults`). So the way of a child that has nothing special to do is short, and
-goes through few functions; what is rare stands apart.
-"""
+"""What a child leaves: its result or exception in the box, and its open files flushed."""
 
 from __future__ import annotations
 
@@ -22,7 +15,7 @@ from polyproc._base.exit_sequence import exit_sequence
 from polyproc._base.kernel import os
 from polyproc._base.log import log
 from polyproc._base.modules import load
-from polyproc._process import black_box as box_module
+from polyproc._process import black_box
 from polyproc._process.black_box import Box, recorder
 from polyproc._process.state import process_state
 
@@ -33,10 +26,6 @@ if TYPE_CHECKING:
 
     from polyproc._process.process import BaseProcess
 
-
-# What a child leaves: its result or exception in the box, and its open files flushed.
-
-
 WRITERS = {TextIOWrapper, BufferedWriter, BufferedRandom}
 _PLAIN = {bool, int, float, str, bytes}
 _PICKLER = "polyproc._pickling.pickler"
@@ -46,14 +35,14 @@ _EXCEPTIONS = "polyproc._pickling.exceptions"
 def commit_value(box: Box, value: object) -> None:
     """Put what the target returned into the box."""
     if isinstance(value, bool | int | float | str | bytes) and type(value) in _PLAIN:
-        box.commit(box_module.PLAIN, marshal.dumps(value))
+        box.commit(black_box.PLAIN, marshal.dumps(value))
         return
     try:
         data: bytes = load(_PICKLER, "dumps")(value)  # type: ignore[operator]
     except BaseException as error:  # noqa: BLE001  (a user's __reduce__: the process itself did well)
-        box.commit(box_module.UNPICKLABLE, marshal.dumps((type(error).__name__, format_exception(error))))
+        box.commit(black_box.UNPICKLABLE, marshal.dumps((type(error).__name__, format_exception(error))))
     else:
-        box.commit(box_module.PICKLED, data)
+        box.commit(black_box.PICKLED, data)
 
 
 def commit_exception(box: Box, error: BaseException, text: str) -> None:
@@ -63,9 +52,9 @@ def commit_exception(box: Box, error: BaseException, text: str) -> None:
         data: bytes = load(_PICKLER, "dumps")((form, text))  # type: ignore[operator]
     except BaseException as failure:  # noqa: BLE001  (it cannot travel: its name and its traceback do)
         text += load(_EXCEPTIONS, "reason_of")(failure)  # type: ignore[operator]
-        box.commit(box_module.RAISED_TEXT, marshal.dumps((type(error).__qualname__, text)))
+        box.commit(black_box.RAISED_TEXT, marshal.dumps((type(error).__qualname__, text)))
     else:
-        box.commit(box_module.RAISED, data)
+        box.commit(black_box.RAISED, data)
 
 
 def format_exception(error: BaseException) -> str:
@@ -80,6 +69,16 @@ def flush_file(file: Any) -> None:
             file.flush()
     except (OSError, ValueError):  # read-only, or its descriptor is gone
         pass
+
+
+# A child's life, from its first line to its exit code, whatever way it was started.
+#
+#     become the process -> run -> result or exception to the box -> exit sequence -> threads -> atexit -> flush ->
+# exit
+#
+# After a fork each Python function that runs for the first time costs two or three page faults, in which the child
+# spends its time (`perf record -e page-faults`). So the way of a child that has nothing special to do is short, and
+# goes through few functions; what is rare stands apart.
 
 
 # What a life that ended by a KeyboardInterrupt returns in place of an exit code: no number that anybody exits with.
@@ -134,7 +133,7 @@ def live(process: BaseProcess[Any], parent_sentinel: int | None, box: Box) -> in
         recorder.box = recorder.to_fill = box
         if sys.breakpointhook is sys.__breakpointhook__:
             sys.breakpointhook = _break
-        if not faulthandler.is_enabled() and box_module.TAKES_STACKS:
+        if not faulthandler.is_enabled() and black_box.TAKES_STACKS:
             faulthandler.enable(box.fd)
         try:
             code = process._bootstrap(parent_sentinel)
@@ -154,8 +153,8 @@ def live(process: BaseProcess[Any], parent_sentinel: int | None, box: Box) -> in
     if code == INTERRUPTED:
         end_by_interrupt()
     try:
-        if code == 0 and box.kind == box_module.NONE:
-            os.pwrite(box.fd, box_module.RETURNED_NONE, 0)
+        if code == 0 and box.kind == black_box.NONE:
+            os.pwrite(box.fd, black_box.RETURNED_NONE, 0)
         else:
             box.note_exit(code)
     except OSError:  # somebody closed our descriptors: the kernel still tells the code
@@ -205,7 +204,7 @@ def run_child(process: BaseProcess[Any], parent_sentinel: int | None = None) -> 
             exitcode = 0
             if box is not None:
                 if value is None:
-                    box.kind = box_module.NONE
+                    box.kind = black_box.NONE
                 else:
                     commit_value(box, value)
         except BaseException as error:  # noqa: BLE001  (whatever leaves the target ends here, as an exit code)

@@ -1,4 +1,4 @@
-"""What a parent tells a new child that shares no memory with it; `preparation.apply` is the child's side.
+"""What a parent tells a new child that shares no memory with it; `preparation` is the child's side.
 
 The message is marshalled, not pickled: a child can read it with nothing imported.
 """
@@ -12,11 +12,9 @@ import re
 import sys
 
 from polyproc._base.modules import load, loaded
-from polyproc._base.typing import Any, Callable
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable
 from polyproc._process.receiving import check_start
 from polyproc._process.state import process_state
-
-TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
@@ -27,14 +25,12 @@ if TYPE_CHECKING:
 
 # This process's main module, as its children need it: described and compiled once.
 #
-# As in the standard library, a main that has a file is imported again (`main_module.py`), without its
+# As in the standard library, a main that has a file is imported again (`preparation.py`), without its
 # `if __name__ == "__main__"` part, so that its functions and classes are found by name. The difference: the parent
-# sends
-# the code object, so no child reads or compiles the file.
+# sends the code object, so no child reads or compiles the file.
 #
 # A main without a file (a prompt, `-c`, standard input, a notebook) is not imported: what it defines travels by value
 # (`_pickling/main_definitions.py`).
-
 
 _GUARD = rb"^if\b[^\n]*\b__name__\b[^\n]*__main__[^\n]*\n(?:[ \t#)\]}][^\n]*\n|[ \t]*\n)*(?:[ \t][^\n]*\Z)?"
 _SCOPES = (_ast.FunctionDef, _ast.AsyncFunctionDef, _ast.ClassDef)

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 # The read end is opened anew through /proc/self/fd since owner and signal belong to the open file, not to the
 # descriptor: each child needs its own. Nobody ever writes to the pipe. A forked child closes the write end at once.
 
-
 _F_SETSIG, _F_GETSIG = 10, 11  # Linux, <fcntl.h>; the fcntl module does not name them before 3.15
 _SIGKILL = 9
 
@@ -150,7 +149,7 @@ def _watch(fd: int) -> None:
 
 
 @public("process")
-class ParentProcess(BaseProcess[Any]):
+class ParentProcess(BaseProcess[object]):
     """The process that started this one: it can be watched and waited for, not signalled."""
 
     def __init__(self, name: str, pid: int, sentinel: int | None) -> None:

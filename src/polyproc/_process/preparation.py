@@ -8,8 +8,8 @@ import sys
 from polyproc._base.kernel import os
 from polyproc._base.modules import import_sent, load
 from polyproc._platform.posix import LongLived
-from polyproc._process import black_box as record_names
-from polyproc._process import process as kinds
+from polyproc._process import black_box
+from polyproc._process import process as process_module
 from polyproc._process.bootstrap import MainReached
 from polyproc._process.state import process_state
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 #
 # No guard is needed: the first top-level start ends the import quietly, since every name that a target can need was
 # bound above that line.
-
 
 _HAS_CACHED = sys.version_info < (3, 15)
 
@@ -67,9 +66,9 @@ def _find_spec(name: str) -> Any:
     return find_spec(name)
 
 
-def apply(preparation: Preparation) -> None:
+def apply_preparation(preparation: Preparation) -> None:
     """Become, in the child, what the parent described; then import its main module, if there is one."""
-    record_names.begin()
+    black_box.name_log_records()
     if "name" in preparation:
         process_state.current.name = preparation["name"]
     if "authkey" in preparation:
@@ -120,7 +119,6 @@ def _join_family(preparation: Preparation) -> None:
 # A target that is found by name, with arguments of the plainest types, needs no pickle module in the child: `_pickle`
 # and what it imports cost a bare interpreter more than all else that it loads for us.
 
-
 _PLAIN = frozenset((type(None), bool, int, float, complex, str, bytes))
 _CLASSES = ("Process", "ForkProcess", "SpawnProcess", "ForkServerProcess")
 _LIMIT = 1000
@@ -134,7 +132,9 @@ def try_marshal(process: BaseProcess[Any], module: SentModule | None = None) -> 
         module: name, file and code of its target's module, if that is to be sent too.
     """
     cls = type(process)
-    if cls.__name__ not in _CLASSES or (cls is not getattr(kinds, cls.__name__, None) and "_launcher" not in vars(cls)):
+    if cls.__name__ not in _CLASSES or (
+        cls is not getattr(process_module, cls.__name__, None) and "_launcher" not in vars(cls)
+    ):
         return None
     state = process.__dict__.copy()
     target = state.pop("_target")
@@ -182,7 +182,7 @@ def _is_plain(value: object, left: list[int]) -> bool:
 def unmarshal(data: bytes) -> BaseProcess[Any]:
     """Make, in the child, the process object that `try_marshal` described."""
     class_name, named, state, sent = marshal.loads(data)
-    cls = getattr(kinds, class_name)
+    cls = getattr(process_module, class_name)
     process: BaseProcess[Any] = cls.__new__(cls)
     process.__dict__.update(state)
     process.authkey = process.authkey

@@ -19,7 +19,7 @@ from polyproc._platform.posix import fork
 from polyproc._process.black_box import keep
 from polyproc._process.bootstrap import flush_streams, format_exception
 from polyproc._process.parent import hang_on
-from polyproc._process.preparation import apply, import_main
+from polyproc._process.preparation import apply_preparation, import_main
 from polyproc._process.state import process_state
 from polyproc._programs.fork_loop import Loop, receive_job
 from polyproc._programs.rehearsal import rehearse
@@ -50,7 +50,7 @@ def main(job: dict[str, Any]) -> None:
     keep("stderr")
     main_description = job.pop("preload_main", None)
     process_state.receiving = True
-    apply(job)
+    apply_preparation(job)
     report = _preload(job["preload"], main_description)
     for name in job["have"]:
         __import__(name)

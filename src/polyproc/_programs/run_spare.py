@@ -8,7 +8,7 @@ import os
 
 from polyproc._pickling.spawning import received
 from polyproc._process.black_box import keep
-from polyproc._process.preparation import apply, import_main
+from polyproc._process.preparation import apply_preparation, import_main
 from polyproc._process.state import process_state
 from polyproc._programs.rehearsal import rehearse
 from polyproc._programs.run_spawned import live
@@ -30,7 +30,7 @@ def main(job: dict[str, Any]) -> None:
     keep("stderr")
     main_description = job.pop("preload_main", None)
     process_state.receiving = True
-    apply(job)
+    apply_preparation(job)
     has_main = _preload(job["preload"], main_description)
     process_state.receiving = False
     rehearse(_receive_job)

@@ -10,9 +10,8 @@ import sys
 from polyproc._base.kernel import os
 from polyproc._base.modules import load
 from polyproc._process import bootstrap
-from polyproc._process import bootstrap as last_acts
 from polyproc._process.black_box import Box, keep, recorder
-from polyproc._process.preparation import apply, unmarshal
+from polyproc._process.preparation import apply_preparation, unmarshal
 from polyproc._process.state import process_state
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
@@ -54,12 +53,12 @@ def perform(job: dict[str, Any], parent_sentinel: int | None) -> int:
         process = _make_process(job)
     except KeyboardInterrupt as error:
         bootstrap.hear_no_other()
-        last_acts.commit_exception(box, error, last_acts.format_exception(error))
+        bootstrap.commit_exception(box, error, bootstrap.format_exception(error))
         bootstrap.flush_streams()
         bootstrap.end_by_interrupt()
     except BaseException as error:  # noqa: BLE001  (told to the parent and on the error stream, as a target's is)
-        text = last_acts.format_exception(error)
-        last_acts.commit_exception(box, error, text)
+        text = bootstrap.format_exception(error)
+        bootstrap.commit_exception(box, error, text)
         sys.stderr.write(text)
         bootstrap.flush_streams()
         box.note_exit(1)
@@ -72,7 +71,7 @@ def _make_process(job: dict[str, Any]) -> BaseProcess[Any]:
     process_state.forked_in_import |= process_state.receiving
     process_state.receiving = True
     try:
-        apply(job)
+        apply_preparation(job)
         payload = job["payload"]
         process: BaseProcess[Any] = load("_pickle", "loads")(payload) if job["pickled"] else unmarshal(payload)  # type: ignore[operator]
     finally:

@@ -13,19 +13,15 @@ from polyproc._memory.chunk import attach_with, descriptors, registry_to_send
 from polyproc._pickling.live_fd import sent_fds
 from polyproc._pickling.pickler import dumps_through
 from polyproc._platform.posix import LongLived, close_quietly
-from polyproc._queues import shared_queue as large
 
 # Large messages of a queue: how they lie in a slot (csrc/core/pp_slot.h), and what their record says.
 #
 #     record of bytes:    slot | 0 bytes, 1 bytearray | length                        slot: the bytes
-#     record of a pickle: slot | buffers | length of the pickle if it is there | all  slot: [pickle] buffer, buffer,
-# ...
+#     record of a pickle: slot | buffers | length of the pickle if it is there | all  slot: [pickle] buffer, ...
 #                         offset, length of each buffer | the pickle if it is small
 #
 # Buffers are those that pickle keeps apart (PEP 574): arrays, mostly. The receiver maps them: they are not copied,
-# they
-# can be written to, and what is written is nobody else's.
-
+# they can be written to, and what is written is nobody else's.
 
 BYTES, PICKLE, LARGE_BYTES, LARGE_PICKLE = 1, 2, 3, 4
 NO_SLOT = None
@@ -171,16 +167,16 @@ class SharedQueue(Remade, core.Queue):
     def _put_other(self, obj: Any, deadline: int, tag: int) -> None:
         """Put what is not plain data, or is large. The core calls it."""
         try:
-            record = large.pack(self, obj)
+            record = pack(self, obj)
         except Exception as error:
             if not self._refused(error, obj):
                 raise
             return
-        large.put(self, record, deadline, tag)
+        put(self, record, deadline, tag)
 
     def _get_large(self, record: bytes, slot: core.Slot) -> Any:
         """Return the object of a large pickle. The core calls it."""
-        return large.unpack(record, slot)
+        return unpack(record, slot)
 
     def _refused(self, error: Exception, obj: Any) -> bool:
         """Return whether somebody was told that an object could not be pickled; else the error is raised."""

@@ -12,7 +12,6 @@ import errno
 import marshal
 import sys
 import time
-from importlib.machinery import PathFinder
 
 from polyproc._base.errors import ProcessDied, RemoteError, RemoteTraceback
 from polyproc._base.kernel import os, read
@@ -21,8 +20,7 @@ from polyproc._base.typing import Any
 from polyproc._platform.handles import ended_sentinel, has_pidfds, let_run, may_switch, open_pidfd, ready, send_signal
 from polyproc._platform.memory import kills
 from polyproc._platform.posix import LongLived, close_quietly
-from polyproc._process import black_box as box_module
-from polyproc._process import black_box as record_names
+from polyproc._process import black_box
 from polyproc._process.black_box import Box
 from polyproc._process.bootstrap import flush_streams
 from polyproc._process.state import process_state
@@ -41,13 +39,14 @@ if TYPE_CHECKING:
 # makes
 # named segments has a tracker, which does the same.
 
-
 _PROGRAM = "polyproc._programs.run_tracker"
 _FOLDER = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_programs")
 
 
-def remove(folder: str) -> list[str]:
-    """Remove them; return the names of the segments."""
+def remove_leftovers(folder: str) -> list[str]:
+    """Remove what dead families have left in a folder; return the names of the segments."""
+    from importlib.machinery import PathFinder
+
     spec: Any = PathFinder.find_spec(_PROGRAM, [_FOLDER])  # without importlib.util, which workers would have, too
     scope: dict[str, Any] = {"__name__": _PROGRAM}
     exec(spec.loader.get_code(_PROGRAM), scope)
@@ -63,7 +62,7 @@ _SIGINT, _SIGKILL, _SIGTERM, _SIGCONT = 2, 9, 15, 18
 _ENDING = (_SIGINT, _SIGTERM)
 
 # It ended by a Ctrl-C, and says where.
-_INTERRUPTED = tuple((-_SIGINT, kind) for kind in (box_module.RAISED, box_module.RAISED_TEXT))
+_INTERRUPTED = tuple((-_SIGINT, kind) for kind in (black_box.RAISED, black_box.RAISED_TEXT))
 
 # linux/pidfd.h: _IOWR(0xFF, 11, struct pidfd_info), 64 bytes in its first version; the mask is its first word,
 # the exit code its last but one.
@@ -83,7 +82,7 @@ def _look_for_leftovers() -> None:
     except OSError:  # another system
         names = []
     if any(name.startswith(".polyproc-") for name in names):
-        remove(_SHARED)  # type: ignore[operator]
+        remove_leftovers(_SHARED)
 
 
 class Child:
@@ -112,7 +111,7 @@ class Child:
         kills.begin()
         if not _has_looked:
             _look_for_leftovers()
-            record_names.begin()
+            black_box.name_log_records()
         try:
             self._box = Box.create()
             # Room for the sentinel: without it a child could be there that cannot be watched.
@@ -273,11 +272,11 @@ class Child:
         try:
             self._box.check()
             self._left = self._box.result()
-            if self._left[0] == box_module.NOTHING or code != 0:
+            if self._left[0] == black_box.NOTHING or code != 0:
                 self._output, self._stack = self._box.output(), self._box.stack()
             self._box.close()
         except OSError as error:
-            self._left = (box_module.NOTHING, b"")
+            self._left = (black_box.NOTHING, b"")
             self._output = f"(its black box cannot be read: {error})"
         self._status.close()
         self._status_fd = -1
@@ -326,28 +325,28 @@ class Child:
 
     def outcome(self) -> tuple[bool, Any]:
         """Return (True, what the child returned) or (False, the exception it raised or ProcessDied)."""
-        kind, data = self._left or (box_module.NOTHING, b"")
+        kind, data = self._left or (black_box.NOTHING, b"")
         if self.returncode not in (0, 1) and (self.returncode, kind) not in _INTERRUPTED:
             # It gave a result and then did not come to an orderly end: what it was to leave may be missing.
             return False, self.died()
-        if kind == box_module.NONE:
+        if kind == black_box.NONE:
             return True, None
-        if kind in (box_module.PLAIN, box_module.PICKLED):
+        if kind in (black_box.PLAIN, black_box.PICKLED):
             return self._value(kind, data)
-        if kind in (box_module.RAISED, box_module.RAISED_TEXT, box_module.UNPICKLABLE):
+        if kind in (black_box.RAISED, black_box.RAISED_TEXT, black_box.UNPICKLABLE):
             return False, self._exception(kind, data)
         return False, self.died()
 
     def _value(self, kind: int, data: bytes) -> tuple[bool, Any]:
         try:
-            return True, marshal.loads(data) if kind == box_module.PLAIN else _unpickle(data)
+            return True, marshal.loads(data) if kind == black_box.PLAIN else _unpickle(data)
         except Exception as error:  # noqa: BLE001  (a user's __setstate__, or a box that was written over)
             error.add_note(f"while reading the result of {self.name} (pid {self.pid})")
             return False, error
 
     def _exception(self, kind: int, data: bytes) -> BaseException:
         try:
-            if kind == box_module.RAISED:
+            if kind == black_box.RAISED:
                 error, text = _unpickle(data)
                 error.__cause__ = RemoteTraceback(f'\n"""\n{text}"""')
                 return error  # type: ignore[no-any-return]
@@ -355,7 +354,7 @@ class Child:
         except Exception as error:  # noqa: BLE001  (as above)
             error.add_note(f"while reading the exception of {self.name} (pid {self.pid})")
             return error
-        if kind == box_module.UNPICKLABLE:
+        if kind == black_box.UNPICKLABLE:
             return RemoteError(f"{self.name} returned a value that cannot be pickled\n{text}")
         return RemoteError(text)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import _signal as signal  # `signal` makes enumerations of it
 import os
-import signal
 
 from polyproc._base.errors import ProcessDied
 from polyproc._base.typing import Any

@@ -14,7 +14,7 @@ from polyproc._base.has_aio import HeldByAio
 from polyproc._base.kernel import read, write
 from polyproc._base.modules import Remade, load, public
 from polyproc._base.typing import Any
-from polyproc._pickling import spawning as inherited
+from polyproc._pickling import spawning
 from polyproc._pickling.live_fd import live_fd
 from polyproc._platform.handles import due, ready
 from polyproc._platform.posix import IS_WINDOWS, Capability, close_quietly, file_with
@@ -26,8 +26,7 @@ from polyproc._synchronize.predicate import SEM_VALUE_MAX, checked_value
 # A pipe that holds one byte a token; for more tokens than a pipe is sure to take, an eventfd in semaphore mode
 # (eventfd(2)). It has no name, passes to other processes as any descriptor does, and is gone with its last
 # holder, whatever way its holders end. It does not know who holds a token: one that a killed process held is lost.
-# That
-# is what the C core is for.
+# That is what the C core is for.
 
 
 _MOST_IN_A_PIPE: int = getattr(select, "PIPE_BUF", 512)  # what every pipe takes at once
@@ -108,7 +107,7 @@ class TokenCounter:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._is_eventfd():
-            return _rebuild_token, (inherited.DupFd(self._read_fd), None)
+            return _rebuild_token, (spawning.DupFd(self._read_fd), None)
         return _rebuild_token, (
             live_fd(self._read_fd, os.O_RDONLY | os.O_NONBLOCK, self),
             live_fd(self._write_fd, os.O_WRONLY, self),
@@ -134,7 +133,6 @@ def _rebuild_token(read_fd: Any, write_fd: Any) -> TokenCounter:
 # The portable semaphore of more tokens than a pipe is sure to take, where there is no eventfd.
 #
 # a number, in an anonymous file | a turn, for who changes it | a bell, that can be read while it is not zero
-
 
 _SIZE = 8
 

@@ -36,7 +36,6 @@ class WaitsForPredicate(HeldByAio):
 
 # What a semaphore's value may be, and how many a barrier waits for.
 
-
 SEM_VALUE_MAX = 2**31 - 1  # sem_init(3)
 
 

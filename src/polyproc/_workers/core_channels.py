@@ -8,7 +8,7 @@ from _queue import Empty
 import polyproc._core as core
 from polyproc._base.typing import Any
 from polyproc._pickling.pickler import dumps_to_keep
-from polyproc._queues import shared_queue as large
+from polyproc._queues import shared_queue
 from polyproc._queues.shared_queue import SharedQueue
 
 MAX_BEHIND: int = 64
@@ -39,9 +39,9 @@ class _Queue(SharedQueue):
 def _opened(queue: _Queue) -> tuple[int, bool, Any]:
     number, kind, record, slot = queue._take(None)
     try:
-        if kind == large.PICKLE:
+        if kind == shared_queue.PICKLE:
             return number, True, pickle.loads(record)
-        return number, True, large.open_record(kind, record, slot)
+        return number, True, shared_queue.open_record(kind, record, slot)
     except BaseException as error:  # noqa: BLE001  (a message that cannot be opened is that task's error alone)
         return number, False, error
 
@@ -73,10 +73,10 @@ class WorkerChannel:
     def send(self, number: int, packed: Packed) -> None:
         """Send a packed message. Raises OSError without memory."""
         data, buffers = packed
-        if not buffers and len(data) <= large.MOST:
-            self._tasks._put_packed(large.PICKLE, data, large.NO_SLOT, _FOREVER, number)
+        if not buffers and len(data) <= shared_queue.MOST:
+            self._tasks._put_packed(shared_queue.PICKLE, data, shared_queue.NO_SLOT, _FOREVER, number)
         else:
-            large.put(self._tasks, large.record_of(self._tasks, data, buffers), _FOREVER, number)
+            shared_queue.put(self._tasks, shared_queue.record_of(self._tasks, data, buffers), _FOREVER, number)
 
     def finish(self) -> None:
         """Tell the worker to end when it has done what it has."""
@@ -139,9 +139,9 @@ class Channels:
         except Empty:
             return None
         try:
-            if kind == large.PICKLE:
+            if kind == shared_queue.PICKLE:
                 return number, True, pickle.loads(record)
-            return number, True, large.open_record(kind, record, slot)
+            return number, True, shared_queue.open_record(kind, record, slot)
         except BaseException as error:  # noqa: BLE001  (a message that cannot be opened is that task's error alone)
             return number, False, error
 

@@ -39,7 +39,6 @@ from polyproc._workers.interrupter import Interrupter, Terminated, is_importing,
 # processors of those that work. So its number is written where it keeps it, and where it is read at each call:
 # `blas_cpu_number` (driver/others/blas_server.c of OpenBLAS).
 
-
 VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
