@@ -39,6 +39,10 @@ int pp_processors(void)
     if (known == 0) {
         cpu_set_t set;
         known = sched_getaffinity(0, sizeof set, &set) == 0 ? (uint32_t)CPU_COUNT(&set) : 1;
+        if (known == 1) { /* tied to one: whoever it waits for may be tied to another */
+            long online = sysconf(_SC_NPROCESSORS_ONLN);
+            known = online > 1 ? (uint32_t)online : 1;
+        }
         pp_store_own(&pp_facts->processors, known);
     }
     return (int)known;

@@ -15,7 +15,8 @@
 /* Nanoseconds on CLOCK_MONOTONIC. */
 int64_t pp_now(void);
 
-/* How many processors this process may run on, looked up once: with one, nobody spins. */
+/* How many processors this process and those that it waits for may run on, looked up once: with one, nobody spins. A
+ * process that is tied to one counts those of the machine: its partner may be tied to another. */
 int pp_processors(void);
 
 /* Sleep while *word is `value`, until woken or `deadline` (a time of pp_now). Returns 0 when woken or when the word

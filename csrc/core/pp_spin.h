@@ -2,7 +2,9 @@
  *
  * A peer that runs on another processor answers in a microsecond or some; a sleep and its wake-up cost ten times that.
  * When both share a processor, or the peer is busy, looking is pure loss. So the number of looks grows while what is
- * waited for comes during them, shrinks to nearly none while it does not, and then a long look is tried now and then.
+ * waited for comes during them, shrinks to nearly none while it does not, and then a long look is tried now and then: as
+ * long as a sleeping peer on another processor may take to wake up (50 us and more), since two that both sleep find out
+ * only so that they need not. Sooner at first, then more and more seldom: on one processor such a look is lost.
  *
  * The word holds the number (16 bits) and how often in a row it was not worth it; or PP_SPIN_NEVER.
  */
@@ -12,7 +14,7 @@
 #include "core/pp_atomic.h"
 
 #define PP_SPIN_START 60u
-#define PP_SPIN_TRIES 64u
+#define PP_SPIN_TRIES 1024u
 #define PP_SPIN_NEVER 0xffffffffu
 
 /* How often to look this time, up to `most`. */
@@ -22,8 +24,9 @@ static inline uint32_t pp_spin_limit(pp_word *spins, uint32_t most)
     if (word == PP_SPIN_NEVER) {
         return 0;
     }
-    if ((word >> 16) % PP_SPIN_TRIES == PP_SPIN_TRIES - 1) {
-        limit = most / 4;
+    uint32_t in_vain = word >> 16;
+    if (in_vain == 16 || in_vain == 64 || in_vain == 256 || in_vain % PP_SPIN_TRIES == PP_SPIN_TRIES - 1) {
+        return most;
     }
     return limit < most ? limit : most;
 }

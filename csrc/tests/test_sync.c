@@ -21,6 +21,7 @@
 #include "core/pp_futex.h"
 #include "core/pp_memory.h"
 #include "core/pp_semaphore.h"
+#include "core/pp_spin.h"
 #include "core/pp_batch_cursor.h"
 
 #define SECOND 1000000000LL
@@ -521,12 +522,58 @@ static void test_turns(void)
     CHECK(closed > 0);
 }
 
+/* Looks that find nothing are few: a long one after so many waits, less and less often. One that finds something is
+ * remembered, until some have found nothing. */
+static void test_looks(void)
+{
+    pp_word spins = PP_SPIN_START;
+    uint64_t looks = 0;
+    int long_looks = 0;
+    for (int i = 0; i < 10240; i++) {
+        uint32_t limit = pp_spin_limit(&spins, PP_MOST_SPINS);
+        looks += limit;
+        long_looks += limit == PP_MOST_SPINS;
+        CHECK(limit <= PP_SPIN_START || limit == PP_MOST_SPINS);
+        pp_spin_learn(&spins, limit, PP_MOST_SPINS, 0);
+    }
+    CHECK(long_looks == 13); /* after 16, 64, 256, and every 1024 */
+    CHECK(looks < 13 * PP_MOST_SPINS + 1000);
+    pp_spin_learn(&spins, 1000, PP_MOST_SPINS, 1);
+    CHECK(pp_spin_limit(&spins, PP_MOST_SPINS) > 1000);
+    pp_spin_learn(&spins, 1133, PP_MOST_SPINS, 0);
+    CHECK(pp_spin_limit(&spins, PP_MOST_SPINS) > 700);
+    spins = PP_SPIN_NEVER;
+    pp_spin_learn(&spins, 0, PP_MOST_SPINS, 1);
+    CHECK(pp_spin_limit(&spins, PP_MOST_SPINS) == 0);
+}
+
+/* A process that is tied to one processor looks too: its partner may be tied to another. */
+static void test_processors(void)
+{
+    cpu_set_t before, one;
+    uint32_t known = pp_load_own(&pp_facts->processors);
+    CHECK(sched_getaffinity(0, sizeof before, &before) == 0);
+    CPU_ZERO(&one);
+    for (int i = 0; i < CPU_SETSIZE && CPU_COUNT(&one) == 0; i++) {
+        if (CPU_ISSET(i, &before)) {
+            CPU_SET(i, &one);
+        }
+    }
+    CHECK(sched_setaffinity(0, sizeof one, &one) == 0);
+    pp_store_own(&pp_facts->processors, 0);
+    CHECK(pp_processors() == (int)sysconf(_SC_NPROCESSORS_ONLN));
+    pp_store_own(&pp_facts->processors, known);
+    CHECK(sched_setaffinity(0, sizeof before, &before) == 0);
+}
+
 int main(int count, char **words)
 {
     (void)words;
     test_threads();
     test_notifications();
     test_turns();
+    test_looks();
+    test_processors();
     if (count == 1) { /* with a word: the threads alone, for ThreadSanitizer, which does not like fork */
         test_processes();
         test_deaths();
