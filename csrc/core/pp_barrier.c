@@ -3,6 +3,7 @@
 
 #include "core/pp_crash.h"
 #include "core/pp_futex.h"
+#include "core/pp_spin.h"
 
 #define BROKEN ((uint64_t)1 << 32)
 #define NEXT_BROKEN ((uint64_t)2 << 32)
@@ -85,6 +86,12 @@ enum pp_answer pp_barrier_wait(struct pp_chunk *chunk, struct pp_cell *cell, str
     if (wait->slept && (lower(state) & FULL) != 0 && pp_is_dead(chunk->registry, lower(state))) {
         /* Nobody will open it. One step under no guard: who is late finds it broken already. */
         return break_now(cell, state) ? PP_DONE : PP_AGAIN;
+    }
+    if (wait->spins != NULL) {
+        pp_word *spins = wait->spins;
+        wait->spins = NULL; /* once */
+        (void)pp_spin_while(upper_half(cell), (uint32_t)(state >> 32), spins, PP_MOST_SPINS);
+        return PP_AGAIN; /* the caller looks whether it was called off meanwhile */
     }
     pp_futex_wait(upper_half(cell), (uint32_t)(state >> 32), pp_wait_until(wait));
     wait->slept = 1;
