@@ -15,6 +15,8 @@ import pytest
 import polyproc
 from polyproc._connection.sharer import sharer
 from polyproc._forkserver.fork_server import forkserver
+from polyproc._platform.handles import has_pidfds
+from polyproc._platform.posix import LINUX, have_abstract_sockets, tells_of_processes
 from polyproc._process.parent import lifeline
 from polyproc._start.fork import null_input
 from polyproc._start.spawn import bundle
@@ -25,6 +27,22 @@ PROGRAMS = Path(__file__).parent / "programs"
 # The core keeps the chunk that it fills.
 CHUNK, MOST_CHUNKS = "/memfd:polyproc-chunk (deleted)", 4
 METHODS = ("fork", "spawn", "forkserver")
+
+
+# What a test may be about, and a platform may not have; POLYPROC_PLATFORM=posix takes all of it away.
+CAPABILITIES = {
+    "/proc": tells_of_processes,
+    "abstract sockets": lambda: have_abstract_sockets,
+    "pidfds": has_pidfds,
+    "SIGKILL by descriptor": lambda: LINUX,  # F_SETSIG of fcntl(2)
+    "system calls of Linux": lambda: LINUX,
+    "the C core": lambda: bool(polyproc.native) or LINUX,
+}
+
+
+def needs(capability):
+    """Mark a test that is about what not every platform has."""
+    return pytest.mark.skipif(not CAPABILITIES[capability](), reason=f"this platform has not got: {capability}")
 
 
 TOLD = pytest.StashKey[int]()

@@ -18,6 +18,7 @@ import time
 import pytest
 
 import polyproc
+from conftest import needs
 from polyproc import AuthenticationError
 from polyproc._connection import sockets as address_module
 from polyproc.connection import Client, Listener, answer_challenge, arbitrary_address, deliver_challenge
@@ -81,6 +82,7 @@ def test_a_path_is_the_owners_alone_and_goes_with_the_listener_however_long_it_i
     assert not os.path.exists(path)
 
 
+@needs("abstract sockets")
 def test_an_arbitrary_address_leaves_no_file_and_needs_no_temporary_directory(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("long" * 30)))
     with Listener() as listener:
@@ -99,6 +101,7 @@ def test_where_there_is_no_abstract_namespace_an_arbitrary_address_is_a_path(tmp
     assert not list(tmp_path.iterdir())
 
 
+@needs("abstract sockets")
 def test_a_listener_of_another_user_that_took_an_arbitrary_address_is_not_talked_to():
     if os.geteuid() != 0:
         pytest.skip("it takes two users")

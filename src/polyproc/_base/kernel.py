@@ -14,6 +14,7 @@ TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checke
 
 if TYPE_CHECKING:
     import os as os
+    from typing import Any
 elif "os" in sys.modules:
     os = sys.modules["os"]
 else:
@@ -21,6 +22,18 @@ else:
         import posix as os
     except ImportError:
         os = __import__("nt")
+
+# What Linux alone has is to be left alone: "posix". So tests on Linux run what other systems do (docs/adr/0045).
+PLATFORM = "POLYPROC_PLATFORM"
+
+
+def variable(name: str) -> str:
+    """Return a variable of the environment, "" if it is not set."""
+    environ: Any = os.environ
+    if type(environ) is dict:  # the interpreter's own: of bytes, on POSIX
+        return str(environ.get(name) or environ.get(name.encode(), b"").decode(errors="surrogateescape"))
+    return str(environ.get(name, ""))
+
 
 try:
     from posix import read as read

@@ -21,7 +21,7 @@ class Native:
     """Whether the C core is in use, and why; true or false as a condition.
 
     The environment variable POLYPROC_NATIVE chooses: "require" makes a missing core an ImportError, "off" goes
-    without it, anything else takes it where it is there.
+    without it, anything else takes it where it is there. POLYPROC_PLATFORM=posix goes without it, too.
     """
 
     def __init__(self, core: ModuleType | None, reason: str) -> None:
@@ -39,6 +39,11 @@ def choose(wish: str) -> Native:
     """Load the core as `wish` says; warn, once for a program, if it should be there and is not."""
     if wish == "off":
         return Native(None, "POLYPROC_NATIVE=off")
+    if os.environ.get("POLYPROC_PLATFORM") == "posix":
+        reason = "the C core needs Linux, and POLYPROC_PLATFORM=posix does without what Linux alone has"
+        if wish == "require":
+            raise ImportError(f"POLYPROC_NATIVE=require, but {reason}")
+        return Native(None, reason)
     try:
         __import__("polyproc._core")
     except ImportError as error:

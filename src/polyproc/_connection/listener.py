@@ -20,14 +20,15 @@ from polyproc._connection.sockets import (
     Admitted,
     ListeningSocket,
     SocketListener,
-    arbitrary_address,
     bind,
     connect,
     is_abstract,
     is_same_user,
     named,
+    own_address,
     own_path,
 )
+from polyproc._platform.posix import OwnFile
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -96,7 +97,8 @@ class Listener:
             raise TypeError(said("is_no_key", "authkey should be a byte string"))
         if type(backlog) is not int:
             backlog = said("whole", backlog, "backlog is how many connections may wait")
-        asked, address = address, address or arbitrary_address(family)
+        asked = address
+        address, claim = (address, None) if address else own_address(family)
         self._family = family
         self._tls = ssl
         self._listening = listening = ListeningSocket(getattr(socket, family))
@@ -108,7 +110,7 @@ class Listener:
             except PermissionError:
                 if asked is not None or not is_abstract(address):
                     raise
-                address = own_path()  # a sandbox without the abstract namespace
+                address, claim = own_path()  # a sandbox without the abstract namespace
                 self._address = bind(listening, address, family)
             listening.listen(max(backlog, _BACKLOG))
         except BaseException:
@@ -118,7 +120,7 @@ class Listener:
         self._admission: Admission | None = Admission(listening, authkey, ssl, admits, self._has_request)
         self._unlink = None
         if family == "AF_UNIX" and not is_abstract(address):
-            self._unlink = Finalize(self, _remove, args=(address, asked is None), exitpriority=0)
+            self._unlink = Finalize(self, _remove, args=(address, claim), exitpriority=0)
 
     def accept(self, timeout: float | None = None) -> Connection[Any, Any]:
         """Wait for a connection, and for its proof of the key.
@@ -231,10 +233,12 @@ def _no_delay(sock: _socket.socket, family: str) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def _remove(path: str, own_directory: bool) -> None:
+def _remove(path: str, claim: OwnFile | None) -> None:
     try:
         os.unlink(path)
-        if own_directory:
+        if claim is not None:  # it has a directory of its own
             os.rmdir(os.path.dirname(path))
     except OSError:  # somebody else removed it
         pass
+    if claim is not None:
+        claim.close()

@@ -15,6 +15,7 @@ import _socket
 import os
 import socket
 import threading
+import weakref
 from array import array
 from contextlib import closing
 
@@ -26,13 +27,13 @@ from polyproc._connection.connection import Connection
 from polyproc._connection.listener import Client, Listener
 from polyproc._connection.sockets import Address
 from polyproc._platform.handles import pause
-from polyproc._platform.posix import LongLived, close_quietly
+from polyproc._platform.posix import LINUX, LongLived, close_on_exec, close_quietly
 from polyproc._process.process import current_process
 
 _KEY = 16
 _PAUSE = 0.01  # seconds after what may last: no descriptors, no memory
 _GIVEN, _UNKNOWN = b"+", b"-"
-_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0) if LINUX else 0
 
 
 class Ticket:
@@ -77,6 +78,8 @@ def _receive(sock: _socket.socket, count: int) -> tuple[bytes, list[int]]:
     for level, kind, packed in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             fds.frombytes(packed[: len(packed) // fds.itemsize * fds.itemsize])
+    if not _CLOSE_ON_EXEC:
+        close_on_exec(*fds)
     return answer, list(fds)
 
 
@@ -101,12 +104,15 @@ class Sharer:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._shared: dict[bytes, list[LongLived]] = {}
+        self._lasting: set[bytes] = set()  # the keys of those that may be fetched more than once
+        self._fetched: set[bytes] = set()  # which of these were, and may go with their owner
+        self._owned: weakref.WeakKeyDictionary[Any, dict[int, Ticket]] = weakref.WeakKeyDictionary()
         self._listener: _TicketListener | None = None
         self._thread: threading.Thread | None = None
         register_after_fork(self, Sharer._after_fork_in_child)
 
-    def share(self, fds: Sequence[int]) -> Ticket:
-        """Keep duplicates of descriptors for who gets the ticket."""
+    def share(self, fds: Sequence[int], lasts: bool = False) -> Ticket:
+        """Keep duplicates of descriptors for who gets the ticket; if that `lasts`, until it is forgotten."""
         key = os.urandom(_KEY)
         duplicates: list[int] = []
         try:
@@ -117,10 +123,26 @@ class Sharer:
                     self._start()
                 assert self._listener is not None  # it was started
                 self._shared[key] = [LongLived(fd) for fd in duplicates]
+                if lasts:
+                    self._lasting.add(key)
                 return Ticket(os.getpid(), self._listener.address, key, len(fds))
         except BaseException:
             close_quietly(*duplicates)
             raise
+
+    def ticket_of(self, owner: Any, fd: int) -> Ticket:
+        """Return the ticket of an object's descriptor, good for as long as the object is there, and once at least."""
+        known = self._owned.setdefault(owner, {})
+        ticket = known.get(fd)
+        if ticket is None or not self.has(ticket.key):
+            ticket = known[fd] = self.share((fd,), lasts=True)
+            weakref.finalize(owner, self._owner_is_gone, ticket.key).atexit = False
+        return ticket
+
+    def _owner_is_gone(self, key: bytes) -> None:
+        self._lasting.discard(key)
+        if key in self._fetched:
+            self.forget(key)
 
     def has(self, key: bytes) -> bool:
         """Return whether what a ticket stands for was not fetched yet."""
@@ -128,6 +150,8 @@ class Sharer:
 
     def forget(self, key: bytes) -> None:
         """Give up what a ticket stands for: nobody will use it."""
+        self._lasting.discard(key)
+        self._fetched.discard(key)
         _close(self._shared.pop(key, []))
 
     def stop(self, timeout: float | None = None) -> None:
@@ -180,7 +204,11 @@ class Sharer:
 
     def _give(self, connection: Connection[Any, Any], key: bytes) -> None:
         with self._lock:
-            kept = self._shared.pop(key, [])
+            if key in self._lasting:
+                self._fetched.add(key)
+                kept = [LongLived(os.dup(one.fd)) for one in self._shared.get(key, []) if one.is_there()]
+            else:
+                kept = self._shared.pop(key, [])
         fds = [one.fd for one in kept] if all(one.is_there() for one in kept) else []
         try:
             with connection, closing(_socket_of(connection)) as sock:
@@ -200,6 +228,8 @@ class Sharer:
         for fds in self._shared.values():
             _close(fds)
         self._shared = {}
+        self._lasting, self._fetched = set(), set()
+        self._owned = weakref.WeakKeyDictionary()
 
 
 def _close(kept: list[LongLived]) -> None:

@@ -17,7 +17,7 @@ from polyproc._base.errors import AuthenticationError
 from polyproc._base.modules import Later, said
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Iterator, NamedTuple, TypeVar
 from polyproc._platform.handles import own_socket_class, ready
-from polyproc._platform.posix import have_abstract_sockets
+from polyproc._platform.posix import LINUX, OwnFile, has, have_abstract_sockets, tells_of_processes
 
 
 class Admitted(NamedTuple):
@@ -115,14 +115,23 @@ class SocketListener:
 # however
 # its owner ends, and leaves no file. Such a name has no owner and no mode, so both sides look at the other's user
 # (SO_PEERCRED): a listener at who connects, a client at who listens, as any user could take a name that was given up.
+#
+# Elsewhere such a listener has a path in a directory of its own (`own_path`), which only this user may enter. Its
+# owner shares a lock of the directory (flock(2)): where nobody does, its owner was killed, and the user's next program
+# removes it (`remove_left`).
 
 
+fcntl: Any = Later("fcntl")
 tempfile: Any = Later("tempfile")  # only for systems that have no abstract sockets
 Address = Any  # (host, port), a path, or a name of the abstract namespace, which begins with a zero
 T = TypeVar("T")
 _OURS = "\0polyproc-"
-_MOST = 107  # bytes of sun_path, without its zero
-_CREDENTIALS = "3i"  # pid, uid, gid
+_MOST = 107 if LINUX else 103  # bytes of sun_path, without its zero
+_CREDENTIALS = "3i"  # Linux: pid, uid, gid
+
+# Of the systems that descend from BSD, <sys/un.h> and <sys/ucred.h>: a version and the user, and groups behind them.
+_BSD_LEVEL, _BSD_PEER, _BSD_CREDENTIALS, _BSD_SIZE = 0, 1, "=II", 76
+_PREFIX, _NAME = "polyproc-listener-", "listener"
 
 
 def arbitrary_address(family: str) -> Address:
@@ -130,13 +139,62 @@ def arbitrary_address(family: str) -> Address:
     if family == "AF_INET":
         return ("localhost", 0)
     if family == "AF_UNIX":
-        return _OURS + os.urandom(16).hex() if have_abstract_sockets else own_path()
+        name = os.urandom(16).hex()
+        if have_abstract_sockets:
+            return _OURS + name
+        from polyproc._cleanup.temp_dir import temp_dir
+
+        return os.path.join(temp_dir.get(), f"{_NAME}-{name[:8]}")
     raise ValueError(f"unrecognized family: it is 'AF_INET' or 'AF_UNIX', and not {family!r}")
 
 
-def own_path() -> str:
-    """Return a path that nobody uses, in a new directory."""
-    return os.path.join(tempfile.mkdtemp(prefix="polyproc-"), "listener")
+def own_address(family: str) -> tuple[Address, OwnFile | None]:
+    """Return an address for a listener that was given none; and what says for how long a path is used."""
+    if family == "AF_UNIX" and not have_abstract_sockets:
+        return own_path()
+    return arbitrary_address(family), None
+
+
+def own_path() -> tuple[str, OwnFile]:
+    """Return a path that nobody uses, in a new directory; and what says for how long it is used."""
+    while True:
+        folder = tempfile.mkdtemp(prefix=_PREFIX)
+        try:
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:  # it was taken for one that was left
+            continue
+        claim = OwnFile(fd)
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        if os.path.isdir(folder):
+            return os.path.join(folder, _NAME), claim
+
+
+def remove_left(folder: str) -> list[str]:
+    """Remove the directories of listeners whose owners were killed; return them."""
+    removed = []
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        if name.startswith(_PREFIX):
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except OSError:  # a file, another user's, or gone
+                continue
+            try:
+                if os.fstat(fd).st_uid == os.geteuid() and set(os.listdir(fd)) <= {_NAME}:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    _remove_directory(path)
+                    removed.append(path)
+            except OSError:  # somebody listens there
+                pass
+            finally:
+                os.close(fd)
+    return removed
+
+
+def _remove_directory(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(path, _NAME))
+    os.rmdir(path)
 
 
 def is_abstract(address: Address) -> bool:
@@ -191,19 +249,38 @@ def connect(sock: socket.socket, address: Address, family: str, has_key: bool) -
 
 def is_same_user(sock: socket.socket) -> bool:
     """Return whether the process at the other end of a Unix socket is of this user, or the system's."""
-    if not hasattr(socket, "SO_PEERCRED"):
-        return True
-    sent = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize(_CREDENTIALS))
-    return struct.unpack(_CREDENTIALS, sent)[1] in (os.geteuid(), 0)
+    return _user_of(sock) in (os.geteuid(), 0)
+
+
+def _user_of(sock: socket.socket) -> int:
+    """Return the user at the other end; this one, where the system does not tell: who is there may enter the path."""
+    if has(socket, "SO_PEERCRED"):
+        sent = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize(_CREDENTIALS))
+        return int(struct.unpack(_CREDENTIALS, sent)[1])
+    try:
+        sent = sock.getsockopt(_BSD_LEVEL, _BSD_PEER, _BSD_SIZE)
+        return int(struct.unpack_from(_BSD_CREDENTIALS, sent)[1])
+    except (OSError, struct.error):
+        return os.geteuid()
 
 
 @contextlib.contextmanager
 def _in_reach(path: Any) -> Iterator[Any]:
-    """Name a path so that it fits into a socket's address: a long one by way of its directory's descriptor."""
-    if len(os.fsencode(path)) <= _MOST or not os.path.isdir("/proc/self/fd"):
+    """Name a path so that it fits into a socket's address.
+
+    A long one by way of its directory's descriptor; where there is no /proc, of a link to its directory, from a short
+    path, for as long as that takes.
+    """
+    if len(os.fsencode(path)) <= _MOST:
         yield path
         return
     folder, name = os.path.split(path)
+    if not tells_of_processes():
+        with tempfile.TemporaryDirectory(prefix="polyproc.", dir="/tmp") as short:
+            link = os.path.join(short, "-")
+            os.symlink(os.path.abspath(os.fsdecode(folder or ".")), link)
+            yield f"{link}/{os.fsdecode(name)}"
+        return
     fd = os.open(folder or ".", os.O_DIRECTORY | getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{fd}/{os.fsdecode(name)}"

@@ -16,7 +16,7 @@ from collections import deque
 
 from polyproc._base.typing import Any, NamedTuple
 from polyproc._platform.handles import pause, ready
-from polyproc._platform.posix import close_quietly
+from polyproc._platform.posix import PROC, close_quietly
 from polyproc._start import protocol
 from polyproc._start.stopping import children_of
 
@@ -207,7 +207,7 @@ def _reap_unborn(comm: str) -> None:
 
 def _comm_of(pid: int) -> str | None:
     try:
-        with open(f"/proc/{pid}/comm") as file:
+        with open(f"{PROC}/{pid}/comm") as file:
             return file.read().rstrip("\n")
     except OSError:
         return None

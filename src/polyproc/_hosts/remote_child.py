@@ -110,7 +110,7 @@ class RemoteChild(Child):
 
     # -- as a child of this host -----------------------------------------------------------------------------------
 
-    def _block(self) -> None:
+    def _block(self, again: bool = False) -> None:
         self._ended.wait()
 
     def _reap(self) -> None:

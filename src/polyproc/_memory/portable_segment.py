@@ -15,6 +15,7 @@ import os
 from polyproc._base.modules import said
 from polyproc._base.typing import Any, Iterator
 from polyproc._memory.tracker import PREFIX
+from polyproc._platform.posix import reserves
 
 _TRIES = 100
 _STEP = 1 << 20  # bytes; older kernels (not 6.18) undo a step in which a signal comes: with a timer only small ones end
@@ -172,10 +173,13 @@ def _reserve(fd: int, size: int) -> None:
         room = os.fstatvfs(fd)
         if size > room.f_bavail * room.f_frsize:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if not reserves.may_work:
+            os.ftruncate(fd, size)
+            return
         for start in range(0, size, _STEP):
             os.posix_fallocate(fd, start, min(_STEP, size - start))
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM):
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EPERM):
             error.add_note(f"there is no room for {size} bytes in the file system of shared memory")
             raise
-        os.ftruncate(fd, size)  # a file system that cannot promise, or a filter
+        os.ftruncate(fd, size)  # a file system that cannot promise, a filter, or no file system

@@ -32,8 +32,9 @@ from polyproc._base.kernel import write
 from polyproc._base.modules import public
 from polyproc._base.native import native
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable, ClassVar
+from polyproc._platform.handles import pause, started_at
 from polyproc._platform.interpreter import command_line, spawn, starter
-from polyproc._platform.posix import LongLived, close_quietly
+from polyproc._platform.posix import LINUX, PROC, SHM, LongLived, close_quietly, temporary_folder
 from polyproc._process.state import process_state
 
 # The standard library's way to speak to a tracker, for trackers of somebody else's.
@@ -134,11 +135,11 @@ _DIGITS = 6  # bytes of a mark
 _ALIVE = 1  # the byte of its family's file that a tracker has locked: see _programs/run_tracker.py
 _SIZE = 4096  # of a family's file; what programs write to it comes behind
 _SHARED_MEMORY = "shared_memory"
-_FOLDER = "/dev/shm"  # where the names can be listed
+_FOLDER = SHM  # where the names can be listed; elsewhere each segment has a tag
 
 
 def _folder() -> str:
-    return _FOLDER if os.path.isdir(_FOLDER) else os.environ.get("TMPDIR", "/tmp")
+    return _FOLDER if os.path.isdir(_FOLDER) else temporary_folder()
 
 
 class PortableLines:
@@ -285,23 +286,26 @@ class FamilyTracker(Lines, ResourceTracker):
             self._found()
         if getattr(sys, "frozen", False):
             return  # a frozen executable runs no program but its own: the user's next tracker removes what is left
-        fd = -1
+        fd = alive = -1
         try:
             fd = os.open(self._path(self._mark), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-            if not _lock_alive(fd):
+            if not LINUX:
+                alive = os.open(self._path(self._mark) + _BESIDE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            if not _lock_alive(fd, alive):
                 return  # another process of the family was faster
             spec: Any = find_spec(_PROGRAM)
             source = spec.loader.get_source(_PROGRAM)
-            program = f"{source}\nmain({_folder()!r}, {self._mark!r}, {fd})"
+            program = f"{source}\nLISTED, PROC = {SHM!r}, {PROC!r}\nmain({_folder()!r}, {self._mark!r}, {fd})"
+            beside = [] if alive < 0 else [alive]
             # It ends last: what would end it is blocked from its first instruction on.
-            self._pid = spawn(command_line(program, without_site=not starter.is_replaced()), [fd], _BLOCKED)
+            self._pid = spawn(command_line(program, without_site=not starter.is_replaced()), [fd, *beside], _BLOCKED)
         except BaseException:
             if begun:
                 os.unlink(self._path(self._mark))
                 self._leave()
             raise
         finally:
-            close_quietly(fd)
+            close_quietly(fd, alive)
 
     def _check_alive(self) -> bool:
         """Return whether the family has a tracker."""
@@ -309,15 +313,18 @@ class FamilyTracker(Lines, ResourceTracker):
             return False
         if getattr(sys, "frozen", False):
             return True
+        alive = -1
         try:
             fd = os.open(self._path(self._mark), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:  # somebody has removed it
             self._leave()
             return False
         try:
-            return not _is_free(fd)
+            if not LINUX:
+                alive = os.open(self._path(self._mark) + _BESIDE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            return not _is_free(fd, alive)
         finally:
-            os.close(fd)
+            close_quietly(fd, alive)
 
     def _stop(self) -> None:
         """End the tracker and wait for it: what it watches is removed. For tests."""
@@ -388,21 +395,27 @@ class FamilyTracker(Lines, ResourceTracker):
 def _about_us() -> bytes:
     """Return the first line of a family's file: the namespace of pids, and the processes that we descend from."""
     try:
-        words = [os.stat("/proc/self/ns/pid").st_ino]
+        words = [os.stat(f"{PROC}/self/ns/pid").st_ino]
     except OSError:
         words = [0]
     for pid in process_state.ancestors:
+        if not LINUX:
+            words += [pid, int(started_at(pid) or 0)]
+            continue
         try:
-            with open(f"/proc/{pid}/stat", "rb") as file:
+            with open(f"{PROC}/{pid}/stat", "rb") as file:
                 words += [pid, int(file.read().rpartition(b")")[2].split()[19])]
         except (OSError, IndexError, ValueError):  # it has ended
             pass
     return " ".join(map(str, words)).encode() + b"\n"
 
 
+_BESIDE = "-alive"  # a file beside the family's that its tracker has locked, where a byte of that cannot be
+
 # A lock that belongs to an open file: it is given up when its last descriptor and mapping are gone (fcntl(2)).
 _SET, _GET = getattr(fcntl, "F_OFD_SETLK", 37), getattr(fcntl, "F_OFD_GETLK", 36)
 _BLOCKED = (2, 15, 1)  # SIGINT, SIGTERM, SIGHUP
+_LOOKS = 5
 _UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
 
@@ -410,7 +423,9 @@ def _byte(kind: int) -> bytes:
     return struct.pack("hhqqi4x", kind, 0, _ALIVE, 1, 0)
 
 
-def _lock_alive(fd: int) -> bool:
+def _lock_alive(fd: int, beside: int) -> bool:
+    if beside >= 0:
+        return _flock(beside, fcntl.LOCK_EX)
     try:
         fcntl.fcntl(fd, _SET, _byte(fcntl.F_WRLCK))
     except (BlockingIOError, PermissionError):
@@ -418,7 +433,20 @@ def _lock_alive(fd: int) -> bool:
     return True
 
 
-def _is_free(fd: int) -> bool:
+def _flock(fd: int, kind: int) -> bool:
+    """Lock a whole file; return False if somebody has it. Who looks has it for a moment, too."""
+    for _ in range(_LOOKS):
+        try:
+            fcntl.flock(fd, kind | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            pause(0.001)
+    return False
+
+
+def _is_free(fd: int, beside: int) -> bool:
+    if beside >= 0:
+        return _flock(beside, fcntl.LOCK_SH)
     answer: bytes = fcntl.fcntl(fd, _GET, _byte(fcntl.F_WRLCK))
     return bool(struct.unpack("hhqqi4x", answer)[0] == fcntl.F_UNLCK)
 

@@ -7,12 +7,14 @@ import socket
 from array import array
 
 from polyproc._base.typing import Any, Sequence
+from polyproc._platform.posix import LINUX, close_on_exec
 
 HAVE_SEND_HANDLE = hasattr(socket, "CMSG_LEN") and hasattr(socket, "SCM_RIGHTS") and hasattr(socket.socket, "sendmsg")
 ACKNOWLEDGE = True
 
 _FD_SIZE = array("i").itemsize
-_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)  # socket.recv_fds of 3.11 takes flags and forgets them
+# socket.recv_fds of 3.11 takes flags and forgets them.
+_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0) if LINUX else 0
 
 
 def sendfds(sock: socket.socket, fds: Sequence[int]) -> None:
@@ -31,6 +33,8 @@ def recvfds(sock: socket.socket, size: int) -> list[int]:
             fds.frombytes(packed[: len(packed) // _FD_SIZE * _FD_SIZE])
     if not message and not fds:
         raise EOFError
+    if not _CLOSE_ON_EXEC:
+        close_on_exec(*fds)
     sock.send(b"A")
     if len(fds) != size or message[0] != len(fds) % 256:
         for fd in fds:

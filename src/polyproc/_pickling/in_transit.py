@@ -32,7 +32,7 @@ from polyproc._base.modules import load
 from polyproc._base.typing import Any, Callable
 from polyproc._pickling import spawning
 from polyproc._platform.handles import ready
-from polyproc._platform.posix import anonymous_file, close_quietly
+from polyproc._platform.posix import PROC, anonymous_file, close_quietly, tells_of_processes
 
 _SLOT = 8
 _BY_FAMILY, _PEER = 20, 2  # SOCK_DIAG_BY_FAMILY, UNIX_DIAG_PEER
@@ -204,6 +204,8 @@ class InTransit:
         """Release the objects that nobody can receive any more; return their number."""
         with self._lock:
             waiting = [(slot, sent) for slot, sent in self._sent.items() if sent.channel is not None]
+        if not waiting:
+            return 0
         wanted = {sent.channel for _, sent in waiting if sent.channel is not None}
         there = find(wanted)
         there |= mapped({sent.channel for _, sent in waiting if sent.missed and sent.channel is not None} - there)
@@ -246,6 +248,8 @@ def _inode_of(fd: int) -> int:
 
 def _channel_of(fd: int) -> Channel | None:
     """Return what those who could receive have, if messages go into a descriptor; None if that cannot be told."""
+    if not tells_of_processes():
+        return None
     info = os.fstat(fd)
     if stat.S_ISFIFO(info.st_mode):
         return "pipe", info.st_ino
@@ -292,7 +296,7 @@ def mapped(wanted: set[Channel]) -> set[Channel]:
 
 def _look(there: Callable[[str, set[Channel]], set[Channel]], wanted: set[Channel]) -> set[Channel]:
     found: set[Channel] = set()
-    for pid in os.listdir("/proc"):
+    for pid in os.listdir(PROC):
         if len(found) == len(wanted):
             break
         if pid.isdigit():
@@ -305,8 +309,8 @@ def _look(there: Callable[[str, set[Channel]], set[Channel]], wanted: set[Channe
 
 def _open_in(pid: str, wanted: set[Channel]) -> set[Channel]:
     found: set[Channel] = set()
-    for name in os.listdir(f"/proc/{pid}/fd"):
-        path = f"/proc/{pid}/fd/{name}"
+    for name in os.listdir(f"{PROC}/{pid}/fd"):
+        path = f"{PROC}/{pid}/fd/{name}"
         try:
             link = os.readlink(path)
             if link.startswith("socket:["):
@@ -322,7 +326,7 @@ def _open_in(pid: str, wanted: set[Channel]) -> set[Channel]:
 
 def _mapped_in(pid: str, wanted: set[Channel]) -> set[Channel]:
     found: set[Channel] = set()
-    with open(f"/proc/{pid}/maps", "rb") as file:
+    with open(f"{PROC}/{pid}/maps", "rb") as file:
         for line in file:
             if line.endswith(b" (deleted)\n"):
                 found.add(("memory", int(line.split(None, 5)[4])))
@@ -335,7 +339,7 @@ def _mapped_in(pid: str, wanted: set[Channel]) -> set[Channel]:
 def acknowledge(pid: int, fd: int, inode: int, slot: int, number: int) -> None:
     """Write a receipt; where the sender has ended nobody waits for it."""
     try:
-        opened = os.open(f"/proc/{pid}/fd/{fd}", os.O_WRONLY | os.O_CLOEXEC)
+        opened = os.open(f"{PROC}/{pid}/fd/{fd}", os.O_WRONLY | os.O_CLOEXEC)
     except OSError:
         return
     try:

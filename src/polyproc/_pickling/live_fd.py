@@ -1,12 +1,14 @@
 """How a descriptor crosses to another process at any time: to a child at its start, or to whoever reads the pickle.
 
-There are two ways to a process that runs already. The sender must live until the pickle is read in both.
+There are three ways to a process that runs already. The sender must live until the pickle is read in all.
 
     live_fd     It opens the descriptor anew as /proc/<pid>/fd/<number> of its sender (proc(5)), any number of times:
                 for memory that the sender keeps open until it has arrived (in_transit.py). Files and pipes can be
                 opened so, sockets cannot.
     sent_fds    It asks the sender, whose sharer (_connection/sharer.py) sends a duplicate over a Unix socket, once,
                 and then forgets it: for everything else.
+    SharedFd    Where there is no /proc, what live_fd is for goes the second way, too: once; or any number of times,
+                as long as the sender keeps the pickle, or, where it is not known who does, what was sent.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import os
 from polyproc._base.modules import load
 from polyproc._base.typing import Any
 from polyproc._pickling.spawning import DupFd, current, parcel, passage
-from polyproc._platform.posix import IS_WINDOWS
+from polyproc._platform.posix import IS_WINDOWS, tells_of_processes
 
 Receipt = tuple[int, int, int, int]  # where one goes: descriptor and inode of the sender's file, slot, number
 
@@ -67,6 +69,10 @@ def live_fd(fd: int, flags: int = os.O_RDWR, owner: object = None) -> Any:
         return DupFd(fd)
     if IS_WINDOWS:
         return load("polyproc._pickling.windows_handle", "SentHandle")(fd)  # type: ignore[operator]
+    if not tells_of_processes():
+        if owner is not None and parcel() is None and passage() is None:  # who keeps the pickle may read it often
+            return SharedFd(load("polyproc._connection.sharer", "sharer").ticket_of(owner, fd))  # type: ignore[attr-defined]
+        return SharedFd(_ticket((fd,), parcel() is not None))
     inode = os.fstat(fd).st_ino
     receipt = None
     if owner is not None:
@@ -76,6 +82,18 @@ def live_fd(fd: int, flags: int = os.O_RDWR, owner: object = None) -> Any:
         else:
             receipt = load("polyproc._pickling.in_transit", "in_transit").keep(owner)  # type: ignore[attr-defined]
     return LiveFd(os.getpid(), fd, inode, flags, receipt)
+
+
+class SharedFd:
+    """A descriptor of another process, which that one has to be asked for."""
+
+    def __init__(self, ticket: Any) -> None:
+        self.ticket = ticket
+
+    def detach(self) -> int:
+        """Fetch it; it is the caller's to close. Raises RuntimeError: its sender has ended or given it up."""
+        [fd] = self.ticket.detach()
+        return fd  # type: ignore[no-any-return]
 
 
 class InheritedFds:
@@ -95,7 +113,12 @@ def sent_fds(*fds: int) -> Any:
         return InheritedFds([DupFd(fd) for fd in fds])
     if IS_WINDOWS:
         return InheritedFds([live_fd(fd) for fd in fds])
-    ticket = load("polyproc._connection.sharer", "sharer").share(fds)  # type: ignore[attr-defined]
+    return _ticket(fds)
+
+
+def _ticket(fds: tuple[int, ...], lasts: bool = False) -> Any:
+    """Share descriptors; until they are fetched or, if that `lasts`, as long as the pickle that is made now is kept."""
+    ticket = load("polyproc._connection.sharer", "sharer").share(fds, lasts)  # type: ignore[attr-defined]
     kept = parcel()
     if kept is not None or passage() is not None:  # else nobody knows what it will travel through
         unused: Any = load("polyproc._pickling.in_transit", "Unused")(ticket.key)  # type: ignore[operator]

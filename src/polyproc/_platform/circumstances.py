@@ -11,7 +11,7 @@ import os
 import resource
 
 from polyproc._base.typing import Callable
-from polyproc._platform.posix import LongLived
+from polyproc._platform.posix import PROC, LongLived, tells_of_processes, temporary_folder
 
 _LIMITS = tuple(sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}))
 # What only /proc/self/status tells.
@@ -24,7 +24,7 @@ class Circumstances:
     def __init__(self) -> None:
         self._pid = os.getpid()
         # Open as long as they are compared with: to open a file of /proc costs more than all else here.
-        self._files = [LongLived(_open("/proc/self/status")), LongLived(_open("/proc/self/oom_score_adj"))]
+        self._files = [LongLived(_open(f"{PROC}/self/{name}")) for name in ("status", "oom_score_adj")]
         self._then = self._now()
 
     def are_the_same(self) -> bool:
@@ -41,10 +41,10 @@ class Circumstances:
         starts = [status.find(line) for line in _LINES]
         lines = [status[start : status.find(b"\n", start + 1)] for start in starts if start >= 0]
         return (
-            lines,
+            lines if tells_of_processes() else (_of(_mask_of_files), _ignored()),
             oom_score,
-            os.getresuid(),
-            os.getresgid(),
+            _of(lambda: os.getresuid()) or (os.getuid(), os.geteuid()),
+            _of(lambda: os.getresgid()) or (os.getgid(), os.getegid()),
             os.getgroups(),
             _of(lambda: [resource.getrlimit(limit) for limit in _LIMITS]),
             _of(lambda: os.sched_getaffinity(0)),
@@ -70,6 +70,21 @@ def _read(file: LongLived) -> bytes:
         return os.pread(file.fd, 1 << 13, 0) if file.is_there() else b"closed"  # by this program
     except OSError:
         return b"closed"
+
+
+def _mask_of_files() -> int:
+    """Return what the umask leaves of a file's mode; to ask for the umask itself is to change it, for all threads."""
+    path = f"{temporary_folder()}/polyproc-{os.getpid()}-{os.urandom(8).hex()}"
+    fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o777)
+    try:
+        os.unlink(path)
+        return os.fstat(fd).st_mode
+    finally:
+        os.close(fd)
+
+
+def _ignored() -> list[int]:
+    return [number for number in range(1, _signal.NSIG) if _of(lambda: _signal.getsignal(number)) == _signal.SIG_IGN]  # noqa: B023
 
 
 def _stream(fd: int) -> tuple[int, int]:

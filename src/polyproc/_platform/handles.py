@@ -14,9 +14,9 @@ from _thread import RLock
 from time import monotonic
 
 from polyproc._base.kernel import read, write
-from polyproc._base.modules import loaded, said
+from polyproc._base.modules import load, loaded, said
 from polyproc._base.typing import Sequence
-from polyproc._platform.posix import Capability, close_quietly
+from polyproc._platform.posix import LINUX, PROC, Capability, close_quietly, has
 
 TYPE_CHECKING = False  # a parent that only forks loads this: each forked child would pay for `typing`
 
@@ -176,8 +176,8 @@ POLLIN, POLLOUT, PIPE_BUF = select.POLLIN, select.POLLOUT, select.PIPE_BUF
 
 # poll(2) takes an int of milliseconds; longer waits are made of several.
 _LONGEST_POLL = 1_000_000.0
-pidfd = Capability("pidfd_open", hasattr(os, "pidfd_open"))
-pidfd_signal = Capability("pidfd_send_signal", hasattr(_signal, "pidfd_send_signal"))
+pidfd = Capability("pidfd_open", has(os, "pidfd_open"))
+pidfd_signal = Capability("pidfd_send_signal", has(_signal, "pidfd_send_signal"))
 
 
 def due(timeout: float) -> float:
@@ -217,16 +217,23 @@ def open_pidfd(pid: int) -> int:
 
 
 def started_at(pid: int) -> str:
-    """Return when a process was started, in the kernel's count, "" if it is not there or no more than a zombie.
+    """Return when a process was started, as a number, "" if it is not there or no more than a zombie.
 
     With its number it names a process for sure, where there are no pidfds; between a look and a signal it may end.
     """
+    if not LINUX:
+        return str(load("polyproc._platform.processes", "started_at")(pid))  # type: ignore[operator]
     try:
-        with open(f"/proc/{pid}/stat") as file:
+        with open(f"{PROC}/{pid}/stat") as file:
             fields = file.read().rpartition(")")[2].split()
-    except OSError:  # it has ended, or there is no /proc
+    except OSError:  # it has ended
         return ""
     return "" if fields[0] in "ZX" else fields[19]
+
+
+def is_start(one: str, other: str) -> bool:
+    """Return whether two such counts are of one start; what is told in seconds wavers by one."""
+    return one == other or (not LINUX and bool(one and other) and abs(int(one) - int(other)) <= 1)
 
 
 def ended_sentinel() -> int:

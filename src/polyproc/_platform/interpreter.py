@@ -8,9 +8,12 @@ import os
 import sys
 from contextvars import ContextVar
 
-from polyproc._base.modules import load
+from polyproc._base.modules import Later, load
 from polyproc._base.native import native
 from polyproc._base.typing import Any, Callable, Collection, Sequence
+from polyproc._platform.posix import LINUX, PROC, close_quietly
+
+fcntl: Any = Later("fcntl")
 
 
 class Interpreter:
@@ -81,9 +84,9 @@ def command_line(program: str, *, without_site: bool = False) -> list[bytes]:
 def inheritable_fds() -> list[int]:
     """Return the descriptors above 2 that a program started now would inherit: those without close-on-exec."""
     try:
-        numbers = [int(name) for name in os.listdir("/proc/self/fd")]
+        numbers = [int(name) for name in os.listdir(f"{PROC}/self/fd")]
     except FileNotFoundError:
-        numbers = list(range(3, min(os.sysconf("SC_OPEN_MAX"), 4096)))
+        numbers = _open_numbers()
     found = []
     for fd in numbers:
         if fd > 2:
@@ -93,6 +96,16 @@ def inheritable_fds() -> list[int]:
             except OSError:  # closed meanwhile: the listing's own descriptor, or another thread's
                 pass
     return found
+
+
+def _open_numbers() -> list[int]:
+    """Return the numbers of this process's descriptors, and more, where there is no /proc."""
+    try:
+        numbers = [int(name) for name in os.listdir("/dev/fd")]
+    except (OSError, ValueError):
+        numbers = []
+    # Where it is no more than three files that are always there, it does not tell of the listing's own, either.
+    return numbers if max(numbers, default=0) > 2 else list(range(3, min(os.sysconf("SC_OPEN_MAX"), 4096)))
 
 
 def spawn(line: list[bytes], pass_fds: Sequence[int], blocked: Collection[int] = ()) -> int:
@@ -118,6 +131,8 @@ def _spawn(line: list[bytes], pass_fds: Sequence[int], blocked: Collection[int] 
     Raises:
         OSError: what posix_spawn says (EAGAIN, ENOMEM, ENOENT with the executable's name). Nothing was started.
     """
+    if not LINUX:
+        return _spawn_with_copies(line, pass_fds, blocked)
     passed = set(pass_fds)
     closed = [fd for fd in inheritable_fds() if fd not in passed]
     if max(closed, default=0) >= os.sysconf("SC_OPEN_MAX"):  # left open before the limit was lowered
@@ -133,6 +148,34 @@ def _spawn(line: list[bytes], pass_fds: Sequence[int], blocked: Collection[int] 
         if error.errno not in (errno.EPERM, errno.ENOSYS):
             raise
     # A filter refuses clone3(2) with an error that the C library does not take for an old kernel's.
+    return _spawn_by_subprocess(line, pass_fds, blocked)
+
+
+def _spawn_with_copies(line: list[bytes], pass_fds: Sequence[int], blocked: Collection[int]) -> int:
+    """Start a program as `_spawn` does, where a dup2 of a descriptor to itself leaves it as it is.
+
+    Copies are made in this process, of numbers beyond those that are passed; in the child each becomes what it is of.
+    """
+    passed = sorted(set(pass_fds))
+    beyond = max(passed, default=2) + 1
+    copies: list[int] = []
+    try:
+        for fd in passed:
+            copies.append(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, beyond))
+        actions: list[tuple[Any, ...]] = []
+        if 0 not in passed:
+            actions.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0))
+        actions += [(os.POSIX_SPAWN_DUP2, copy, fd) for copy, fd in zip(copies, passed, strict=True)]
+        actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in inheritable_fds() if fd not in passed]
+        options: Any = {"setsigmask": blocked} if blocked else {}
+        try:
+            return os.posix_spawn(line[0], line, environ(), file_actions=actions, **options)
+        except OSError as error:
+            # EBADF: another thread has closed meanwhile what was to be closed in the child.
+            if error.errno not in (errno.EPERM, errno.ENOSYS, errno.EBADF, errno.EINVAL):
+                raise
+    finally:
+        close_quietly(*copies)
     return _spawn_by_subprocess(line, pass_fds, blocked)
 
 
@@ -157,7 +200,7 @@ def usable_processors() -> int:
 def affinity() -> set[int]:
     """Return the processors that this process may use; none where the system does not tell."""
     try:
-        return os.sched_getaffinity(0)
+        return os.sched_getaffinity(0) if LINUX else set()
     except (AttributeError, OSError):  # another system, or a filter
         return set()
 

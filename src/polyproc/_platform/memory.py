@@ -6,18 +6,20 @@ import os
 
 from polyproc._base.modules import load
 from polyproc._base.typing import Any
+from polyproc._platform.posix import CGROUPS, IS_MACOS, PROC
 
 _PAGE = os.sysconf("SC_PAGESIZE")
 
 
 def resident_bytes() -> int:
-    """Return the resident size of this process, in bytes; where there is no /proc, the largest that it had."""
+    """Return the resident size of this process, in bytes; where nothing tells it, the largest that it had."""
     try:
-        with open("/proc/self/statm") as file:
+        with open(f"{PROC}/self/statm") as file:
             return int(file.read().split()[1]) * _PAGE
     except OSError:
+        by_ps: Any = load("polyproc._platform.processes", "resident_bytes")
         usage: Any = load("resource", "getrusage")
-        return int(usage(0).ru_maxrss) * 1024
+        return int(by_ps(os.getpid())) or int(usage(0).ru_maxrss) * (1 if IS_MACOS else 1024)
 
 
 # How many processes the kernel has killed for lack of memory: of our control group, or of the system.
@@ -53,10 +55,10 @@ class Kills:
 
 def _paths() -> list[str]:
     """Return where the count may stand, the nearest group first."""
-    root = "/sys/fs/cgroup"
+    root = CGROUPS
     paths = []
     try:
-        with open("/proc/self/cgroup") as file:
+        with open(f"{PROC}/self/cgroup") as file:
             for line in file:
                 _, controllers, group = line.rstrip("\n").split(":", 2)
                 if not controllers:
@@ -66,7 +68,7 @@ def _paths() -> list[str]:
     except (OSError, ValueError):  # no /proc, or not as we know it
         pass
     # In a container our group is the root of what we see.
-    return [*paths, f"{root}/memory.events", f"{root}/memory/memory.oom_control", "/proc/vmstat"]
+    return [*paths, f"{root}/memory.events", f"{root}/memory/memory.oom_control", f"{PROC}/vmstat"]
 
 
 def _read(path: str) -> int | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from polyproc._base.kernel import os
+from polyproc._base.kernel import PLATFORM, os, variable
 from polyproc._base.modules import load, loaded
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
@@ -17,14 +17,32 @@ if TYPE_CHECKING:
 
 IS_WINDOWS = sys.platform == "win32"
 IS_MACOS = sys.platform == "darwin"
+# Whether what Linux alone has may be used. What is asked below is whether each thing is there; this takes them away.
+LINUX = sys.platform == "linux" and variable(PLATFORM) != "posix"
 
 HAVE_FORK = hasattr(os, "fork") and not IS_WINDOWS
 
+# Where Linux tells of processes, and has segments of shared memory as files. Elsewhere nothing is there.
+PROC = "/proc" if LINUX else "/polyproc-has-no/proc"
+SHM = "/dev/shm" if LINUX else "/polyproc-has-no/shm"
+CGROUPS = "/sys/fs/cgroup" if LINUX else "/polyproc-has-no/cgroup"
 
-# What says that a system call is not to be had here, by errno: EPERM, EACCES (a container's filter, or a setting),
-# ENOSYS (an old kernel, or such a filter), EOPNOTSUPP (a file system without it).
-_REFUSALS = (1, 13, 38, 95)
-_NO_TMPFILE = (21, 22, 95)  # EISDIR, EINVAL, EOPNOTSUPP: a kernel or a file system that does not know it
+# What says that a system call is not to be had here: a container's filter, or a setting; an old kernel, or such a
+# filter; a file system without it.
+_REFUSALS = ("EPERM", "EACCES", "ENOSYS", "EOPNOTSUPP", "ENOTSUP")
+_NO_TMPFILE = ("EISDIR", "EINVAL", "EOPNOTSUPP")  # a kernel or a file system that does not know it
+
+
+def has(module: Any, name: str) -> bool:
+    """Return whether a module has what Linux alone has, and it may be used."""
+    return LINUX and hasattr(module, name)
+
+
+def is_one_of(error: OSError, names: tuple[str, ...]) -> bool:
+    """Return whether an error is one of these; each system has numbers of its own for them."""
+    names_of: Any = load("errno", "errorcode")
+    known: Any = load("errno", "ENOTSUP")
+    return names_of.get(error.errno) in names or (error.errno == known and "ENOTSUP" in names)
 
 
 class Capability:
@@ -41,19 +59,34 @@ class Capability:
     def __init__(self, call: str, is_there: bool) -> None:
         self.call = call
         self.may_work, self.has_worked = is_there, False
-        self.refused_by = 0 if is_there else 38
+        self.refused_by = 0 if is_there else _NOT_THERE
 
     def note(self, error: OSError) -> None:
         """Take note that it was refused, for good; raise an error that says something else."""
-        if error.errno not in _REFUSALS:
+        if not is_one_of(error, _REFUSALS):
             raise error
         self.may_work = self.has_worked = False
-        self.refused_by = error.errno
+        self.refused_by = error.errno or _NOT_THERE
 
 
-memfd = Capability("memfd_create", hasattr(os, "memfd_create"))
+_NOT_THERE = 38  # ENOSYS, on Linux, where alone it is told of
 
-have_abstract_sockets = sys.platform == "linux"  # unix(7)
+memfd = Capability("memfd_create", has(os, "memfd_create"))
+
+reserves = Capability("posix_fallocate", has(os, "posix_fallocate"))
+waitid = Capability("waitid", has(os, "waitid"))
+
+have_abstract_sockets = LINUX  # unix(7)
+
+
+def tells_of_processes() -> bool:
+    """Return whether there is a /proc (proc(5)) by which descriptors of other processes are found and opened."""
+    if not _told:
+        _told.append(os.path.isdir(f"{PROC}/self/fd") if LINUX else False)
+    return _told[0]
+
+
+_told: list[bool] = []
 
 
 def start_methods() -> list[str]:
@@ -103,7 +136,7 @@ def anonymous_memory(name: str, size: int) -> int:
     fd = anonymous_file(name)
     try:
         os.ftruncate(fd, size)
-        if not memfd.may_work and hasattr(os, "posix_fallocate"):
+        if not memfd.may_work:
             _reserve(fd, size)
     except BaseException:
         os.close(fd)
@@ -130,7 +163,7 @@ def file_with(name: str, data: bytes) -> int:
 def _unnamed_file() -> int:
     """Make a file that never had a name, or has it for an instant; in memory where there is such a file system."""
     failed: OSError | None = None
-    for directory in ("/dev/shm", load("os", "environ").get("TMPDIR", "/tmp"), "/tmp"):  # type: ignore[attr-defined]
+    for directory in (SHM, temporary_folder(), "/tmp"):
         try:
             return _file_in(directory)
         except OSError as error:
@@ -140,11 +173,11 @@ def _unnamed_file() -> int:
 
 
 def _file_in(directory: str) -> int:
-    if hasattr(os, "O_TMPFILE"):
+    if has(os, "O_TMPFILE"):
         try:
             return os.open(directory, os.O_RDWR | os.O_TMPFILE | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            if error.errno not in _NO_TMPFILE:
+            if not is_one_of(error, _NO_TMPFILE):
                 raise
     path = f"{directory}/polyproc-{os.getpid()}-{os.urandom(8).hex()}"
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -153,11 +186,17 @@ def _file_in(directory: str) -> int:
 
 
 def _reserve(fd: int, size: int) -> None:
-    try:
-        os.posix_fallocate(fd, 0, size)
-    except OSError as error:
-        if error.errno not in _REFUSALS and error.errno != 22:  # EINVAL: a file system that cannot promise
-            raise
+    """Have the file system promise the memory of an empty file, where that can be; raise ENOSPC where it is full."""
+    if reserves.may_work:
+        try:
+            os.posix_fallocate(fd, 0, size)
+            return
+        except OSError as error:
+            if not is_one_of(error, (*_REFUSALS, "EINVAL")):  # a file system that cannot promise
+                raise
+    room: Any = load("os", "fstatvfs")(fd)  # type: ignore[operator]
+    if size > room.f_bavail * room.f_frsize:  # it may fill up later: nothing says so but the signal
+        raise OSError(load("errno", "ENOSPC"), load("os", "strerror")(load("errno", "ENOSPC")))  # type: ignore[operator]
 
 
 def pwrite_all(fd: int, data: bytes, offset: int) -> None:
@@ -238,6 +277,18 @@ def _what_is(fd: int) -> tuple[int, ...] | None:
         return os.fstat(fd)[1:3]  # inode and device
     except OSError:
         return None
+
+
+def temporary_folder() -> str:
+    """Return where files are that nobody keeps."""
+    environ: Any = load("os", "environ")
+    return str(environ.get("TMPDIR", "/tmp"))
+
+
+def close_on_exec(*fds: int) -> None:
+    """Mark descriptors that were received where the system does not do so as it gives them."""
+    for fd in fds:
+        os.set_inheritable(fd, False)
 
 
 def close_quietly(*fds: int) -> None:

@@ -10,7 +10,7 @@ from polyproc._base.kernel import read
 from polyproc._base.modules import load, public
 from polyproc._base.typing import Any
 from polyproc._platform.handles import ended_sentinel, open_pidfd, ready
-from polyproc._platform.posix import LongLived, close_quietly
+from polyproc._platform.posix import PROC, LongLived, close_quietly
 from polyproc._process.process import BaseProcess
 from polyproc._process.state import process_state
 
@@ -60,7 +60,7 @@ class Lifeline:
                     end.take(fd)
                 self._reset_in_forks()
             elif not self._read.is_there():  # the other end stays: children hang on to it
-                self._read.take(os.open(f"/proc/self/fd/{self._write.fd}", os.O_RDONLY | os.O_CLOEXEC))
+                self._read.take(os.open(f"{PROC}/self/fd/{self._write.fd}", os.O_RDONLY | os.O_CLOEXEC))
         return self._read.fd
 
     def take_inherited(self) -> int:
@@ -124,7 +124,7 @@ def hang_on(fd: int) -> None:
     Ends this process at once if that has happened already.
     """
     try:
-        own = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        own = os.open(f"{PROC}/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         fcntl.fcntl(own, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(own, _F_SETSIG, _SIGKILL)
         fcntl.fcntl(own, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)

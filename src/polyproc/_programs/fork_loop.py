@@ -21,7 +21,7 @@ from polyproc._base.modules import load
 from polyproc._base.native import native
 from polyproc._pickling.spawning import received
 from polyproc._platform.handles import has_pidfds, new_poll, open_pidfd, ready
-from polyproc._platform.posix import close_quietly, fork
+from polyproc._platform.posix import PROC, close_quietly, fork
 from polyproc._process.bootstrap import after_fork
 from polyproc._start import protocol
 
@@ -240,7 +240,7 @@ def receive_job(channel: protocol.Socket, lifeline_fd: int, name: str, handlers:
 
 def _read_name() -> str:
     try:
-        with open("/proc/self/comm") as file:
+        with open(f"{PROC}/self/comm") as file:
             return file.read().rstrip("\n")
     except OSError:  # no /proc
         return "python"
@@ -255,7 +255,7 @@ def _rename(name: str) -> None:
     except OSError:  # a filter
         pass
     try:
-        with open("/proc/self/comm", "w") as file:
+        with open(f"{PROC}/self/comm", "w") as file:
             file.write(name)
     except OSError:  # no /proc: nobody reads it there, either
         pass

@@ -7,7 +7,6 @@ by the same functions, from the packet that brings the job to the last line befo
 
 from __future__ import annotations
 
-import _socket
 import atexit
 import faulthandler
 import marshal
@@ -73,7 +72,7 @@ def rehearse(receive: Callable[[protocol.Socket], dict[str, Any]]) -> None:
 
 def _receive_from_ourselves(receive: Callable[[protocol.Socket], dict[str, Any]]) -> dict[str, Any]:
     box = Box(anonymous_file("polyproc-rehearsal"))
-    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    ours, theirs = protocol.socketpair()
     try:
         protocol.send_job(ours, _job(), [box.fd])
         return receive(theirs)

@@ -13,8 +13,14 @@ import time
 HIDDEN = ".polyproc-"  # what a family's file begins with, and its tags: in a listing they do not show
 RANDOM = "psm_"  # what names at random begin with
 MARK = 12  # digits
-LISTED = "/dev/shm"  # where segments are files
+LISTED, PROC = "/dev/shm", "/proc"  # where segments are files, and processes are told of
 ALIVE = 1  # the byte of its family's file that a tracker has locked
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 
 Ancestor = tuple[int, int]  # pid and start time
 
@@ -81,15 +87,17 @@ def told_by(fd: int) -> tuple[int, list[Ancestor]]:
 def own_namespace() -> int:
     """Return the namespace of this process's pids, 0 where there is none."""
     try:
-        return posix.stat("/proc/self/ns/pid").st_ino
+        return posix.stat(f"{PROC}/self/ns/pid").st_ino
     except OSError:
         return 0
 
 
 def start_time(pid: int) -> int:
     """Return when a process was started, in ticks of the system; 0 if there is none of that pid, or it is a zombie."""
+    if PROC != "/proc":
+        return start_by_ps(pid)
     try:
-        fd = posix.open(f"/proc/{pid}/stat", posix.O_RDONLY | posix.O_CLOEXEC)
+        fd = posix.open(f"{PROC}/{pid}/stat", posix.O_RDONLY | posix.O_CLOEXEC)
         try:
             fields = posix.read(fd, 4096).rpartition(b")")[2].split()
         finally:
@@ -99,16 +107,46 @@ def start_time(pid: int) -> int:
         return 0
 
 
+def start_by_ps(pid: int) -> int:
+    """Return it in seconds, as ps(1) tells it (_platform/processes.py), where there is no /proc."""
+    read_fd, write_fd = posix.pipe()
+    try:
+        environment = {**posix.environ, b"LC_ALL": b"C", b"TZ": b"UTC"}
+        words = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
+        made = posix.posix_spawnp("ps", words, environment, file_actions=[(posix.POSIX_SPAWN_DUP2, write_fd, 1)])
+        posix.close(write_fd)
+        write_fd = -1
+        text = b""
+        while piece := posix.read(read_fd, 4096):
+            text += piece
+        posix.waitpid(made, 0)
+        state, _, month, day, clock, year = text.decode().split()
+        hour, minute, second = map(int, clock.split(":"))
+        days = (int(year) * 12 + MONTHS.index(month)) * 31 + int(day)  # a number to compare
+        return 0 if state.startswith("Z") else ((days * 24 + hour) * 60 + minute) * 60 + second
+    except (OSError, ValueError, OverflowError):  # there is none of that pid; or no ps
+        return 0
+    finally:
+        posix.close(read_fd)
+        if write_fd >= 0:
+            posix.close(write_fd)
+
+
 def is_alive(ancestor: Ancestor) -> bool:
-    """Return whether a process is still there, and not another of its pid."""
-    return ancestor[1] != 0 and start_time(ancestor[0]) == ancestor[1]
+    """Return whether a process is still there, and not another of its pid. Seconds waver by one."""
+    return ancestor[1] != 0 and abs(start_time(ancestor[0]) - ancestor[1]) <= (PROC != "/proc")
 
 
 def wait_for(ancestor: Ancestor) -> None:
     """Wait until a process has ended, or at least a while."""
+    if hasattr(select, "kqueue"):
+        wait_by_kqueue(ancestor)
+        return
     try:
-        fd = posix.pidfd_open(ancestor[0], 0)
+        fd = posix.pidfd_open(ancestor[0], 0) if PROC == "/proc" else -1
     except (OSError, AttributeError):
+        fd = -1
+    if fd < 0:
         time.sleep(0.5)
         return
     try:
@@ -116,6 +154,21 @@ def wait_for(ancestor: Ancestor) -> None:
             select.select([fd], [], [])
     finally:
         posix.close(fd)
+
+
+def wait_by_kqueue(ancestor: Ancestor) -> None:
+    """Wait until a process has ended: kqueue(2), of the systems that descend from BSD."""
+    bsd: Any = select
+    queue = bsd.kqueue()
+    try:
+        event = bsd.kevent(ancestor[0], bsd.KQ_FILTER_PROC, bsd.KQ_EV_ADD, bsd.KQ_NOTE_EXIT)
+        queue.control([event], 0)
+        if is_alive(ancestor):
+            queue.control(None, 1)
+    except OSError:  # it has ended, or may not be watched
+        time.sleep(0.5)
+    finally:
+        queue.close()
 
 
 def remove(folder: str, mark: str, fd: int) -> list[str]:

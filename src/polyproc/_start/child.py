@@ -7,6 +7,7 @@ itself by its box; where neither does, the code is 255, as in the standard libra
 
 from __future__ import annotations
 
+import _signal
 import _thread
 import errno
 import marshal
@@ -17,9 +18,18 @@ from polyproc._base.errors import ProcessDied, RemoteError, RemoteTraceback
 from polyproc._base.kernel import os, read
 from polyproc._base.modules import load
 from polyproc._base.typing import Any
-from polyproc._platform.handles import ended_sentinel, has_pidfds, let_run, may_switch, open_pidfd, ready, send_signal
+from polyproc._platform.handles import (
+    ended_sentinel,
+    has_pidfds,
+    let_run,
+    may_switch,
+    open_pidfd,
+    pause,
+    ready,
+    send_signal,
+)
 from polyproc._platform.memory import kills
-from polyproc._platform.posix import LongLived, close_quietly
+from polyproc._platform.posix import LINUX, PROC, SHM, LongLived, close_quietly, temporary_folder, waitid
 from polyproc._process import black_box
 from polyproc._process.black_box import Box
 from polyproc._process.bootstrap import flush_streams
@@ -50,6 +60,7 @@ def remove_leftovers(folder: str) -> list[str]:
     spec: Any = PathFinder.find_spec(_PROGRAM, [_FOLDER])  # without importlib.util, which workers would have, too
     scope: dict[str, Any] = {"__name__": _PROGRAM}
     exec(spec.loader.get_code(_PROGRAM), scope)
+    scope.update(LISTED=SHM, PROC=PROC)
     try:
         removed: list[str] = scope["sweep"](folder)
     except OSError:  # no descriptors left: another time
@@ -58,7 +69,9 @@ def remove_leftovers(folder: str) -> list[str]:
 
 
 UNKNOWN = 255
-_SIGINT, _SIGKILL, _SIGTERM, _SIGCONT = 2, 9, 15, 18
+_TICK = 0.001  # seconds
+_SIGINT, _SIGKILL, _SIGTERM = 2, 9, 15
+_SIGCONT = int(getattr(_signal, "SIGCONT", 0))  # of another number on each system
 _ENDING = (_SIGINT, _SIGTERM)
 
 # It ended by a Ctrl-C, and says where.
@@ -70,19 +83,21 @@ _PIDFD_GET_INFO = 0xC040FF0B
 _PIDFD_INFO_EXIT = 1 << 3
 _INFO_SIZE = 64
 _EXIT_CODE_AT = 60
-_SHARED = "/dev/shm"  # see _memory/tracker.py
 _has_looked: list[bool] = []
 
 
 def _look_for_leftovers() -> None:
     """Remove, once in a program, what dead ones have left; children need not."""
     _has_looked.append(True)
+    folder = SHM if LINUX else temporary_folder()  # see _memory/tracker.py
     try:
-        names = os.listdir(_SHARED) if process_state.parent_facts is None else []
-    except OSError:  # another system
+        names = os.listdir(folder) if process_state.parent_facts is None else []
+    except OSError:
         names = []
     if any(name.startswith(".polyproc-") for name in names):
-        remove_leftovers(_SHARED)
+        remove_leftovers(folder)
+    if any(name.startswith("polyproc-listener-") for name in names):
+        load("polyproc._connection.sockets", "remove_left")(folder)  # type: ignore[operator]
 
 
 class Child:
@@ -194,7 +209,7 @@ class Child:
             self._reap()
             while self.returncode is None:
                 # The sentinel is ready an instant before the status is there; or another thread reaps right now.
-                self._block()
+                self._block(again=True)
                 self._reap()
         return self.returncode
 
@@ -211,14 +226,19 @@ class Child:
                 return
             turns += 1
 
-    def _block(self) -> None:
-        """Wait, without reaping, until the child has ended: any number of threads may do so at once."""
-        if self._status_fd < 0:
+    def _block(self, again: bool = False) -> None:
+        """Wait, without reaping, until the child has ended: any number of threads may do so at once.
+
+        `again`: this was done, and then it could not be reaped.
+        """
+        if self._status_fd < 0 and waitid.may_work:
             try:
                 os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
                 return
             except OSError:  # reaped by somebody else, or about to be by another thread; or a filter
                 pass
+        if again:
+            pause(_TICK)  # it has closed all its descriptors, at its end or before that
         if self._sentinel_now() >= 0:
             ready([self.sentinel], None)
 
@@ -254,7 +274,7 @@ class Child:
         return int.from_bytes(status, "little", signed=True) if len(status) == 8 else self._code_without_status()
 
     def _code_without_status(self) -> int:
-        info = bytearray(_INFO_SIZE)
+        info = bytearray(_INFO_SIZE if has_pidfds() else 0)
         info[:8] = _PIDFD_INFO_EXIT.to_bytes(8, sys.byteorder)
         try:
             load("fcntl", "ioctl")(self._sentinel_now(), _PIDFD_GET_INFO, info)  # type: ignore[operator]

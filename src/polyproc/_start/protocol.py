@@ -1,4 +1,6 @@
-"""What a client and its fork server say to each other, over a SOCK_SEQPACKET socketpair that has no name.
+"""What a client and its fork server say to each other, over a socketpair that has no name.
+
+It carries whole messages: a SOCK_SEQPACKET one by itself; where there are none, each begins with its length.
 
     server -> client     the fork server alone, once, when it is ready: (names and tracebacks of preloads that
                          failed, main was imported)
@@ -31,7 +33,7 @@ import os
 import sys
 from _socket import CMSG_SPACE, SCM_RIGHTS, SOL_SOCKET
 
-from polyproc._platform.posix import LongLived, file_with, pread_all
+from polyproc._platform.posix import LINUX, LongLived, close_on_exec, file_with, has, pread_all
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
@@ -46,6 +48,12 @@ _FDS_IN_A_PACKET = 200  # the kernel's limit is 253 (SCM_MAX_FD)
 _PACKET_SIZE = 1 << 16
 _INLINE = 1 << 15  # a packet must fit into the socket's buffer
 
+_IS_WHOLE = has(_socket, "SOCK_SEQPACKET")  # whether the system keeps messages apart
+_KIND = _socket.SOCK_SEQPACKET if _IS_WHOLE else _socket.SOCK_STREAM
+_LENGTH = 4  # bytes
+_NO_SIGNAL = getattr(_socket, "MSG_NOSIGNAL", 0) if LINUX else 0  # the interpreter ignores it, unless told otherwise
+_CLOSE_ON_EXEC = getattr(_socket, "MSG_CMSG_CLOEXEC", 0) if LINUX else 0
+
 
 class Channel(_socket.socket):
     """Our end of a socketpair that carries whole messages. A program may close it, and its number be another's then."""
@@ -54,7 +62,7 @@ class Channel(_socket.socket):
 
     def __init__(self, sock: Socket) -> None:
         fd = sock.detach()
-        super().__init__(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fd)
+        super().__init__(_socket.AF_UNIX, _KIND, 0, fd)
         self.settimeout(None)  # whatever socket.setdefaulttimeout says
         self._ours = LongLived(fd)
 
@@ -72,7 +80,7 @@ class Channel(_socket.socket):
 
 def socketpair() -> tuple[Channel, Socket]:
     """Return two connected sockets that carry whole messages: the end to keep, and the one to pass on."""
-    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _KIND)
     return Channel(ours), theirs
 
 
@@ -117,7 +125,14 @@ def _send_packet(sock: Socket, data: bytes, fds: list[int]) -> None:
     if isinstance(sock, Channel) and not sock.is_there():
         raise ConnectionResetError("this program has closed the fork server's socket")
     packed = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
-    sock.sendmsg([data], [(SOL_SOCKET, SCM_RIGHTS, packed)] if fds else [], _socket.MSG_NOSIGNAL)
+    if not _IS_WHOLE:
+        data = len(data).to_bytes(_LENGTH, sys.byteorder) + data
+    count = sock.sendmsg([data], [(SOL_SOCKET, SCM_RIGHTS, packed)] if fds else [], _NO_SIGNAL)
+    if count < len(data):
+        sock.sendall(data[count:], _NO_SIGNAL)
+
+
+_GONE = "the other side of the fork server's socket is gone"
 
 
 def receive(sock: Socket) -> tuple[Any, list[int]]:
@@ -135,13 +150,30 @@ def receive(sock: Socket) -> tuple[Any, list[int]]:
 def _receive_packet(sock: Socket) -> tuple[bytes, list[int]]:
     if isinstance(sock, Channel) and not sock.is_there():
         raise EOFError("this program has closed the fork server's socket")
-    data, ancillary, _, _ = sock.recvmsg(
-        _PACKET_SIZE, CMSG_SPACE(4 * _FDS_IN_A_PACKET), getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
-    )
+    size = _PACKET_SIZE if _IS_WHOLE else _LENGTH
+    data, ancillary, _, _ = sock.recvmsg(size, CMSG_SPACE(4 * _FDS_IN_A_PACKET), _CLOSE_ON_EXEC)
     if not data:
-        raise EOFError("the other side of the fork server's socket is gone")
+        raise EOFError(_GONE)
     fds = []
     for level, kind, packed in ancillary:
         if level == SOL_SOCKET and kind == SCM_RIGHTS:
             fds += [int.from_bytes(packed[i : i + 4], sys.byteorder) for i in range(0, len(packed) - 3, 4)]
-    return data, fds
+    if not _CLOSE_ON_EXEC:
+        close_on_exec(*fds)
+    return data if _IS_WHOLE else _rest(sock, data), fds
+
+
+def _rest(sock: Socket, data: bytes) -> bytes:
+    """Receive the message whose length begins with `data`."""
+    data += _exactly(sock, _LENGTH - len(data))
+    return _exactly(sock, int.from_bytes(data, sys.byteorder))
+
+
+def _exactly(sock: Socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        piece = sock.recv(size - len(data))
+        if not piece:
+            raise EOFError(_GONE)
+        data += piece
+    return data

@@ -6,10 +6,10 @@ import _signal as signal  # `signal` makes enumerations of it
 import os
 import time
 
-from polyproc._base.modules import said
+from polyproc._base.modules import load, said
 from polyproc._base.typing import TYPE_CHECKING, Any, Self
-from polyproc._platform.handles import has_pidfds, open_pidfd, send_signal, started_at
-from polyproc._platform.posix import close_quietly
+from polyproc._platform.handles import has_pidfds, is_start, open_pidfd, send_signal, started_at
+from polyproc._platform.posix import LINUX, PROC, close_quietly
 
 if TYPE_CHECKING:
     from polyproc._start.child import Child
@@ -36,7 +36,7 @@ def stop(child: Child, grace: float) -> int:
                 child.wait(max(left / 2 if signum == signal.SIGINT else left, 0.0))
         tree.kill()
     if child.poll() is None:
-        child.kill()  # where there is no /proc
+        child.kill()  # where nothing tells of a tree
     code = child.wait()
     assert code is not None  # SIGKILL ends every process
     return code
@@ -116,7 +116,7 @@ class Tree:
         """Send a signal; return whether the process was there, if only as a zombie."""
         fd, start = self._held[pid]
         try:
-            if fd < 0 and started_at(pid) != start:
+            if fd < 0 and not is_start(started_at(pid), start):
                 return False
             send_signal(fd, pid, signum)
         except ProcessLookupError:
@@ -125,11 +125,14 @@ class Tree:
 
 
 def children_of(pid: int) -> list[int]:
-    """Return the children of a process, as /proc tells them; none where it does not."""
+    """Return the children of a process, as the system tells them; none where it does not."""
+    if not LINUX:
+        table: Any = load("polyproc._platform.processes", "table")
+        return [child for child, row in table().items() if row.parent == pid]
     found = []
     try:
-        for task in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{task}/children") as file:
+        for task in os.listdir(f"{PROC}/{pid}/task"):
+            with open(f"{PROC}/{pid}/task/{task}/children") as file:
                 found += [int(word) for word in file.read().split()]
     except OSError:  # it has ended, or there is no such file here
         pass

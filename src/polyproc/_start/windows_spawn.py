@@ -167,7 +167,7 @@ class SpawnChild(Child):
 
     # -- waiting ---------------------------------------------------------------------------------------------------
 
-    def _block(self) -> None:
+    def _block(self, again: bool = False) -> None:
         ready([self.sentinel], None)
 
     def _waitpid(self) -> int | None:

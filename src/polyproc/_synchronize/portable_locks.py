@@ -17,7 +17,7 @@ from polyproc._base.typing import Any
 from polyproc._pickling import spawning
 from polyproc._pickling.live_fd import live_fd
 from polyproc._platform.handles import due, ready
-from polyproc._platform.posix import IS_WINDOWS, Capability, close_quietly, file_with
+from polyproc._platform.posix import IS_WINDOWS, PROC, Capability, close_quietly, file_with, has
 from polyproc._process.process import current_process
 from polyproc._synchronize.predicate import SEM_VALUE_MAX, checked_value
 
@@ -30,7 +30,7 @@ from polyproc._synchronize.predicate import SEM_VALUE_MAX, checked_value
 
 
 _MOST_IN_A_PIPE: int = getattr(select, "PIPE_BUF", 512)  # what every pipe takes at once
-eventfd = Capability("eventfd2", hasattr(os, "eventfd"))
+eventfd = Capability("eventfd2", has(os, "eventfd"))
 
 
 def counter_of(value: int) -> TokenCounter:
@@ -92,7 +92,7 @@ class TokenCounter:
         """Return the number as it is at this moment."""
         if not self._is_eventfd():
             return _pipe_length(self._read_fd)
-        with open(f"/proc/self/fdinfo/{self._read_fd}") as info:
+        with open(f"{PROC}/self/fdinfo/{self._read_fd}") as info:
             for line in info:
                 if line.startswith("eventfd-count:"):
                     return int(line.split()[1], 16)
@@ -181,7 +181,7 @@ class ManyTokens:
             self._turn.release()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild_tokens, (live_fd(self._fd), self._turn, self._bell)
+        return _rebuild_tokens, (live_fd(self._fd, owner=self), self._turn, self._bell)
 
     def __del__(self) -> None:
         close_quietly(self._fd)
