@@ -41,15 +41,15 @@ wheels: $(VENV)/installed
 	$(BIN)/python tests/wheels.py $(PYTHONS)
 
 lint: $(VENV)/installed
-	$(BIN)/ruff check src tests bench demo docs setup.py
-	$(BIN)/ruff format --check src tests bench demo docs setup.py
+	$(BIN)/ruff check src tests bench demo examples docs setup.py
+	$(BIN)/ruff format --check src tests bench demo examples docs setup.py
 	$(BIN)/mypy
 	$(BIN)/mypy bench
 	$(BIN)/mypy demo
 	$(BIN)/mypy --platform win32 --follow-imports silent --no-warn-unused-ignores $(FOR_WINDOWS)
 	$(BIN)/lint-imports
 	$(BIN)/python tests/architecture/stores.py
-	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md docs src csrc tests bench demo
+	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md docs src csrc tests bench demo examples
 	POLYPROC_BUILD=strict $(BIN)/python setup.py --quiet build_ext --build-temp build/strict --build-lib build/strict
 	for headers in $(FREE_THREADED); do \
 		for file in csrc/bind/*.c; do \

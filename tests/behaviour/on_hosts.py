@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 import time
 
 import polyproc
@@ -142,3 +143,37 @@ def fill(array, dictionary):
 
 def make_and_send(queue, inner):
     queue.put(inner)
+
+
+# -- pools -------------------------------------------------------------------------------------------------------------
+
+
+def slow_where(number):
+    time.sleep(0.05)
+    return where()
+
+
+def unpicklable():
+    return threading.Lock()
+
+
+def say_and_sleep(begun):
+    begun.set()
+    time.sleep(100)
+
+
+def tell_and_sleep(queue, seconds):
+    queue.put(where())
+    time.sleep(seconds)
+    return where()
+
+
+def remember(value):
+    kept.append(value)
+
+
+def recall():
+    return kept[0]
+
+
+kept = []

@@ -32,6 +32,19 @@ def test_what_works():
     assert done.stdout.endswith("all is well\n") != wrong
 
 
+def test_an_engine_and_its_nodes():
+    command = [sys.executable, "-m", "polyproc", "doctor", "--engine"]
+    done = subprocess.run([*command, "command", "--hosts", "one,two"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 nodes" in line_about(done, "command")
+    assert "processors" in line_about(done, "one")
+    done = subprocess.run([*command, "command", "--command", "false"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "ended with exit code 1" in line_about(done, "command")
+    done = subprocess.run([*command, "no such engine"], capture_output=True, text=True, timeout=60)
+    assert "cannot find context" in done.stdout
+
+
 def test_without_the_core():
     done = run(env={"POLYPROC_NATIVE": "off"})
     assert done.returncode == 1

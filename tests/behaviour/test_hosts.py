@@ -13,7 +13,7 @@ import pytest
 
 import polyproc
 from behaviour import on_hosts
-from conftest import PROGRAMS, eventually, is_running
+from conftest import PROGRAMS, eventually, interrupt_program, is_running
 from polyproc._hosts import agent as agent_module
 from polyproc._hosts import node as node_module
 from polyproc._hosts.certificate import make_certificate
@@ -264,6 +264,29 @@ def test_hosts_nothing_is_left_of_a_program_that_is_killed():
         eventually(lambda: not any(map(is_running, pids)))
 
 
+def test_hosts_ctrl_c_ends_what_runs_there_with_one_traceback():
+    status, errors, _ = interrupt_program("interrupted_hosts.py", pause=0.1)
+    assert status == -signal.SIGINT
+    assert errors.count("KeyboardInterrupt") == 1, errors
+
+
+def test_hosts_start_that_is_broken_off_disturbs_nobody(monkeypatch):
+    with polyproc.get_context("command", hosts=["one"]) as context:
+        other = started(context, on_hosts.sleep)
+        monkeypatch.setattr(threading.Event, "wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            started(context, on_hosts.sleep)
+        monkeypatch.undo()
+        assert started(context, on_hosts.where).result(IN_TIME) == "one"
+        assert other.is_alive()
+        other.kill()
+        other.join(IN_TIME)
+
+
+def interrupted(event, timeout=None):
+    raise KeyboardInterrupt
+
+
 def test_hosts_close_ends_agents_and_children():
     context = polyproc.get_context("command", hosts=["one"])
     process = started(context, on_hosts.sleep)
@@ -299,7 +322,7 @@ class Line:
     def __init__(self, act, address="127.0.0.1"):
         self.act, self.invitations, self._address = act, [], address
 
-    def nodes(self):
+    def nodes(self, want):
         return ["there"]
 
     def address(self):

@@ -40,6 +40,7 @@ PROGRAMS = {
     "torch_loader": METHODS,
     "torch_processes": METHODS,
     "torch_cuda": METHODS,  # where there is a device
+    "ray_nodes": (),
 }
 SLOW = (
     "torch_loader",
@@ -47,7 +48,9 @@ SLOW = (
     "torch_cuda",
     "mixed_pools",
 )  # under spawn, torch is imported again and again
-ALONE = ("greenlets",)  # they say themselves what is right: with the standard library they wait for ever
+# They say themselves what is right: with the standard library they wait for ever, or cannot run.
+ALONE = ("greenlets", "ray_nodes")
+NOT_QUICK = {"ray_nodes": "ray>=2.40"}  # and what they need besides
 # Versions that many have: they reach for other names than the newest. Each in a folder of its own, before the others.
 PINNED = (
     ("loky==3.4.1", "loky_pebble", "fork"),
@@ -57,7 +60,7 @@ PINNED = (
 OWN_TESTS = ("joblib.test.test_parallel", "joblib.test.test_memmapping", "joblib.test.test_memory")
 
 
-def prepare():
+def prepare(arguments):
     """Make the environment, with this project and the others in it."""
     if not Path(PYTHON).exists():
         subprocess.check_call([sys.executable, "-m", "venv", str(ENVIRONMENT)])
@@ -66,6 +69,8 @@ def prepare():
     subprocess.check_call([*pip, "-r", str(HERE / "requirements.txt")])
     subprocess.check_call([*pip, "--no-build-isolation", "--force-reinstall", "--no-deps", str(ROOT)])
     subprocess.check_call([*pip, "cloudpickle"])
+    if "--quick" not in arguments:
+        subprocess.check_call([*pip, *NOT_QUICK.values()])
     for version, *_ in PINNED:
         if not _folder(version).exists():
             subprocess.check_call([*pip, "--no-deps", "--target", str(_folder(version)), version])
@@ -146,6 +151,8 @@ def chosen(arguments):
     for program, methods in PROGRAMS.items():
         if wanted and not any(word in program for word in wanted):
             continue
+        if quick and program in NOT_QUICK:
+            continue
         if program == "torch_cuda" and not Path("/dev/nvidiactl").exists():
             print(f"{program}: there is no CUDA device here")
             continue
@@ -177,7 +184,7 @@ def _failures(done):
 
 def main(arguments):
     """Do it all; return the exit status."""
-    prepare()
+    prepare(arguments)
     results = [compare(*what) for what in chosen(arguments)]
     if not arguments:
         results += own_tests()

@@ -38,6 +38,13 @@ def _other_verb(words: list[str]) -> int:
     parser.add_argument("--version", action="version", version=f"polyproc {load('polyproc', '__version__')}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     verbs.add_parser("run", help="run a program in which multiprocessing means polyproc")
-    verbs.add_parser("doctor", help="say what works here, and what to do about what does not")
-    parser.parse_args(words)
-    return load("polyproc._cli.doctor", "main")()  # type: ignore[operator, no-any-return]
+    doctor = verbs.add_parser("doctor", help="say what works here, and what to do about what does not")
+    doctor.add_argument("--engine", help="say which nodes an engine has, and whether processes start there")
+    doctor.add_argument("--command", help="of the engine `command`: what starts a program on a host, as 'ssh {host}'")
+    doctor.add_argument("--hosts", type=lambda text: text.split(","), help="the hosts, with commas between them")
+    doctor.add_argument("--address", help="on which to listen, for `command`; the cluster, for `ray`")
+    asked = parser.parse_args(words)
+    if asked.engine is None:
+        return load("polyproc._cli.doctor", "main")()  # type: ignore[operator, no-any-return]
+    options = {name: found for name in ("command", "hosts", "address") if (found := getattr(asked, name)) is not None}
+    return load("polyproc._cli.engine_doctor", "main")(asked.engine, options)  # type: ignore[operator, no-any-return]

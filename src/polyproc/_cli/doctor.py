@@ -10,7 +10,7 @@ from functools import partial
 
 from polyproc._base.errors import ProcessError
 from polyproc._base.native import how_to_have_it, native
-from polyproc._base.typing import Callable, Iterator, NamedTuple
+from polyproc._base.typing import Callable, Iterable, Iterator, NamedTuple
 from polyproc._context.context import BaseContext, default_context
 from polyproc._memory.block import allocate
 from polyproc._memory.segment import SharedMemory
@@ -33,8 +33,13 @@ class Finding(NamedTuple):
 
 def main() -> int:
     """Print the findings; return 0 if all is well, 1 if something is missing or little."""
+    return show(findings())
+
+
+def show(found: Iterable[Finding]) -> int:
+    """Print findings as they come; return 0 if all is well, 1 if something is missing or little."""
     is_well = True
-    for finding in findings():
+    for finding in found:
         is_well = is_well and not finding.advice
         print(f"{'!' if finding.advice else ' '} {finding.what:<22} {finding.found}", flush=True)  # noqa: T201
         if finding.advice:

@@ -9,8 +9,9 @@ from polyproc._base.typing import Any, Callable, Self
 from polyproc._context.context import BaseContext
 from polyproc._hosts import host_objects
 from polyproc._hosts.host_engine import find_engine
+from polyproc._hosts.host_launcher import HostLauncher
 from polyproc._hosts.host_manager import HostManager
-from polyproc._hosts.nodes import HostLauncher, Nodes
+from polyproc._hosts.nodes import Nodes
 from polyproc._memory.typed import RawArray, RawValue
 from polyproc._process.process import Process, launched_by
 
@@ -111,6 +112,10 @@ class RemoteContext(BaseContext):
     def SimpleQueue(self) -> Any:
         """Return a queue with few methods."""
         return self._shared("SimpleQueue")
+
+    def Pool(self, processes: int | None = None, *args: Any, **kwds: Any) -> Any:
+        """Return a pool of workers on the nodes, as many as there are CPUs unless given: see `polyproc.pool.Pool`."""
+        return super().Pool(self.cpu_count() if processes is None else processes, *args, **kwds)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

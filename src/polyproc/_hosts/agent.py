@@ -7,7 +7,9 @@ gone, or will take them for lost.
     there                                          here
     start id, name, job, for a pool?          ->
                                               <-   started id, pid  |  failed id, why
-    signal id, number  |  interrupt, clear    ->
+    signal id, number                         ->
+    word id, place, why  |  data id, bytes    ->   (of a pool's worker)
+                                              <-   data id, bytes
     look id  |  kill tree id                  ->
                                               <-   output id, stream, bytes
                                               <-   exited id, code, what it left
@@ -16,10 +18,12 @@ gone, or will take them for lost.
 
 from __future__ import annotations
 
+import collections
 import functools
 import json
 import os
 import platform
+import select
 import selectors
 import signal
 import socket
@@ -37,11 +41,12 @@ from polyproc._platform.handles import WakePipe
 from polyproc._platform.interpreter import usable_processors
 from polyproc._process.process import ForkProcess, ForkServerProcess, SpawnProcess
 from polyproc._start.stopping import Tree
-from polyproc._workers.interrupter import SIGNAL, CancelWord
+from polyproc._workers.interrupter import CancelWord
 
 PROTOCOL = 1
 LINE_LIMIT = 65536  # bytes of an invitation, and of an introduction
 _PIECE = 65536
+_LARGE_PIECE = 1 << 20
 _JOINING = 30  # seconds until an agent that nobody talks to gives up
 _METHODS: dict[str, Any] = {"fork": ForkProcess, "spawn": SpawnProcess, "forkserver": ForkServerProcess}
 
@@ -95,13 +100,43 @@ def main() -> None:
         os._exit(0)
 
 
+class WorkerPipe:
+    """The pipe of a pool's worker, from which bytes are passed on, and the memory that says which call it is to end."""
+
+    def __init__(self) -> None:
+        self.ours, self.theirs = Pipe()
+        self.fd = self.ours.fileno()
+        os.set_blocking(self.fd, False)
+        self.word = CancelWord()
+        self._unsent: collections.deque[memoryview] = collections.deque()
+
+    def write(self, data: bytes) -> None:
+        """Write as much as the pipe takes, and keep the rest."""
+        self._unsent.append(memoryview(data))
+        self.write_rest()
+
+    def write_rest(self) -> bool:
+        """Write what was kept; return whether that is all."""
+        try:
+            while self._unsent:
+                piece = self._unsent.popleft()
+                written = os.write(self.fd, piece)
+                if written < len(piece):
+                    self._unsent.appendleft(piece[written:])
+        except BlockingIOError:
+            self._unsent.appendleft(piece)
+        except OSError:  # it has ended
+            self._unsent.clear()
+        return not self._unsent
+
+
 class AgentChild:
     """A child, as its agent sees it."""
 
-    def __init__(self, id: int, process: Any, word: CancelWord | None) -> None:
+    def __init__(self, id: int, process: Any, channel: WorkerPipe | None) -> None:
         self.id = id
         self.process = process
-        self.word = word
+        self.channel = channel
         self.streams: dict[int, Any] = {}  # the number of its stream -> the reading end
         self.tree: Tree | None = None
         self.has_ended = False
@@ -121,13 +156,13 @@ class Agent:
         self._orders: dict[str, Callable[..., None]] = {
             "start": self._start,
             "signal": self._signal,
-            "interrupt": self._interrupt,
-            "clear": self._clear,
+            "word": self._name_call,
+            "data": self._pass_on,
             "look": self._look,
             "kill tree": self._kill_tree,
         }
         forkserver.set_forkserver_preload(
-            ["polyproc._hosts.remote_life", "polyproc._hosts.host_objects", *invitation["preload"]], on_error="ignore"
+            ["polyproc._hosts.remote_life", "polyproc._hosts.host_workers", *invitation["preload"]], on_error="ignore"
         )
 
     def serve(self) -> None:
@@ -174,22 +209,24 @@ class Agent:
 
     def _start(self, id: int, name: str, job: bytes, is_worker: bool) -> None:
         ours, theirs = zip(Pipe(duplex=False), Pipe(duplex=False), strict=True)
-        word = CancelWord() if is_worker else None
+        channel = WorkerPipe() if is_worker else None
         try:
             if self._leaving_until is not None:
                 raise OSError("the node is to be vacated")
-            block = None if word is None else word.block
-            process = self._process(target=live, args=(job, theirs, block), name=name, daemon=True)
+            passed = None if channel is None else (channel.theirs, channel.word.block)
+            process = self._process(target=live, args=(job, theirs, passed), name=name, daemon=True)
             process.start()
         except Exception as error:  # noqa: BLE001  (whatever it was: told to who asked)
-            for end in ours:
+            for end in (*ours, *([channel.ours] if channel is not None else [])):
                 end.close()
             self._wire.send("failed", id, f"{type(error).__name__}: {error}")
             return
         finally:
-            for end in theirs:
+            for end in (*theirs, *([channel.theirs] if channel is not None else [])):
                 end.close()
-        child = self._children[id] = AgentChild(id, process, word)
+        child = self._children[id] = AgentChild(id, process, channel)
+        if channel is not None:
+            self._watch(channel.fd, functools.partial(self._serve_channel, child, channel))
         for number, end in enumerate(ours, 1):
             child.streams[number] = end
             os.set_blocking(end.fileno(), False)
@@ -202,16 +239,55 @@ class Agent:
         if child is not None and not child.has_ended:
             child.process._popen.signal(number)
 
-    def _interrupt(self, id: int, place: int, why: int) -> None:
+    def _name_call(self, id: int, place: int, why: int) -> None:
         child = self._children.get(id)
-        if child is not None and child.word is not None:
-            child.word.set(place, why)
-            self._signal(id, SIGNAL)
+        if child is not None and child.channel is not None:
+            child.channel.word.set(place, why)
 
-    def _clear(self, id: int) -> None:
+    def _pass_on(self, id: int, data: bytes) -> None:
         child = self._children.get(id)
-        if child is not None and child.word is not None:
-            child.word.clear()
+        if child is not None and child.channel is not None:
+            child.channel.write(data)
+            self._watch_channel(child, child.channel)
+
+    def _watch_channel(self, child: AgentChild, channel: WorkerPipe) -> None:
+        """Wait for what comes from a worker, and for room for what goes to it, if something does."""
+        events = selectors.EVENT_READ
+        if not channel.write_rest():
+            events |= selectors.EVENT_WRITE
+        if self._selector.get_key(channel.fd).events != events:
+            self._selector.modify(channel.fd, events, functools.partial(self._serve_channel, child, channel))
+
+    def _serve_channel(self, child: AgentChild, channel: WorkerPipe) -> None:
+        if self._read_channel(child, channel):
+            self._watch_channel(child, channel)
+
+    def _read_channel(self, child: AgentChild, channel: WorkerPipe) -> bool:
+        """Pass on what a worker has written; return whether more may come."""
+        try:
+            piece = os.read(channel.fd, _LARGE_PIECE)
+        except BlockingIOError:
+            return True
+        except OSError:  # it was killed
+            piece = b""
+        if piece:
+            self._wire.send("data", child.id, piece)
+            return True
+        self._selector.unregister(channel.fd)
+        channel.ours.close()
+        child.channel = None
+        return False
+
+    def _drain_channel(self, child: AgentChild) -> None:
+        """Pass on what is left of a worker that has ended; its pipe may be held by processes that it has started."""
+        channel = child.channel
+        while channel is not None and select.select([channel.fd], [], [], 0)[0]:
+            if not self._read_channel(child, channel):
+                return
+        if channel is not None:
+            self._selector.unregister(channel.fd)
+            channel.ours.close()
+            child.channel = None
 
     def _look(self, id: int) -> None:
         child = self._children.get(id)
@@ -261,6 +337,7 @@ class Agent:
         for number in list(child.streams):
             while self._forward(child, number):
                 pass
+        self._drain_channel(child)
         child.has_ended = True
         kind, data = handle._left
         left = (kind, data, handle._output, handle._stack, handle._lacked_memory)

@@ -48,17 +48,20 @@ class CommandEngine:
         if isinstance(hosts, str) or not hosts or not all(isinstance(host, str) for host in hosts):
             raise ValueError(f"hosts must be a list of names, at least one, and not {hosts!r}")
         self._words = shlex.split(command) if isinstance(command, str) else [str(word) for word in command]
-        self._hosts = list(hosts)
+        self._by_name: dict[str, str] = {}
+        for host in hosts:
+            count = list(self._by_name.values()).count(host)
+            self._by_name[f"{host}#{count + 1}" if count else host] = host
         self._address = address
 
-    def nodes(self) -> Sequence[str]:
-        """Return the hosts."""
-        return self._hosts
+    def nodes(self, want: Resources) -> Sequence[str]:
+        """Return the hosts; one that was named more than once has a number from the second time on."""
+        return list(self._by_name)
 
     def address(self) -> str:
         """Return the address of the interface by which the first host is reached, unless one was given."""
         if self._address is None:
-            self._address = _route_to(self._hosts[0])
+            self._address = _route_to(next(iter(self._by_name.values())))
         return self._address
 
     def lease(self, spec: AgentSpec, want: Resources, node: str) -> CommandLease:
@@ -66,7 +69,7 @@ class CommandEngine:
         if want:
             raise ValueError(f"the engine 'command' places nothing: it cannot look for resources ({dict(want)!r})")
         line = shlex.join(spec.argv)
-        words = [word.replace("{host}", node).replace("{agent}", line) for word in self._words]
+        words = [word.replace("{host}", self._by_name[node]).replace("{agent}", line) for word in self._words]
         if not any("{agent}" in word for word in self._words):
             words += spec.argv
         return CommandLease(node, words, spec)

@@ -72,8 +72,8 @@ class Engine(Protocol):
 
     name: str
 
-    def nodes(self) -> Sequence[str]:
-        """Return the names of the places where an agent can be had now."""
+    def nodes(self, want: Resources) -> Sequence[str]:
+        """Return the names of the nodes where an agent can be had now; each is another."""
         ...
 
     def address(self) -> str:

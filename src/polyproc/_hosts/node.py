@@ -141,9 +141,10 @@ class Node:
         self._children: dict[int, RemoteChild] = {}
         self._lines: dict[tuple[int, int], bytes] = {}
         self._reports: dict[str, Callable[..., None]] = {
-            "started": lambda id, pid: self._children[id].note_started(pid),
+            "started": self._started,
             "failed": self._failed,
             "output": self._output,
+            "data": self._data,
             "exited": self._exited,
             "leaving": self._leaving,
         }
@@ -210,6 +211,16 @@ class Node:
         """Take the engine's word for the end of an agent: what still runs there is not ours any more."""
         self._wire.shut()
 
+    def _started(self, id: int, pid: int) -> None:
+        child = self._children.get(id)
+        if child is not None:  # else its start was broken off, by a Ctrl-C
+            child.note_started(pid)
+
+    def _data(self, id: int, piece: bytes) -> None:
+        child = self._children.get(id)
+        if child is not None:
+            child.note_data(piece)
+
     def _failed(self, id: int, why: str) -> None:
         child = self._children.pop(id, None)
         if child is not None:
@@ -250,6 +261,11 @@ class Node:
             pass
 
     # -- the end ---------------------------------------------------------------------------------------------------
+
+    def signal_all(self, signum: int) -> None:
+        """Have a signal sent to all children there."""
+        for id in list(self._children):
+            self.send("signal", id, int(signum))
 
     def close(self) -> None:
         """End the agent, and with it all children there."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import signal
 import sys
 import threading
 import time
@@ -13,22 +14,18 @@ import weakref
 from polyproc._base.errors import ProcessError
 from polyproc._base.modules import said
 from polyproc._base.typing import Any, Mapping, Sequence
-from polyproc._cleanup.finalizers import Finalize
 from polyproc._hosts.carried_code import CarriedModule, carry
 from polyproc._hosts.certificate import Certificate, make_certificate
 from polyproc._hosts.host_engine import Engine, Resources
 from polyproc._hosts.node import Node, invite, is_loopback
 from polyproc._hosts.object_server import ObjectServer
-from polyproc._hosts.remote_child import RemoteChild
 from polyproc._hosts.wire import PEER_TIMEOUT
 from polyproc._managers.manager import SyncManager
-from polyproc._process.process import BaseProcess
 
 _RESTS = 10.0  # seconds for which a place whose agent was lost or did not come is not asked again
 _GRACE = 10.0
 _START_TIMEOUT = 60.0
 _METHODS = ("fork", "spawn", "forkserver")
-_LATE = -50  # a priority of finalizers: after the children are joined
 
 
 class Nodes:
@@ -92,8 +89,8 @@ class Nodes:
         }
         self._lock = threading.RLock()
         self._certificate: Certificate | None = None
-        self._nodes: dict[int, Node] = {}  # by the place among the engine's nodes
-        self._rests: dict[int, float] = {}  # until when a place is not asked
+        self._nodes: dict[str, Node] = {}
+        self._rests: dict[str, float] = {}  # until when a node is not asked
         self._is_closed = False
         self._turn = 0
         self._objects: ObjectServer | None = None
@@ -117,10 +114,9 @@ class Nodes:
         with self._lock:
             self._check_open()
             self._drop_lost()
-            names = self._engine.nodes()
             now = time.monotonic()
-            missing = [place for place in range(len(names)) if place not in self._nodes]
-            failed = self._lease([place for place in missing if self._rests.get(place, 0.0) <= now])
+            missing = [name for name in self._engine.nodes(self._resources) if name not in self._nodes]
+            failed = self._lease([name for name in missing if self._rests.get(name, 0.0) <= now])
             found = self._usable()
             if not found and not failed:  # all rest: there is no other
                 failed = self._lease(missing)
@@ -135,31 +131,30 @@ class Nodes:
         return [node for node in self._nodes.values() if node.lost is None and not node.is_leaving]
 
     def _drop_lost(self) -> None:
-        for place, node in list(self._nodes.items()):
+        for name, node in list(self._nodes.items()):
             if node.lost is not None:
-                del self._nodes[place]
-                self._rests[place] = time.monotonic() + _RESTS
+                del self._nodes[name]
+                self._rests[name] = time.monotonic() + _RESTS
                 node.close()
 
-    def _lease(self, places: Sequence[int]) -> dict[int, Exception]:
+    def _lease(self, names: Sequence[str]) -> dict[str, Exception]:
         """Lease agents, all at once; return what went wrong with which."""
-        if not places:
+        if not names:
             return {}
         self._certificate_for(self._engine.address())
-        names = self._engine.nodes()
-        came: queue.SimpleQueue[tuple[int, Node | Exception]] = queue.SimpleQueue()
+        came: queue.SimpleQueue[tuple[str, Node | Exception]] = queue.SimpleQueue()
         leasing = _Leasing(self, came)
-        failed: dict[int, Exception] = {}
+        failed: dict[str, Exception] = {}
         try:
-            for place in places:
-                leasing.begin(place, names[place])
-            for _ in places:
-                place, found = came.get()
+            for name in names:
+                leasing.begin(name)
+            for _ in names:
+                name, found = came.get()
                 if isinstance(found, Node):
-                    self._nodes[place] = found
+                    self._nodes[name] = found
                 else:
-                    failed[place] = found
-                    self._rests[place] = time.monotonic() + _RESTS
+                    failed[name] = found
+                    self._rests[name] = time.monotonic() + _RESTS
         except BaseException:  # a Ctrl-C
             leasing.is_abandoned = True
             raise
@@ -203,6 +198,12 @@ class Nodes:
             objects.end()
         self._engine.close()
 
+    def pass_interrupt_on(self) -> None:
+        """At the exit that a Ctrl-C has brought about: let it be heard on other hosts, as it was by children here."""
+        if getattr(sys, "last_type", None) is KeyboardInterrupt:
+            for node in list(self._nodes.values()):
+                node.signal_all(signal.SIGINT)
+
     def after_fork_in_child(self) -> None:
         """In a forked child: begin without nodes."""
         self._lock = threading.RLock()
@@ -218,38 +219,26 @@ class Nodes:
 class _Leasing:
     """Agents that are being leased, each by a thread of its own."""
 
-    def __init__(self, nodes: Nodes, came: queue.SimpleQueue[tuple[int, Node | Exception]]) -> None:
+    def __init__(self, nodes: Nodes, came: queue.SimpleQueue[tuple[str, Node | Exception]]) -> None:
         self._nodes = nodes
         self._came = came
         self.is_abandoned = False
 
-    def begin(self, place: int, name: str) -> None:
+    def begin(self, name: str) -> None:
         """Lease one."""
-        thread = threading.Thread(target=self._run, args=(place, name), name=f"polyproc-lease-{name}", daemon=True)
+        thread = threading.Thread(target=self._run, args=(name,), name=f"polyproc-lease-{name}", daemon=True)
         thread.start()
 
-    def _run(self, place: int, name: str) -> None:
+    def _run(self, name: str) -> None:
         try:
             node = self._nodes.invite(name)
         except Exception as error:  # noqa: BLE001  (told where it is waited for)
-            self._came.put((place, error))
+            self._came.put((name, error))
             return
         if self.is_abandoned:
             node.close()
         else:
-            self._came.put((place, node))
-
-
-class HostLauncher:
-    """Starts process objects on nodes; as long as one of them, or a class for them, is there, so are the nodes."""
-
-    def __init__(self, nodes: Nodes) -> None:
-        self.nodes = nodes
-        self._finalize = Finalize(self, Nodes.close, args=(nodes,), exitpriority=_LATE)
-
-    def launch(self, process: BaseProcess[Any]) -> RemoteChild:
-        """Start a process."""
-        return RemoteChild(process, self.nodes)
+            self._came.put((name, node))
 
 
 _all: weakref.WeakSet[Nodes] = weakref.WeakSet()

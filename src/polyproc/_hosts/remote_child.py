@@ -8,7 +8,7 @@ import os
 import threading
 
 from polyproc._base.errors import ProcessDied, ProcessError
-from polyproc._base.typing import TYPE_CHECKING, Any, Self
+from polyproc._base.typing import TYPE_CHECKING, Any, Protocol, Self
 from polyproc._hosts.crossing import refuse
 from polyproc._platform.handles import ready
 from polyproc._platform.posix import LongLived, close_quietly
@@ -25,10 +25,18 @@ LOST, PREEMPTED = "host lost", "preempted"
 _SIGKILL = 9
 
 
+class Receiver(Protocol):
+    """What takes the bytes of a pool's worker."""
+
+    def receive(self, piece: bytes) -> None:
+        """Take some, in the thread of the worker's node."""
+        ...
+
+
 class RemoteChild(Child):
     """A child on another host. Its sentinel is a pipe that ends when its end is known here."""
 
-    def __init__(self, process_obj: BaseProcess[Any], nodes: Nodes, is_worker: bool = False) -> None:
+    def __init__(self, process_obj: BaseProcess[Any], nodes: Nodes, receiver: Receiver | None = None) -> None:
         self.name = process_obj._name
         self.method = nodes.engine_name
         self.host = ""
@@ -40,6 +48,7 @@ class RemoteChild(Child):
         self._refusal: str | None = None
         self._ended = threading.Event()
         self._end = -1
+        self._receiver = receiver
         flush_before_start()
         job = self._describe(process_obj, nodes)
         self.node = nodes.pick()
@@ -47,7 +56,7 @@ class RemoteChild(Child):
         self.sentinel, self._end = os.pipe()
         self._watched = LongLived(self.sentinel)
         try:
-            self.node.start(self, job, is_worker)
+            self.node.start(self, job, receiver is not None)
             self._begun.wait()
             if self._refusal is not None:
                 raise ProcessError(f"{self.name} could not be started on {self.host!r}: {self._refusal}")
@@ -81,6 +90,11 @@ class RemoteChild(Child):
         """Take why it could not be started."""
         self._refusal = why
         self._begun.set()
+
+    def note_data(self, piece: bytes) -> None:
+        """Take what a pool's worker has written to its pipe."""
+        if self._receiver is not None:
+            self._receiver.receive(piece)
 
     def note_exit(self, code: int, kind: int, data: bytes, *left: Any) -> None:
         """Take its exit code and what it left."""

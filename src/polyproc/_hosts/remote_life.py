@@ -26,22 +26,26 @@ class RemoteLife:
     """What this process has besides, if it was started from another host. One instance, `remote_life`.
 
     Attributes:
-        word: the memory by which the agent names the call that a pool's worker is to end.
+        channel: of a pool's worker: the descriptor of its pipe, and the memory by which the agent names the call that
+            it is to end.
     """
 
     def __init__(self) -> None:
-        self.word: Any = None
+        self.channel: tuple[int, Any] | None = None
 
 
 remote_life = RemoteLife()
 
 
-def live(data: bytes, streams: tuple[Connection[Any, Any], Connection[Any, Any]], word: Any) -> Any:
+def live(data: bytes, streams: tuple[Connection[Any, Any], Connection[Any, Any]], channel: Any) -> Any:
     """Become what a job says and run it; return what it returns."""
     for fd, end in zip((1, 2), streams, strict=True):
         os.dup2(end.fileno(), fd)
         end.close()
-    remote_life.word = word
+    if channel is not None:
+        end, word = channel
+        remote_life.channel = os.dup(end.fileno()), word
+        end.close()
     return _become(marshal.loads(data)).run()
 
 

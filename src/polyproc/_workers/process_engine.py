@@ -31,7 +31,6 @@ from polyproc._scheduling.actions import (
 from polyproc._scheduling.assignments import NEVER, Batch, QueuedTask, ResolvedOptions
 from polyproc._scheduling.scheduler import Scheduler
 from polyproc._scheduling.staffing import StaffingConfig
-from polyproc._workers.channels import MAX_BEHIND, pack
 from polyproc._workers.engine import TERMINATE, PoolEngine, function_name, report
 from polyproc._workers.worker import (
     BATCH,
@@ -44,7 +43,7 @@ from polyproc._workers.worker import (
     PARTS,
     READY,
 )
-from polyproc._workers.worker_set import Monitor, PoolConfig, WorkerHandle, WorkerSet
+from polyproc._workers.worker_set import Monitor, PoolConfig, WorkerHandle, workers_of
 
 # Tasks of one job that are packed before they are submitted, and bytes.
 BLOCK = 64
@@ -62,9 +61,9 @@ class ProcessWorkers(PoolEngine):
     def __init__(self, config: PoolConfig, translated: Callable[[BaseException], BaseException]) -> None:
         starts_together = config.is_executors and config.idle_timeout is None and config.forks
         staffing = StaffingConfig(config.size, config.on_demand, starts_together, config.idle_timeout)
-        super().__init__(Scheduler(staffing, config.max_tasks, MAX_BEHIND))
+        self.workers = workers_of(config)
+        super().__init__(Scheduler(staffing, config.max_tasks, self.workers.max_behind))
         self._translated = translated
-        self.workers = WorkerSet(config)
         self.handles = self.workers.handles
         self.channels = self.workers.channels
         self._monitor = Monitor(self.handles, self.channels.note, self._cannot_watch)
@@ -99,7 +98,7 @@ class ProcessWorkers(PoolEngine):
         """Send a task to a worker."""
         id, place, task = action
         try:
-            payload = task.payload if task.batch is None else pack(tuple(task.batch))[0]
+            payload = task.payload if task.batch is None else self.workers.pack(tuple(task.batch))[0]
             self.handles[id].channel.send(place, payload)
         except Exception as error:  # noqa: BLE001  (no memory: that task cannot be sent now)
             return self.scheduler.not_sent(id, place, error, monotonic())
@@ -329,10 +328,10 @@ class ProcessPoolEngine(ProcessWorkers):
         translated: returns a worker's death, or why none can be started, as the caller is told.
     """
 
-    pack = staticmethod(pack)
-
     def __init__(self, config: PoolConfig, translated: Callable[[BaseException], BaseException] = _same) -> None:
         super().__init__(config, translated)
+        if type(self).pack is ProcessPoolEngine.pack:
+            self.pack = self.workers.pack  # type: ignore[method-assign]  # one call less for each task
         self.thread = threading.Thread(target=self._serve, name="polyproc-pool", daemon=True)
         self._threads_lock = threading.Lock()
         self._is_closed = self._is_finished = False
@@ -378,6 +377,10 @@ class ProcessPoolEngine(ProcessWorkers):
     def pack_function(self, function: Any, /) -> Any:
         """Return the pickle of a function. Raises what pickling raises."""
         return dumps_function(function)
+
+    def pack(self, message: Any, /) -> tuple[Any, int]:
+        """Return what is sent to a worker for a function, a kind and arguments, and its size."""
+        return self.workers.pack(message)
 
     def add_call(self, job: Any, function: Any, args: Any, options: ResolvedOptions) -> QueuedTask:
         """Submit a call. Raises what pickling raises, and ValueError."""

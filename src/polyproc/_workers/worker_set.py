@@ -14,8 +14,8 @@ from polyproc._platform.handles import WakePipe
 from polyproc._platform.interpreter import usable_processors
 from polyproc._platform.posix import HAVE_FORK
 from polyproc._process.process import BaseProcess, launched_by
-from polyproc._start.stopping import Tree
-from polyproc._workers.channels import Channels, WorkerChannel
+from polyproc._start.stopping import tree_of
+from polyproc._workers.channels import MAX_BEHIND, Channels, WorkerChannel, pack
 from polyproc._workers.interrupter import SIGNAL, CancelWord
 from polyproc._workers.worker import WorkerPlan, environment_of_worker, share_of, worker
 
@@ -103,7 +103,7 @@ class WorkerHandle:
         if gently:
             self.process.terminate()
             return
-        with Tree(self.process.pid) as tree:
+        with tree_of(self.process._popen) as tree:
             tree.kill()
         self.process.kill()
 
@@ -122,6 +122,9 @@ class WorkerHandle:
 
 class WorkerSet:
     """The workers of a pool, by id. Only one thread at a time starts some."""
+
+    max_behind = MAX_BEHIND
+    pack = staticmethod(pack)
 
     def __init__(self, config: PoolConfig) -> None:
         self.channels = Channels()
@@ -225,6 +228,13 @@ class WorkerSet:
         for id in list(self.handles):
             self.remove(id)
         self.channels.close()
+
+
+def workers_of(config: PoolConfig) -> WorkerSet:
+    """Return the workers of a pool, as what starts its processes has them: those of another host are others."""
+    launcher: Any = getattr(config.process, "_launcher", None)
+    workers: WorkerSet = launcher.worker_set(config) if hasattr(launcher, "worker_set") else WorkerSet(config)
+    return workers
 
 
 class Monitor:

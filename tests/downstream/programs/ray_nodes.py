@@ -1,0 +1,154 @@
+"""Processes, a queue, a lock and a pool on three nodes of Ray, one of them lost in the middle; and what Ray's own ways to do that cost.
+
+It runs with polyproc alone: the standard library has no such context.
+"""
+
+import os
+import time
+
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import polyproc
+
+COUNT = 10_000
+IN_TIME = 120
+
+
+def where():
+    return os.environ["POLYPROC_HOST"], os.getpid()
+
+
+def square(number):
+    return number * number
+
+
+def slow_square(begun, number):
+    begun.put(os.environ["POLYPROC_HOST"])
+    time.sleep(1.0)
+    return number * number
+
+
+def add_up(lock, value, times):
+    for _ in range(times):
+        with lock:
+            value.value += 1
+
+
+def seconds(act, times=1):
+    begin = time.perf_counter()
+    for _ in range(times):
+        act()
+    return (time.perf_counter() - begin) / times
+
+
+def run_one(context):
+    process = context.Process(target=square, args=(3,))
+    process.start()
+    process.join(IN_TIME)
+    assert process.exitcode == 0
+
+
+def processes(context):
+    started = [context.Process(target=where) for _ in range(6)]
+    for process in started:
+        process.start()
+    found = [process.result(IN_TIME) for process in started]
+    assert len({host for host, _ in found}) == 3, found
+    assert [process.pid for process in started] == [pid for _, pid in found]
+    process = context.Process(target=time.sleep, args=(100,))
+    process.start()
+    process.terminate()
+    process.join(IN_TIME)
+    assert process.exitcode == -15
+
+
+def shared(context):
+    lock, value = context.Lock(), context.Value("q", 0, lock=False)
+    started = [context.Process(target=add_up, args=(lock, value, 50)) for _ in range(3)]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(IN_TIME)
+    assert value.value == 150
+
+
+def lose_a_node(context, cluster, node):
+    """Run a job on three nodes, and lose one while it runs: its call is lost and named, or done elsewhere."""
+    begun = context.Queue()
+    with context.Pool(3) as pool:
+        plain = [pool.apply_async(slow_square, (begun, number)) for number in range(3)]
+        assert len({begun.get(timeout=IN_TIME) for _ in plain}) == 3
+        cluster.remove_node(node, allow_graceful=False)
+        outcomes = []
+        for result in plain:
+            try:
+                outcomes.append(result.get(IN_TIME))
+            except polyproc.ProcessDied as died:
+                assert died.reason == "host lost", died
+                outcomes.append(died.host)
+        assert sorted(kind.__name__ for kind in map(type, outcomes)) == ["int", "int", "str"], outcomes
+        assert pool.options(retries=2).map(square, range(100)) == [square(number) for number in range(100)]
+        pool.terminate()
+        pool.join()
+
+
+def compare(context):
+    """Hold what this costs against what Ray's own pool, queue and actors do."""
+    import ray
+    from ray.util.multiprocessing import Pool as RayPool
+    from ray.util.queue import Queue as RayQueue
+
+    @ray.remote(num_cpus=0)
+    class Actor:
+        def ping(self):
+            return None
+
+    ours, theirs = context.Queue(), RayQueue()
+    rates = {
+        "process": (seconds(lambda: run_one(context), 10), seconds(lambda: ray.get(Actor.remote().ping.remote()), 3)),
+        "put and get": (
+            seconds(lambda: (ours.put(1), ours.get()), 2000),
+            seconds(lambda: (theirs.put(1), theirs.get()), 100),
+        ),
+    }
+    with context.Pool(2) as pool:
+        pool.map(square, range(10))
+        mine = seconds(lambda: pool.map(square, range(COUNT)))
+        pool.terminate()
+        pool.join()
+    with RayPool(2) as pool:
+        pool.map(square, range(10))
+        rates["map"] = mine, seconds(lambda: pool.map(square, range(COUNT)))
+    for what, (here, there) in rates.items():
+        print(f"{what}: {here * 1e3:.3f} ms, by Ray itself {there * 1e3:.3f} ms, {there / here:.1f} times")
+        assert here < there, what
+
+
+def main():
+    import ray
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+    try:
+        nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+        with polyproc.get_context("ray") as context:
+            processes(context)
+            shared(context)
+            compare(context)
+            lose_a_node(context, cluster, nodes[-1])
+        try:
+            polyproc.get_context("ray", address="ray://somewhere:10001")
+        except polyproc.ProcessError as error:
+            assert "Ray Client" in str(error)
+        else:
+            raise AssertionError("ray:// was not refused")
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    print("all well")
+
+
+if __name__ == "__main__":
+    main()
