@@ -113,10 +113,10 @@ FIRST_USES = {
         (72, 55),
         (80, 57),
     ),
-    "Pool": ("with context.Pool(2) as pool: pool.map(abs, range(2))", (87, 38), (91, 54), (94, 55)),
+    "Pool": ("with context.Pool(2) as pool: pool.map(abs, range(2))", (67, 38), (72, 54), (74, 55)),
     "executor": (
         "with polyproc.ProcessPoolExecutor(2, context) as pool: list(pool.map(abs, range(2)))",
-        *((94, 80), (98, 82), (99, 82)),
+        *((73, 80), (78, 82), (80, 82)),
     ),
     "Manager": (
         "with context.Manager() as made: end(context.Process(target=made.dict().get, args=(1,)))",

@@ -61,9 +61,6 @@ class PoolForkServer:
     """
 
     def __init__(self, kept: InheritedValue[Any]) -> None:
-        main: Any = load(
-            "polyproc._programs.run_pool_fork_server", "main"
-        )  # in the parent: it would cost each fork server
         lifeline.open()
         main_definitions.note_start()
         null_input.prepare()
@@ -74,19 +71,22 @@ class PoolForkServer:
         self._client: ForkServerClient | None = None
         self._pidfd = -1
         try:
-            self._fork(main, kept)
+            self._fork(kept)
         except BaseException:  # no process or descriptor left, or a Ctrl-C
             self.end()
             raise
 
-    def _fork(self, main: Any, kept: InheritedValue[Any]) -> None:
+    def _fork(self, kept: InheritedValue[Any]) -> None:
+        waits = _can_wait()
+        if not waits:
+            _program()  # here, once: each fork server would load it
         client, comm = os.getpid(), new_comm()
         ours, theirs = socketpair()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _OTHERS_SIGNALS)  # until the fork server has its handlers
         try:
-            pid = _fork_to_wait(theirs.fileno())
+            pid = _fork_to_wait(theirs.fileno()) if waits else _fork()
             if pid == 0:
-                _be_fork_server(main, kept, ours.fileno(), theirs.detach(), client, comm, mask)
+                _be_fork_server(kept, ours.fileno(), theirs.detach(), client, comm, mask)
             self._client = ForkServerClient(ours, pid, comm, _LIMIT)
             self._pidfd = open_pidfd(pid)
             log.debug("fork server forked, pid %d", pid)
@@ -160,24 +160,33 @@ class PoolForkServer:
             self._pidfd = -1
 
 
-def _fork_to_wait(fd: int) -> int:
-    """Fork; the child waits for `fd` before it runs anything, where it holds nothing whose end others wait for."""
-    if _thread._count():
-        return load("polyproc._start.thread_warning", "warn_and_fork")()  # type: ignore[operator, no-any-return]
+def _program() -> Any:
+    return load("polyproc._programs.run_pool_fork_server", "main")
+
+
+def _can_wait() -> bool:
+    """Return whether a fork server can wait before it runs anything: it holds nothing whose end others wait for."""
     other: Any = loaded("polyproc._forkserver.fork_server")
-    spare: Any = loaded("polyproc._start.spare")
+    has_others = loaded("polyproc._start.spare") is not None or (other is not None and other.forkserver.is_there())
     is_own = type(os.fork) is type(os.getpid)  # and not what gevent has put there
-    if native.core is None or not is_own or spare is not None or (other is not None and other.forkserver.is_there()):
-        return fork()
+    return native.core is not None and is_own and not has_others and not _thread._count()
+
+
+def _fork_to_wait(fd: int) -> int:
+    """Fork; the child waits for `fd` before it runs anything: most fork servers are never needed."""
     sys.audit("os.fork")
-    return native.core.fork_parked(fd)  # type: ignore[no-any-return]
+    return native.core.fork_parked(fd)  # type: ignore[union-attr, no-any-return]
 
 
-def _be_fork_server(main: Any, kept: InheritedValue[Any], *args: Any) -> NoReturn:
+def _fork() -> int:
+    return load("polyproc._start.thread_warning", "warn_and_fork")() if _thread._count() else fork()  # type: ignore[operator]
+
+
+def _be_fork_server(kept: InheritedValue[Any], *args: Any) -> NoReturn:
     try:
         held.kept = kept
         client_fd, *rest = args
         os.close(client_fd)
-        main(*rest)
+        _program()(*rest)
     finally:
         os._exit(1)
