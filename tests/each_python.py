@@ -16,6 +16,7 @@ OF_THE_VERSION = [
     *("behaviour/test_process.py", "behaviour/test_forkserver.py", "behaviour/test_fresh_interpreter.py"),
     *("behaviour/test_main_module.py", "behaviour/test_starting_imports.py", "behaviour/test_drop_in.py"),
     *("behaviour/test_executor.py", "behaviour/test_what_libraries_reach_for.py", "behaviour/test_redefined.py"),
+    *("behaviour/test_since_3_14.py", "behaviour/test_what_versions_change.py", "behaviour/test_raw_forks.py"),
     *("behaviour/test_breakpoints.py", "behaviour/test_surroundings.py", "behaviour/test_shared_memory.py"),
 ]
 

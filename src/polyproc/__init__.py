@@ -122,14 +122,21 @@ _OF_DEFAULT_CONTEXT = (
 
 # As in the standard library, `import polyproc` is enough for these.
 _DOORS = (
+    "abc",
     "connection",
     "context",
+    "dummy",
+    "forkserver",
     "heap",
     "managers",
     "pool",
+    "popen_fork",
+    "popen_forkserver",
+    "popen_spawn_posix",
     "process",
     "queues",
     "reduction",
+    "resource_sharer",
     "resource_tracker",
     "shared_memory",
     "sharedctypes",

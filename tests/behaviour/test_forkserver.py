@@ -58,7 +58,7 @@ def test_failed_preload_warns_fails_or_is_ignored(preload):
         assert result_of(targets.echo, 1) == 1
     forkserver._stop()
     preload(["no_such_module"], on_error="warn")
-    with pytest.warns(RuntimeWarning, match="could not preload 'no_such_module'"):
+    with pytest.warns(RuntimeWarning, match="Failed to preload module 'no_such_module'"):
         assert result_of(targets.echo, 2) == 2
     forkserver._stop()
     preload(["no_such_module"], on_error="fail")

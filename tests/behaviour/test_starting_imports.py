@@ -117,7 +117,7 @@ def test_starts_no_process_again_as_the_fork_server_preloads_it(tmp_path):
     program += "p = context.Process(target=len, args=('abc',)); p.start(); print(p.result(30))"
     done, pids = import_it(tmp_path, "forkserver", WAYS["pool"], program=program)
     assert (done.stdout, done.returncode, len(pids)) == ("3\n", 0, 1), done.stderr
-    assert "could not preload 'starter'" in done.stderr
+    assert "Failed to preload module 'starter'" in done.stderr
     assert "bootstrapping phase" in done.stderr
 
 

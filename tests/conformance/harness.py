@@ -216,9 +216,6 @@ NOT_RUN = {
         for method in ("Fork", "Spawn", "Forkserver")
         for name in ("test_gc_during_max_tasks_worker_exit_gh152967", "test_shutdown_no_wait_max_tasks_gh119592")
     },
-    # Of 3.14 and 3.15: they stop the tracker while a child lives, and expect an end of the wait.
-    ("TestResourceTracker", "test_resource_tracker_raw_fork_prompt_reap"): "a child keeps the tracker alive",
-    ("TestResourceTracker", "test_resource_tracker_safety_net_timeout"): "the same",
 }
 
 EXECUTOR_TESTS = """

@@ -1,9 +1,16 @@
-"""Compare names and signatures with the standard library's; print what is missing or different. Exit 1 if anything is."""
+"""Compare names, signatures and the texts of errors with the standard library's; print what is missing or different.
 
+Exit status 1 if anything is.
+"""
+
+import ast
+import concurrent.futures.process
 import importlib
 import inspect
 import multiprocessing
+import re
 import sys
+from pathlib import Path
 
 import polyproc
 
@@ -43,6 +50,17 @@ CLASSES = [
     "managers.SyncManager",
     "managers.SharedMemoryManager",
     "managers.BaseProxy",
+    "managers.AcquirerProxy",
+    "managers.BarrierProxy",
+    "managers.ConditionProxy",
+    "managers.DictProxy",
+    "managers.EventProxy",
+    "managers.IteratorProxy",
+    "managers.ListProxy",
+    "managers.NamespaceProxy",
+    "managers.PoolProxy",
+    "managers.SetProxy",
+    "managers.ValueProxy",
     "shared_memory.SharedMemory",
     "shared_memory.ShareableList",
     "synchronize.Lock",
@@ -106,6 +124,116 @@ def compare_members(label, theirs, ours, names):
 NOT_HERE = {"missing: forkserver.connect_to_new_process", "missing: spawn._main"}
 
 
+# -- texts -----------------------------------------------------------------------------------------------------------
+
+# Those that are not said here, by their beginning, with the reason.
+INSIDE = "a part of how it works there"
+ELSEWHERE = "another system's"
+NOT_SAID = {
+    # of what there is no more to complain of (docs/drop-in.md)
+    "A SemLock created in a fork context": "it works here",
+    "An attempt has been made to start a new process": "a guard is not needed here",
+    "max_tasks_per_child is incompatible with": "it works here",
+    "too many fds": "there is no such limit here",
+    "fd too large": "there is no such limit here",
+    "SharedMemoryManager has shut down": "its base says that of each manager here",
+    "Already started SharedMemoryServer": "the same",
+    "Unknown state": "the same",
+    "shared memory name too long": "it is said of the line",
+    "Unable to start server": "it says what the server says",
+    **dict.fromkeys(
+        ("module_names must be", "Protocol error, expected", "bad typecode (must"), "it is, made of pieces"
+    ),
+    "concurrent send_bytes() calls": ELSEWHERE,
+    "shouldn't get here; expected KeyboardInterrupt": ELSEWHERE,
+    "Should not get here": ELSEWHERE,
+    "Cannot find name for new mmap": ELSEWHERE,
+    "max_workers must be <=": ELSEWHERE,
+    "forkserver start method not available": ELSEWHERE,
+    "No support for sending fds": ELSEWHERE,
+    "SCM_RIGHTS appears not to be available": ELSEWHERE,
+    "cannot find name for semaphore": "nothing has a name here",
+    **dict.fromkeys(
+        (
+            "operation on closed _ThreadWakeup",
+            "https://github.com/python/cpython/issues/90622",
+            "Processes cannot be fork()ed",
+            "protocol constraint",
+            "unexpected EOF",
+            "should not get here",
+            "Not at EOF?",
+            "Too many ({0:n}) fds to send",
+            "forkserver: waitpid returned unexpected pid",
+            "Arena is unpicklable",
+            "My pid (",
+            "Id {0!s}",
+            "Method_to_typeid",
+            "Maxtasks",
+            "Cannot have cache with result_hand",
+            "Thread not in TERMINATE",
+            "In unknown state",
+            "Invalid data received",
+            "received %d items of ancdata",
+            "Len is",
+            "Already have Listener",
+            "noop should never be registered",
+            "Reentrant call into",
+            "ResourceTracker called reentrantly",
+            "{} != len(msg)",
+            "nbytes",
+            "internal error: message too long",
+            "malformed resource_tracker",
+            "Cannot register",
+            "resource_tracker: There appear to be",
+            "unrecognized command",
+            "_SHM_NAME_PREFIX too long",
+            "Not forking",
+            "response_digest",
+        ),
+        INSIDE,
+    ),
+}
+FIELD = re.compile(r"%[-0-9.]*[a-zA-Z]|\{[^}]*\}")
+
+
+def text_of(node):
+    """Return a text as it stands in code, with its fields; "" for what is none."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else ""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod):
+        return text_of(node.left)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "format":
+        return text_of(node.func.value)
+    return ""
+
+
+def texts_of(file):
+    """Yield what a module says in errors, assertions and warnings."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Raise):
+            yield from map(text_of, node.exc.args if isinstance(node.exc, ast.Call) else ())
+        elif isinstance(node, ast.Assert) and node.msg is not None:
+            yield text_of(node.msg)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "warn":
+            yield from map(text_of, node.args[:1])
+
+
+def compare_texts():
+    """Yield what the standard library says, and this library does not, though nothing above says why."""
+    ours = "".join(file.read_text() for file in sorted(Path(polyproc.__file__).parent.rglob("*.py")))
+    core = Path(__file__).resolve().parent.parent.parent / "csrc"
+    ours += "".join(file.read_text().replace('\\"', '"') for file in sorted(core.rglob("*.[ch]")))
+    theirs = sorted(Path(multiprocessing.__file__).parent.rglob("*.py"))
+    for file in (*theirs, Path(concurrent.futures.process.__file__)):
+        for text in texts_of(file):
+            if not text.lstrip().startswith(tuple(NOT_SAID)):
+                pieces = [piece.strip() for piece in FIELD.split(text)]
+                if not all(piece in ours for piece in pieces if len(piece) > 3):
+                    yield f"not said: {file.name}: {text!r}"
+
+
 def main():
     """Compare."""
     wrong = list(compare_members("polyproc", multiprocessing, polyproc, multiprocessing.__all__))
@@ -114,8 +242,17 @@ def main():
         wrong += compare_members(door, theirs, ours, [name for name in theirs.__all__ if hasattr(theirs, name)])
     for place in CLASSES:
         door, _, name = place.rpartition(".")
+        if not hasattr(importlib.import_module(f"multiprocessing.{door}"), name):
+            continue  # of a later version
         theirs, ours = (getattr(sys.modules[f"{base}.{door}"], name) for base in ("multiprocessing", "polyproc"))
         wrong += compare_members(place, theirs, ours, [name for name in dir(theirs) if not name.startswith("_")])
+    wrong += compare_members(
+        "ProcessPoolExecutor",
+        concurrent.futures.ProcessPoolExecutor,
+        polyproc.ProcessPoolExecutor,
+        [name for name in dir(concurrent.futures.ProcessPoolExecutor) if not name.startswith("_")],
+    )
+    wrong += compare_texts()
     wrong = sorted(set(wrong) - NOT_HERE)
     print("\n".join(wrong))
     return bool(wrong)

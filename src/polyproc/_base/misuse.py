@@ -5,6 +5,8 @@ Where the standard library has a text, that comes first, and what follows it is 
 
 from __future__ import annotations
 
+import sys
+
 from polyproc._base.typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -193,13 +195,17 @@ def unknown_method(method: object, known: list[str]) -> ValueError:
     return ValueError(f"{text}: write {near[0]!r}" if near else text)
 
 
-def wrong_type_code(given: object, codes: str) -> str:
-    """Return what is said of what is neither a type code nor a ctypes type."""
+def wrong_type_code(given: object, error: TypeError) -> TypeError:
+    """Return the error for what is neither a type code nor a ctypes type."""
     near: dict[type | str, str] = {int: "'i' or 'q'", float: "'d'", bool: "ctypes.c_bool", str: "'u'", bytes: "'c'"}
     near |= {"int": "'i'", "float": "'f'", "double": "'d'", "long": "'l'", "char": "'c'", "bool": "ctypes.c_bool"}
     write = near.get(given) if isinstance(given, type | str) else None
-    text = f"{shown(given)} is neither a type code, one of {codes}, nor a type of ctypes"
-    return f"{text}: write {write}" if write else text
+    codes = "c, b, B, u, h, H, i, I, l, L, q, Q, f or d"
+    if sys.version_info >= (3, 15):
+        text = f"bad typecode (must be a ctypes type or one of {codes}): {shown(given)} is neither"
+    else:
+        text = f"{error}: {shown(given)} is neither a type code, one of {codes}, nor a type of ctypes"
+    return TypeError(f"{text}: write {write}" if write else text)
 
 
 def key(value: Any) -> bytes:

@@ -75,7 +75,7 @@ class ForkServer:
         """
         check_names(modules_names, "module_names")
         if on_error not in _ON_ERROR:
-            raise ValueError(f"on_error must be 'ignore', 'warn' or 'fail', got {on_error!r}")
+            raise ValueError(f"on_error must be 'ignore', 'warn', or 'fail', not {on_error!r}")
         self._preload = list(modules_names)
         self._on_error = on_error
 
@@ -210,9 +210,10 @@ class ForkServer:
             for name, text in self._report[0]:
                 if self._on_error == "fail":
                     self._drop()
-                    raise ImportError(f"the fork server could not preload {name!r}", name=name) from None
+                    raise ImportError(f"Failed to preload module {name!r} in the fork server", name=name) from None
                 if self._on_error == "warn":
-                    warnings.warn(f"the fork server could not preload {name!r}:\n{text}", RuntimeWarning, stacklevel=7)
+                    told = f"Failed to preload module {name!r} in the fork server:\n{text}"
+                    warnings.warn(told, RuntimeWarning, stacklevel=7)
         return self._report
 
 

@@ -8,6 +8,7 @@ library it does.
 from __future__ import annotations
 
 import struct
+import sys
 from types import GenericAlias
 
 from polyproc._base.modules import kind_of, of_kind, public
@@ -207,6 +208,8 @@ class ShareableList:
         for position, item in enumerate(self):
             if value == item:
                 return position
+        if sys.version_info >= (3, 15):
+            raise ValueError(f"ShareableList.index(x): x not in list: {value!r} was given")
         raise ValueError(f"{value!r} not in this container")
 
     __class_getitem__: Any = classmethod(GenericAlias)

@@ -25,6 +25,7 @@ import os
 import struct
 import sys
 import threading
+import time
 import warnings
 from importlib.util import find_spec
 
@@ -34,7 +35,7 @@ from polyproc._base.native import native
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable, ClassVar
 from polyproc._platform.handles import pause, started_at
 from polyproc._platform.interpreter import command_line, spawn, starter
-from polyproc._platform.posix import LINUX, PROC, SHM, LongLived, close_quietly, temporary_folder
+from polyproc._platform.posix import LINUX, PROC, SHM, LongLived, close_quietly, forks, temporary_folder
 from polyproc._process.state import process_state
 
 # The standard library's way to speak to a tracker, for trackers of somebody else's.
@@ -52,13 +53,17 @@ class ResourceTracker:
     """The standard library's: lines `COMMAND:name:kind` to a helper, by the descriptor `_fd`. To be subclassed.
 
     A subclass has a helper of its own, with commands of its own: it overrides `ensure_running`. One that does not
-    writes to its family's file, of which the tracker heeds what is said of segments.
+    gets a tracker of its own, which heeds what is said of segments.
     """
 
-    ours: ClassVar[Any]  # that of our family
+    _another: Callable[[], Any]  # begins a family with a tracker of its own
+    _use_simple_format: bool = True  # else lines of JSON
+    _waitpid_timed_out = False
+    _exitcode: int | None = None
     _lock: Any
     _fd: int | None
     _pid: int | None
+    _family: Any = None
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -74,35 +79,56 @@ class ResourceTracker:
         """Start the helper that reads what is written to `_fd`, if none runs."""
         with self._lock:
             if not self._check_alive():
-                self._fd = self.ours.getfd()
+                self._family = self._another()
+                self._fd = self._family.getfd()
 
     def _check_alive(self) -> bool:
         """Return whether what is written arrives."""
         if self._fd is None:
             return False
-        if self._fd == self.ours._fd:
-            return bool(self.ours._check_alive())
+        if self._family is not None:
+            return bool(self._family._check_alive())
         try:
             write(self._fd, b"PROBE:0:noop\n")
         except OSError:
             return False
         return True
 
-    def _stop(self) -> None:
-        """End the helper, by the end of its pipe, and wait for it."""
-        with self._lock:
+    def _stop(self, use_blocking_lock: bool = True, wait_timeout: float | None = None) -> None:
+        """End the helper, by the end of its pipe, and wait for it: not longer than a time limit."""
+        acquired = self._lock.acquire(blocking=use_blocking_lock)
+        try:
             fd, self._fd = self._fd, None
-            if fd is not None and fd != self.ours._fd:
+            family, self._family = self._family, None
+            if family is not None:
+                family._stop(wait_timeout=wait_timeout)
+                self._exitcode, self._waitpid_timed_out = family._exitcode, family._waitpid_timed_out
+            elif fd is not None:
                 os.close(fd)
-                self._reap()
+                self._reap(wait_timeout)
+        finally:
+            if acquired:
+                self._lock.release()
 
-    def _reap(self) -> None:
+    def _reap(self, wait_timeout: float | None = None) -> None:
+        """Wait for the helper's end, and note its exit code; or that it did not end in time."""
         pid, self._pid = self._pid, None
-        if pid is not None:
-            try:
-                os.waitpid(pid, 0)
-            except ChildProcessError:
-                pass
+        self._exitcode = None
+        if pid is None:
+            return
+        deadline = None if wait_timeout is None else time.monotonic() + wait_timeout
+        try:
+            while True:
+                ended, status = os.waitpid(pid, 0 if deadline is None else os.WNOHANG)
+                if ended:
+                    self._exitcode = os.waitstatus_to_exitcode(status)
+                    return
+                if deadline is not None and time.monotonic() > deadline:
+                    self._waitpid_timed_out = True
+                    return
+                time.sleep(0.005)
+        except ChildProcessError:  # the program has waited for it
+            pass
 
     def register(self, name: str, rtype: str) -> None:
         """Register something that is removed when its users have ended."""
@@ -114,17 +140,24 @@ class ResourceTracker:
 
     def _send(self, cmd: str, name: str, rtype: str) -> None:
         """Write a line to a helper that runs."""
-        line = line_of(cmd, name, rtype)
+        line = line_of(cmd, name, rtype, self._use_simple_format)
         self.ensure_running()
         assert self._fd is not None  # ensure_running saw to it
         write(self._fd, line)
 
 
-def line_of(cmd: str, name: str, rtype: str) -> bytes:
-    """Return a line of the standard library's, which is written in one piece."""
-    line = f"{cmd}:{name}:{rtype}\n".encode(errors="surrogateescape")
+def line_of(cmd: str, name: str, rtype: str, is_simple: bool = True) -> bytes:
+    """Return a line of the standard library's, written in one piece; one of JSON where the name would make it two."""
+    if is_simple and "\n" not in name:
+        line = f"{cmd}:{name}:{rtype}\n".encode(errors="surrogateescape")
+    else:
+        import base64
+        import json
+
+        encoded = base64.urlsafe_b64encode(os.fsencode(name)).decode()
+        line = json.dumps({"cmd": cmd, "rtype": rtype, "base64_name": encoded}, separators=(",", ":")).encode() + b"\n"
     if len(line) > _LONGEST:
-        raise ValueError("name too long")
+        raise ValueError("msg too long" if sys.version_info >= (3, 14) else "name too long")
     return line
 
 
@@ -186,17 +219,18 @@ else:
 class FamilyTracker(Lines, ResourceTracker):
     """The client's side of our tracker, and this process's part in its family. One instance, `tracker`."""
 
-    def __init__(self) -> None:
+    def __init__(self, part: tuple[str, LongLived] | None = None) -> None:
         self._lock = threading.RLock()
         self._file = LongLived()  # the family's, with the lock that is shared
         self._pid = None
         self._own_fd: int | None = None  # what a program has put in place of ours
-        if process_state.tracker is not None:
-            self._inherit(*process_state.tracker)
+        if part is not None:
+            self.join(*part)
+        forks.in_others(self._leave)
 
     # -- the family ------------------------------------------------------------------------------------------------
 
-    def _inherit(self, mark: str, file: LongLived) -> None:
+    def join(self, mark: str, file: LongLived) -> None:
         """Take the part in the parent's family that came with this process's start."""
         if file.is_there():
             fd = file.fd
@@ -275,7 +309,7 @@ class FamilyTracker(Lines, ResourceTracker):
             if self._check_alive():
                 return
             if self._mark:
-                text = "resource_tracker: process died unexpectedly, relaunching. Some resources might leak."
+                text = "resource_tracker: process died unexpectedly, relaunching.  Some resources might leak."
                 warnings.warn(text, stacklevel=3)
                 self._reap()
             self._start()
@@ -295,7 +329,8 @@ class FamilyTracker(Lines, ResourceTracker):
                 return  # another process of the family was faster
             spec: Any = find_spec(_PROGRAM)
             source = spec.loader.get_source(_PROGRAM)
-            program = f"{source}\nLISTED, PROC = {SHM!r}, {PROC!r}\nmain({_folder()!r}, {self._mark!r}, {fd})"
+            places = f"LISTED, PROC = {SHM!r}, {PROC!r}"
+            program = f"{source}\n{places}\nraise SystemExit(main({_folder()!r}, {self._mark!r}, {fd}))"
             beside = [] if alive < 0 else [alive]
             # It ends last: what would end it is blocked from its first instruction on.
             self._pid = spawn(command_line(program, without_site=not starter.is_replaced()), [fd, *beside], _BLOCKED)
@@ -326,16 +361,21 @@ class FamilyTracker(Lines, ResourceTracker):
         finally:
             close_quietly(fd, alive)
 
-    def _stop(self) -> None:
-        """End the tracker and wait for it: what it watches is removed. For tests."""
-        with self._lock:
+    def _stop(self, use_blocking_lock: bool = True, wait_timeout: float | None = None) -> None:
+        """Leave the family and wait for the tracker's end: what it watches is removed then. For tests."""
+        acquired = self._lock.acquire(blocking=use_blocking_lock)
+        try:
             self._leave()
-            self._reap()
+            self._reap(wait_timeout)
+        finally:
+            if acquired:
+                self._lock.release()
 
     def after_fork_in_child(self) -> None:
         """In a forked child: the tracker is the parent's child, and the lock is free."""
         self._lock = threading.RLock()
         self._pid = None
+        self._exitcode = None
 
     # -- what it knows ---------------------------------------------------------------------------------------------
 
@@ -451,8 +491,15 @@ def _is_free(fd: int, beside: int) -> bool:
     return bool(struct.unpack("hhqqi4x", answer)[0] == fcntl.F_UNLCK)
 
 
-tracker = FamilyTracker()
-ResourceTracker.ours = tracker
+def another() -> FamilyTracker:
+    """Begin a family of this process alone, and of what it forks, with a tracker of its own."""
+    begun = FamilyTracker()
+    os.register_at_fork(after_in_child=begun.after_fork_in_child)
+    return begun
+
+
+tracker = FamilyTracker(process_state.tracker)
+ResourceTracker._another = staticmethod(another)
 
 # Programs take a kind out of it. The tracker is another process, as in the standard library: that changes nothing.
 _CLEANUP_FUNCS: dict[str, Callable[..., object]] = {"noop": lambda: None, "shared_memory": _posixshmem.shm_unlink}

@@ -59,9 +59,7 @@ def new(kind: type[Any], length: int | None = None) -> Any:
     try:
         size = ctypes.sizeof(kind)
     except TypeError as error:
-        codes = " ".join(typecode_to_type)
-        text = said("wrong_type_code", kind, codes)
-        raise TypeError(f"{error}: {text}") from None
+        raise said("wrong_type_code", kind, error) from None
     return in_block(kind, allocate(size * (1 if length is None else length)), length)
 
 

@@ -36,7 +36,7 @@ class NoTracker(ResourceTracker):
 
 
 tracker = NoTracker()
-ResourceTracker.ours = tracker
+ResourceTracker._another = staticmethod(lambda: tracker)
 _CLEANUP_FUNCS: dict[str, Callable[..., object]] = {"noop": lambda: None}
 ensure_running = tracker.ensure_running
 register = tracker.register

@@ -126,6 +126,11 @@ def set_class_state(cls: type, told: tuple[Origin, Any]) -> None:
     load("cloudpickle.cloudpickle", "_class_setstate")(cls, state)  # type: ignore[operator]
 
 
+def imported(value: object) -> object:
+    """Return what a lazy import of the sender stands for, which was sent."""
+    return value
+
+
 def cached(wrapped: Any, parameters: dict[str, Any]) -> Any:
     """Make what lru_cache makes of a function."""
     return functools.lru_cache(**parameters)(wrapped)

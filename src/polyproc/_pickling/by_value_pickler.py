@@ -20,6 +20,7 @@ import functools
 import io
 import marshal
 import sys
+import types
 from types import FunctionType, MethodType, ModuleType
 
 import cloudpickle
@@ -38,6 +39,7 @@ Keeper = Callable[[Any], bool]
 _OF_PROCESSES = ("polyproc", "multiprocessing", "concurrent")
 _BY_NAME = (FunctionType, type)
 _CACHED = type(functools.lru_cache(lambda: None))
+_LAZY = getattr(types, "LazyImportType", None)  # of a `lazy import` that was not needed yet (PEP 810, 3.15)
 
 
 class _Updates:
@@ -128,6 +130,10 @@ class _Updates:
         return buffer.getvalue(), before, later, spawning.current() is None and spawning.count_kept() == kept
 
 
+def _reduce_lazy(lazy: Any) -> tuple[Any, ...]:
+    return parts.imported, (lazy.resolve(),)
+
+
 class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is not typed
     """cloudpickle's pickler, with our reducers, and by reference first."""
 
@@ -147,8 +153,11 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle 
             MethodType: _reduce_method,
             _CACHED: self._reduce_named,
             **dict.fromkeys(main_definitions.kinds, self._reduce_named),
+            **({} if _LAZY is None else {_LAZY: _reduce_lazy}),
             **reducers,
         }
+        if io.TextIOWrapper not in reducers:  # cloudpickle sends what is in it: it goes as a descriptor, or not at all
+            self.dispatch_table.pop(io.TextIOWrapper, None)
         self._is_part = updates is not None
         self._updates = _Updates(reducers, protocol) if updates is None else updates
         self._root: Any = None

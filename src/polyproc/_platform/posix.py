@@ -6,6 +6,7 @@ A new child loads this, so it imports next to nothing.
 from __future__ import annotations
 
 import sys
+from _thread import get_ident
 
 from polyproc._base.kernel import PLATFORM, os, variable
 from polyproc._base.modules import load, loaded
@@ -13,7 +14,9 @@ from polyproc._base.modules import load, loaded
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, TypeVar
+
+    Result = TypeVar("Result")
 
 IS_WINDOWS = sys.platform == "win32"
 IS_MACOS = sys.platform == "darwin"
@@ -100,18 +103,59 @@ def start_methods() -> list[str]:
     return ["fork", "spawn", "forkserver"]
 
 
+class Forks:
+    """Tells the children that this library forks from those that others fork: these let go of what is for ours alone.
+
+    One instance, `forks`.
+    """
+
+    __slots__ = ("_let_go", "_ours")
+
+    def __init__(self) -> None:
+        self._ours: set[int] = set()  # the threads that are making a child of ours
+        self._let_go: list[Callable[[], None]] = []
+
+    def in_others(self, let_go: Callable[[], None]) -> None:
+        """Have each child that others fork call `let_go`."""
+        if not self._let_go:
+            os.register_at_fork(after_in_child=self._after_fork_in_child)
+        self._let_go.append(let_go)
+
+    def own(self, fork: Callable[[], Result]) -> Result:
+        """Call `fork`, which makes a child of ours; return what it returns."""
+        if not self._let_go:
+            return fork()
+        thread = get_ident()
+        self._ours.add(thread)
+        try:
+            return fork()
+        finally:
+            self._ours.discard(thread)
+
+    def _after_fork_in_child(self) -> None:
+        thread = get_ident()
+        is_ours = thread in self._ours
+        self._ours = {thread} if is_ours else set()
+        if not is_ours:
+            for let_go in self._let_go:
+                let_go()
+
+
+forks = Forks()
+
+
 def fork() -> int:
-    """Fork, without what the interpreter says of other threads: 3.15 says it when the child is there.
+    """Fork a child of ours, without what the interpreter says of other threads: 3.15 says it when the child is there.
 
     Where warnings are errors, the child would be nobody's. Of the threads that Python knows the caller has told before.
     """
     os_fork: Callable[[], int] = load("os", "fork")  # type: ignore[assignment]  # each time: gevent replaces it
     warnings: Any = loaded("warnings") if sys.version_info >= (3, 15) else None
     if warnings is None:
-        return os_fork()
+        return forks.own(os_fork)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        return os_fork()
+        return forks.own(os_fork)
 
 
 def anonymous_file(name: str) -> int:

@@ -114,7 +114,7 @@ def make_config(  # noqa: PLR0913  (one for each attribute)
     if context is not None and not hasattr(context, "Process"):
         raise said("no_context", context, is_executors)
     process = Process if context is None else context.Process
-    if not issubclass(process, BaseProcess):
+    if not isinstance(process, type) or not issubclass(process, BaseProcess):
         raise TypeError(f"not a context of polyproc: {context!r}; use polyproc.get_context()")
     return PoolConfig(
         process,

@@ -24,6 +24,7 @@ from polyproc._workers.worker import STARMAP
 
 T = TypeVar("T")
 
+_TERMINATE, _KILL = "terminate", "kill"
 _AFTER_SHUTDOWN = (
     "cannot schedule new futures after shutdown: shutdown() was called, or `with` has ended; make another executor"
 )
@@ -204,15 +205,17 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
 
     def terminate_workers(self) -> None:
         """Send SIGTERM to the workers and shut down, without waiting: what they ran raises, the rest is cancelled."""
-        self._end_workers(gently=True)
+        self._force_shutdown(operation=_TERMINATE)
 
     def kill_workers(self) -> None:
         """Kill the workers and shut down, without waiting: what they ran raises, the rest is cancelled."""
-        self._end_workers(gently=False)
+        self._force_shutdown(operation=_KILL)
 
-    def _end_workers(self, gently: bool) -> None:
+    def _force_shutdown(self, operation: str) -> None:  # programs replace it
+        if operation not in (_TERMINATE, _KILL):
+            raise ValueError(f"Unsupported operation: {operation!r}")
         self._engine.close()
-        self._engine.event("workers_killed", gently)
+        self._engine.event("workers_killed", operation == _TERMINATE)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         if isinstance(error, KeyboardInterrupt):

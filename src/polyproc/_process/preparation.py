@@ -6,8 +6,8 @@ import marshal
 import sys
 
 from polyproc._base.kernel import os
-from polyproc._base.modules import import_sent, load
-from polyproc._platform.posix import LongLived
+from polyproc._base.modules import import_sent, load, loaded
+from polyproc._platform.posix import LongLived, forks
 from polyproc._process import black_box
 from polyproc._process import process as process_module
 from polyproc._process.bootstrap import MainReached
@@ -112,6 +112,10 @@ def _join_family(preparation: Preparation) -> None:
         fd = load("polyproc._pickling.spawning", "received").fds[fd]  # type: ignore[attr-defined]
     os.set_inheritable(fd, False)
     process_state.tracker = preparation["tracker_mark"], LongLived(fd)
+    forks.in_others(process_state.leave_tracker)
+    module: Any = loaded("polyproc._memory.tracker")
+    if module is not None:  # the fork server has imported it
+        module.tracker.join(*process_state.tracker)
 
 
 # The process object on its way to a child that shares no memory: marshalled where that is exact, else pickled.

@@ -378,14 +378,18 @@ def current_process() -> BaseProcess[Any]:
 def active_children() -> list[BaseProcess[Any]]:
     """Return the children that run; those that have ended are joined on the way."""
     reap()
-    return list(process_state.children)
+    return _own_children()
+
+
+def _own_children() -> list[BaseProcess[Any]]:
+    """Return this process's children: one that somebody else has forked finds its parent's as well."""
+    pid = os.getpid()
+    return [child for child in list(process_state.children) if child._parent_pid == pid]
 
 
 def reap() -> int:
     """Join the children that have ended; return how many."""
-    found = [
-        child for child in list(process_state.children) if child._popen is not None and child._popen.poll() is not None
-    ]
+    found = [child for child in _own_children() if child._popen is not None and child._popen.poll() is not None]
     process_state.children.difference_update(found)
     return len(found)
 

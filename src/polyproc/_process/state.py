@@ -58,5 +58,11 @@ class ProcessState:
         except OSError:  # the directory was removed
             self.original_dir = None
 
+    def leave_tracker(self) -> None:
+        """Let go of the part in the family of trackers that came with this process's start."""
+        if self.tracker is not None:
+            self.tracker[1].close()
+            self.tracker = None
+
 
 process_state = ProcessState()

@@ -21,7 +21,7 @@ from polyproc._base.modules import load
 from polyproc._base.native import native
 from polyproc._pickling.spawning import received
 from polyproc._platform.handles import has_pidfds, new_poll, open_pidfd, ready
-from polyproc._platform.posix import PROC, close_quietly, fork
+from polyproc._platform.posix import PROC, close_quietly, fork, forks
 from polyproc._process.bootstrap import after_fork
 from polyproc._start import protocol
 
@@ -129,7 +129,8 @@ class Loop:
         if native.core is None or not self._clones or native.core.clone_ready() != 0:
             return None
         try:
-            return native.core.clone_sibling()  # type: ignore[no-any-return]
+            made: tuple[int, int] = forks.own(native.core.clone_sibling)
+            return made
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.ENOSYS, errno.EINVAL):
                 raise

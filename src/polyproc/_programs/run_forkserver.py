@@ -12,6 +12,7 @@ import _signal
 import errno
 import gc
 import os
+import sys
 from _frozen_importlib_external import PathFinder
 
 from polyproc._base.native import native
@@ -51,7 +52,10 @@ def main(job: dict[str, Any]) -> None:
     main_description = job.pop("preload_main", None)
     process_state.receiving = True
     apply_preparation(job)
+    loaded = set(sys.modules)
     report = _preload(job["preload"], main_description)
+    if getattr(sys, "lazy_modules", None):
+        _make_lazy_imports(loaded)
     for name in job["have"]:
         __import__(name)
     process_state.receiving = False
@@ -84,6 +88,27 @@ def _preload(names: list[str], main_description: Any) -> tuple[list[tuple[str, s
         except BaseException as error:  # noqa: BLE001  (a module may raise anything, SystemExit too; the client hears of it)
             failed.append((name, format_exception(error)[-4000:]))
     return failed, has_main
+
+
+def _make_lazy_imports(loaded: set[str]) -> None:
+    """Make the imports that modules were to make later (PEP 810, 3.15): each child would make them anew.
+
+    Those of what the preloads brought along, and of what that brings; but not the standard library's own.
+    """
+    from _types import LazyImportType  # type: ignore[import-not-found]
+
+    loaded -= {"__main__", "__mp_main__"}
+    while todo := {name for name in sys.modules if name not in loaded}:
+        loaded |= todo
+        for name in todo:
+            scope = getattr(sys.modules.get(name), "__dict__", {})
+            if name.partition(".")[0] not in sys.stdlib_module_names:
+                for key, value in list(scope.items()):
+                    if type(value) is LazyImportType:
+                        try:
+                            scope[key] = value.resolve()
+                        except BaseException:  # noqa: BLE001  (who needs it hears of it, in a child)
+                            pass
 
 
 def _stop_threads() -> None:

@@ -14,6 +14,7 @@ HIDDEN = ".polyproc-"  # what a family's file begins with, and its tags: in a li
 RANDOM = "psm_"  # what names at random begin with
 MARK = 12  # digits
 LISTED, PROC = "/dev/shm", "/proc"  # where segments are files, and processes are told of
+SEGMENT, DUMMY = "shared_memory", "dummy"  # kinds; the second is the standard library's for tests
 ALIVE = 1  # the byte of its family's file that a tracker has locked
 
 TYPE_CHECKING = False
@@ -25,10 +26,11 @@ MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", 
 Ancestor = tuple[int, int]  # pid and start time
 
 
-def main(folder: str, mark: str, fd: int) -> None:
+def main(folder: str, mark: str, fd: int) -> int:
     """Remove what dead families have left; sleep until everybody of this one is gone, and remove what is left of it.
 
-    `fd` is of the family's file, with the lock that says that there is a tracker.
+    `fd` is of the family's file, with the lock that says that there is a tracker. The exit status is 1 where there was
+    anything to remove.
     """
     try:
         sweep(folder, mark)
@@ -38,12 +40,14 @@ def main(folder: str, mark: str, fd: int) -> None:
     namespace, ancestors = told_by(fd)
     while namespace == own_namespace() and (left := [one for one in ancestors if is_alive(one)]):
         wait_for(left[0])
+    is_rehearsal = DUMMY in written(fd).values()
     removed = remove(folder, mark, fd)
     if removed:
         sys.stderr.write(
             f"resource_tracker: There appear to be {len(removed)} leaked shared_memory objects to clean up at "
             f"shutdown: {removed}\n"
         )
+    return 1 if removed or is_rehearsal else 0
 
 
 def lock_of(kind: int) -> bytes:
@@ -188,7 +192,7 @@ def remove(folder: str, mark: str, fd: int) -> list[str]:
         else:
             known.append((target, (int(device, 16), int(inode, 16))))
     known += [(f"/{name}", (0, 0)) for name in names if name.startswith(RANDOM + mark)]
-    known += [(name, (0, 0)) for name in written(fd)]
+    known += [(name, (0, 0)) for name, kind in written(fd).items() if kind == SEGMENT]
     for name, place in known:
         if name not in kept and unlink(folder, name, place):
             removed.append(name)
@@ -200,15 +204,33 @@ def remove(folder: str, mark: str, fd: int) -> list[str]:
     return removed
 
 
-def written(fd: int) -> list[str]:
-    """Return the segments that programs have registered by lines of the standard library's, at the file's end."""
+def written(fd: int) -> dict[str, str]:
+    """Return what programs have registered by lines of the standard library's, at the file's end, with its kind."""
     names = {}
     for line in posix.pread(fd, 1 << 20, 0).split(b"\n")[1:]:
-        word, _, rest = line.strip(b"\0").partition(b":")
-        name, _, kind = rest.rpartition(b":")
-        if kind == b"shared_memory" and word in (b"REGISTER", b"UNREGISTER"):
-            names[name.decode(errors="surrogateescape")] = word
-    return [name for name, word in names.items() if word == b"REGISTER"]
+        try:
+            word, name, kind = words_of(line.strip(b"\0"))
+        except (ValueError, KeyError, TypeError):  # it is torn, or nonsense
+            continue
+        if kind in (SEGMENT, DUMMY) and word == "REGISTER":
+            names[name] = kind
+        elif word == "UNREGISTER" and names.get(name) == kind:
+            del names[name]
+    return names
+
+
+def words_of(line: bytes) -> tuple[str, str, str]:
+    """Return command, name and kind of a line. Raises ValueError, KeyError or TypeError for what is none."""
+    if line.startswith(b"{"):
+        import base64
+        import json
+
+        told = json.loads(line)
+        name = base64.urlsafe_b64decode(told["base64_name"]).decode(errors="surrogateescape")
+        return told["cmd"], name, told["rtype"]
+    word, _, rest = line.decode(errors="surrogateescape").partition(":")
+    name, _, kind = rest.rpartition(":")
+    return word, name, kind
 
 
 def unlink(folder: str, name: str, place: tuple[int, int]) -> bool:

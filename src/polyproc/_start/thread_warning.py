@@ -6,6 +6,7 @@ import os
 import threading
 import warnings
 
+from polyproc._platform.posix import forks
 from polyproc._start.forked_streams import renew
 
 
@@ -41,7 +42,7 @@ def warn_and_fork() -> int:
     _warn_of_threads()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        pid = os.fork()
+        pid = forks.own(os.fork)
     if pid == 0:
         renew()
     return pid

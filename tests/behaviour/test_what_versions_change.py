@@ -1,0 +1,221 @@
+"""What CPython 3.14 and 3.15 changed: it is so here with every version, but for the default start method and lazy imports."""
+
+import os
+import subprocess
+import sys
+import time
+from concurrent import futures
+
+import pytest
+
+import polyproc
+from polyproc.connection import wait
+
+
+def run(code, *options, tmp_path=None):
+    """Run a program, from a file if there is a folder for it; return what it prints."""
+    program = ["-c", code]
+    if tmp_path is not None:
+        (tmp_path / "program.py").write_text(code)
+        program = [str(tmp_path / "program.py")]
+    done = subprocess.run([sys.executable, *options, *program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_the_default_start_method_is_the_interpreters():
+    first = "forkserver" if sys.version_info >= (3, 14) else "fork"
+    said = run("import polyproc; print(polyproc.get_start_method(True), *polyproc.get_all_start_methods())")
+    assert said[:2] == ["None", first]
+    assert sorted(said[1:]) == ["fork", "forkserver", "spawn"]
+
+
+CHOOSES_LATER = """
+import polyproc, sys
+def say(answers):
+    answers.put(polyproc.get_start_method(True))
+if __name__ == "__main__":
+    context = polyproc.get_context(sys.argv[1])
+    answers = context.SimpleQueue()
+    child = context.Process(target=say, args=(answers,))
+    child.start()
+    print(answers.get())
+    child.join()
+    print(polyproc.get_start_method(True))
+    polyproc.set_start_method("fork")
+    print(polyproc.get_start_method())
+"""
+
+
+def test_a_start_by_a_context_chooses_no_method_for_the_program(tmp_path, method):
+    program = CHOOSES_LATER.replace("sys.argv[1]", repr(method))
+    assert run(program, tmp_path=tmp_path) == [method, "None", "fork"]
+
+
+def test_a_wait_for_nothing_takes_the_time_that_it_was_given():
+    for nothing in ([], iter(())):
+        begin = time.monotonic()
+        assert wait(nothing, 0.05) == []
+        assert time.monotonic() - begin >= 0.05
+    assert wait([], 0) == wait([], -1) == []
+
+
+@pytest.mark.parametrize("name", ["Lock", "RLock", "Semaphore", "BoundedSemaphore"])
+def test_a_lock_says_whether_it_is_locked(ctx, name):
+    lock = getattr(ctx, name)()
+    assert not lock.locked()
+    with lock:
+        assert lock.locked()
+    assert not lock.locked()
+
+
+def test_a_managers_locks_say_whether_they_are_locked(ctx):
+    with ctx.Manager() as manager:
+        for lock in (manager.Lock(), manager.RLock(), manager.Condition()):
+            if not hasattr(lock, "locked"):
+                continue
+            if sys.version_info >= (3, 14):  # those are of `threading`
+                assert not lock.locked()
+                with lock:
+                    assert lock.locked()
+
+
+def test_a_managers_set_is_one(ctx):
+    with ctx.Manager() as manager:
+        numbers = manager.set([1, 2])
+        numbers |= {3}
+        numbers -= {1}
+        numbers ^= {9}
+        numbers &= {2, 9}
+        assert numbers.copy() == {2, 9}
+        assert 9 in numbers
+        assert len(numbers) == 2
+        assert {1, 2} | numbers == {1, 2, 9}
+        assert numbers < {2, 9, 10}
+        assert not numbers.isdisjoint({2})
+
+
+def test_each_future_of_a_dead_worker_has_an_error_of_its_own_with_pid_and_exit_code(ctx):
+    with polyproc.ProcessPoolExecutor(1, mp_context=ctx) as executor:
+        pids = [executor.submit(os.getpid).result()]
+        errors = [executor.submit(os._exit, 3).exception() for _ in range(2)]
+    assert errors[0] is not errors[1]
+    assert errors[0].pid == pids[0]
+    assert [error.exitcode for error in errors] == [3, 3]
+    assert all("3" in str(error) for error in errors)
+
+
+def test_an_executors_workers_are_ended_at_once_and_its_calls_have_an_error(ctx):
+    for end in ("terminate_workers", "kill_workers"):
+        executor = polyproc.ProcessPoolExecutor(1, mp_context=ctx)
+        calls = [executor.submit(time.sleep, 600), executor.submit(time.sleep, 600)]
+        while not executor._processes:
+            time.sleep(0.001)
+        getattr(executor, end)()
+        assert not futures.wait(calls, 30).not_done
+        assert all(call.cancelled() or call.exception() for call in calls)
+        with pytest.raises(RuntimeError):
+            executor.submit(int)
+        with pytest.raises(ValueError, match="^Unsupported operation: 'stop'$"):
+            executor._force_shutdown("stop")
+        executor.shutdown()
+
+
+def test_a_map_with_a_buffer_takes_no_more_than_that(ctx):
+    taken = []
+
+    def numbers():
+        for number in range(100):
+            taken.append(number)
+            yield number
+
+    with polyproc.ProcessPoolExecutor(1, mp_context=ctx) as executor:
+        results = executor.map(abs, numbers(), buffersize=4)
+        assert next(results) == 0
+        assert len(taken) <= 5
+        results.close()
+
+
+SAYS_OPTIONS = """
+import polyproc, sys
+def say(answers):
+    answers.put(sorted(sys._xoptions.items()))
+if __name__ == "__main__":
+    context = polyproc.get_context(METHOD)
+    answers = context.SimpleQueue()
+    child = context.Process(target=say, args=(answers,))
+    child.start()
+    assert answers.get() == sorted(sys._xoptions.items()), sys._xoptions
+    child.join()
+    print(len(sys._xoptions))
+"""
+
+
+def test_all_x_options_reach_children(tmp_path, method):
+    options = ["-Xno_debug_ranges", "-Xint_max_str_digits=5000", "-Xof_some_tool=a=b", "-Xutf8=1", "-Xflag"]
+    assert run(SAYS_OPTIONS.replace("METHOD", repr(method)), *options, tmp_path=tmp_path) == ["5"]
+
+
+def write(file):
+    file.write("written")
+    file.flush()
+
+
+def test_a_text_file_is_sent_as_itself_and_not_as_what_is_in_it(ctx, tmp_path):
+    for path in (tmp_path / "first", tmp_path / "second"):
+        with open(path, "w+") as file:
+            child = ctx.Process(target=write, args=(file,))
+            child.start()
+            child.join()
+            assert child.exitcode == 0
+        assert path.read_text() == "written"
+
+
+# -- imports that are made when they are needed (PEP 810) ----------------------------------------------------------
+
+lazy = pytest.mark.skipif(sys.version_info < (3, 15), reason="there are no lazy imports before 3.15")
+
+MAKES_LAZY_IMPORTS = """
+import sys, polyproc
+lazy import colorsys
+lazy import preloaded
+lazy import no_such_module
+def say(answers):
+    answers.put([name for name in ("colorsys", "sndhdr_of_ours", "preloaded") if name in sys.modules])
+if __name__ == "__main__":
+    context = polyproc.get_context(METHOD)
+    answers = context.SimpleQueue()
+    child = context.Process(target=say, args=(answers,))
+    child.start()
+    print(*answers.get())
+    child.join()
+"""
+
+
+@lazy
+def test_a_fork_server_makes_the_lazy_imports_of_what_it_preloads(tmp_path, method):
+    (tmp_path / "preloaded.py").write_text("lazy import sndhdr_of_ours\n")
+    (tmp_path / "sndhdr_of_ours.py").write_text("")
+    made = run(MAKES_LAZY_IMPORTS.replace("METHOD", repr(method)), tmp_path=tmp_path)
+    assert made == (["colorsys", "sndhdr_of_ours", "preloaded"] if method == "forkserver" else [])
+
+
+SENDS_WHAT_USES_THEM = """
+import polyproc
+lazy import colorsys
+lazy from json import dumps as written
+if __name__ == "__main__":
+    context = polyproc.get_context(METHOD)
+    child = context.Process(target=lambda: (colorsys.rgb_to_hsv(1, 1, 1), written([1])))
+    child.start()
+    print(*child.result()[1:])
+    with context.Pool(1) as pool:
+        print(pool.apply(lambda: written([2])))
+"""
+
+
+@lazy
+@pytest.mark.parametrize("place", ["file", "option"])
+def test_a_function_that_is_sent_by_value_brings_what_lazy_imports_stand_for(tmp_path, method, place):
+    program = SENDS_WHAT_USES_THEM.replace("METHOD", repr(method))
+    assert run(program, tmp_path=tmp_path if place == "file" else None) == ["[1]", "[2]"]
