@@ -53,14 +53,21 @@ class ForkServerGone(Exception):
 class PoolForkServer:
     """The client's side. Its callers have a lock of their own.
 
+    It is known before there is a process: whoever holds it can `end` that, wherever a Ctrl-C comes.
+
     Args:
         kept: what children find in their memory.
-
-    Raises:
-        OSError: the system could not make a process.
     """
 
     def __init__(self, kept: InheritedValue[Any]) -> None:
+        self._kept = kept
+        self._environ: Any = None
+        self._circumstances: Any = None
+        self._client: ForkServerClient | None = None
+        self._pidfd = -1
+
+    def fork(self) -> None:
+        """Make the process. Raises OSError if the system could not."""
         lifeline.open()
         main_definitions.note_start()
         null_input.prepare()
@@ -68,10 +75,8 @@ class PoolForkServer:
         flush_before_start()
         self._environ = environ().copy()
         self._circumstances = Circumstances()
-        self._client: ForkServerClient | None = None
-        self._pidfd = -1
         try:
-            self._fork(kept)
+            self._fork(self._kept)
         except BaseException:  # no process or descriptor left, or a Ctrl-C
             self.end()
             raise

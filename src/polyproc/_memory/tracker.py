@@ -32,7 +32,7 @@ from importlib.util import find_spec
 from polyproc._base.kernel import write
 from polyproc._base.modules import public
 from polyproc._base.native import native
-from polyproc._base.typing import TYPE_CHECKING, Any, Callable, ClassVar
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable
 from polyproc._platform.handles import pause, started_at
 from polyproc._platform.interpreter import command_line, spawn, starter
 from polyproc._platform.posix import LINUX, PROC, SHM, LongLived, close_quietly, forks, temporary_folder

@@ -47,8 +47,12 @@ def sendable(error: BaseException) -> object:
 
 def reason_of(failure: BaseException) -> str:
     """Return a line for the end of an exception's text that says why only the text arrives."""
-    notes = getattr(failure, "__notes__", None)
-    told = [f"{type(failure).__name__}: {failure}", *(note for note in notes or () if isinstance(note, str))]
+    told = [type(failure).__name__]
+    try:
+        told[0] += f": {failure}"
+        told += notes_of(failure)
+    except BaseException:  # noqa: BLE001  (the user's own, which cannot be shown)
+        pass
     return "It arrives as text, since it cannot be pickled: " + "; ".join(told) + "\n"
 
 
@@ -68,6 +72,14 @@ def rebuild_exception(error: BaseException, text: str) -> BaseException:
     """Return the exception, caused by its traceback."""
     error.__cause__ = RemoteTraceback(f'\n"""\n{text}"""')
     return error
+
+
+def notes_of(error: BaseException) -> list[str]:
+    """Return the notes of an exception; none where the user's code does not let them be read."""
+    try:
+        return [note for note in getattr(error, "__notes__", None) or () if isinstance(note, str)]
+    except BaseException:  # noqa: BLE001
+        return []
 
 
 class _Restored:

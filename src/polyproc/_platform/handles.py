@@ -11,12 +11,13 @@ import sys
 import time
 from _frozen_importlib import module_from_spec
 from _thread import RLock
+from itertools import starmap
 from time import monotonic
 
 from polyproc._base.kernel import read, write
 from polyproc._base.modules import load, loaded, said
 from polyproc._base.typing import Sequence
-from polyproc._platform.posix import LINUX, PROC, Capability, close_quietly, has
+from polyproc._platform.posix import LINUX, PROC, Capability, LongLived, close_quietly, has
 
 TYPE_CHECKING = False  # a parent that only forks loads this: each forked child would pay for `typing`
 
@@ -176,6 +177,12 @@ POLLIN, POLLOUT, PIPE_BUF = select.POLLIN, select.POLLOUT, select.PIPE_BUF
 
 # poll(2) takes an int of milliseconds; longer waits are made of several.
 _LONGEST_POLL = 1_000_000.0
+
+# `[*starmap(call, ONCE)]` is one instruction: a Ctrl-C comes before the call, or when its result has been stored.
+ONCE = ((),)
+
+# The same of a lock's `acquire`, for who does not wait: `turn = [*starmap(lock.acquire, AT_ONCE)]`, and then `try`.
+AT_ONCE = ((False,),)
 pidfd = Capability("pidfd_open", has(os, "pidfd_open"))
 pidfd_signal = Capability("pidfd_send_signal", has(_signal, "pidfd_send_signal"))
 
@@ -324,12 +331,20 @@ class WakePipe:
     Its end is a flag and a last byte, and not the end of the pipe, which forked children keep open.
     """
 
+    _made: Sequence[tuple[int, int]] = ()  # descriptors that are nobody's yet
+    fd = -1
+
     def __init__(self) -> None:
         # Of the writing end; a handler of signals, or a finalizer, may come to wake it in the middle of a call.
         self._lock = RLock()  # not threading's, which a parent that forks does without
-        self.fd, self._write = os.pipe()
-        os.set_blocking(self._write, False)
         self.ended = False  # then nobody can wake it any more
+        self._reader, self._writer = LongLived(), LongLived()
+        self._made = [*starmap(os.pipe, ONCE)]  # known from the first moment, for `__del__`
+        for end, fd in zip((self._reader, self._writer), self._made[0], strict=True):
+            end.take(fd)
+        self._made = ()
+        self.fd = self._reader.fd
+        os.set_blocking(self._writer.fd, False)
 
     def wake(self) -> None:
         """Make it readable, unless it has ended."""
@@ -339,7 +354,7 @@ class WakePipe:
 
     def _make_readable(self) -> None:
         try:
-            write(self._write, b".")
+            write(self._writer.fd, b".")
         except BlockingIOError:  # it is readable enough
             pass
 
@@ -358,5 +373,16 @@ class WakePipe:
     def close(self) -> None:
         """End it, and give the descriptor back: nobody waits any more."""
         self.end()
-        close_quietly(self.fd, self._write)
-        self.fd = self._write = -1
+        self.fd = -1
+        self._reader.close()
+        self._writer.close()
+
+    def __del__(self) -> None:
+        # A Ctrl-C may have come before anybody could be told of it.
+        if globals().get("close_quietly") is None:  # the interpreter has taken this module apart: it is at its end
+            return
+        if self._made:
+            close_quietly(*self._made[0])
+        elif self.fd >= 0:
+            self._reader.close()
+            self._writer.close()

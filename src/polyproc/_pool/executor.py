@@ -84,7 +84,8 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
         self._mp_context = mp_context
         args = (initializer, initargs, max_tasks_per_child, max_memory_per_child, idle_timeout)
         config = make_config(mp_context, checked_size(max_workers), *args, is_executors=True)
-        self._engine: ProcessPoolEngine = ProcessPoolEngine(config, _translated)
+        engine = ProcessPoolEngine(config, _translated)
+        self._engine: ProcessPoolEngine = engine.of(self, engine.close)
         self._finalizer = Finalize(self, _let_go, args=(self._engine,), exitpriority=15)
 
     # What programs look at that reach inside concurrent.futures.

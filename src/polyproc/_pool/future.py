@@ -62,7 +62,7 @@ class Future(concurrent.futures.Future[T], Job):
 
     def settle(self, index: int, success: bool, value: Any) -> bool:
         """Take the result."""
-        if isinstance(value, Dropped):
+        if type(value) is Dropped:
             super().cancel()
             self._notify_cancelled()
             return True

@@ -67,11 +67,11 @@ class IMapIterator(Job):
             self.give_back()
         if success:
             return value
-        if isinstance(value, Dropped):
+        if type(value) is Dropped:
             if value.is_end:  # by `close`
                 raise StopIteration
             raise load("concurrent.futures", "CancelledError")()  # type: ignore[operator]
-        if isinstance(value, StopIteration):
+        if issubclass(type(value), StopIteration):
             raise RuntimeError("a mapped function raised StopIteration") from value
         raise value
 

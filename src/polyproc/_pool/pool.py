@@ -81,7 +81,7 @@ class ApplyResult(Job, HasAio):
         return True
 
     def _finish(self, success: bool, value: Any) -> None:
-        if isinstance(value, Dropped):
+        if type(value) is Dropped:
             value = load("concurrent.futures", "CancelledError")()  # type: ignore[operator]
         self._success, self._value = success, value
         callback = self._callback if success else self._error_callback
@@ -191,7 +191,7 @@ class Pool(Calls, HasAio):
         self._inqueue = self._outqueue = None
 
     def _begin(self, engine: ProcessPoolEngine | ThreadPoolEngine) -> None:
-        self._engine = engine
+        self._engine = engine.of(self, engine.terminate)
         engine.start()
         self._terminate = Finalize(self, _terminate, args=(engine,), exitpriority=15)
 

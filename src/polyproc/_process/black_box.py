@@ -235,7 +235,9 @@ class Box:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self._file: LongLived | None = None  # in the parent, which keeps it for long
+        self._file: LongLived | None = (
+            None  # what it is: its holder may close all descriptors and open files of its own
+        )
         self.output_count = 0
         self.kind = NOTHING  # NONE while a return of None waits for note_exit to store it
 
@@ -244,13 +246,22 @@ class Box:
         """Make an empty box. Raises OSError when there is no descriptor left."""
         fd = anonymous_file("polyproc-box")
         os.lseek(fd, _STACK_AT, 0)
+        return cls.of(fd)
+
+    @classmethod
+    def of(cls, fd: int) -> Box:
+        """Return the box of a descriptor that is there now."""
         box = cls(fd)
         box._file = LongLived(fd)
         return box
 
+    def is_there(self) -> bool:
+        """Return whether this program has not closed it: its number is another's then."""
+        return self._file is None or self._file.is_there()
+
     def check(self) -> None:
-        """Raise OSError if this program has closed it: its number is another's then."""
-        if self._file is not None and not self._file.is_there():
+        """Raise OSError if this program has closed it."""
+        if not self.is_there():
             raise OSError("this program has closed it")
 
     def close(self) -> None:
@@ -264,6 +275,8 @@ class Box:
 
     def commit(self, kind: int, data: bytes = b"") -> None:
         """Store the result; it counts from the last store on."""
+        if not self.is_there():
+            return
         if data:
             pwrite_all(self.fd, data, _RESULT_AT)
         os.pwrite(self.fd, kind.to_bytes(8, "little") + len(data).to_bytes(8, "little"), 0)
@@ -271,13 +284,18 @@ class Box:
     def note_exit(self, code: int) -> None:
         """Store the exit code of an orderly end; and that the target returned None, if it did, in the same write."""
         stored = ((code & 0xFF) + 1).to_bytes(8, "little")
-        if self.kind:
+        if not self.is_there():
+            return
+        if self.kind == NONE and code == 0:
+            os.pwrite(self.fd, RETURNED_NONE, 0)
+        elif self.kind:
             os.pwrite(self.fd, self.kind.to_bytes(16, "little") + stored, 0)
         else:
             os.pwrite(self.fd, stored, _EXIT_AT)
 
     def keep_output(self, data: bytes) -> None:
         """Keep the last bytes of what was written to a standard stream."""
+        self.check()
         tail = data[-_OUTPUT_SIZE:]
         at = (self.output_count + len(data) - len(tail)) % _OUTPUT_SIZE
         first = tail[: _OUTPUT_SIZE - at]

@@ -153,10 +153,7 @@ def live(process: BaseProcess[Any], parent_sentinel: int | None, box: Box) -> in
     if code == INTERRUPTED:
         end_by_interrupt()
     try:
-        if code == 0 and box.kind == black_box.NONE:
-            os.pwrite(box.fd, black_box.RETURNED_NONE, 0)
-        else:
-            box.note_exit(code)
+        box.note_exit(code)
     except OSError:  # somebody closed our descriptors: the kernel still tells the code
         pass
     return code & 0xFF

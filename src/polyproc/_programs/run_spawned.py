@@ -45,7 +45,7 @@ def perform(job: dict[str, Any], parent_sentinel: int | None) -> int:
         parent_sentinel = hold(job["end"], job["parent"], job.get("lifeline") == job["parent"])
     if "lifeline" in job:
         load("polyproc._process.parent", "hang_on")(job["lifeline"])  # type: ignore[operator]
-    box = Box(job["box"])
+    box = Box.of(job["box"])
     recorder.box = box
     try:
         if "hears_interrupt" in job:

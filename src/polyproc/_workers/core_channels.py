@@ -54,6 +54,9 @@ class WorkerEnd:
         self.tasks = tasks
         self.results = results
 
+    def begin(self) -> None:
+        """Begin to use it, in the worker: it has no descriptor that a task could close."""
+
     def get(self) -> tuple[int, bool, Any]:
         """Wait for a message of the pool; return its number, whether it could be opened, it or the error."""
         return _opened(self.tasks)

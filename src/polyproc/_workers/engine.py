@@ -12,11 +12,14 @@ import collections
 import functools
 import sys
 import threading
+import weakref
+from itertools import starmap
 from time import monotonic
 
 from polyproc._base.errors import ProcessError
 from polyproc._base.modules import Later
-from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Protocol, Sequence
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Protocol, Self, Sequence
+from polyproc._platform.handles import AT_ONCE
 from polyproc._scheduling.actions import (
     CANCELLED,
     ERROR,
@@ -88,8 +91,11 @@ class Outcomes:
     def deliver(self) -> None:
         """Hand out what there is. If another thread does, it also hands out what comes meanwhile."""
         waiting = self.waiting
-        while waiting and self._delivering.acquire(blocking=False):
+        while waiting:
+            turn = [*starmap(self._delivering.acquire, AT_ONCE)]
             try:
+                if not turn[0]:
+                    return
                 while waiting:
                     outcome = waiting.popleft()
                     try:
@@ -98,7 +104,8 @@ class Outcomes:
                         report("a pool's callback raised")
                     del outcome
             finally:
-                self._delivering.release()
+                if turn[0]:
+                    self._delivering.release()
 
     @staticmethod
     def _hand_out(outcome: Settle | SettleAll | Stop) -> None:
@@ -136,6 +143,8 @@ class PoolEngine:
         self.outcomes = Outcomes()
         self.feeders: list[Feeder] = []
         self.has_ended = False
+        self._owner: Callable[[], object] = lambda: NEVER
+        self._let_go: Callable[[], object] = self.close
         self._orders: collections.deque[Callable[[float], list[Action]]] = collections.deque()
         self._until = NEVER  # when the engine's thread looks at the clock
         self._perform_other: dict[type, Callable[[Any], list[Action] | None]] = {
@@ -144,6 +153,11 @@ class PoolEngine:
             SettleAll: self.outcomes.add,
             Ended: self._note_end,
         }
+
+    def of(self, owner: object, let_go: Callable[[], object]) -> Self:
+        """Return it. `let_go` is called where nobody has the owner any more, and its finalizer was broken off."""
+        self._owner, self._let_go = weakref.ref(owner), let_go
+        return self
 
     # -- to be filled in -------------------------------------------------------------------------------------------
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import itertools
 import threading
+from itertools import starmap
 
 from polyproc._base.typing import Any, Iterable, Protocol
+from polyproc._platform.handles import AT_ONCE
 from polyproc._scheduling.assignments import QueuedTask, ResolvedOptions
 from polyproc._workers.engine import PoolEngine, function_name
 from polyproc._workers.process_engine import BLOCK, BLOCK_BYTES, ITEM, in_callers_words
@@ -97,10 +99,14 @@ class Feeder(threading.Thread):
 
     def flush(self) -> None:
         """Submit what is gathered, unless another thread is about to."""
-        if self._gathered and self._adding.acquire(blocking=False):
-            try:
+        if not self._gathered:
+            return
+        turn = [*starmap(self._adding.acquire, AT_ONCE)]
+        try:
+            if turn[0]:
                 self._submit()
-            finally:
+        finally:
+            if turn[0]:
                 self._adding.release()
 
     def _submit(self) -> None:

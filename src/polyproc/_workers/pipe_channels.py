@@ -17,6 +17,7 @@ from polyproc._base.typing import Any, Callable
 from polyproc._connection.connection import Connection, Pipe
 from polyproc._pickling.pickler import dumps, dumps_through, dumps_to_keep
 from polyproc._platform.handles import POLLIN, POLLOUT, WakePipe, new_poll, poll
+from polyproc._platform.posix import LongLived
 
 MAX_BEHIND: int = 1  # what is in a pipe cannot be taken back, and might have to run at once
 _LARGEST_SHORT = 0x7FFFFFFF  # see portable_connection.py
@@ -36,12 +37,19 @@ class WorkerEnd:
 
     def __init__(self, connection: Connection[Any, Any]) -> None:
         self.connection = connection
+        self._kept: LongLived | None = None  # a task may close all descriptors, and open files that get their numbers
+
+    def begin(self) -> None:
+        """Take note, in the worker, of what the descriptor is."""
+        self._kept = LongLived(self.connection.fileno())
 
     def get(self) -> tuple[int, bool, Any]:
         """Wait for a message of the pool; return its number, whether it could be opened, it or the error.
 
         When the pool has ended it is None.
         """
+        if self._kept is not None and not self._kept.is_there():
+            return 0, True, None
         try:
             data = self.connection.recv_bytes()
         except (EOFError, OSError):
@@ -55,6 +63,8 @@ class WorkerEnd:
     def put(self, message: Any) -> None:
         """Send a message to the pool. Raises what pickling raises."""
         data = dumps_through(message, self.connection.fileno)
+        if self._kept is not None and not self._kept.is_there():  # `get` says that this is the end
+            return
         try:
             self.connection.send_bytes(data)
         except OSError:  # the pool has ended, which `get` says

@@ -10,6 +10,7 @@ from __future__ import annotations
 import _pickle as pickle  # what is not written in Python
 import collections
 import threading
+from itertools import starmap
 from time import monotonic
 from types import FunctionType
 
@@ -17,6 +18,7 @@ from polyproc._base.errors import ProcessDied, ProcessError
 from polyproc._base.modules import load
 from polyproc._base.typing import Any, Callable, Iterable, Sequence
 from polyproc._pickling.pickler import dumps_function, dumps_to_keep
+from polyproc._platform.handles import AT_ONCE
 from polyproc._scheduling.actions import (
     Action,
     ClearInterrupt,
@@ -29,9 +31,10 @@ from polyproc._scheduling.actions import (
     TakeBack,
 )
 from polyproc._scheduling.assignments import NEVER, Batch, QueuedTask, ResolvedOptions
+from polyproc._scheduling.call_events import CLOSING, TERMINATING
 from polyproc._scheduling.scheduler import Scheduler
 from polyproc._scheduling.staffing import StaffingConfig
-from polyproc._workers.engine import TERMINATE, PoolEngine, function_name, report
+from polyproc._workers.engine import CLOSE, RUN, TERMINATE, PoolEngine, function_name, report
 from polyproc._workers.worker import (
     BATCH,
     CALL,
@@ -43,7 +46,7 @@ from polyproc._workers.worker import (
     PARTS,
     READY,
 )
-from polyproc._workers.worker_set import Monitor, PoolConfig, WorkerHandle, workers_of
+from polyproc._workers.worker_set import Monitor, PoolConfig, WorkerHandle, start_thread, workers_of
 
 # Tasks of one job that are packed before they are submitted, and bytes.
 BLOCK = 64
@@ -149,19 +152,18 @@ class ProcessWorkers(PoolEngine):
     def _start_workers(self) -> None:
         """Start what is to be started. If another thread does, it also starts what comes meanwhile."""
         starting = self._starting
-        try:
-            while self._to_start and not starting._is_owned() and starting.acquire(blocking=False):  # type: ignore[attr-defined]
-                try:
-                    while self._to_start:
-                        handles = [self.handles.get(id) for id in self._to_start[0]]
-                        self._start_some([handle for handle in handles if handle is not None and not handle.is_started])
-                        self._to_start.popleft()  # last: after a Ctrl-C another thread deals with the others
-                finally:
+        while self._to_start and not starting._is_owned():  # type: ignore[attr-defined]
+            turn = [*starmap(starting.acquire, AT_ONCE)]
+            try:
+                if not turn[0]:
+                    return
+                while self._to_start:
+                    handles = [self.handles.get(id) for id in self._to_start[0]]
+                    self._start_some([handle for handle in handles if handle is not None and not handle.is_started])
+                    self._to_start.popleft()  # last: after a Ctrl-C another thread deals with the others
+            finally:
+                if turn[0]:
                     starting.release()
-        except BaseException:
-            if starting._is_owned():  # type: ignore[attr-defined]  # a Ctrl-C came between `acquire` and `try`
-                starting.release()
-            raise
 
     def _start_some(self, handles: list[WorkerHandle]) -> None:
         try:
@@ -305,10 +307,14 @@ class ProcessWorkers(PoolEngine):
 
 def _is_held(lock: Any) -> bool:
     """Return whether a thread, this one too, holds an RLock now."""
-    if lock._is_owned() or not lock.acquire(blocking=False):
+    if lock._is_owned():
         return True
-    lock.release()
-    return False
+    turn = [*starmap(lock.acquire, AT_ONCE)]
+    try:
+        return not turn[0]
+    finally:
+        if turn[0]:
+            lock.release()
 
 
 def in_callers_words(error: BaseException, *names: tuple[str, str]) -> None:
@@ -333,7 +339,7 @@ class ProcessPoolEngine(ProcessWorkers):
         if type(self).pack is ProcessPoolEngine.pack:
             self.pack = self.workers.pack  # type: ignore[method-assign]  # one call less for each task
         self.thread = threading.Thread(target=self._serve, name="polyproc-pool", daemon=True)
-        self._threads_lock = threading.Lock()
+        self._threads_lock = threading.RLock()
         self._is_closed = self._is_finished = False
 
     # -- called by pools -------------------------------------------------------------------------------------------
@@ -448,16 +454,20 @@ class ProcessPoolEngine(ProcessWorkers):
             self.wake()
 
     def _start_threads(self) -> None:
+        if self._threads_lock._is_owned():  # type: ignore[attr-defined]  # by what a collection of garbage brings here
+            return
         with self._threads_lock:
-            if not self.is_started and not self._is_closed:
+            if not self._is_closed:
                 self._monitor.start()
-                self.thread.start()
+                start_thread(self.thread)
             self._has_threads, self._lacks_threads = True, False
 
     # -- the engine's thread ---------------------------------------------------------------------------------------
 
     def wake(self) -> None:
         """Wake the engine's thread, or do what it would do, if there is none."""
+        if self._lacks_threads and not _is_held(self._starting):  # a Ctrl-C came before they were started
+            self._start_threads()
         if self.is_started and not self._is_finished:
             self.channels.note(0)
         elif not self.lock._is_owned():  # type: ignore[attr-defined]
@@ -490,6 +500,7 @@ class ProcessPoolEngine(ProcessWorkers):
         found = self.channels.take(timeout)
         if found is None:
             self._check_workers()
+            self._see_to_the_end()
             self._tick()
         else:
             self._hear_some(found)
@@ -510,6 +521,16 @@ class ProcessPoolEngine(ProcessWorkers):
             self.outcomes.deliver()
 
     # -- end -------------------------------------------------------------------------------------------------------
+
+    def _see_to_the_end(self) -> None:
+        """Do what a Ctrl-C has kept a caller, or the owner's finalizer, from doing."""
+        told = self.scheduler.state
+        if self.state == TERMINATE and told < TERMINATING:
+            self.terminate()
+        elif self.state == CLOSE and told < CLOSING:
+            self.close()
+        elif self.state == RUN and self._owner() is None:
+            self._let_go()
 
     def _give_up(self, error: BaseException) -> None:
         """Settle all that is open, whatever state the scheduler is in."""

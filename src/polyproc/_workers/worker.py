@@ -9,7 +9,6 @@ from __future__ import annotations
 import _pickle as pickle  # what is not written in Python
 import _signal as signal  # `signal` makes enumerations of it
 import _thread
-import os
 import sys
 import threading
 import time
@@ -17,9 +16,10 @@ from itertools import starmap
 from types import BuiltinFunctionType, FrameType, FunctionType, GeneratorType
 
 from polyproc._base.errors import RemoteError
+from polyproc._base.kernel import os
 from polyproc._base.modules import Later, load, loaded, public
-from polyproc._base.typing import Any, Callable, Iterable, NamedTuple
-from polyproc._pickling.exceptions import ExceptionWithTraceback, reason_of, sendable
+from polyproc._base.typing import Any, Callable, Iterable, NamedTuple, NoReturn
+from polyproc._pickling.exceptions import ExceptionWithTraceback, notes_of, reason_of, sendable
 from polyproc._pickling.inherited_values import InheritedValue
 from polyproc._pickling.pickler import dumps, dumps_to_keep
 from polyproc._platform.interpreter import added_environment
@@ -157,7 +157,7 @@ class MaybeEncodingError(Exception):
 def _safe_repr(value: object) -> str:
     try:
         return repr(value)
-    except Exception:  # noqa: BLE001  (a broken __repr__ must not cost the worker)
+    except BaseException:  # noqa: BLE001  (a broken __repr__ must not cost the worker)
         return f"<{type(value).__name__} object>"
 
 
@@ -184,11 +184,14 @@ class WorkerPlan(NamedTuple):
 def worker(end: Any, cell: Any, threads: int | None, kept: InheritedValue[WorkerPlan]) -> None:
     """Serve until told to end; numerical libraries use so many `threads`."""
     plan = kept.value
+    end.begin()
     # A Ctrl-C is the parent's to decide upon; an executor waits for what runs, so it ends that.
     signal.signal(signal.SIGINT, _interrupt if plan.is_executors else signal.SIG_IGN)
     current_process()._config["nests"] = True  # it may start processes: they are daemons too, and end with it
     limit_threads(threads)
     interrupter = Interrupter(cell)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: _end_copy(end, interrupter))
     try:
         tear_down = _set_up(interrupter, plan)
     except Terminated:
@@ -206,6 +209,19 @@ def worker(end: Any, cell: Any, threads: int | None, kept: InheritedValue[Worker
     finally:
         if tear_down is not None:
             next(tear_down, None)
+
+
+def _end_copy(end: Any, interrupter: Interrupter) -> None:
+    """In a process that a task has forked: let it end where it would come back to be a worker, too."""
+    end.get = end.put = _leave
+    interrupter.take_next = _leave  # type: ignore[method-assign]
+
+
+def _leave(message: Any = None) -> NoReturn:
+    try:
+        sys.stdout.flush()
+    finally:
+        os._exit(0)
 
 
 def _set_up(interrupter: Interrupter, plan: WorkerPlan) -> GeneratorType[Any, Any, Any] | None:
@@ -246,7 +262,7 @@ def _serve(end: Any, interrupter: Interrupter, plan: WorkerPlan) -> None:
             _run_batch(end, interrupter, place, task, functions, plan.is_executors)
         else:
             done, value = _run_one(interrupter, place, task, functions)
-            if isinstance(value, Terminated) and not done:
+            if not done and type(value) is Terminated:  # its class, and not what an object of the user's says of it
                 return  # it has no answer, and ends
             _answer(end, done, value, time.perf_counter() - began, plan.is_executors)
             del value
@@ -333,7 +349,7 @@ def _run_batch(
         except BaseException as error:  # noqa: BLE001  (as in `_attempt`)
             interrupter.is_open = False
             outcomes.append((False, _pack_error(error)))
-            if isinstance(error, KeyboardInterrupt):
+            if issubclass(type(error), KeyboardInterrupt):
                 break
         else:
             outcomes.append((True, value))
@@ -357,11 +373,14 @@ def _that_travels(success: bool, value: Any, is_executors: bool) -> tuple[bool, 
 
 def _not_sent(error: BaseException, value: object, is_executors: bool) -> BaseException:
     """Return the error of a result that could not be sent, with the path to what it is about."""
-    load("polyproc._pickling.diagnosis", "in_callers_words")(error, (r"obj\[1\]|obj(?!\w)", "result"))  # type: ignore[operator]
+    try:
+        load("polyproc._pickling.diagnosis", "in_callers_words")(error, (r"obj\[1\]|obj(?!\w)", "result"))  # type: ignore[operator]
+    except BaseException:  # noqa: BLE001  (an error of the user's that cannot be looked at)
+        pass
     if is_executors:
         return error
     told = MaybeEncodingError(error, value)
-    for note in getattr(error, "__notes__", ()):
+    for note in notes_of(error):
         told.add_note(note)
     return told
 
@@ -393,7 +412,10 @@ def call(function: Callable[..., Any], kind: int, payload: Any) -> Any:
 
 
 def _pack_error(error: BaseException) -> bytes:
-    text = "".join(traceback.format_exception(error))
+    try:
+        text = "".join(traceback.format_exception(error))
+    except BaseException:  # noqa: BLE001  (the user's `__notes__`, or the like)
+        text = f"{type(error).__name__}, which cannot be shown\n"
     try:
         return dumps(ExceptionWithTraceback(sendable(error), text))
     except BaseException as failure:  # noqa: BLE001  (it cannot travel: its traceback does)

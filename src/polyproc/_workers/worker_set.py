@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from time import monotonic
 
 from polyproc._base.errors import ProcessDied, ProcessError
 from polyproc._base.log import log
@@ -10,7 +11,7 @@ from polyproc._base.native import native
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, Sequence
 from polyproc._connection.wait import wait
 from polyproc._pickling.inherited_values import InheritedValue
-from polyproc._platform.handles import WakePipe
+from polyproc._platform.handles import WakePipe, pause
 from polyproc._platform.interpreter import usable_processors
 from polyproc._platform.posix import HAVE_FORK
 from polyproc._process.process import BaseProcess, launched_by
@@ -23,6 +24,7 @@ if TYPE_CHECKING or HAVE_FORK:
     from polyproc._forkserver.pool_fork_server import PoolForkServer
 
 _MAX_WAIT = 10.0  # seconds until the monitor looks again
+_TO_BEGIN = 0.5  # seconds that a thread which was made has to begin
 
 
 class PoolConfig(NamedTuple):
@@ -208,7 +210,9 @@ class WorkerSet:
     def _keep_fork_server(self) -> None:
         try:
             self._fork_server = PoolForkServer(self._kept)
+            self._fork_server.fork()
         except Exception as error:  # noqa: BLE001  (no room, or a warning that is raised: no reason not to work)
+            self._fork_server = None
             log.info("no fork server for later workers: %s", error)
         else:
             self._later = self._fork_server
@@ -237,6 +241,21 @@ def workers_of(config: PoolConfig) -> WorkerSet:
     return workers
 
 
+def start_thread(thread: threading.Thread) -> None:
+    """Start a thread, unless it was started. If a Ctrl-C comes meanwhile it may run or not, and `ident` says which."""
+    if thread.ident is not None:
+        return
+    try:
+        thread.start()
+    except RuntimeError:  # there can be no more
+        raise
+    except BaseException:
+        until = monotonic() + _TO_BEGIN
+        while thread.ident is None and monotonic() < until:  # it may have been made, and come to life in a moment
+            pause(0.001)
+        raise
+
+
 class Monitor:
     """Calls `note` with the id of each worker that has ended, once.
 
@@ -260,7 +279,7 @@ class Monitor:
 
     def start(self) -> None:
         """Begin to watch."""
-        self._thread.start()
+        start_thread(self._thread)
 
     def wake(self) -> None:
         """Look at the workers again."""
@@ -269,7 +288,7 @@ class Monitor:
     def close(self) -> None:
         """End the thread."""
         self._pipe.end()
-        if self._thread.is_alive():
+        if self._thread.ident is not None:
             self._thread.join()
         self._pipe.close()
 
