@@ -146,6 +146,20 @@ def test_daemon_ends_with_a_killed_parent_and_others_do_not():
     assert wait([other], 40) == [other]
 
 
+def test_nothing_is_left_of_a_pool_and_a_manager_when_the_parent_is_killed():
+    parent = subprocess.Popen([sys.executable, str(PROGRAMS / "parent_of_many.py")], stdout=subprocess.PIPE, text=True)
+    from polyproc._platform.handles import open_pidfd
+
+    children = [open_pidfd(int(pid)) for pid in parent.stdout.readline().split()]
+    assert len(children) == 3
+    assert wait(children, 0) == []
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    for child in children:
+        assert wait([child], 10) == [child]
+
+
 def test_start_of_what_is_no_program_leaves_nothing():
     from polyproc._platform.interpreter import interpreter
 

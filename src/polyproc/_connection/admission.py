@@ -16,7 +16,6 @@ import errno
 import itertools
 import math
 import os
-import select
 import socket
 import struct
 import threading
@@ -29,7 +28,7 @@ from polyproc._base.modules import loaded
 from polyproc._base.typing import TYPE_CHECKING, Any
 from polyproc._connection.auth import LIMIT, PROVED, Proof, Steps, answer_steps, deliver_steps
 from polyproc._connection.sockets import Admitted, ListeningSocket
-from polyproc._platform.handles import due, most_descriptors, new_poll, own_socket, poll
+from polyproc._platform.handles import POLLIN, POLLOUT, due, most_descriptors, new_poll, own_socket, poll
 from polyproc._platform.posix import LongLived
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ class Handshake:
         self.fd = sock.fileno()
         self.address = address
         self.until = until
-        self.events = self.polled = select.POLLIN  # what it waits for, and what it is polled for
+        self.events = self.polled = POLLIN  # what it waits for, and what it is polled for
         self.has_proved = False  # that it knows the key; what else is to be said may be missing
         self.request = b""
         self._steps: Steps | None = None
@@ -95,7 +94,7 @@ class Handshake:
             self._has_begun = True
             is_through = self._converse()
         except OSError as error:
-            self.events = _waits_for(error, select.POLLOUT if self._unsent else select.POLLIN)
+            self.events = _waits_for(error, POLLOUT if self._unsent else POLLIN)
             is_through = False
         self._is_advancing = False
         return is_through
@@ -149,9 +148,9 @@ def _waits_for(error: OSError, otherwise: int) -> int:
         return otherwise
     ssl: Any = loaded("ssl")  # there if anything is encrypted
     if ssl is not None and isinstance(error, ssl.SSLWantReadError):
-        return select.POLLIN
+        return POLLIN
     if ssl is not None and isinstance(error, ssl.SSLWantWriteError):
-        return select.POLLOUT
+        return POLLOUT
     raise error
 
 
@@ -191,7 +190,7 @@ class _Peers:
     def wait(self, listening_fd: int, seconds: float) -> list[int]:
         """Wait for all peers and the listening socket, unless that is -1, for so many seconds; return what is ready."""
         if listening_fd >= 0:
-            self._poller.register(listening_fd, select.POLLIN)
+            self._poller.register(listening_fd, POLLIN)
         ready = [fd for fd, _ in poll(self._poller, seconds)]
         if listening_fd >= 0:
             self._poller.unregister(listening_fd)

@@ -28,7 +28,7 @@ from polyproc._connection.sockets import (
     own_address,
     own_path,
 )
-from polyproc._platform.posix import OwnFile
+from polyproc._platform.posix import IS_WINDOWS, OwnFile
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _BACKLOG = 128
 
 default_family = "AF_UNIX" if hasattr(socket, "AF_UNIX") else "AF_INET"
-families = ["AF_INET", *(["AF_UNIX"] if hasattr(socket, "AF_UNIX") else [])]
+families = ["AF_INET", *(["AF_UNIX"] if hasattr(socket, "AF_UNIX") else []), *(["AF_PIPE"] if IS_WINDOWS else [])]
 
 
 def address_type(address: Address) -> str:
@@ -55,7 +55,7 @@ def address_type(address: Address) -> str:
 
 
 def _validate_family(family: str) -> None:
-    if family == "AF_PIPE":
+    if family == "AF_PIPE" and not IS_WINDOWS:
         raise ValueError(f"Family {family} is not recognized.")
     if family == "AF_UNIX" and not hasattr(socket, family):
         raise ValueError(f"Family {family} is not recognized.")
@@ -97,10 +97,17 @@ class Listener:
             raise TypeError(said("is_no_key", "authkey should be a byte string"))
         if type(backlog) is not int:
             backlog = said("whole", backlog, "backlog is how many connections may wait")
-        asked = address
-        address, claim = (address, None) if address else own_address(family)
         self._family = family
         self._tls = ssl
+        self._unlink = None
+        self._admission: Any
+        if family == "AF_PIPE":
+            pipes: Any = load("polyproc._connection.windows_pipes", "PipeAdmission")
+            self._address = address or load("polyproc._connection.windows_pipes", "arbitrary_name")()  # type: ignore[operator]
+            self._admission = pipes(self._address, authkey, self._has_request)
+            return
+        asked = address
+        address, claim = (address, None) if address else own_address(family)
         self._listening = listening = ListeningSocket(getattr(socket, family))
         try:
             if family == "AF_INET":
@@ -117,8 +124,7 @@ class Listener:
             listening.close()
             raise
         admits = is_same_user if family == "AF_UNIX" else _is_anybody
-        self._admission: Admission | None = Admission(listening, authkey, ssl, admits, self._has_request)
-        self._unlink = None
+        self._admission = Admission(listening, authkey, ssl, admits, self._has_request)
         if family == "AF_UNIX" and not is_abstract(address):
             self._unlink = Finalize(self, _remove, args=(address, claim), exitpriority=0)
 
@@ -136,9 +142,9 @@ class Listener:
         admission = self._admission
         if admission is None:
             raise OSError("listener is closed: close() was called in this process")
-        limit = self._listening.limit if timeout is None else timeout
+        limit = self._listening.limit if timeout is None and self._family != "AF_PIPE" else timeout
         try:
-            admitted = admission.accept(limit)
+            admitted: Admitted = admission.accept(limit)
         except TimeoutError:
             if timeout is None and limit == 0:  # its socket was told not to block
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
@@ -148,11 +154,13 @@ class Listener:
 
     @property
     def _listener(self) -> SocketListener | None:
-        if self._admission is None:
+        if self._admission is None or self._family == "AF_PIPE":
             return None
         return SocketListener(self, self._listening, self._family)
 
     def _connection_of(self, admitted: Admitted) -> Connection[Any, Any]:
+        if self._family == "AF_PIPE":
+            return admitted.sock  # type: ignore[return-value]
         return _connection_of(admitted.sock, self._family)
 
     def close(self) -> None:
@@ -199,6 +207,8 @@ def Client(
     _validate_family(family)
     if authkey is not None and not isinstance(authkey, bytes):
         raise TypeError(said("is_no_key", "authkey should be a byte string"))
+    if family == "AF_PIPE":
+        return _by_pipe(address, authkey)
     sock = socket.socket(getattr(socket, family))
     connection = None
     try:
@@ -212,6 +222,18 @@ def Client(
             deliver_challenge(connection, authkey)
     except BaseException:
         (connection or sock).close()
+        raise
+    return connection
+
+
+def _by_pipe(address: str, authkey: bytes | None) -> Connection[Any, Any]:
+    connection: Connection[Any, Any] = load("polyproc._connection.windows_pipes", "connect")(address)  # type: ignore[operator]
+    try:
+        if authkey is not None:
+            answer_challenge(connection, authkey)
+            deliver_challenge(connection, authkey)
+    except BaseException:
+        connection.close()
         raise
     return connection
 

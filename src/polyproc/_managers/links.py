@@ -27,6 +27,7 @@ from polyproc._connection.listener import Client, Listener
 from polyproc._pickling.diagnosis import in_callers_words
 from polyproc._pickling.pickler import loads
 from polyproc._platform.handles import Local, due
+from polyproc._platform.posix import HAVE_FORK
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -346,11 +347,12 @@ class Links:
         """See whether this is another process than before."""
         if not self._pid:
             self._be(_new_name(), False)
-            os.register_at_fork(
-                before=self._before_fork,
-                after_in_parent=self._after_fork_in_parent,
-                after_in_child=self._after_fork_in_child,
-            )
+            if HAVE_FORK:
+                os.register_at_fork(
+                    before=self._before_fork,
+                    after_in_parent=self._after_fork_in_parent,
+                    after_in_child=self._after_fork_in_child,
+                )
         elif self._pid != os.getpid():
             self._be(_new_name(), False)
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import _queue
 import collections
 import queue
-import select
 import threading
 import time
 
 from polyproc._base.typing import Any, Callable
-from polyproc._platform.handles import Local, new_poll
+from polyproc._platform.handles import GONE, POLLIN, Local, new_poll
 
 # What clients hold in a manager's server: who has locked what, so that it is let go when a client ends.
 #
@@ -218,7 +217,6 @@ def put_back(obj: Any, item: Any) -> None:
 
 _SLICE = 0.25  # seconds between two looks at a client that waits
 _FOREVER = float("inf")
-_GONE = select.POLLHUP | getattr(select, "POLLRDHUP", 0)
 
 
 class ClientGone(BaseException):
@@ -250,21 +248,21 @@ class Client:
         self.is_parked = False
         self.orders: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._poll = new_poll()
-        self._poll.register(connection.fileno(), _GONE | select.POLLIN)
+        self._poll.register(connection.fileno(), GONE | POLLIN)
         self._has_ended = False
 
     def is_gone(self) -> bool:
         """Return whether the connection has ended."""
-        return self._has_ended or bool((seen := self._poll.poll(0)) and seen[0][1] & _GONE)
+        return self._has_ended or bool((seen := self._poll.poll(0)) and seen[0][1] & GONE)
 
     def has_called_off(self) -> bool:
         """Return whether more comes over the connection while an answer is owed."""
-        return not self._has_ended and bool((seen := self._poll.poll(0)) and not seen[0][1] & _GONE)
+        return not self._has_ended and bool((seen := self._poll.poll(0)) and not seen[0][1] & GONE)
 
     def check(self) -> None:
         """Raise ClientGone or CalledOff if nobody waits for the answer."""
         if self._has_ended or (seen := self._poll.poll(0)):
-            raise ClientGone if self._has_ended or seen[0][1] & _GONE else CalledOff
+            raise ClientGone if self._has_ended or seen[0][1] & GONE else CalledOff
 
     def end(self) -> None:
         """Note that the connection is closed here: its descriptor may become another's."""

@@ -174,6 +174,7 @@ def own_module(name: str) -> ModuleType:
 
 
 POLLIN, POLLOUT, PIPE_BUF = select.POLLIN, select.POLLOUT, select.PIPE_BUF
+GONE = select.POLLHUP | getattr(select, "POLLRDHUP", 0)  # the other end is closed
 
 # poll(2) takes an int of milliseconds; longer waits are made of several.
 _LONGEST_POLL = 1_000_000.0

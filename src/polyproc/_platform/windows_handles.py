@@ -23,7 +23,7 @@ from polyproc._platform import windows_kernel as kernel
 from polyproc._platform.handles import let_run, may_switch
 from polyproc._platform.windows_files import Capability, close_quietly
 
-POLLIN, POLLOUT, PIPE_BUF = 1, 4, 4096  # as everywhere else
+POLLIN, POLLOUT, GONE, PIPE_BUF = 1, 4, 16, 4096  # as everywhere else
 _MOST = 60  # of 64: the interpreter adds one for Ctrl-C
 _LONGEST = 1_000_000  # milliseconds
 _TURN = 10  # milliseconds for which one group of handles is waited for, when there are several
@@ -110,6 +110,12 @@ class Poller:
         """Wait for a handle, too."""
         self._events[handle] = events
 
+    modify = register
+
+    def unregister(self, handle: int) -> None:
+        """Wait for it no more."""
+        del self._events[handle]
+
     def poll(self, milliseconds: float | None = None) -> list[tuple[int, int]]:
         """Wait; return the handles that are ready, and for what."""
         with _Wait(self._events) as wait:
@@ -158,13 +164,16 @@ class _Wait:
         elif (sock := _listening(handle)) is not None:
             self.listening[sock] = handle
         else:
-            self._read_nothing(handle)
+            self._read_nothing(handle, events)
 
-    def _read_nothing(self, handle: int) -> None:
+    def _read_nothing(self, handle: int, events: int) -> None:
+        if events & GONE and _has_gone(handle):
+            self.found.append((handle, POLLIN | GONE))
+            return
         try:
             operation, error = _winapi.ReadFile(handle, 0, overlapped=True)
         except OSError:  # it has ended
-            self.found.append((handle, POLLIN))
+            self.found.append((handle, POLLIN | GONE))
             return
         self.operations.append(operation)
         if error == _winapi.ERROR_IO_PENDING:
@@ -225,6 +234,24 @@ def _listening(handle: int) -> socket.socket | None:
         pass
     sock.detach()
     return None
+
+
+def _has_gone(handle: int) -> bool:
+    """Return whether nothing is left of what came, and no more can come."""
+    try:
+        sock = socket.socket(fileno=handle)
+    except OSError:  # a pipe, which tells by an error
+        return False
+    try:
+        sock.setblocking(False)
+        return not sock.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    finally:
+        sock.setblocking(True)
+        sock.detach()
 
 
 new_poll = Poller
