@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from polyproc._base.typing import Any, Callable
-from polyproc._memory.tracker import ResourceTracker
+from polyproc._base.modules import public
+from polyproc._base.typing import Any, Callable, ClassVar
 
 PREFIX = "wnsm_"  # of names at random
 
 
+@public("resource_tracker")
+class ReentrantCallError(RuntimeError):
+    """Is never raised here. For programs that expect it."""
+
+
+@public("resource_tracker")
+class ResourceTracker:
+    """A tracker of somebody else's derives from it."""
+
+    _another: ClassVar[Any]
+    _lock: Any = None
+    _fd: int | None = None
+
+
 class NoTracker(ResourceTracker):
     """Takes what a tracker is told. One instance, `tracker`."""
-
-    def __init__(self) -> None:
-        self._lock, self._fd = None, None
 
     def is_replaced(self) -> bool:
         """Return whether a program has put functions of its own in place of these."""

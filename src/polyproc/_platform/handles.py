@@ -173,8 +173,11 @@ def own_module(name: str) -> ModuleType:
     return module
 
 
-POLLIN, POLLOUT, PIPE_BUF = select.POLLIN, select.POLLOUT, select.PIPE_BUF
-GONE = select.POLLHUP | getattr(select, "POLLRDHUP", 0)  # the other end is closed
+# On Windows, windows_handles.py puts its own in place of all that waits.
+POLLIN: int = getattr(select, "POLLIN", 1)
+POLLOUT: int = getattr(select, "POLLOUT", 4)
+PIPE_BUF: int = getattr(select, "PIPE_BUF", 4096)
+GONE: int = getattr(select, "POLLHUP", 16) | getattr(select, "POLLRDHUP", 0)  # the other end is closed
 
 # poll(2) takes an int of milliseconds; longer waits are made of several.
 _LONGEST_POLL = 1_000_000.0
@@ -272,10 +275,11 @@ def send_signal(fd: int, pid: int, signum: int) -> None:
 
 
 # Others may have replaced or removed it, as gevent and eventlet do.
-new_poll = select.poll if type(getattr(select, "poll", None)) is type(len) else own_module("select").poll
+_has_poll = type(getattr(select, "poll", None)) is type(len)
+new_poll: Any = getattr(select if _has_poll else own_module("select"), "poll", None)
 
 
-def ready(fds: Sequence[int], timeout: float | None, events: int = select.POLLIN) -> list[int]:
+def ready(fds: Sequence[int], timeout: float | None, events: int = POLLIN) -> list[int]:
     """Wait until at least one of `fds` is readable, hung up or broken; return those that are.
 
     Args:

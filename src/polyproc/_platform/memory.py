@@ -8,14 +8,12 @@ from polyproc._base.modules import load
 from polyproc._base.typing import Any
 from polyproc._platform.posix import CGROUPS, IS_MACOS, PROC
 
-_PAGE = os.sysconf("SC_PAGESIZE")
-
 
 def resident_bytes() -> int:
     """Return the resident size of this process, in bytes; where nothing tells it, the largest that it had."""
     try:
         with open(f"{PROC}/self/statm") as file:
-            return int(file.read().split()[1]) * _PAGE
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
     except OSError:
         by_ps: Any = load("polyproc._platform.processes", "resident_bytes")
         usage: Any = load("resource", "getrusage")

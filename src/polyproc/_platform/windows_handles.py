@@ -20,7 +20,6 @@ from time import monotonic
 from polyproc._base.modules import said
 from polyproc._base.typing import Any, Iterator, Sequence
 from polyproc._platform import windows_kernel as kernel
-from polyproc._platform.handles import let_run, may_switch
 from polyproc._platform.windows_files import Capability, close_quietly
 
 POLLIN, POLLOUT, GONE, PIPE_BUF = 1, 4, 16, 4096  # as everywhere else
@@ -267,6 +266,8 @@ def ready(fds: Sequence[int], timeout: float | None, events: int = POLLIN) -> li
 
 def poll(poller: Poller, timeout: float | None) -> list[tuple[int, int]]:
     """Poll what is registered, up to `timeout` seconds, as `ready` does; return the handles and what they are."""
+    from polyproc._platform.handles import let_run, may_switch
+
     deadline = math.inf if timeout is None else due(timeout)
     if may_switch() and (timeout is None or timeout > 0):
         for turns in _turns():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _thread
-import fcntl
 import os
 
 from polyproc._base.kernel import read
@@ -109,7 +108,7 @@ class Lifeline:
     def _disarm(self) -> None:
         fd, self._armed = self._armed, -1
         try:
-            if fcntl.fcntl(fd, _F_GETSIG) == _SIGKILL:
+            if load("fcntl", "fcntl")(fd, _F_GETSIG) == _SIGKILL:  # type: ignore[operator]
                 os.close(fd)
         except OSError:  # this program has closed it
             pass
@@ -124,6 +123,8 @@ def hang_on(fd: int) -> None:
     Ends this process at once if that has happened already.
     """
     try:
+        import fcntl
+
         own = os.open(f"{PROC}/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         fcntl.fcntl(own, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(own, _F_SETSIG, _SIGKILL)
