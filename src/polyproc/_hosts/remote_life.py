@@ -63,7 +63,9 @@ def _become(job: dict[str, Any]) -> BaseProcess[Any]:
     finally:
         process_state.receiving = False
     # Of its parent, on another host, it sees the end by that of the agent, which ends with it.
-    agent = open_pidfd(os.getppid())
+    agent, facts = open_pidfd(os.getppid()), process_state.parent_facts
+    if agent < 0 and facts is not None and facts[2] is not None:  # a pipe that ends with it, where there are no pidfds
+        agent = facts[2]
     process_state.parent = None
     process_state.parent_facts = (process._parent_name, process._parent_pid or 0, agent if agent >= 0 else None)
     process_state.current = process
