@@ -14,7 +14,7 @@ PYTHONS ?= $(shell $(PYTHON) tests/find_pythons.py)
 # A child that had to compile this library anew would be measured with the compiler.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-portable test-each lint wheels conformance downstream chaos bench c-test musl-test arm64 windows docs clean
+.PHONY: demo test test-portable test-posix test-each lint wheels conformance downstream chaos bench c-test musl-test arm64 windows docs clean
 
 $(VENV)/installed: $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
@@ -33,6 +33,10 @@ test-portable: $(VENV)/installed
 	POLYPROC_NATIVE=off $(BIN)/python -m pytest tests --ignore=tests/architecture -m "not chaos"
 
 # What depends on the version; with ALL=1, all tests.
+# With nothing of what Linux alone has (docs/adr/0045), as on other POSIX systems. `make test-posix TESTS=tests/behaviour/test_pool.py`.
+test-posix: $(VENV)/installed
+	POLYPROC_PLATFORM=posix $(BIN)/python -m pytest $(or $(TESTS),tests/behaviour) -m "not chaos"
+
 test-each:
 	$(PYTHON) tests/each_python.py $(if $(ALL),--all) --others $(PYTHONS)
 

@@ -9,13 +9,14 @@ import pytest
 
 import polyproc
 from behaviour import targets
-from conftest import PROGRAMS, eventually, is_running, open_fds
+from conftest import PROGRAMS, eventually, is_running, needs, open_fds
 
 
 def start(name, *args):
     return subprocess.Popen([sys.executable, str(PROGRAMS / name), *args], stdout=subprocess.PIPE, text=True)
 
 
+@needs("SIGKILL by descriptor")
 def test_daemons_and_fork_servers_die_with_a_killed_parent_though_busy_in_c_code(method):
     program = start("has_daemons.py", method)
     daemons = [int(pid) for pid in program.stdout.readline().split()]

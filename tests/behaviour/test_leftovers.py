@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from conftest import PROGRAMS, eventually, is_running
+from conftest import PROGRAMS, eventually, is_running, needs
 from polyproc._memory.tracker import tracker
+from polyproc._platform.posix import LINUX
 from polyproc._start.stopping import children_of
 from polyproc.shared_memory import SharedMemory
 
@@ -20,10 +21,12 @@ SHARED = "/dev/shm"
 class Family:
     """A program of tests/programs with a temporary directory of its own, and all the processes that it started."""
 
+    last = None
+
     def __init__(self, folder, *args):
         command = [sys.executable, str(PROGRAMS / "is_killed.py"), *args]
         env = {**os.environ, "TMPDIR": str(folder)}
-        self.folder = folder
+        self.folder = Family.last = folder
         self.owner = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
         there, self.segment = self.owner.stdout.readline().decode().rstrip("\n").split(" ")
         assert there == "there"
@@ -54,6 +57,7 @@ def family(tmp_path):
         one.end()
 
 
+@needs("abstract sockets")
 def test_a_killed_owner_leaves_no_socket(family, method):
     killed = family(method, "listener", "manager", "sharer", "pool")
     killed.kill([killed.owner.pid])
@@ -61,6 +65,7 @@ def test_a_killed_owner_leaves_no_socket(family, method):
     assert not list(killed.folder.iterdir())
 
 
+@needs("abstract sockets")
 def test_processes_killed_in_any_order_leave_no_socket(family, method):
     killed = family(method, "manager", "listener", "sharer")
     random.shuffle(killed.pids)
@@ -78,11 +83,15 @@ class Marked:
     def __init__(self, killed):
         self.owner, self.kill, self.end, self.pids = killed.owner, killed.kill, killed.end, killed.pids
         self.mark = killed.segment[4:16]
+        self.folder = killed.folder
 
     def left(self):
         """Return what stands in the folder: its file, tags and segments."""
         given = f"is-killed-{self.owner.pid}"
-        return [name for name in os.listdir(SHARED) if self.mark in name or name == given]
+        found = [name for name in os.listdir(SHARED) if self.mark in name or name == given]
+        if not LINUX:  # tags and the file are in the temporary directory
+            found += [name for name in os.listdir(self.folder) if name.startswith(".polyproc-")]
+        return found
 
     def _trackers(self):
         return [pid for pid in children_of(self.owner.pid) if b"tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
@@ -102,17 +111,21 @@ def marked(family):
     return make
 
 
+ALL = 4 if LINUX else 6  # two segments, the tag of one, the file; or two tags, the file, and one that is locked
+
+
 def next_program(what="segments"):
     program = {
         "segments": "from polyproc.shared_memory import SharedMemory as S\nS(create=True, size=1).unlink()",
         "process": "import polyproc, os\np = polyproc.Process(target=os.getpid)\np.start()\np.join()",
     }[what]
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    env = {**os.environ, "TMPDIR": str(Family.last or "/tmp")}
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60, env=env)
 
 
 def test_a_killed_owner_leaves_no_segment(marked):
     killed = marked("segments")
-    assert len(killed.left()) == 4  # two segments, the tag of one, the file
+    assert len(killed.left()) == ALL
     killed.kill([killed.owner.pid])
     killed.owner.wait()
     eventually(lambda: not killed.left())
@@ -135,7 +148,7 @@ def test_the_next_program_removes_nothing_of_a_living_family(marked, what):
     living.kill([tracker])
     eventually(lambda: not is_running(tracker))
     next_program(what)
-    assert len(living.left()) == 4
+    assert len(living.left()) == ALL
     living.end()
     next_program(what)
     eventually(lambda: not living.left())
@@ -146,7 +159,7 @@ def test_a_child_that_is_left_alone_keeps_the_segments(marked):
     living.kill([living.tracker(), living.owner.pid])
     living.owner.wait()
     next_program()
-    assert len(living.left()) == 4
+    assert len(living.left()) == ALL
     living.kill(pid for pid in living.pids if is_running(pid))
     eventually(lambda: not any(is_running(pid) for pid in living.pids))
     next_program()

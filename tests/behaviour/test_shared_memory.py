@@ -15,7 +15,7 @@ import polyproc
 from behaviour import sharing
 from conftest import eventually, run_program
 from polyproc._base.native import native
-from polyproc._memory.tracker import tracker
+from polyproc._memory.tracker import _folder, tracker
 from polyproc.shared_memory import ShareableList, SharedMemory
 
 FOLDER = "/dev/shm"
@@ -329,7 +329,8 @@ def test_killed_tracker_is_noticed_by_who_makes_segments():
 
 
 def hidden():
-    return {name for name in os.listdir(FOLDER) if name.startswith(f".polyproc-{tracker._mark}-")}
+    begin, beside = f".polyproc-{tracker._mark}-", "-alive"  # what says that there is a tracker
+    return {name for name in os.listdir(_folder()) if name.startswith(begin) and not name.endswith(beside)}
 
 
 def test_what_is_unlinked_leaves_nothing_with_the_tracker():

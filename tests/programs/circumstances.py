@@ -51,6 +51,10 @@ CHANGES = {
 }
 
 
+if os.environ.get("POLYPROC_PLATFORM") == "posix":  # only Linux has them, and nothing but /proc tells of them
+    del CHANGES["no new privileges"], CHANGES["oom score"]
+
+
 def of_a_child():
     process = context.Process(target=has)
     process.start()
