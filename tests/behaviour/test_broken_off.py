@@ -4,6 +4,7 @@ import contextlib
 import dis
 import gc
 import os
+import signal
 import sys
 import threading
 
@@ -26,7 +27,7 @@ def is_broken_off(act, number):
     """Call `act`; raise KeyboardInterrupt at the `number`th point of our modules at which a signal can be heard.
 
     Return whether there are so many. They are where the interpreter looks: when a function begins, behind a call, and
-    where a loop goes round. In forked children nothing is raised.
+    where a loop goes round; not while it is blocked. In forked children nothing is raised.
     """
     pid, left, names, before = os.getpid(), number, dis.opname, {}
 
@@ -38,8 +39,9 @@ def is_broken_off(act, number):
             last = before.get(frame, 0)
             before[frame] = frame.f_lasti
             if last == 0 or names[frame.f_code.co_code[last]].startswith(("CALL", "JUMP_BACKWARD", "RESUME")):
-                left -= 1
+                left -= signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
                 if left == 0:
+                    left = -1
                     raise KeyboardInterrupt
         return on_step
 
