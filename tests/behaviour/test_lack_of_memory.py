@@ -10,7 +10,7 @@ import pytest
 
 import polyproc
 from behaviour import targets
-from conftest import PROGRAMS, eventually
+from conftest import PROGRAMS, eventually, needs
 from polyproc._platform import memory as oom
 
 LIMIT = 150 << 20
@@ -44,6 +44,7 @@ def small_group():
     pytest.skip("no control group can be made here")
 
 
+@needs("system calls of Linux")
 def test_a_worker_that_takes_too_much(small_group, method):
     program = [sys.executable, str(PROGRAMS / "memory_hog.py"), method]
     done = subprocess.run(
@@ -88,6 +89,6 @@ def test_each_kill_explains_one_death(ctx, counted):
     assert reason_of(ctx, be_killed) == "signal"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux counts")
+@needs("system calls of Linux")
 def test_this_system_counts():
     assert any(oom._read(path) is not None for path in oom._paths())

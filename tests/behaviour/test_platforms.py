@@ -14,11 +14,15 @@ LIKE_MACOS = PROGRAMS / "like_macos"  # its sitecustomize.py
 OURS = ["memfd_create", "pidfd_open", "pidfd_send_signal", "eventfd2", "waitid", "fallocate"]
 
 
-def run(*command, **variables):
-    env = {**os.environ, "POLYPROC_PLATFORM": "posix", "PYTHONWARNINGS": "ignore::DeprecationWarning", **variables}
+def environment(**variables):
+    env = {**os.environ, "POLYPROC_PLATFORM": "posix", "PYTHONWARNINGS": "ignore::DeprecationWarning"}
     env.pop("POLYPROC_NATIVE", None)
-    env.update((name, value) for name, value in variables.items())
-    return subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True, timeout=110, env=env)
+    return {**env, **variables}
+
+
+def run(*command, **variables):
+    words = [sys.executable, *map(str, command)]
+    return subprocess.run(words, capture_output=True, text=True, timeout=110, env=environment(**variables))
 
 
 STEPS = {
@@ -87,7 +91,7 @@ def test_a_killed_listener_leaves_a_directory_which_the_next_program_removes(tmp
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "POLYPROC_PLATFORM": "posix", **env},
+        env=environment(**env),
     )
     kept = other.stdout.readline().strip()
     assert os.path.exists(left) and os.path.exists(kept)

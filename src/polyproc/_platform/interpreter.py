@@ -161,7 +161,7 @@ def _spawn_with_copies(line: list[bytes], pass_fds: Sequence[int], blocked: Coll
     copies: list[int] = []
     try:
         for fd in passed:
-            copies.append(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, beyond))
+            copies.append(_copy_beyond(fd, beyond))
         actions: list[tuple[Any, ...]] = []
         if 0 not in passed:
             actions.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0))
@@ -177,6 +177,15 @@ def _spawn_with_copies(line: list[bytes], pass_fds: Sequence[int], blocked: Coll
     finally:
         close_quietly(*copies)
     return _spawn_by_subprocess(line, pass_fds, blocked)
+
+
+def _copy_beyond(fd: int, beyond: int) -> int:
+    try:
+        return int(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, beyond))
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # there is no number so large
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE)) from None
+        raise
 
 
 def _spawn_by_subprocess(line: list[bytes], pass_fds: Sequence[int], blocked: Collection[int]) -> int:

@@ -7,6 +7,7 @@ by the same functions, from the packet that brings the job to the last line befo
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import faulthandler
 import marshal
@@ -93,6 +94,7 @@ def _somebody_waits_for_the_end() -> bool:
         atexit._ncallbacks()
         or (finalizers is not None and finalizers._finalizer_registry)
         or (threading is not None and threading._threading_atexits)
+        or _thread._count()  # where the fork server's lifeline is a thread: a rehearsed end would be that of all
     )
 
 
