@@ -192,8 +192,8 @@ def test_a_pool_that_ends_while_its_fork_server_is_being_made_leaves_none(monkey
     begun, ended, made = threading.Event(), threading.Event(), threading.Event()
 
     class Slow(pool_fork_server.PoolForkServer):
-        def __init__(self, kept):
-            super().__init__(kept)
+        def fork(self):
+            super().fork()
             made.set()
             time.sleep(0.3)
 
