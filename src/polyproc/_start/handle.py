@@ -122,7 +122,9 @@ class ForeignChild:
         """Describe how the child ended."""
         code = self.poll()
         try:
-            by_signal = signal.Signals(-code) if code is not None and code < 0 else None
+            from signal import Signals
+
+            by_signal = Signals(-code) if code is not None and code < 0 else None
         except ValueError:  # a real-time signal has no name
             by_signal = None
         return ProcessDied(self.pid, code, signal=by_signal)
