@@ -14,6 +14,9 @@ from conftest import PROGRAMS, run_program
 
 PROMPT = "(Pdb) "
 
+# 3.15 warns behind the fork, where an error would leave the child: this process may have threads.
+pytestmark = pytest.mark.filterwarnings("ignore:.*forkpty")
+
 
 class Session:
     """A program that has a terminal of its own; somebody sits at it."""
