@@ -68,6 +68,7 @@ class WorkerHandle:
         is_dismissed: whether it is to end when it has done what it has.
         doom: whether it is to be killed: None for no, else whether gently.
         is_ready: whether it has said that it can work.
+        is_signalled: whether a call of it was to be interrupted: it may work before its start has returned.
         error: why it could not, if it has said so.
     """
 
@@ -77,7 +78,7 @@ class WorkerHandle:
 
     def __init__(self, id: int) -> None:
         self.id = id
-        self.is_started = self.is_noted = self.is_dismissed = self.is_ready = False
+        self.is_started = self.is_noted = self.is_dismissed = self.is_ready = self.is_signalled = False
         self.doom: bool | None = None
         self.error: BaseException | None = None
 
@@ -89,7 +90,10 @@ class WorkerHandle:
     def interrupt(self, place: int, why: int) -> None:
         """Raise in a call, if it is the one that runs."""
         self.word.set(place, why)
-        self.process._popen.signal(SIGNAL)
+        self.is_signalled = True
+        child = self.process._popen
+        if child is not None:  # else the thread that starts it does, which does not have the handle yet
+            child.signal(SIGNAL)
 
     def dismiss(self) -> None:
         """Tell it to end when it has done what it has."""
@@ -202,6 +206,8 @@ class WorkerSet:
         try:
             if handle.doom is None:
                 handle.process.start()
+                if handle.is_signalled:
+                    handle.process._popen.signal(SIGNAL)
             else:
                 raise ProcessError("the pool has ended")
         finally:
