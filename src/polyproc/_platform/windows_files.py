@@ -8,14 +8,17 @@ assert sys.platform == "win32"
 
 import mmap
 
+from polyproc._base.modules import load
 from polyproc._platform import windows_kernel as kernel
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
     from typing import Any
 
-IS_WINDOWS, IS_MACOS, HAVE_FORK = True, False, False
+IS_WINDOWS, IS_MACOS, HAVE_FORK, LINUX = True, False, False, False
+PROC = SHM = CGROUPS = "polyproc-has-none"  # a path that is not there
 have_abstract_sockets = False
+forks = None  # there are none
 
 
 class Capability:
@@ -34,6 +37,28 @@ class Capability:
 
 
 memfd = Capability("memfd_create", False)
+reserves = Capability("posix_fallocate", False)
+waitid = Capability("waitid", False)
+
+
+def has(module: Any, name: str) -> bool:
+    """Return whether a module has what Linux alone has: no."""
+    return False
+
+
+def tells_of_processes() -> bool:
+    """Return whether descriptors of other processes are found by paths: no."""
+    return False
+
+
+def temporary_folder() -> str:
+    """Return where files are that nobody keeps."""
+    environ: Any = load("os", "environ")
+    return str(environ.get("TEMP", "."))
+
+
+def close_on_exec(*handles: int) -> None:
+    """Do nothing: a handle is inherited by those alone that are given it."""
 
 
 def start_methods() -> list[str]:
