@@ -1,7 +1,8 @@
-"""Import a home when it is first asked for. Used where an import at the top would cost every child or make a cycle.
+"""Modules: loaded when they are first asked for, made from code that a parent has sent, shown under public names.
 
-Who may use it, and for what, is a short list: the root (`polyproc/__init__.py`), and the upward calls of
-`_process`, `_pickling` and `_memory` that docs/adr/0003 describes. All may ask what is `said` of a wrong call.
+`load` is used where an import at the top would cost every child or make a cycle. Who may use it, and for what, is a
+short list: the root (`polyproc/__init__.py`), and the upward calls of `_process`, `_pickling` and `_memory` that
+docs/adr/0003 describes. All may ask what is `said` of a wrong call.
 """
 
 from __future__ import annotations
