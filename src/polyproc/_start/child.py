@@ -71,7 +71,7 @@ def remove_leftovers(folder: str) -> list[str]:
 UNKNOWN = 255
 _TICK = 0.001  # seconds
 _SIGINT, _SIGKILL, _SIGTERM = 2, 9, 15
-_SIGCONT = int(getattr(_signal, "SIGCONT", 0))  # of another number on each system
+_SIGCONT = int(getattr(_signal, "SIGCONT", 0))  # of another number on each system; 0 where nothing is ever stopped
 _ENDING = (_SIGINT, _SIGTERM)
 
 # It ended by a Ctrl-C, and says where.
@@ -316,7 +316,7 @@ class Child:
                 self._was_told_to_die = True
             try:
                 self._signal_it(signum)
-                if signum in _ENDING:
+                if signum in _ENDING and _SIGCONT:
                     self._signal_it(_SIGCONT)  # a stopped process does not see what is sent to it
             except ProcessLookupError:
                 pass

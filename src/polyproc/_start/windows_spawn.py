@@ -42,7 +42,7 @@ PROGRAM = (
     "f.close();sys.path[:]=j['sys_path'];__import__(j['entry'],fromlist=['main']).main(j)"
 )
 _SYNCHRONIZE = 0x100000
-_SIGINT, _SIGTERM, _SIGCONT = 2, 15, 18
+_NOTHING, _SIGINT, _SIGTERM = 0, 2, 15
 
 
 def pack(process_obj: BaseProcess[Any], child: Spawning) -> tuple[bool, bytes]:
@@ -182,8 +182,11 @@ class SpawnChild(Child):
     def _signal_it(self, signum: int) -> None:
         if signum in (9, _SIGTERM):
             self._terminate()
-        elif signum != _SIGCONT:
-            write(self._signals, bytes([signum]))
+        elif signum != _NOTHING:
+            try:
+                write(self._signals, bytes([signum]))
+            except BrokenPipeError:
+                raise ProcessLookupError(3, "No such process") from None
 
     def _terminate(self) -> None:
         try:
