@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, wait
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,17 @@ def measure_there(paths: list[str]) -> tuple[str, int, Measure]:
     return os.environ["POLYPROC_HOST"], os.getppid(), measure_files(paths)
 
 
-def run(context: Any, batches: list[list[str]], lose: bool) -> tuple[Counter[str], Measure]:
-    """Do all of it, and kill one agent in the middle, if asked for; return who did what, and the result."""
+def run(
+    context: Any, batches: list[list[str]], lose: Callable[[str, int], object] | None = None
+) -> tuple[Counter[str], Measure, list[str]]:
+    """Do all of it, and lose a node in the middle, if asked for.
+
+    Returns:
+        How many parts each host did, the result, and the hosts that were lost with parts of it.
+    """
     done: Counter[str] = Counter()
     total = Measure()
+    lost: list[str] = []
     with context.Pool(3) as pool:
         calls = {pool.submit(measure_there, batch): batch for batch in batches}
         while calls:
@@ -44,17 +52,23 @@ def run(context: Any, batches: list[list[str]], lose: bool) -> tuple[Counter[str
                     host, agent, measure = call.result()
                 except polyproc.ProcessDied as died:
                     print(f"lost with {died.host}, and done again: {died}", flush=True)
+                    lost.append(str(died.host))
                     calls[pool.submit(measure_there, batch)] = batch
                     continue
                 done[host] += 1
                 total.add(measure)
-                if lose and sum(done.values()) == len(batches) // 4:
-                    print(f"killing the agent of {host} (pid {agent})", flush=True)
-                    os.kill(agent, signal.SIGKILL)
-                    lose = False
+                if lose is not None and sum(done.values()) >= len(batches) // 4:
+                    print(f"losing {host}, whose agent is {agent}", flush=True)
+                    lose(host, agent)
+                    lose = None
         pool.terminate()
         pool.join()
-    return done, total
+    return done, total, lost
+
+
+def kill(host: str, agent: int) -> None:
+    """Lose a node of this machine."""
+    os.kill(agent, signal.SIGKILL)
 
 
 def main() -> int:
@@ -74,7 +88,7 @@ def main() -> int:
         told.update(command=options.command, hosts=options.hosts.split(","))
     begin = time.perf_counter()
     with polyproc.get_context(options.engine, **told) as context:
-        done, total = run(context, batches, options.lose)
+        done, total, _ = run(context, batches, kill if options.lose else None)
         seconds = time.perf_counter() - begin
     for host, count in sorted(done.items()):
         print(f"{host}: {count} of {len(batches)} parts")

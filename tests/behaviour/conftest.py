@@ -2,6 +2,7 @@
 
 import pytest
 
+import polyproc
 from behaviour import loops
 from conftest import eventually
 
@@ -13,3 +14,12 @@ def run(request):
         pytest.skip("trio is not installed")
     yield loops.run_asyncio if request.param == "asyncio" else loops.trio.run
     eventually(loops.no_threads)
+
+
+@pytest.fixture(scope="module")
+def hosts():
+    """A context with two nodes; its agents, its server of objects, and the descriptors that stay are there."""
+    with polyproc.get_context("command", hosts=["one", "two"]) as context:
+        context.cpu_count()
+        context.Event()
+        yield context

@@ -12,15 +12,6 @@ from conftest import eventually
 IN_TIME = 30
 
 
-@pytest.fixture(scope="module")
-def hosts():
-    """A context with two nodes, whose agents and whose server of objects are there."""
-    with polyproc.get_context("command", hosts=["one", "two"]) as context:
-        context.cpu_count()
-        context.Event()
-        yield context
-
-
 @pytest.fixture
 def start(hosts):
     """Starts processes; those that are left are killed."""

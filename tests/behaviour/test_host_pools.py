@@ -13,15 +13,6 @@ from behaviour import on_hosts
 IN_TIME = 30
 
 
-@pytest.fixture(scope="module")
-def hosts():
-    """A context with two nodes, whose agents are there."""
-    with polyproc.get_context("command", hosts=["one", "two"]) as context:
-        context.cpu_count()
-        context.Event()
-        yield context
-
-
 @pytest.fixture
 def pool(hosts):
     """A pool of two workers, one on each node."""

@@ -23,14 +23,6 @@ from polyproc.connection import wait
 IN_TIME = 30
 
 
-@pytest.fixture(scope="module")
-def hosts():
-    """A context with two nodes, whose agents are there."""
-    with polyproc.get_context("command", hosts=["one", "two"]) as context:
-        context.cpu_count()
-        yield context
-
-
 def started(context, target, *args, **kwds):
     process = context.Process(target=target, args=args, **kwds)
     process.start()

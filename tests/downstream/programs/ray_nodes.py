@@ -4,13 +4,16 @@ It runs with polyproc alone: the standard library has no such context.
 """
 
 import os
+import sys
 import time
+from pathlib import Path
 
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import polyproc
 
+ROOT = Path(__file__).resolve().parent.parent.parent.parent
 COUNT = 10_000
 IN_TIME = 120
 
@@ -71,6 +74,29 @@ def shared(context):
     for process in started:
         process.join(IN_TIME)
     assert value.value == 150
+
+
+def real_job(context, cluster, node):
+    """The demo's job, unchanged but for the context; one of the three nodes is lost in the middle, with its raylet."""
+    sys.path[:0] = [str(ROOT / "demo"), str(ROOT / "examples")]
+    import cluster as example
+    import main as demo
+
+    files = demo.find_files(900)
+    batches = [files[start : start + 10] for start in range(0, len(files), 10)]
+    expected = demo.measure_files(files)
+    plain = type("Module", (), {"get_context": staticmethod(lambda name: context)})
+    assert demo.run_in_processes(plain, "ray", batches, 3, lambda count: None)[1] == expected
+    removed = []
+
+    def lose(host, agent):
+        cluster.remove_node(node, allow_graceful=False)
+        removed.append(host)
+
+    done, total, lost = example.run(context, batches, lose)
+    assert total == expected
+    assert removed and len(set(lost)) == 1, (removed, lost)
+    print("the job:", dict(done), "lost:", lost)
 
 
 def lose_a_node(context, cluster, node):
@@ -137,6 +163,8 @@ def main():
             processes(context)
             shared(context)
             compare(context)
+            real_job(context, cluster, nodes.pop())
+            nodes.append(cluster.add_node(num_cpus=1))
             lose_a_node(context, cluster, nodes[-1])
         try:
             polyproc.get_context("ray", address="ray://somewhere:10001")
