@@ -50,6 +50,8 @@ lint: $(VENV)/installed
 	$(BIN)/mypy
 	$(BIN)/mypy bench
 	$(BIN)/mypy demo
+	$(BIN)/mypy tests/types/seen_by_checkers.py
+	$(BIN)/python tests/types/verify.py
 	$(BIN)/mypy --platform win32 --follow-imports silent --no-warn-unused-ignores $(FOR_WINDOWS)
 	$(BIN)/lint-imports
 	$(BIN)/python tests/architecture/stores.py

@@ -11,6 +11,8 @@ from os import path as _path
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
+    from typing import Final
+
     from polyproc._base.errors import AuthenticationError as AuthenticationError
     from polyproc._base.errors import BufferTooShort as BufferTooShort
     from polyproc._base.errors import OwnerDiedWarning as OwnerDiedWarning
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from polyproc._base.errors import RemoteError as RemoteError
     from polyproc._base.errors import TimeoutError as TimeoutError
     from polyproc._base.native import native as native
-    from polyproc._context.context import DefaultContext as _DefaultContext
+    from polyproc._context.context import default_context as _default
     from polyproc._context.drop_in import install as install
     from polyproc._memory.share import share as share
     from polyproc._pool.executor import ProcessPoolExecutor as ProcessPoolExecutor
@@ -30,34 +32,33 @@ if TYPE_CHECKING:
     from polyproc._process.process import active_children as active_children
     from polyproc._process.process import current_process as current_process
 
-    _default: _DefaultContext
-    Array = _default.Array
-    Barrier = _default.Barrier
-    BoundedSemaphore = _default.BoundedSemaphore
-    Condition = _default.Condition
-    Event = _default.Event
-    JoinableQueue = _default.JoinableQueue
-    Lock = _default.Lock
-    Manager = _default.Manager
-    Pipe = _default.Pipe
-    Pool = _default.Pool
-    Queue = _default.Queue
-    RawArray = _default.RawArray
-    RawValue = _default.RawValue
-    RLock = _default.RLock
-    Semaphore = _default.Semaphore
-    SimpleQueue = _default.SimpleQueue
-    allow_connection_pickling = _default.allow_connection_pickling
-    cpu_count = _default.cpu_count
-    freeze_support = _default.freeze_support
-    get_all_start_methods = _default.get_all_start_methods
-    get_context = _default.get_context
-    get_logger = _default.get_logger
-    get_start_method = _default.get_start_method
-    log_to_stderr = _default.log_to_stderr
-    set_executable = _default.set_executable
-    set_forkserver_preload = _default.set_forkserver_preload
-    set_start_method = _default.set_start_method
+    Array: Final = _default.Array
+    Barrier: Final = _default.Barrier
+    BoundedSemaphore: Final = _default.BoundedSemaphore
+    Condition: Final = _default.Condition
+    Event: Final = _default.Event
+    JoinableQueue: Final = _default.JoinableQueue
+    Lock: Final = _default.Lock
+    Manager: Final = _default.Manager
+    Pipe: Final = _default.Pipe
+    Pool: Final = _default.Pool
+    Queue: Final = _default.Queue
+    RawArray: Final = _default.RawArray
+    RawValue: Final = _default.RawValue
+    RLock: Final = _default.RLock
+    Semaphore: Final = _default.Semaphore
+    SimpleQueue: Final = _default.SimpleQueue
+    allow_connection_pickling: Final = _default.allow_connection_pickling
+    cpu_count: Final = _default.cpu_count
+    freeze_support: Final = _default.freeze_support
+    get_all_start_methods: Final = _default.get_all_start_methods
+    get_context: Final = _default.get_context
+    get_logger: Final = _default.get_logger
+    get_start_method: Final = _default.get_start_method
+    log_to_stderr: Final = _default.log_to_stderr
+    set_executable: Final = _default.set_executable
+    set_forkserver_preload: Final = _default.set_forkserver_preload
+    set_start_method: Final = _default.set_start_method
 
 if sys.platform == "win32":  # noqa: TID251  (before anything that differs there is loaded)
     __import__("polyproc._platform.windows_modules")

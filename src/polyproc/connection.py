@@ -7,6 +7,8 @@ from polyproc._connection.connection import Pipe as Pipe
 from polyproc._connection.wait import wait as wait
 
 # Kept for programs that reach inside multiprocessing.
+from polyproc._base.typing import Any as _Any
+from polyproc._base.typing import Callable as _Callable
 from polyproc._connection.auth import _FAILURE as FAILURE
 from polyproc._connection.auth import _WELCOME as WELCOME
 from polyproc._connection.auth import MESSAGE_LENGTH as MESSAGE_LENGTH
@@ -29,6 +31,6 @@ from polyproc._connection.sockets import arbitrary_address as arbitrary_address
 from polyproc._connection.listener import default_family as default_family
 from polyproc._connection.listener import families as families
 
-reduce_connection = Connection.__reduce__
+reduce_connection: _Callable[[Connection[_Any, _Any]], tuple[_Any, ...]] = Connection.__reduce__
 
 __all__ = ["Client", "Listener", "Pipe", "wait"]

@@ -12,9 +12,12 @@ from polyproc._cleanup.after_fork import register_after_fork as register_after_f
 from polyproc._base.exit_sequence import exit_sequence as _exit_sequence
 from polyproc._cleanup.finalizers import Finalize as Finalize
 from polyproc._base.log import log as _log
+from polyproc._base.typing import Final as _Final
 from polyproc._pickling.pickler import ForkingPickler as _ForkingPickler
 from polyproc._queues.classic import _sentinel as _sentinel
 
-debug, info, is_exiting = _log.debug, _log.info, _exit_sequence.is_exiting
+debug: _Final = _log.debug
+info: _Final = _log.info
+is_exiting: _Final = _exit_sequence.is_exiting
 
 __all__ = ["JoinableQueue", "Queue", "SimpleQueue"]

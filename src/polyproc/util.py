@@ -29,6 +29,7 @@ from polyproc._forkserver.fork_server import cleanup_tests as _cleanup_tests
 from polyproc._base.log import DEBUG as DEBUG
 from polyproc._base.log import INFO as INFO
 from polyproc._base.log import NOTSET as NOTSET
+from polyproc._base.typing import Final as _Final
 from polyproc._base.logger import DEFAULT_LOGGING_FORMAT as DEFAULT_LOGGING_FORMAT
 from polyproc._base.logger import LOGGER_NAME as LOGGER_NAME
 from polyproc._platform.interpreter import flag_arguments as _args_from_interpreter_flags
@@ -39,12 +40,12 @@ from polyproc._process.bootstrap import flush_streams as _flush_std_streams
 _modules.live(__name__, _logging_state, _logger="logger", _log_to_stderr="to_stderr")
 _modules.live(__name__, _starter, "spawnv_passfds")
 _exit_function = _exit_sequence.run
-is_exiting = _exit_sequence.is_exiting
-sub_debug = _log.sub_debug
-debug = _log.debug
-info = _log.info
-sub_warning = _log.sub_warning
-warn = _log.warn
+is_exiting: _Final = _exit_sequence.is_exiting
+sub_debug: _Final = _log.sub_debug
+debug: _Final = _log.debug
+info: _Final = _log.info
+sub_warning: _Final = _log.sub_warning
+warn: _Final = _log.warn
 
 __all__ = [
     "SUBDEBUG",

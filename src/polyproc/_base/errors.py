@@ -80,7 +80,7 @@ class ProcessDied(ProcessError):
         self.exitcode = exitcode
         self.name = name
         self.signal = signal
-        self.reason = reason or ("exit" if signal is None else "signal")
+        self.reason: str = reason or ("exit" if signal is None else "signal")
         self.output = output
         self.stack = stack
         self.task = task

@@ -89,4 +89,4 @@ def _warn(reason: str) -> None:
     warnings.warn(f"{without}. {reason[:1].upper()}{reason[1:]}\n{how_to_have_it()}", RuntimeWarning, stacklevel=3)
 
 
-native = choose(os.environ.get("POLYPROC_NATIVE", ""))
+native: Native = choose(os.environ.get("POLYPROC_NATIVE", ""))

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 
-from polyproc._base.typing import Iterable
+from polyproc._base.typing import Final, Iterable
 from polyproc._cleanup.finalizers import Finalize
 from polyproc._platform.posix import have_abstract_sockets
 
@@ -32,9 +32,9 @@ class TempDir:
 
 
 temp_dir = TempDir()
-get_temp_dir = temp_dir.get
+get_temp_dir: Final = temp_dir.get
 
-abstract_sockets_supported = have_abstract_sockets
+abstract_sockets_supported: bool = have_abstract_sockets
 """Every user of a machine can connect to one: who listens there looks at each peer's user (_connection/sockets.py)."""
 
 

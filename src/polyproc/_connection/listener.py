@@ -36,7 +36,11 @@ if TYPE_CHECKING:
 _BACKLOG = 128
 
 default_family = "AF_UNIX" if hasattr(socket, "AF_UNIX") else "AF_INET"
-families = ["AF_INET", *(["AF_UNIX"] if hasattr(socket, "AF_UNIX") else []), *(["AF_PIPE"] if IS_WINDOWS else [])]
+families: list[str] = [
+    "AF_INET",
+    *(["AF_UNIX"] if hasattr(socket, "AF_UNIX") else []),
+    *(["AF_PIPE"] if IS_WINDOWS else []),
+]
 
 
 def address_type(address: Address) -> str:

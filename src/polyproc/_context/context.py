@@ -7,7 +7,7 @@ import sys
 
 from polyproc._base import errors as _errors
 from polyproc._base.modules import public, said
-from polyproc._base.typing import TYPE_CHECKING, Any, Callable, ClassVar, Sequence
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable, ClassVar, Final, Sequence
 from polyproc._platform.interpreter import interpreter
 from polyproc._platform.posix import start_methods
 from polyproc._process import parent, process
@@ -42,9 +42,9 @@ class BaseContext:
     _name: ClassVar[str | None] = None
     _contexts: ClassVar[dict[str, BaseContext]] = {}
 
-    current_process = staticmethod(process.current_process)
-    parent_process = staticmethod(parent.parent_process)
-    active_children = staticmethod(process.active_children)
+    current_process: Final = staticmethod(process.current_process)
+    parent_process: Final = staticmethod(parent.parent_process)
+    active_children: Final = staticmethod(process.active_children)
 
     def launcher(self) -> Launcher:
         """Return what starts a process object."""
@@ -289,7 +289,7 @@ class ForkContext(BaseContext):
     """Processes are copies of this one."""
 
     _name = "fork"
-    Process = ForkProcess
+    Process: ClassVar[type[ForkProcess[Any]]] = ForkProcess
 
     def launcher(self) -> Launcher:
         """Return what starts a process object."""
@@ -303,7 +303,7 @@ class SpawnContext(BaseContext):
     """Processes are fresh interpreters."""
 
     _name = "spawn"
-    Process = SpawnProcess
+    Process: ClassVar[type[SpawnProcess[Any]]] = SpawnProcess
 
     def launcher(self) -> Launcher:
         """Return what starts a process object."""
@@ -325,7 +325,7 @@ class ForkServerContext(BaseContext):
     """Processes are copies of a fork server."""
 
     _name = "forkserver"
-    Process = ForkServerProcess
+    Process: ClassVar[type[ForkServerProcess[Any]]] = ForkServerProcess
 
     def launcher(self) -> Launcher:
         """Return what starts a process object."""
@@ -346,7 +346,7 @@ BaseContext._contexts = contexts
 class DefaultContext(BaseContext):
     """The context of the module-level names: its start method is chosen once, at the latest by its first use."""
 
-    Process = Process
+    Process: ClassVar[type[process.Process[Any]]] = Process
 
     @property
     def _actual_context(self) -> BaseContext | None:
@@ -392,7 +392,7 @@ class DefaultContext(BaseContext):
         return start_methods()
 
 
-default_context = DefaultContext()
+default_context: DefaultContext = DefaultContext()
 
 
 def force_start_method(method: str | None) -> None:

@@ -230,7 +230,9 @@ class ForkServerChild(WaitingChild):
         job["hang_on"] = daemon
         self._make_room()
         forked = forkserver.start(job, [self._box.fd, *self._fds])
-        self.pid, self.sentinel, self._status_fd = forked.pid, forked.pidfd, forked.status_fd
+        self.pid: int = forked.pid
+        self.sentinel: int = forked.pidfd
+        self._status_fd = forked.status_fd
 
 
 def cleanup_tests() -> None:

@@ -54,8 +54,10 @@ class Token(Remade):
     __slots__ = ("address", "id", "passage", "typeid")
 
     def __init__(self, typeid: str, address: Any, id: str, passage: str | None = None) -> None:
-        self.typeid, self.address, self.id = typeid, address, id
-        self.passage = passage  # names its way to another process, at whose end it is None again
+        self.typeid: str = typeid
+        self.address: Any = address
+        self.id: str = id
+        self.passage: str | None = passage  # names its way to another process, at whose end it is None again
 
     def __getstate__(self) -> tuple[str, Any, str, str | None]:
         return self.typeid, self.address, self.id, self.passage

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import queue  # noqa: F401  (what is in it is looked up by name)
+import queue
 import sys
 import threading  # noqa: F401  (the same)
 from enum import IntEnum
@@ -11,7 +11,7 @@ from types import TracebackType
 from polyproc._base.errors import ProcessError
 from polyproc._base.log import log
 from polyproc._base.modules import of_kind, public, shown
-from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Iterable, Self
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Self, Sequence, TypeVar, overload
 from polyproc._cleanup.finalizers import Finalize
 from polyproc._connection.connection import Pipe
 from polyproc._managers.links import Link, Token, answer_of, links, listener_client
@@ -37,6 +37,9 @@ from polyproc._threads.dummy_manager import Array, Namespace
 
 if TYPE_CHECKING:
     from ssl import SSLContext
+
+K = TypeVar("K")
+T = TypeVar("T")
 
 
 @public("managers")
@@ -142,7 +145,7 @@ class BaseManager:
             writer.close()
             reader.close()
         self._state = State.STARTED
-        self.shutdown = Finalize(
+        self.shutdown: Finalize = Finalize(
             self,
             _finalize,
             args=(
@@ -309,6 +312,47 @@ def _finalize(
 @public("managers")
 class SyncManager(BaseManager):
     """Makes queues, locks, lists, dictionaries and other objects in a server process."""
+
+    if TYPE_CHECKING:  # what `register` makes of the table below
+
+        def Queue(self, maxsize: int = 0) -> queue.Queue[Any]: ...
+        def JoinableQueue(self, maxsize: int = 0) -> queue.Queue[Any]: ...
+        def Event(self) -> EventProxy: ...
+        def Lock(self) -> AcquirerProxy: ...
+        def RLock(self) -> AcquirerProxy: ...
+        def Semaphore(self, value: int = 1) -> AcquirerProxy: ...
+        def BoundedSemaphore(self, value: int = 1) -> AcquirerProxy: ...
+        def Condition(self, lock: AcquirerProxy | None = None) -> ConditionProxy: ...
+        def Barrier(
+            self, parties: int, action: Callable[[], object] | None = None, timeout: float | None = None
+        ) -> BarrierProxy: ...
+        def Pool(
+            self,
+            processes: int | None = None,
+            initializer: Callable[..., object] | None = None,
+            initargs: Iterable[Any] = (),
+            maxtasksperchild: int | None = None,
+        ) -> PoolProxy: ...
+        def Value(self, typecode: Any, value: T, lock: bool = True) -> ValueProxy[T]: ...
+        def Array(self, typecode: Any, sequence: Sequence[Any], lock: bool = True) -> ArrayProxy: ...
+        def Namespace(self, /, **kwds: Any) -> NamespaceProxy: ...
+        @overload
+        def list(self) -> ListProxy[Any]: ...
+        @overload
+        def list(self, items: Iterable[T], /) -> ListProxy[T]: ...
+        def list(self, *items: Any) -> ListProxy[Any]: ...
+        @overload
+        def dict(self, **items: T) -> DictProxy[str, T]: ...
+        @overload
+        def dict(self, items: Mapping[K, T], /) -> DictProxy[K, T]: ...
+        @overload
+        def dict(self, items: Iterable[tuple[K, T]], /) -> DictProxy[K, T]: ...
+        def dict(self, *items: Any, **named: Any) -> DictProxy[Any, Any]: ...
+        @overload
+        def set(self) -> SetProxy[Any]: ...
+        @overload
+        def set(self, items: Iterable[T], /) -> SetProxy[T]: ...
+        def set(self, *items: Any) -> SetProxy[Any]: ...
 
 
 def _pool(*args: Any, **kwds: Any) -> Any:

@@ -7,13 +7,32 @@ from types import GenericAlias, TracebackType
 
 from polyproc._base.log import log
 from polyproc._base.modules import kind_of, load, of_kind, public
-from polyproc._base.typing import Any, Callable, Iterator, MutableMapping, MutableSequence
+from polyproc._base.typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Generic,
+    Iterable,
+    Iterator,
+    MutableMapping,
+    MutableSequence,
+    Self,
+    TypeVar,
+)
 from polyproc._cleanup.after_fork import register_after_fork
 from polyproc._managers.links import PROXY, RETURN, Token, answer_of, links
 from polyproc._managers.serving import serving
 from polyproc._pickling import spawning
 from polyproc._platform.handles import due
 from polyproc._process.process import current_process
+
+if TYPE_CHECKING:
+    from polyproc._managers.proxy_types import ArrayMethods, DictMethods, ListMethods, PoolMethods, SetMethods
+
+T = TypeVar("T")
+K = TypeVar("K")
+V = TypeVar("V")
+P = TypeVar("P", bound="BaseProxy")
 
 # BaseProxy: stands for an object in a manager's server; and proxies that are made from a list of methods.
 
@@ -254,24 +273,23 @@ class Value:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._typecode!r}, {self._value!r})"
 
-    value = property(get, set)
+    value: Any = property(get, set)
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(text.split())
+def _in_place(proxy: P, name: str, value: object) -> P:
+    """Change the referent by an operator such as `+=`; the proxy stays the same object."""
+    proxy._callmethod(name, (value,))
+    return proxy
 
 
-def _in_place(name: str) -> Any:
-    def operate(self: BaseProxy, value: Any) -> BaseProxy:
-        self._callmethod(name, (value,))
-        return self
-
-    return operate
-
-
-def _made(name: str, exposed: tuple[str, ...]) -> Any:
-    """Make a proxy type of this module."""
-    made = MakeProxyType(name, exposed)
+def _made(name: str, exposed: str, /, *, is_shown: bool = False, **types: str) -> Any:
+    """Make a proxy type of this module from the names of its methods, and the types that some of them return."""
+    made = MakeProxyType(name, exposed.split())
+    made.__class_getitem__ = classmethod(GenericAlias)
+    if types:
+        made._method_to_typeid_ = types
+    if not is_shown:
+        return made
     made.__module__ = __name__
     return public("managers")(made)
 
@@ -449,109 +467,124 @@ class NamespaceProxy(BaseProxy):
 
 
 @public("managers")
-class ValueProxy(BaseProxy):
+class ValueProxy(BaseProxy, Generic[T]):
     """Of a value."""
 
     _exposed_ = ("get", "set")
 
-    def get(self) -> Any:
+    def get(self) -> T:
         """Return the value."""
-        return self._callmethod("get")
+        value: T = self._callmethod("get")
+        return value
 
-    def set(self, value: Any) -> None:
+    def set(self, value: T) -> None:
         """Set the value."""
         self._callmethod("set", (value,))
 
-    value = property(get, set)
-    __class_getitem__: Any = classmethod(GenericAlias)
+    @property
+    def value(self) -> T:
+        """The value; it can be set."""
+        return self.get()
+
+    @value.setter
+    def value(self, value: T) -> None:
+        self.set(value)
 
 
-BaseListProxy = _made(
-    "BaseListProxy",
-    _names(
+if TYPE_CHECKING:
+
+    class BaseListProxy(BaseProxy, ListMethods[T]):
+        """Of a list."""
+
+    class _BaseDictProxy(BaseProxy, DictMethods[K, V]): ...
+
+    class _BaseSetProxy(BaseProxy, SetMethods[T]): ...
+
+    class ArrayProxy(BaseProxy, ArrayMethods):
+        """Of an array."""
+
+    class _BasePoolProxy(BaseProxy, PoolMethods): ...
+
+else:
+    BaseListProxy = _made(
+        "BaseListProxy",
         "__add__ __contains__ __delitem__ __getitem__ __imul__ __len__ __mul__ __reversed__ __rmul__ "
-        "__setitem__ append clear copy count extend index insert pop remove reverse sort"
-    ),
-)
-
-
-@public("managers")
-class ListProxy(BaseListProxy):  # type: ignore[misc, valid-type]  # made from a list of methods
-    """Of a list."""
-
-    def __iadd__(self, value: Any) -> ListProxy:
-        self._callmethod("extend", (value,))
-        return self
-
-    __imul__ = _in_place("__imul__")
-    __class_getitem__: Any = classmethod(GenericAlias)
-
-
-_BaseDictProxy = MakeProxyType(
-    "_BaseDictProxy",
-    _names(
+        "__setitem__ append clear copy count extend index insert pop remove reverse sort",
+        is_shown=True,
+    )
+    _BaseDictProxy = _made(
+        "_BaseDictProxy",
         "__contains__ __delitem__ __getitem__ __ior__ __iter__ __len__ __or__ __reversed__ __ror__ "
-        "__setitem__ clear copy fromkeys get items keys pop popitem setdefault update values"
-    ),
-)
-_BaseDictProxy._method_to_typeid_ = {"__iter__": "Iterator"}
-
-
-@public("managers")
-class DictProxy(_BaseDictProxy):  # type: ignore[misc, valid-type]  # made from a list of methods
-    """Of a dictionary."""
-
-    __ior__ = _in_place("__ior__")
-    __class_getitem__: Any = classmethod(GenericAlias)
-
-
-_BaseSetProxy = MakeProxyType(
-    "_BaseSetProxy",
-    _names(
+        "__setitem__ clear copy fromkeys get items keys pop popitem setdefault update values",
+        __iter__="Iterator",
+    )
+    _BaseSetProxy = _made(
+        "_BaseSetProxy",
         "__and__ __class_getitem__ __contains__ __iand__ __ior__ __isub__ __iter__ __ixor__ __len__ __or__ "
         "__rand__ __ror__ __rsub__ __rxor__ __sub__ __xor__ __ge__ __gt__ __le__ __lt__ add clear copy "
         "difference difference_update discard intersection intersection_update isdisjoint issubset issuperset "
-        "pop remove symmetric_difference symmetric_difference_update union update"
-    ),
-)
-_BaseSetProxy._method_to_typeid_ = {"__iter__": "Iterator"}
+        "pop remove symmetric_difference symmetric_difference_update union update",
+        __iter__="Iterator",
+    )
+    ArrayProxy = _made("ArrayProxy", "__len__ __getitem__ __setitem__", is_shown=True)
+    _BasePoolProxy = _made(
+        "PoolProxy",
+        "apply apply_async close imap imap_unordered join map map_async starmap starmap_async terminate",
+        apply_async="AsyncResult",
+        map_async="AsyncResult",
+        starmap_async="AsyncResult",
+        imap="Iterator",
+        imap_unordered="Iterator",
+    )
 
 
 @public("managers")
-class SetProxy(_BaseSetProxy):  # type: ignore[misc, valid-type]  # made from a list of methods
+class ListProxy(BaseListProxy[T]):
+    """Of a list."""
+
+    def __iadd__(self, value: Iterable[T]) -> Self:  # type: ignore[override]
+        self._callmethod("extend", (value,))
+        return self
+
+    def __imul__(self, value: int) -> Self:  # type: ignore[override]
+        return _in_place(self, "__imul__", value)
+
+
+@public("managers")
+class DictProxy(_BaseDictProxy[K, V]):
+    """Of a dictionary."""
+
+    def __ior__(self, value: Any) -> Self:  # type: ignore[override, misc]
+        return _in_place(self, "__ior__", value)
+
+
+@public("managers")
+class SetProxy(_BaseSetProxy[T]):
     """Of a set."""
 
-    __ior__ = _in_place("__ior__")
-    __iand__ = _in_place("__iand__")
-    __ixor__ = _in_place("__ixor__")
-    __isub__ = _in_place("__isub__")
-    __class_getitem__: Any = classmethod(GenericAlias)
+    def __ior__(self, value: Any) -> Self:  # type: ignore[misc]
+        return _in_place(self, "__ior__", value)
 
+    def __iand__(self, value: Any) -> Self:  # type: ignore[misc]
+        return _in_place(self, "__iand__", value)
 
-ArrayProxy = _made("ArrayProxy", ("__len__", "__getitem__", "__setitem__"))
-_BasePoolProxy = MakeProxyType(
-    "PoolProxy",
-    _names("apply apply_async close imap imap_unordered join map map_async starmap starmap_async terminate"),
-)
-_BasePoolProxy._method_to_typeid_ = {
-    "apply_async": "AsyncResult",
-    "map_async": "AsyncResult",
-    "starmap_async": "AsyncResult",
-    "imap": "Iterator",
-    "imap_unordered": "Iterator",
-}
+    def __ixor__(self, value: Any) -> Self:  # type: ignore[misc]
+        return _in_place(self, "__ixor__", value)
+
+    def __isub__(self, value: Any) -> Self:  # type: ignore[misc]
+        return _in_place(self, "__isub__", value)
 
 
 @public("managers")
-class PoolProxy(_BasePoolProxy):  # type: ignore[misc, valid-type]  # made from a list of methods
+class PoolProxy(_BasePoolProxy):
     """Of a pool."""
 
-    def __enter__(self) -> PoolProxy:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.terminate()
 
 
-MutableSequence.register(BaseListProxy)
-MutableMapping.register(_BaseDictProxy)
+MutableSequence.register(BaseListProxy)  # type: ignore[type-abstract]
+MutableMapping.register(_BaseDictProxy)  # type: ignore[type-abstract]

@@ -92,7 +92,7 @@ class References:
 
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
-        self.mutex = threading.RLock()
+        self.mutex: threading.RLock = threading.RLock()
         self._heirs: dict[str, float] = {}  # forked children that have not come yet, and until when they may
         self._present: set[str] = set()
 
@@ -205,12 +205,12 @@ class Server:
         self.registry = registry
         self._serializer = serializer
         options = {} if tls is None else {"ssl": tls}
-        self.listener = listener_client[serializer][0](address=address, backlog=128, authkey=authkey, **options)
-        self.address = self.listener.address
-        self.references = References()
-        self.id_to_obj = self.references.entries
-        self.mutex = self.references.mutex
-        self.stop_event = threading.Event()
+        self.listener: Any = listener_client[serializer][0](address=address, backlog=128, authkey=authkey, **options)
+        self.address: Any = self.listener.address
+        self.references: References = References()
+        self.id_to_obj: dict[str, Entry] = self.references.entries
+        self.mutex: threading.RLock = self.references.mutex
+        self.stop_event: threading.Event = threading.Event()
         self._holdings = Holdings()
         self._exits: dict[str, ClientExit] = {}
         self._is_broken = False

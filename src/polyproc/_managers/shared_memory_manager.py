@@ -14,7 +14,7 @@ from polyproc._memory.segment import SharedMemory as Segment
 class SharedMemoryServer(Server):
     """A server that knows the names of segments, and removes them when it ends."""
 
-    public = (*Server.public, "track_segment")
+    public: tuple[str, ...] = (*Server.public, "track_segment")
 
     def __init__(self, *args: Any, **kwds: Any) -> None:
         super().__init__(*args, **kwds)

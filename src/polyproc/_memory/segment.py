@@ -77,7 +77,7 @@ class ShareableList:
 
     def __init__(self, sequence: Iterable[Any] | None = None, *, name: str | None = None) -> None:
         if sequence is None and name is not None:
-            self.shm = SharedMemory(name)
+            self.shm: SharedMemory = SharedMemory(name)
             self._attach()
             return
         items = [] if sequence is None else list(sequence)

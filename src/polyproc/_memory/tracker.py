@@ -32,7 +32,7 @@ from importlib.util import find_spec
 from polyproc._base.kernel import write
 from polyproc._base.modules import public
 from polyproc._base.native import native
-from polyproc._base.typing import TYPE_CHECKING, Any, Callable
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Final
 from polyproc._platform.handles import pause, started_at
 from polyproc._platform.interpreter import command_line, spawn, starter
 from polyproc._platform.posix import LINUX, PROC, SHM, LongLived, close_quietly, forks, temporary_folder
@@ -504,7 +504,7 @@ ResourceTracker._another = staticmethod(another)
 # Programs take a kind out of it. The tracker is another process, as in the standard library: that changes nothing.
 _CLEANUP_FUNCS: dict[str, Callable[..., object]] = {"noop": lambda: None, "shared_memory": _posixshmem.shm_unlink}
 os.register_at_fork(after_in_child=tracker.after_fork_in_child)
-ensure_running = tracker.ensure_running
-register = tracker.register
-unregister = tracker.unregister
-getfd = tracker.getfd
+ensure_running: Final = tracker.ensure_running
+register: Final = tracker.register
+unregister: Final = tracker.unregister
+getfd: Final = tracker.getfd

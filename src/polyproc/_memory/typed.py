@@ -125,8 +125,8 @@ class SynchronizedBase:
     def __init__(self, obj: Any, lock: Any = None, ctx: Any = None) -> None:
         self._obj = obj
         self._lock = lock if lock is not None else new_lock()
-        self.acquire = self._lock.acquire
-        self.release = self._lock.release
+        self.acquire: Callable[..., bool] = self._lock.acquire
+        self.release: Callable[[], None] = self._lock.release
 
     def __enter__(self) -> Any:
         return self._lock.__enter__()

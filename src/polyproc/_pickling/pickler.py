@@ -31,7 +31,7 @@ class ForkingPickler(pickle.Pickler):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.dispatch_table = self._copyreg_dispatch.copy()
+        self.dispatch_table: dict[type, _Reducer] = self._copyreg_dispatch.copy()
         self.dispatch_table.update(self._extra_reducers)
 
     @classmethod
@@ -44,7 +44,7 @@ class ForkingPickler(pickle.Pickler):
         """Pickle `obj` to a buffer."""
         return memoryview(dumps(obj, protocol))
 
-    loads = pickle.loads
+    loads: Callable[..., Any] = pickle.loads
 
 
 loads = pickle.loads

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 from polyproc._base.modules import public
-from polyproc._base.typing import Any
+from polyproc._base.typing import Any, Final
 from polyproc._pickling import handle_passing, pickler, spawning
 
 
@@ -30,11 +30,11 @@ class AbstractReducer:
     """What a program may subclass to change how objects are pickled: `context.reducer`. Its parts are this module's."""
 
     ForkingPickler = pickler.ForkingPickler
-    register = staticmethod(pickler.register)
-    dump = staticmethod(pickler.dump)
-    send_handle = staticmethod(handle_passing.send_handle)
-    recv_handle = staticmethod(handle_passing.recv_handle)
-    DupFd = staticmethod(spawning.DupFd)
+    register: Final = staticmethod(pickler.register)
+    dump: Final = staticmethod(pickler.dump)
+    send_handle: Final = staticmethod(handle_passing.send_handle)
+    recv_handle: Final = staticmethod(handle_passing.recv_handle)
+    DupFd: Final = staticmethod(spawning.DupFd)
 
     def __init__(self, *args: Any) -> None:
         pass

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 
 from polyproc._base.modules import Later, load
 from polyproc._base.native import native
-from polyproc._base.typing import Any, Callable, Collection, Sequence
+from polyproc._base.typing import Any, Callable, Collection, Final, Sequence
 from polyproc._platform.posix import LINUX, PROC, close_quietly
 
 fcntl: Any = Later("fcntl")
@@ -262,8 +262,8 @@ class Starter:
 
 
 starter = Starter()
-set_executable = interpreter.set_executable
-get_executable = interpreter.get_executable
+set_executable: Final = interpreter.set_executable
+get_executable: Final = interpreter.get_executable
 
 # What the interpreter's `site` module does at start, read once, so that a child can be started without it.
 #

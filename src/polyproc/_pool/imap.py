@@ -96,7 +96,7 @@ class IMapIterator(Job):
         """Return whether `next` would not wait."""
         return bool(self._items) or (self._length is not None and self._index >= self._length)
 
-    def __aiter__(self: IMapIterator | ItemIterator) -> AsyncIterator[Any]:
+    def __aiter__(self) -> AsyncIterator[Any]:
         """Yield the results in asyncio and trio."""
         made: AsyncIterator[Any] = load("polyproc._pool.async_pool", "AsyncResults")(self)  # type: ignore[operator]
         return made
@@ -189,7 +189,10 @@ class ItemIterator:
             self._chunks.give_back()
         return bool(self._items) or self._chunks.is_ready()
 
-    __aiter__ = IMapIterator.__aiter__
+    def __aiter__(self) -> AsyncIterator[Any]:
+        """Yield the results in asyncio and trio."""
+        made: AsyncIterator[Any] = load("polyproc._pool.async_pool", "AsyncResults")(self)  # type: ignore[operator]
+        return made
 
     def close(self) -> None:
         """Take no more items and drop those that no worker has."""

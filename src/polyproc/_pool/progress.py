@@ -29,7 +29,7 @@ class Progress:
         self._callback = None if isinstance(how, bool) else how
         self._bar = None if callable(how) else make_bar(total)
         self.total = total
-        self.done = 0
+        self.done: int = 0
 
     def advance(self, count: int) -> None:
         """Say that `count` items more are done, well or not."""

@@ -20,7 +20,7 @@ from polyproc._pool.imap import IMapIterator, IMapUnorderedIterator
 from polyproc._pool.pool import MapResult
 
 INIT = "INIT"
-job_counter = itertools.count()
+job_counter: itertools.count[int] = itertools.count()
 _awaited: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()  # number -> result without its tasks
 
 

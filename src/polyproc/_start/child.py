@@ -106,8 +106,8 @@ class Child:
     method = ""
 
     returncode: int | None = None
-    pid = -1
-    sentinel = -1
+    pid: int = -1
+    sentinel: int = -1
     _status_fd = -1
     _spare_fd = -1
     _end_fd = -1
@@ -121,7 +121,7 @@ class Child:
     _lacked_memory = False
 
     def __init__(self, process_obj: BaseProcess[Any]) -> None:
-        self.name = process_obj._name
+        self.name: str = process_obj._name
         self._lock = _thread.allocate_lock()
         kills.begin()
         if not _has_looked:

@@ -178,8 +178,8 @@ class Condition(core.Condition, WaitsForPredicate):
         self._take_methods()
 
     def _take_methods(self) -> None:
-        self.acquire = self._lock.acquire
-        self.release = self._lock.release
+        self.acquire: Callable[..., bool] = self._lock.acquire
+        self.release: Callable[[], None] = self._lock.release
 
     _sleeping_count = property(lambda self: _Count(self._waiting()))
     _woken_count = _wait_semaphore = property(lambda self: _Count(0))

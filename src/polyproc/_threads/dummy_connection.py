@@ -6,9 +6,9 @@ from queue import Queue
 from types import TracebackType
 
 from polyproc._base.modules import public
-from polyproc._base.typing import Any
+from polyproc._base.typing import Any, Callable
 
-families = [None]
+families: list[None] = [None]
 
 
 @public("dummy.connection")
@@ -18,8 +18,10 @@ class Connection:
     def __init__(self, _in: Queue[Any], _out: Queue[Any]) -> None:
         self._in = _in
         self._out = _out
-        self.send = self.send_bytes = _out.put
-        self.recv = self.recv_bytes = _in.get
+        self.send: Callable[..., None] = _out.put
+        self.send_bytes: Callable[..., None] = _out.put
+        self.recv: Callable[..., Any] = _in.get
+        self.recv_bytes: Callable[..., Any] = _in.get
 
     def poll(self, timeout: float | None = 0.0) -> bool:
         """Return whether something can be received, waiting up to `timeout` seconds."""

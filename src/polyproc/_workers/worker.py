@@ -142,8 +142,8 @@ class MaybeEncodingError(Exception):
     """A result that could not be pickled: the error and the result, as text."""
 
     def __init__(self, exc: object, value: object) -> None:
-        self.exc = _safe_repr(exc)
-        self.value = _safe_repr(value)
+        self.exc: str = _safe_repr(exc)
+        self.value: str = _safe_repr(value)
         super().__init__(self.exc, self.value)
 
     def __str__(self) -> str:
