@@ -120,7 +120,8 @@ def prepare():
         install_python()
         install_packages()
         make_prefix()
-        run("wine", PYTHON, "-c", "import _winapi", limit=60, env=environment(), stdout=subprocess.PIPE)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}  # it cannot begin where these are files
+        run("wine", PYTHON, "-c", "import _winapi", limit=60, env=environment(), **pipes)
     except (OSError, subprocess.SubprocessError, ValueError, tarfile.TarError, zipfile.BadZipFile) as error:
         return f"{type(error).__name__}: {error}"
     return None

@@ -14,6 +14,7 @@ from polyproc._cleanup.finalizers import run_finalizers
 from polyproc._forkserver.client import Forked, ForkServerClient, new_comm
 from polyproc._platform.circumstances import Circumstances
 from polyproc._platform.interpreter import environ, starter
+from polyproc._platform.posix import HAVE_FORK
 from polyproc._process.capture import capture, describe_main
 from polyproc._process.parent import lifeline
 from polyproc._start.protocol import AT_ONCE, LATER, socketpair
@@ -218,7 +219,8 @@ class ForkServer:
 
 
 forkserver = ForkServer()
-os.register_at_fork(after_in_child=forkserver.after_fork_in_child)
+if HAVE_FORK:  # else it is only loaded, with what is public
+    os.register_at_fork(after_in_child=forkserver.after_fork_in_child)
 
 
 class ForkServerChild(WaitingChild):

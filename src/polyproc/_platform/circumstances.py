@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import _signal
 import os
-import resource
 
 from polyproc._base.typing import Callable
-from polyproc._platform.posix import PROC, LongLived, tells_of_processes, temporary_folder
+from polyproc._platform.posix import IS_WINDOWS, PROC, LongLived, tells_of_processes, temporary_folder
 
-_LIMITS = tuple(sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}))
+if not IS_WINDOWS:  # where this is never asked, though loaded with what is public
+    import resource
+
+    _LIMITS = tuple(sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}))
 # What only /proc/self/status tells.
 _LINES = (b"\nUmask:", b"\nNoNewPrivs:", b"\nSeccomp:", b"\nSigIgn:")
 

@@ -31,7 +31,6 @@ import errno
 import marshal
 import os
 import sys
-from _socket import CMSG_SPACE, SCM_RIGHTS, SOL_SOCKET
 
 from polyproc._platform.posix import LINUX, LongLived, close_on_exec, file_with, has, pread_all
 
@@ -127,7 +126,7 @@ def _send_packet(sock: Socket, data: bytes, fds: list[int]) -> None:
     packed = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
     if not _IS_WHOLE:
         data = len(data).to_bytes(_LENGTH, sys.byteorder) + data
-    count = sock.sendmsg([data], [(SOL_SOCKET, SCM_RIGHTS, packed)] if fds else [], _NO_SIGNAL)
+    count = sock.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed)] if fds else [], _NO_SIGNAL)
     if count < len(data):
         sock.sendall(data[count:], _NO_SIGNAL)
 
@@ -151,12 +150,12 @@ def _receive_packet(sock: Socket) -> tuple[bytes, list[int]]:
     if isinstance(sock, Channel) and not sock.is_there():
         raise EOFError("this program has closed the fork server's socket")
     size = _PACKET_SIZE if _IS_WHOLE else _LENGTH
-    data, ancillary, _, _ = sock.recvmsg(size, CMSG_SPACE(4 * _FDS_IN_A_PACKET), _CLOSE_ON_EXEC)
+    data, ancillary, _, _ = sock.recvmsg(size, _socket.CMSG_SPACE(4 * _FDS_IN_A_PACKET), _CLOSE_ON_EXEC)
     if not data:
         raise EOFError(_GONE)
     fds = []
     for level, kind, packed in ancillary:
-        if level == SOL_SOCKET and kind == SCM_RIGHTS:
+        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
             fds += [int.from_bytes(packed[i : i + 4], sys.byteorder) for i in range(0, len(packed) - 3, 4)]
     if not _CLOSE_ON_EXEC:
         close_on_exec(*fds)

@@ -1,0 +1,180 @@
+"""Runs CPython 3.13's own tests of spawn by a CPython for Windows, with polyproc under `multiprocessing`'s name.
+
+    python tests/windows/cpython/main.py [--stdlib] [--update] [--only REGEX]
+
+`expected.txt` lists what must pass, `standard.txt` what passes with the standard library under the same Wine
+(--stdlib). --update writes down what passes now. The tests are those of a CPython 3.13 on this machine: the one for
+Windows comes without. Exit status 1 when something on the list does not pass.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "conformance"), str(HERE.parents[1])]
+
+import harness
+import main as windows
+from find_pythons import candidates
+
+MODULES = ("test_multiprocessing_*", "test_concurrent_futures", "support", "test_asyncio", "certdata", "libregrtest")
+LIMIT = 900  # seconds for a class
+# Not run, on either side, with the reason.
+NOT_RUN = {
+    **{key: why for key, why in harness.NOT_RUN.items()},
+}
+
+
+def tests_of_cpython():
+    """Return a folder with the package `test` of a CPython 3.13; None if there is none here."""
+    folder = windows.CACHE / "cpython-tests"
+    if (folder / "test").exists():
+        return folder
+    for python in candidates():
+        asked = "import sys, test; print(sys.version_info[:2] == (3, 13) and test.__path__[0])"
+        found = subprocess.run([python, "-c", asked], capture_output=True, text=True).stdout.strip()
+        if found and found != "False":
+            source = Path(found)
+            new = Path(tempfile.mkdtemp(dir=windows.CACHE))
+            (new / "test").mkdir()
+            for path in (*source.glob("*.py"), *(path for name in MODULES for path in source.glob(name))):
+                copy = shutil.copytree if path.is_dir() else shutil.copy
+                copy(path, new / "test" / path.name)
+            new.rename(folder)
+            return folder
+    return None
+
+
+class Classes:
+    """The test classes of one module, each run in a process of its own."""
+
+    def __init__(self, folder, module, environment):
+        self.folder, self.module, self.environment = folder, module, environment
+
+    def _start(self, class_name, done):
+        with tempfile.NamedTemporaryFile(dir=self.folder) as report, tempfile.TemporaryFile() as output:
+            # Through a pipe: see ../main.py. What outlives a test may hold it for longer than its process lives.
+            copier = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=output)
+            process = subprocess.Popen(
+                [
+                    "wine",
+                    str(windows.PYTHON),
+                    windows.windows_path(HERE / "worker.py"),
+                    windows.windows_path(report.name),
+                    self.module,
+                    class_name,
+                    ",".join(done),
+                ],
+                env=self.environment,
+                cwd=tempfile.mkdtemp(dir=self.folder),
+                stdin=subprocess.DEVNULL,
+                stdout=copier.stdin,
+                stderr=copier.stdin,
+            )
+            copier.stdin.close()
+            try:
+                process.wait(LIMIT)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            try:
+                copier.wait(5)
+            except subprocess.TimeoutExpired:
+                copier.kill()
+                copier.wait()
+            output.seek(0)
+            return report.read().decode().splitlines(), output.read().decode(errors="replace")
+
+    def names(self):
+        """Return the names of the classes."""
+        lines, output = self._start("?", ())
+        if not lines:
+            raise RuntimeError(f"{self.module} cannot be loaded:\n{output[-5000:]}")
+        return lines
+
+    def run(self, class_name):
+        """Return (status, detail) for each test of a class."""
+        results = {test: ("left out", why) for (name, test), why in NOT_RUN.items() if name == class_name}
+        while True:
+            lines, output = self._start(class_name, results)
+            current = None
+            for line in lines:
+                event = json.loads(line)
+                current = event["test"] if event["status"] == "started" else None
+                if current is None and results.get(event["test"], ("",))[0] != "failed":
+                    results[event["test"]] = event["status"], event["detail"]
+            if current is None:
+                return results
+            results[current] = "hung or crashed", output[-6000:]
+            subprocess.run(["wineserver", "-k"], env=self.environment)
+
+
+def read(path):
+    """Return the tests that a file lists."""
+    return set(path.read_text().splitlines()) if path.exists() else set()
+
+
+def main(arguments):
+    """Run all classes; return the exit status."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--stdlib", action="store_true")
+    parser.add_argument("--update", action="store_true")
+    parser.add_argument("--only", default="")
+    options = parser.parse_args(arguments)
+    windows.PREFIX = windows.CACHE / ("prefix-cpython-standard" if options.stdlib else "prefix-cpython")
+    why = windows.prepare()
+    tests = tests_of_cpython()
+    if why is not None or tests is None:
+        print(f"\n*** NOT TESTED ON WINDOWS: {why or 'no CPython 3.13 with its tests'} ***\n", file=sys.stderr)
+        return 0
+    passed, failed = set(), {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = [folder, str(windows.ROOT / "src"), str(windows.SITE), str(tests)]
+        if not options.stdlib:
+            Path(folder, "sitecustomize.py").write_text("import polyproc\npolyproc.install()\n")
+        environment = windows.environment(PYTHONPATH=";".join(map(windows.windows_path, path)))
+        modules = [
+            harness.write_modules(folder, "spawn"),
+            harness.write_executor_module(folder, "spawn", "", not options.stdlib),
+            harness.write_executor_module(folder, "spawn", "Futures", False),
+            harness.MAIN_HANDLING,
+        ]
+        for module in modules:
+            classes = Classes(folder, module, environment)
+            for name in classes.names():
+                if module == harness.MAIN_HANDLING and not name.startswith("SpawnCmd"):
+                    continue
+                if not re.search(options.only, name):
+                    continue
+                results = classes.run(name)
+                counts = {}
+                for test, (status, detail) in results.items():
+                    counts[status] = counts.get(status, 0) + 1
+                    if status == "passed":
+                        passed.add(f"{name} {test}")
+                    else:
+                        failed[f"{name} {test}"] = status, detail
+                print(name, *(f"{count} {status}" for status, count in counts.items()), flush=True)
+                for test, (status, detail) in results.items():
+                    if status not in ("passed", "skipped", "left out"):
+                        print(f"--- {name} {test}: {status}\n{detail}", flush=True)
+    expected = HERE / ("standard.txt" if options.stdlib else "expected.txt")
+    if options.update:
+        expected.write_text("".join(f"{line}\n" for line in sorted(read(expected) | passed)))
+    missing = sorted(
+        line for line in read(expected) - passed if re.search(options.only, line.split()[0]) and line not in passed
+    )
+    print(f"{len(passed)} passed, {len(failed)} did not")
+    for line in missing:
+        print(f"DOES NOT PASS ANY MORE: {line}")
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
