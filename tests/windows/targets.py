@@ -100,3 +100,39 @@ def work_off(queue):
     while True:
         queue.get()
         queue.task_done()
+
+
+def hold_and_end(lock, at_once):
+    lock.acquire()
+    if at_once:
+        os._exit(3)
+
+
+def release(lock):
+    lock.release()
+
+
+def hold_in_turn(lock, connection):
+    lock.acquire()
+    connection.send("held")
+    connection.recv()
+    lock.release()
+
+
+def take_one_and_wait(queue, connection):
+    connection.send(queue.get())
+    queue.get()
+
+
+def put_for_ever(queue):
+    number = 0
+    while True:
+        queue.put(number)
+        number += 1
+
+
+def count_up_for_ever(value, connection):
+    connection.send("begins")
+    while True:
+        with value.get_lock():
+            value.value += 1

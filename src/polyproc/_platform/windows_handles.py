@@ -21,6 +21,7 @@ from polyproc._base.modules import said
 from polyproc._base.typing import Any, Iterator, Sequence
 from polyproc._platform import windows_kernel as kernel
 from polyproc._platform.windows_files import Capability, close_quietly
+from polyproc._platform.windows_objects import new_event, reset_event, set_event
 
 POLLIN, POLLOUT, GONE, PIPE_BUF = 1, 4, 16, 4096  # as everywhere else
 _MOST = 60  # of 64: the interpreter adds one for Ctrl-C
@@ -29,8 +30,6 @@ _TURN = 10  # milliseconds for which one group of handles is waited for, when th
 _LISTENING_TICK = 5  # milliseconds from one look at a listening socket to the next, where others are waited for, too
 _SYNCHRONIZE, _TERMINATE, _QUERY, _DUPLICATE = 0x100000, 1, 0x1000, 0x40
 TERMINATED = 0x10000  # the exit code of a process that was ended by us; the standard library's
-
-events: Any = _winapi  # whose functions for events type checkers do not know
 
 pidfd = Capability("pidfd_open", False)
 pidfd_signal = Capability("pidfd_send_signal", False)
@@ -71,11 +70,7 @@ def started_at(pid: int) -> str:
 
 def ended_sentinel() -> int:
     """Return a handle that is ready at once: the sentinel of a process that has ended."""
-    return _new_event(True)
-
-
-def _new_event(is_set: bool) -> int:
-    return int(events.CreateEventW(_winapi.NULL, True, is_set, None))
+    return new_event(True)
 
 
 def send_signal(handle: int, pid: int, signum: int) -> None:
@@ -298,25 +293,25 @@ class WakePipe:
     """An event, `fd`, that one thread waits for among others, and that other threads set."""
 
     def __init__(self) -> None:
-        self.fd = _new_event(False)
+        self.fd = new_event(False)
         self.ended = False
 
     def wake(self) -> None:
         """Set it, unless it has ended."""
         if not self.ended:
-            events.SetEvent(self.fd)
+            set_event(self.fd)
 
     def drain(self) -> bool:
         """In the thread that waits, when it is set: take note; return False at the end."""
         if not self.ended:
-            events.ResetEvent(self.fd)
+            reset_event(self.fd)
         return not self.ended
 
     def end(self) -> None:
         """Mark as closed and wake the waiting threads."""
         if not self.ended:
             self.ended = True
-            events.SetEvent(self.fd)
+            set_event(self.fd)
 
     def close(self) -> None:
         """End it, and give the handle back: nobody waits any more."""

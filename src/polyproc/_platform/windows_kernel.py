@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
-_MOST_AT_ONCE = 1 << 20  # bytes of one read: memory is taken for all of them
-_SMALL = 1 << 16  # bytes of one write together with a header, and of a pipe's memory
+_MOST_AT_ONCE = 1 << 20  # bytes of one read of nobody knows how many: memory is taken for all of them
+_MOST = 1 << 30  # bytes of one write, and of a message
+_SMALL = 1 << 16  # bytes of a pipe's memory
 _ENDED = {38, 64, 109, 232, 233}  # HANDLE_EOF, NETNAME_DELETED, BROKEN_PIPE, NO_DATA, PIPE_NOT_CONNECTED
 DISK, PIPE = 1, 3  # GetFileType
 _ACCESS, _SHARE, _CREATE_NEW = 0x80000000 | 0x40000000 | 0x10000, 7, 1  # to read, write and delete; so may all others
@@ -31,6 +32,7 @@ _TEMPORARY, _DELETE_ON_CLOSE = 0x100, 0x04000000
 _FIRST_INSTANCE, _OVERLAPPED = 0x80000, 0x40000000
 _GENERIC_READ, _GENERIC_WRITE, _OPEN_EXISTING = 0x80000000, 0x40000000, 3
 _PIPE_ACCESS_INBOUND, _PIPE_ACCESS_DUPLEX = 1, 3
+_READ_MESSAGES, _OF_MESSAGES = 2, 4  # PIPE_READMODE_MESSAGE, PIPE_TYPE_MESSAGE
 
 _count = itertools.count()
 _never_block: set[int] = set()
@@ -74,12 +76,22 @@ def dup(handle: int, inheritable: bool = False, access: int | None = None) -> in
 
 
 def pipe(duplex: bool = False) -> tuple[int, int]:
-    """Make a pipe; return what is read from and what is written to, or both ends of one that goes both ways."""
+    """Make a pipe; return what is read from and what is written to, or both ends of one that goes both ways.
+
+    What is written at once is one message: it is not there if its writer is killed before all of it is.
+    """
     name = rf"\\.\pipe\polyproc-{_os.getpid()}-{next(_count)}-{_os.urandom(8).hex()}"
     first_access = _PIPE_ACCESS_DUPLEX if duplex else _PIPE_ACCESS_INBOUND
     second_access = _GENERIC_WRITE | (_GENERIC_READ if duplex else 0)
     first = _winapi.CreateNamedPipe(
-        name, first_access | _OVERLAPPED | _FIRST_INSTANCE, 0, 1, _SMALL, _SMALL, 0, _winapi.NULL
+        name,
+        first_access | _OVERLAPPED | _FIRST_INSTANCE,
+        _OF_MESSAGES | _READ_MESSAGES,
+        1,
+        _SMALL,
+        _SMALL,
+        0,
+        _winapi.NULL,
     )
     try:
         second = _winapi.CreateFile(name, second_access, 0, _winapi.NULL, _OPEN_EXISTING, _OVERLAPPED, _winapi.NULL)
@@ -87,6 +99,8 @@ def pipe(duplex: bool = False) -> tuple[int, int]:
         _winapi.CloseHandle(first)
         raise
     try:
+        if duplex:
+            _winapi.SetNamedPipeHandleState(second, _READ_MESSAGES, None, None)
         connecting = _winapi.ConnectNamedPipe(first, overlapped=True)
         connecting.GetOverlappedResult(True)
     except BaseException:
@@ -117,12 +131,25 @@ def read(handle: int, size: int) -> bytes:
             if not there:
                 raise BlockingIOError(errno.EAGAIN, "nothing is there")
             size = min(size, there)
-        operation, _ = _winapi.ReadFile(handle, min(size, _MOST_AT_ONCE), overlapped=True)
+        if size > _MOST_AT_ONCE and size != message_length(handle):
+            size = _MOST_AT_ONCE
+        operation, _ = _winapi.ReadFile(handle, size, overlapped=True)
         return _finish_read(handle, operation)
     except OSError as error:
         if error.winerror in _ENDED:
             return b""
         raise
+
+
+def message_length(handle: int) -> int | None:
+    """Return how long the message is that comes next, 0 if there is none yet; None where that cannot be told."""
+    if handle in unread:
+        return None
+    try:
+        there, length = _winapi.PeekNamedPipe(handle, 0)
+    except OSError:  # a socket, or the end
+        return None
+    return length if length or not there else None
 
 
 def _finish_read(handle: int, operation: Any) -> bytes:
@@ -161,14 +188,16 @@ def readv(handle: int, buffers: Sequence[memoryview]) -> int:
 
 
 def write(handle: int, data: bytes | memoryview) -> int:
-    """Write some of `data`, all where it is short; return how many bytes."""
+    """Write `data`, at once; only some of it where that would have to wait, and may not. Return how many bytes."""
+    if not data:
+        return 0  # it would be a message, which looks like the end
     if kind_of(handle) == DISK:
         with file_number(handle) as fd:
             return _os.write(fd, data)
     if handle in _never_block:
         return _write_now(handle, data)
     try:
-        operation, _ = _winapi.WriteFile(handle, data[:_MOST_AT_ONCE], overlapped=True)
+        operation, _ = _winapi.WriteFile(handle, data[:_MOST], overlapped=True)
         try:
             wait_for(operation)
         except BaseException:
@@ -212,10 +241,9 @@ def _as_broken(error: OSError) -> OSError:
 
 
 def writev(handle: int, buffers: Sequence[bytes | memoryview]) -> int:
-    """Write some of the two buffers, one behind the other; return how many bytes."""
+    """Write the two buffers, one behind the other, as `write` does; return how many bytes."""
     first, second = buffers
-    data = second[: max(_SMALL - len(first), 0)] if len(first) else second
-    return write(handle, b"".join((first, data)) if len(first) else data)
+    return write(handle, b"".join((first, second)) if len(first) else second)
 
 
 @contextmanager

@@ -30,7 +30,8 @@ from polyproc._platform.handles import due
 from polyproc._queues.any_queue import Batches, Subclassed
 from polyproc._queues.classic import ClassicQueue, _sentinel
 from polyproc._queues.closing import Empty, Full, ShutDown, is_closed
-from polyproc._synchronize.primitives import Condition, Event, Lock, Semaphore
+from polyproc._synchronize.portable_locks import InnerLock
+from polyproc._synchronize.primitives import Condition, Event, Semaphore
 
 T = TypeVar("T")
 _LAST = b""  # what stands in the pipe behind the last item of a queue that was shut down: no pickle is empty
@@ -54,6 +55,8 @@ class Queue(Remade, Batches[T], ClassicQueue, metaclass=Subclassed):
     def __init__(self, maxsize: int = 0, *, ctx: Any = None) -> None:
         self._ended = Event(ctx=ctx)
         super().__init__(maxsize, ctx=ctx)
+        self._rlock = InnerLock(ctx=ctx)
+        self._wlock = InnerLock(ctx=ctx)
 
     def __getstate__(self) -> tuple[Any, ...]:
         assert_spawning(self)
@@ -199,7 +202,7 @@ class _Feeder:
         self,
         buffer: collections.deque[Any],
         notempty: threading.Condition,
-        wlock: Lock,
+        wlock: InnerLock,
         writer: Any,
         ignore_epipe: bool,
     ) -> None:
@@ -288,8 +291,8 @@ class SimpleQueue(Remade, HasAio, Generic[T]):
 
     def __init__(self, *, ctx: Any = None) -> None:
         self._reader, self._writer = Pipe(duplex=False)
-        self._rlock = Lock(ctx=ctx)
-        self._wlock = Lock(ctx=ctx)
+        self._rlock = InnerLock(ctx=ctx)
+        self._wlock = InnerLock(ctx=ctx)
 
     def close(self) -> None:
         """Close both ends in this process."""

@@ -17,7 +17,7 @@ from polyproc._base.typing import Any
 from polyproc._pickling import spawning
 from polyproc._pickling.live_fd import live_fd
 from polyproc._platform.handles import due, ready
-from polyproc._platform.posix import IS_WINDOWS, PROC, Capability, close_quietly, file_with, has
+from polyproc._platform.posix import PROC, Capability, close_quietly, file_with, has
 from polyproc._process.process import current_process
 from polyproc._synchronize.predicate import SEM_VALUE_MAX, checked_value
 
@@ -35,8 +35,6 @@ eventfd = Capability("eventfd2", has(os, "eventfd"))
 
 def counter_of(value: int) -> TokenCounter:
     """Return a counter of tokens, of the kind that is to be had here."""
-    if IS_WINDOWS:
-        return load("polyproc._synchronize.windows_semaphore", "SemaphoreCounter")(value)  # type: ignore[operator, no-any-return]
     if value > _MOST_IN_A_PIPE:
         if eventfd.may_work:
             try:
@@ -46,6 +44,11 @@ def counter_of(value: int) -> TokenCounter:
         make: Any = ManyTokens
         return make(value)  # type: ignore[no-any-return]
     return TokenCounter(value)
+
+
+def token_of_lock() -> TokenCounter:
+    """Return the one token of a lock."""
+    return TokenCounter(1)
 
 
 class TokenCounter:
@@ -205,7 +208,7 @@ class TokenLock(Remade, HeldByAio):
     def __init__(self, kind: int, value: int, maxvalue: int, *, ctx: Any = None) -> None:
         self._kind = kind
         self._maxvalue = maxvalue
-        self._tokens = counter_of(checked_value(value))
+        self._tokens = token_of_lock() if value == maxvalue == 1 else counter_of(checked_value(value))
         self._forget_holds()
 
     def _forget_holds(self) -> None:
@@ -221,9 +224,13 @@ class TokenLock(Remade, HeldByAio):
             return True
         if not self._tokens.acquire(block, timeout):
             return False
+        self._taken()
         self._holder = (os.getpid(), threading.get_ident())
         self._count = self._count + 1 if self._kind == SEMAPHORE else 1
         return True
+
+    def _taken(self) -> None:
+        """Do nothing: where a token does not know its holder, there is nothing to tell."""
 
     def release(self) -> None:
         """Give it back."""
@@ -315,6 +322,10 @@ class Lock(TokenLock):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}(owner={self._describe()[0]})>"
+
+
+class InnerLock(Lock):
+    """A lock within something that bears that its holder is killed: nobody is warned."""
 
 
 @public("synchronize")

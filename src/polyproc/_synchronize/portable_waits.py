@@ -16,7 +16,7 @@ from polyproc._base.modules import Remade, public
 from polyproc._base.typing import Any, Callable
 from polyproc._pickling.live_fd import live_fd
 from polyproc._platform.posix import anonymous_file, close_quietly
-from polyproc._synchronize.portable_locks import Lock, RLock, Semaphore
+from polyproc._synchronize.portable_locks import InnerLock, Lock, RLock, Semaphore
 from polyproc._synchronize.predicate import WaitsForPredicate, checked_parties
 
 _WOKEN_LIMIT = 5.0  # how long a notifier waits for one woken sleeper: it may have been killed
@@ -110,7 +110,7 @@ class Event(Remade, HasAio):
     _aio_class = ("polyproc._synchronize.async_locks", "AsyncEvent")
 
     def __init__(self, *, ctx: Any = None) -> None:
-        self._cond = Condition(Lock(ctx=ctx), ctx=ctx)
+        self._cond = Condition(InnerLock(ctx=ctx), ctx=ctx)
         self._flag = Semaphore(0, ctx=ctx)
 
     def is_set(self) -> bool:

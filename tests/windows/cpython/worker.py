@@ -35,9 +35,9 @@ def main():
     if class_name == "?":
         collected = getattr(module, "collected", ())
         for name, value in vars(module).items():
-            if isinstance(value, type) and issubclass(value, unittest.TestCase):
-                if value.__module__ == module_name or name in collected:
-                    os.write(fd, f"{name}\n".encode())
+            is_tests = isinstance(value, type) and issubclass(value, unittest.TestCase)
+            if is_tests and (value.__module__ == module_name or name in collected):
+                os.write(fd, f"{name}\n".encode())
         return
     from test import support
 
