@@ -146,7 +146,7 @@ def message_length(handle: int) -> int | None:
     if handle in unread:
         return None
     try:
-        there, length = _winapi.PeekNamedPipe(handle, 0)
+        there, length = _winapi.PeekNamedPipe(handle)  # type: ignore[misc]  # three with a size alone
     except OSError:  # a socket, or the end
         return None
     return length if length or not there else None

@@ -37,14 +37,15 @@ class ClassicQueue:
 
     __class_getitem__: ClassVar[Any] = classmethod(GenericAlias)
     _counter: ClassVar[type[Semaphore]] = BoundedSemaphore
+    _lock: ClassVar[Any] = Lock
 
     def __init__(self, maxsize: int = 0, *, ctx: Any = None) -> None:
         if type(maxsize) is not int:
             maxsize = whole_size(maxsize)
         self._maxsize = maxsize if maxsize > 0 else SEM_VALUE_MAX
         self._reader, self._writer = Pipe(duplex=False)
-        self._rlock = Lock(ctx=ctx)
-        self._wlock = Lock(ctx=ctx)
+        self._rlock = self._lock(ctx=ctx)
+        self._wlock = self._lock(ctx=ctx)
         self._sem = self._counter(self._maxsize, ctx=ctx)
         self._opid = os.getpid()
         self._ignore_epipe = False  # concurrent.futures sets it

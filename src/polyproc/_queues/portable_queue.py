@@ -50,13 +50,12 @@ class Queue(Remade, Batches[T], ClassicQueue, metaclass=Subclassed):
     """
 
     _classic = ("polyproc._queues.classic", "ClassicQueue")
+    _lock = InnerLock
     _counter = Semaphore  # not bounded: a dead producer's items still take their places
 
     def __init__(self, maxsize: int = 0, *, ctx: Any = None) -> None:
         self._ended = Event(ctx=ctx)
         super().__init__(maxsize, ctx=ctx)
-        self._rlock = InnerLock(ctx=ctx)
-        self._wlock = InnerLock(ctx=ctx)
 
     def __getstate__(self) -> tuple[Any, ...]:
         assert_spawning(self)
