@@ -1,5 +1,6 @@
 """A Ctrl-C that comes at any point of a call into a pool leaves nothing behind, and nobody waiting."""
 
+import concurrent.futures
 import contextlib
 import dis
 import gc
@@ -7,12 +8,15 @@ import os
 import signal
 import sys
 import threading
+import types
 
 import pytest
 
 import polyproc
+import polyproc.connection
 from behaviour import pool_work
 from conftest import eventually, open_fds
+from polyproc._managers.links import Anchor
 from polyproc._platform.handles import WakePipe
 from polyproc._scheduling.actions import VALUE, Settle
 from polyproc._start.stopping import children_of
@@ -291,3 +295,30 @@ def test_a_result_that_raises_when_it_is_looked_at_is_handed_out(kind):
 
 def call(function):
     return function()
+
+
+def broken_off_at_each_point(act, parts, monkeypatch):
+    """Break an act off at each of its points in some of our modules."""
+    monkeypatch.setattr(f"{__name__}.OURS", tuple(os.path.join(HOUSE, part) for part in parts))
+    number = 1
+    while is_broken_off(act, number):
+        number += 1
+        assert number < 1000
+
+
+def test_what_a_process_says_to_a_server_is_said_whatever_is_broken_off(monkeypatch):
+    """Nobody says anything any more where an interruption has kept the turn to speak."""
+    sent = []
+    anchor = Anchor(lambda word: types.SimpleNamespace(send=sent.append))
+    broken_off_at_each_point(lambda: anchor.say("incref", "x"), ["_managers/links"], monkeypatch)
+    sent.clear()
+    anchor.say("decref", "y")
+    assert ("decref", "y") in sent
+
+
+def test_a_listener_can_be_closed_after_a_close_that_was_broken_off(monkeypatch):
+    with polyproc.connection.Listener() as listener:
+        admission = listener._admission
+        broken_off_at_each_point(admission._clear, ["_connection/admission"], monkeypatch)
+        with concurrent.futures.ThreadPoolExecutor(1) as threads:  # the lock is free for another thread
+            assert threads.submit(admission._clear).result(20)

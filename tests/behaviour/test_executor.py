@@ -250,3 +250,9 @@ def test_tasks_in_a_pool(ctx):
             task(pool=pool, context=ctx)
         with pytest.raises(TypeError, match="unexpected keyword argument 'tries'"):
             task(tries=3)
+
+
+def test_public_errors_say_where_they_are():
+    for name, found in (*vars(polyproc).items(), *vars(polyproc.pool).items()):
+        if isinstance(found, type) and issubclass(found, BaseException) and not name.startswith("_"):
+            assert "._" not in found.__module__, found

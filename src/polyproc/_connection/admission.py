@@ -21,6 +21,7 @@ import struct
 import threading
 import time
 from contextlib import closing
+from itertools import starmap
 
 from polyproc._base.errors import AuthenticationError, TimeoutError
 from polyproc._base.log import log
@@ -28,7 +29,7 @@ from polyproc._base.modules import loaded
 from polyproc._base.typing import TYPE_CHECKING, Any
 from polyproc._connection.auth import LIMIT, PROVED, Proof, Steps, answer_steps, deliver_steps
 from polyproc._connection.sockets import Admitted, ListeningSocket
-from polyproc._platform.handles import POLLIN, POLLOUT, due, most_descriptors, new_poll, own_socket, poll
+from polyproc._platform.handles import AT_ONCE, POLLIN, POLLOUT, due, most_descriptors, new_poll, own_socket, poll
 from polyproc._platform.posix import LongLived
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def _waits_for(error: OSError, otherwise: int) -> int:
 SECONDS = 5.0
 MOST_PLACES = 1024
 _MOST_ENCRYPTED = 128  # what TLS keeps of a peer is much more than a message
-_AT_ONCE = 64  # how many are let in before those that are there are looked at
+_LET_IN_AT_ONCE = 64  # how many are let in before those that are there are looked at
 _TICK = 1.0  # how soon it is seen that the listener was closed
 
 # Whose code runs in a handshake. What is raised anywhere else comes from a signal handler.
@@ -213,7 +214,7 @@ class _Peers:
 
     def is_crowd(self) -> bool:
         """Return whether more are here than come in good order."""
-        return len(self._unproved) > _AT_ONCE
+        return len(self._unproved) > _LET_IN_AT_ONCE
 
     def to_go(self) -> Handshake | None:
         """Return the peer that goes first: it has proved nothing, and its host has the most of those."""
@@ -370,16 +371,17 @@ class Admission:
 
     def _clear(self) -> bool:
         """Close all peers, unless another thread has to do with them; return whether that was done."""
-        if not self._lock.acquire(blocking=False):
-            return False
+        turn = [*starmap(self._lock.acquire, AT_ONCE)]
         try:
-            self._peers.close()
-            for peer in self._through:
-                peer.sock.close()
-            self._through.clear()
+            if turn[0]:
+                self._peers.close()
+                for peer in self._through:
+                    peer.sock.close()
+                self._through.clear()
         finally:
-            self._lock.release()
-        return True
+            if turn[0]:
+                self._lock.release()
+        return turn[0]
 
     def _after_fork_in_child(self) -> None:
         """In a forked child: the peers are the parent's."""
@@ -415,7 +417,7 @@ class Admission:
             raise TimeoutError("nobody connected in time")
 
     def _let_in(self) -> None:
-        for _ in range(_AT_ONCE if self._peers.is_crowd() else 1):
+        for _ in range(_LET_IN_AT_ONCE if self._peers.is_crowd() else 1):
             accepted = self._next()
             if accepted is None:
                 return

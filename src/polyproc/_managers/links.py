@@ -17,6 +17,7 @@ import os
 import threading
 import time
 import weakref
+from itertools import starmap
 
 from polyproc._base.errors import RemoteError
 from polyproc._base.modules import Remade, public
@@ -26,7 +27,7 @@ from polyproc._connection import xml
 from polyproc._connection.listener import Client, Listener
 from polyproc._pickling.diagnosis import in_callers_words
 from polyproc._pickling.pickler import loads
-from polyproc._platform.handles import Local, due
+from polyproc._platform.handles import AT_ONCE, Local, due
 from polyproc._platform.posix import HAVE_FORK
 
 if TYPE_CHECKING:
@@ -140,11 +141,15 @@ class Anchor:
         self._send_if_free()
 
     def _send_if_free(self) -> None:
-        while self._unsent and self._lock.acquire(blocking=False):
+        while self._unsent:
+            turn = [*starmap(self._lock.acquire, AT_ONCE)]
             try:
+                if not turn[0]:
+                    return
                 self._send_all()
             finally:
-                self._lock.release()
+                if turn[0]:
+                    self._lock.release()
 
     def _send_all(self) -> None:
         try:

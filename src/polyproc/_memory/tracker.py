@@ -28,6 +28,7 @@ import threading
 import time
 import warnings
 from importlib.util import find_spec
+from itertools import starmap
 
 from polyproc._base.kernel import write
 from polyproc._base.modules import public
@@ -96,7 +97,7 @@ class ResourceTracker:
 
     def _stop(self, use_blocking_lock: bool = True, wait_timeout: float | None = None) -> None:
         """End the helper, by the end of its pipe, and wait for it: not longer than a time limit."""
-        acquired = self._lock.acquire(blocking=use_blocking_lock)
+        turn = [*starmap(self._lock.acquire, ((use_blocking_lock,),))]
         try:
             fd, self._fd = self._fd, None
             family, self._family = self._family, None
@@ -107,7 +108,7 @@ class ResourceTracker:
                 os.close(fd)
                 self._reap(wait_timeout)
         finally:
-            if acquired:
+            if turn[0]:
                 self._lock.release()
 
     def _reap(self, wait_timeout: float | None = None) -> None:
@@ -363,12 +364,12 @@ class FamilyTracker(Lines, ResourceTracker):
 
     def _stop(self, use_blocking_lock: bool = True, wait_timeout: float | None = None) -> None:
         """Leave the family and wait for the tracker's end: what it watches is removed then. For tests."""
-        acquired = self._lock.acquire(blocking=use_blocking_lock)
+        turn = [*starmap(self._lock.acquire, ((use_blocking_lock,),))]
         try:
             self._leave()
             self._reap(wait_timeout)
         finally:
-            if acquired:
+            if turn[0]:
                 self._lock.release()
 
     def after_fork_in_child(self) -> None:

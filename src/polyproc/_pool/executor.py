@@ -31,6 +31,7 @@ _AFTER_SHUTDOWN = (
 _AFTER_EXIT = "cannot schedule new futures after interpreter shutdown: the program is at its end; submit before"
 
 
+@public("pool")
 class BrokenProcessPool(ProcessError, concurrent.futures.BrokenExecutor):
     """No worker can be started: the executor can do nothing. Its `__cause__` is what the first worker raised."""
 

@@ -15,6 +15,7 @@ import threading
 import time
 import traceback
 import weakref
+from itertools import starmap
 from types import GenericAlias
 
 from polyproc._base.exit_sequence import exit_sequence
@@ -197,16 +198,18 @@ class ClassicQueue:
         if self._closed:
             raise is_closed(self)
         deadline = math.inf if timeout is None else due(timeout)
-        if not self._rlock.acquire(block, timeout):
-            raise Empty
+        turn = [*starmap(self._rlock.acquire, ((block, timeout),))]
         try:
+            if not turn[0]:
+                raise Empty
             forever = block and timeout is None
             if not forever and not self._poll(max(deadline - time.monotonic(), 0.0) if block else 0.0):
                 raise Empty
             data = self._recv_bytes()
             self._sem.release()
         finally:
-            self._rlock.release()
+            if turn[0]:
+                self._rlock.release()
         return pickle.loads(data)
 
     def get_nowait(self) -> Any:

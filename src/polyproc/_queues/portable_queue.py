@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import weakref
+from itertools import starmap
 
 from polyproc._base.exit_sequence import exit_sequence
 from polyproc._base.has_aio import HasAio
@@ -26,7 +27,7 @@ from polyproc._cleanup.finalizers import Finalize
 from polyproc._connection.connection import Pipe
 from polyproc._pickling.pickler import dumps_through
 from polyproc._pickling.spawning import assert_spawning
-from polyproc._platform.handles import due
+from polyproc._platform.handles import AT_ONCE, due
 from polyproc._queues.any_queue import Batches, Subclassed
 from polyproc._queues.classic import ClassicQueue, _sentinel
 from polyproc._queues.closing import Empty, Full, ShutDown, is_closed
@@ -139,9 +140,10 @@ class Queue(Remade, Batches[T], ClassicQueue, metaclass=Subclassed):
 
     def _receive(self, block: bool, timeout: float | None) -> bytes:
         deadline = due(timeout) if block and timeout is not None else 0.0
-        if not self._rlock.acquire(block, timeout):
-            raise Empty
+        turn = [*starmap(self._rlock.acquire, ((block, timeout),))]
         try:
+            if not turn[0]:
+                raise Empty
             left = None if block and timeout is None else max(deadline - time.monotonic(), 0.0) if block else 0.0
             if left is not None and not self._reader.poll(left):
                 raise Empty
@@ -149,7 +151,8 @@ class Queue(Remade, Batches[T], ClassicQueue, metaclass=Subclassed):
             if data != _LAST:
                 self._sem.release()
         finally:
-            self._rlock.release()
+            if turn[0]:
+                self._rlock.release()
         if data == _LAST:
             self._hand_over(_LAST)  # for the next who asks
             raise ShutDown
@@ -310,14 +313,14 @@ class SimpleQueue(Remade, HasAio, Generic[T]):
 
     def get_nowait(self) -> T:
         """Remove and return an item or raise queue.Empty."""
-        if not self._rlock.acquire(False):
-            raise queue.Empty
+        turn = [*starmap(self._rlock.acquire, AT_ONCE)]
         try:
-            if not self._reader.poll():
+            if not turn[0] or not self._reader.poll():
                 raise queue.Empty
             data = self._reader.recv_bytes()
         finally:
-            self._rlock.release()
+            if turn[0]:
+                self._rlock.release()
         return pickle.loads(data)  # type: ignore[no-any-return]
 
     def put(self, obj: T) -> None:
