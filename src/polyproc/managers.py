@@ -35,7 +35,7 @@ from polyproc._managers.links import all_methods as all_methods
 from polyproc._managers.links import convert_to_error as convert_to_error
 from polyproc._managers.links import dispatch as dispatch
 from polyproc._managers.links import public_methods as public_methods
-from polyproc._managers.proxies import Value as Value
+from polyproc._managers.manager import Value as Value
 from polyproc._process.process import current_process as current_process
 from polyproc._threads.dummy_manager import Array as Array
 from polyproc._threads.dummy_manager import Namespace as Namespace

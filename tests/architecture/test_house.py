@@ -44,7 +44,7 @@ def test_rooms_inits_hold_a_docstring_and_nothing_else():
 
 # Lines of a file, a function, a class (docs/adr/0031); and of the classes that are larger still: they may only shrink.
 MAX_FILE, MAX_FUNCTION, MAX_CLASS = 600, 50, 250
-LARGE_CLASSES = {"Pool": 295, "Child": 311, "Server": 288, "BaseProcess": 270, "PortableConnection": 259}
+LARGE_CLASSES = {"Pool": 274, "Child": 311, "Server": 288, "BaseProcess": 270, "PortableConnection": 259}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))

@@ -74,3 +74,49 @@ def a_context() -> None:
     context = polyproc.get_context("fork")
     assert_type(context.Queue(), Queue[Any])
     assert_type(ForkProcess(target=square, args=(3,)).result(), int)
+
+
+async def coroutine_methods(queue: JoinableQueue[str], small: SimpleQueue[str], end: Connection[bytes, str]) -> None:
+    assert_type(await queue.aio.get(), str)
+    assert_type(await queue.aio.get_many(3), list[str])
+    assert_type(await queue.aio.put("a", timeout=1), None)
+    assert_type(await queue.aio.qsize(), int)
+    assert_type(await queue.aio.task_done(), None)
+    assert_type(await queue.aio.join(), None)
+    assert_type([item async for item in queue], list[str])
+    assert_type(await small.aio.get(), str)
+    assert_type(await end.aio.recv(), str)
+    assert_type(await end.aio.send(b"a"), None)
+    assert_type(await end.aio.poll(0.1), bool)
+    queue.aio.get_lots()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+async def coroutine_methods_of_locks() -> None:
+    assert_type(await polyproc.Lock().aio.acquire(timeout=1), bool)
+    assert_type(await polyproc.RLock().aio.release(), None)
+    assert_type(await polyproc.Semaphore(2).aio.get_value(), int)
+    assert_type(await polyproc.Condition().aio.wait(1), bool)
+    assert_type(await polyproc.Event().aio.is_set(), bool)
+    assert_type(await polyproc.Barrier(2).aio.wait(), int)
+    async with polyproc.Lock(), polyproc.Condition().aio as got:
+        assert_type(got, bool)
+    polyproc.Event().aio.acquire()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+async def coroutine_methods_of_pools(pool: Pool) -> None:
+    assert_type(await pool.aio.apply(square, (3,)), int)
+    assert_type(await pool.aio.map(square, [3]), list[int])
+    assert_type([x async for x in pool.aio.imap(square, [3])], list[int])
+    assert_type(await pool.apply_async(square, (3,)), int)
+    assert_type(await pool.map_async(square, [3]).aio.get(1), list[int])
+    assert_type(pool.map(square, [3]), list[int])
+    assert_type([x for x in pool.imap(square, [3])], list[int])
+    assert_type(await polyproc.ProcessPoolExecutor().submit(square, 3), int)
+
+
+async def coroutine_methods_of_a_process() -> None:
+    process = polyproc.Process(target=square, args=(3,))
+    assert_type(await process, int)
+    assert_type(await process.aio.result(), int)
+    assert_type(await process.aio.stop(1), int)
+    assert_type(await process.aio.exception(), BaseException | None)

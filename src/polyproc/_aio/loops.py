@@ -10,7 +10,7 @@ import weakref
 
 from polyproc._base.log import log
 from polyproc._base.modules import loaded
-from polyproc._base.typing import Any, Callable
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable
 from polyproc._platform.handles import due
 
 # OwnerThread: a thread that runs functions one by one, and so owns what they acquire.
@@ -219,22 +219,28 @@ async def in_thread(function: Callable[[], Any], give_up: Callable[[], object]) 
 
 
 class AioView:
-    """The methods of an object as coroutines. Those that do not wait are just called."""
+    """The methods of an object as coroutines: a base of classes that have one for each public method.
+
+    Those that do not wait just call the object's.
+    """
 
     def __init__(self, of: Any) -> None:
         self._of = of
 
-    def __getattr__(self, name: str) -> Any:
-        of = self._of
-        if name.startswith("_") or isinstance(getattr(type(of), name, None), property):
-            raise AttributeError(f"{name!r} of {type(of).__name__} is not a method: there is no coroutine of it")
-        method = getattr(of, name)
+    if not TYPE_CHECKING:  # type checkers see the methods that a view defines, and no others
 
-        async def call(*args: Any, **kwds: Any) -> Any:
-            return method(*args, **kwds)
+        def __getattr__(self, name: str) -> Any:
+            """Return a coroutine function for a method that a subclass of the object's class has added."""
+            of = self._of
+            if name.startswith("_") or isinstance(getattr(type(of), name, None), property):
+                raise AttributeError(f"{name!r} of {type(of).__name__} is not a method: there is no coroutine of it")
+            method = getattr(of, name)
 
-        call.__name__ = call.__qualname__ = name
-        return call
+            async def call(*args: Any, **kwds: Any) -> Any:
+                return method(*args, **kwds)
+
+            call.__name__ = call.__qualname__ = name
+            return call
 
     def __repr__(self) -> str:
         return f"<aio of {self._of!r}>"

@@ -1,30 +1,28 @@
-"""The attribute `aio`. The coroutine methods are loaded at its first use: a child pays for this alone."""
+"""`async with`, for what has coroutine methods under `aio`: these are loaded at its first use."""
 
 from __future__ import annotations
-
-from polyproc._base.modules import load
 
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from typing import Any, ClassVar
+    from typing import Protocol
+
+    class _EntersAsync(Protocol):
+        async def __aenter__(self) -> bool: ...
+        async def __aexit__(self, *error: object) -> None: ...
 
 
-class HasAio:
-    """An object with coroutine methods under `aio`; `_aio_class` is the module and the name of their class."""
-
-    _aio_class: ClassVar[tuple[str, str]]
-
-    @property
-    def aio(self) -> Any:
-        """The methods as coroutines, for asyncio and trio: `await x.aio.wait()`."""
-        return load(*self._aio_class)(self)  # type: ignore[operator]
-
-
-class HeldByAio(HasAio):
+class HeldByAio:
     """An object with coroutine methods that can also be held by `async with`."""
 
-    async def __aenter__(self) -> Any:
+    if TYPE_CHECKING:
+
+        @property
+        def aio(self) -> _EntersAsync:
+            """The methods as coroutines."""
+            ...
+
+    async def __aenter__(self) -> bool:
         return await self.aio.__aenter__()
 
     async def __aexit__(self, *error: object) -> None:

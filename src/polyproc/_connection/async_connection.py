@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from polyproc._aio.loops import AioView, OwnerThread, ThreadResult, Ticks, readable
 from polyproc._base.errors import BufferTooShort
-from polyproc._base.typing import Any
+from polyproc._base.typing import Any, Generic, TypeVar
 from polyproc._pickling.pickler import dumps_through, loads
 
+SendT = TypeVar("SendT")
+RecvT = TypeVar("RecvT")
 
-class AsyncConnection(AioView):
+
+class AsyncConnection(AioView, Generic[SendT, RecvT]):
     """A connection, for one task that receives and any number that send.
 
-    Messages are read and written in two threads, so that a slow peer stops nobody. Who is cancelled while it sends does
-    not stop what has begun.
+    Messages are read and written in two threads, so that a slow peer stops nobody. A task that is cancelled while it
+    sends does not stop what has begun.
     """
 
     def __init__(self, of: Any) -> None:
@@ -48,9 +51,10 @@ class AsyncConnection(AioView):
             raise OSError("bad message length")
         return data
 
-    async def recv(self) -> Any:
+    async def recv(self) -> RecvT:
         """Receive an object. Raises EOFError when nothing is left and the other end is closed."""
-        return loads(await self.recv_bytes())
+        message: RecvT = loads(await self.recv_bytes())
+        return message
 
     async def recv_bytes_into(self, buf: Any, offset: int = 0) -> int:
         """Receive a message into a writable buffer; return its length. BufferTooShort carries one that is too long."""
@@ -63,13 +67,22 @@ class AsyncConnection(AioView):
         view[offset : offset + len(data)] = data
         return len(data)
 
-    async def send(self, obj: Any) -> None:
+    async def send(self, obj: SendT) -> None:
         """Send an object that can be pickled."""
         await self.send_bytes(dumps_through(obj, self._of.fileno))
 
     async def send_bytes(self, buf: Any, offset: int = 0, size: int | None = None) -> None:
         """Send the bytes of a bytes-like object as one message."""
         await self._in_owner(1, lambda: self._of.send_bytes(buf, offset, size)).wait()
+
+    async def close(self) -> None:
+        """Close this end in this process."""
+        self._of.close()
+
+    async def fileno(self) -> int:
+        """Return the descriptor."""
+        fd: int = self._of.fileno()
+        return fd
 
     async def poll(self, timeout: float | None = 0.0) -> bool:
         """Return whether something can be received, waiting up to `timeout` seconds; None waits without limit."""

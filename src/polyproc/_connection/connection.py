@@ -5,7 +5,6 @@ from __future__ import annotations
 import _socket
 import itertools
 
-from polyproc._base.has_aio import HasAio
 from polyproc._base.kernel import os
 from polyproc._base.modules import kind_of, load, of_kind, public
 from polyproc._base.native import native
@@ -13,6 +12,9 @@ from polyproc._base.typing import TYPE_CHECKING, Any, Generic, TypeVar
 from polyproc._pickling.live_fd import sent_fds
 from polyproc._platform.handles import own_socket
 from polyproc._platform.posix import IS_WINDOWS
+
+if TYPE_CHECKING:
+    from polyproc._connection.async_connection import AsyncConnection
 
 if TYPE_CHECKING or native:
     from polyproc._core import Connection as Base
@@ -23,7 +25,7 @@ RecvT = TypeVar("RecvT")
 
 
 @public("connection")
-class Connection(Base, HasAio, Generic[SendT, RecvT]):
+class Connection(Base, Generic[SendT, RecvT]):
     """Framed messages over a pipe or a stream socket, in the standard library's wire format: either end may be its.
 
     Sending blocks while the other end does not read and the kernel's buffer is full; receiving blocks until a message
@@ -34,14 +36,14 @@ class Connection(Base, HasAio, Generic[SendT, RecvT]):
     It can be sent to another process: to a child with its start, and at any time through a connection or a queue.
     """
 
-    _aio_class = ("polyproc._connection.async_connection", "AsyncConnection")
-
     @property
-    def aio(self) -> Any:
+    def aio(self) -> AsyncConnection[SendT, RecvT]:
         """The methods as coroutines, for asyncio and trio: `await connection.aio.recv()`; the same object each time."""
-        made = self.__dict__.get("_aio")
+        made: AsyncConnection[SendT, RecvT] | None = self.__dict__.get("_aio")
         if made is None:
-            made = self.__dict__["_aio"] = super().aio
+            from polyproc._connection.async_connection import AsyncConnection
+
+            made = self.__dict__["_aio"] = AsyncConnection(self)
         return made
 
     if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """A proxy's methods as coroutines, for asyncio and trio: `await proxy.aio.get()`.
 
 A call runs in a thread of its own, over a connection that belongs to the task that awaits it: a lock that a task has
-acquired is its own, as it is a thread's otherwise. Who cancels the wait ends the connection: the server sees that
+acquired is its own, as it is a thread's otherwise. A task that is cancelled ends the connection: the server sees that
 nobody waits any more, and what would have been taken stays.
 """
 
@@ -14,8 +14,10 @@ from functools import partial
 from os import dup
 
 from polyproc._aio.loops import current_task, in_thread
-from polyproc._base.typing import Any, Awaitable, Callable
+from polyproc._base.typing import Any, Awaitable, Callable, Generic, TypeVar
 from polyproc._managers.links import Link
+
+T = TypeVar("T")
 
 
 class TaskConnection:
@@ -66,7 +68,10 @@ task_connections = TaskConnections()
 
 
 class AsyncProxy:
-    """The methods of a proxy as coroutines. Cancelling a call that waits is safe; one whose answer arrives is done."""
+    """The methods of a proxy as coroutines. Cancelling a call that waits is safe; one whose answer arrives is done.
+
+    What the methods are the server says: a type checker takes any name. Proxies of known types have classes below.
+    """
 
     def __init__(self, proxy: Any) -> None:
         self._proxy = proxy
@@ -88,6 +93,98 @@ class AsyncProxy:
 
     async def __aexit__(self, *error: Any) -> None:
         await _call(self._proxy, lambda: self._proxy.__exit__(*error))
+
+
+class AsyncAcquirerProxy(AsyncProxy):
+    """Those of a lock or a semaphore."""
+
+    async def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
+        """Acquire; wait for it up to `timeout` seconds, None without limit. Return whether it was got."""
+        got: bool = await _call(self._proxy, lambda: self._proxy.acquire(blocking, timeout))
+        return got
+
+    async def release(self) -> None:
+        """Release."""
+        await _call(self._proxy, self._proxy.release)
+
+    async def locked(self) -> bool:
+        """Return whether somebody holds it."""
+        found: bool = await _call(self._proxy, self._proxy.locked)
+        return found
+
+
+class AsyncConditionProxy(AsyncAcquirerProxy):
+    """Those of a condition."""
+
+    async def wait(self, timeout: float | None = None) -> bool:
+        """Wait to be notified, up to `timeout` seconds; return whether that happened."""
+        notified: bool = await _call(self._proxy, lambda: self._proxy.wait(timeout))
+        return notified
+
+    async def wait_for(self, predicate: Callable[[], T], timeout: float | None = None) -> T:
+        """Wait until the predicate is true, up to `timeout` seconds; return its last value. It runs in a thread."""
+        result: T = await _call(self._proxy, lambda: self._proxy.wait_for(predicate, timeout))
+        return result
+
+    async def notify(self, n: int = 1) -> None:
+        """Wake up to `n` waiters."""
+        await _call(self._proxy, lambda: self._proxy.notify(n))
+
+    async def notify_all(self) -> None:
+        """Wake all waiters."""
+        await _call(self._proxy, self._proxy.notify_all)
+
+
+class AsyncEventProxy(AsyncProxy):
+    """Those of an event."""
+
+    async def is_set(self) -> bool:
+        """Return whether the flag is set."""
+        found: bool = await _call(self._proxy, self._proxy.is_set)
+        return found
+
+    async def set(self) -> None:
+        """Set the flag and wake all waiters."""
+        await _call(self._proxy, self._proxy.set)
+
+    async def clear(self) -> None:
+        """Clear the flag."""
+        await _call(self._proxy, self._proxy.clear)
+
+    async def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the flag is set, up to `timeout` seconds; return whether it is."""
+        found: bool = await _call(self._proxy, lambda: self._proxy.wait(timeout))
+        return found
+
+
+class AsyncBarrierProxy(AsyncProxy):
+    """Those of a barrier."""
+
+    async def wait(self, timeout: float | None = None) -> int:
+        """Wait for the others, up to `timeout` seconds; return our number. Raises BrokenBarrierError."""
+        number: int = await _call(self._proxy, lambda: self._proxy.wait(timeout))
+        return number
+
+    async def abort(self) -> None:
+        """Break the barrier."""
+        await _call(self._proxy, self._proxy.abort)
+
+    async def reset(self) -> None:
+        """Make the barrier whole; what waits gets BrokenBarrierError."""
+        await _call(self._proxy, self._proxy.reset)
+
+
+class AsyncValueProxy(AsyncProxy, Generic[T]):
+    """Those of a value."""
+
+    async def get(self) -> T:
+        """Return the value."""
+        value: T = await _call(self._proxy, self._proxy.get)
+        return value
+
+    async def set(self, value: T) -> None:
+        """Set the value."""
+        await _call(self._proxy, lambda: self._proxy.set(value))
 
 
 async def _call(proxy: Any, function: Callable[[], Any]) -> Any:

@@ -28,7 +28,6 @@ from polyproc._managers.proxies import (
     NamespaceProxy,
     PoolProxy,
     SetProxy,
-    Value,
     ValueProxy,
 )
 from polyproc._managers.server import Registered, Server, run_server
@@ -304,6 +303,31 @@ def _finalize(
                 process.join()
     links.forget(address, serializer)
     manager["_state"] = State.SHUTDOWN
+
+
+# Value: what a manager makes for one value of any type.
+
+
+@public("managers")
+class Value:
+    """One value, of any type."""
+
+    def __init__(self, typecode: Any, value: Any, lock: bool = True) -> None:
+        self._typecode = typecode
+        self._value = value
+
+    def get(self) -> Any:
+        """Return it."""
+        return self._value
+
+    def set(self, value: Any) -> None:
+        """Set it."""
+        self._value = value
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._typecode!r}, {self._value!r})"
+
+    value: Any = property(get, set)
 
 
 # SyncManager: a manager of the types that programs share most.

@@ -6,7 +6,7 @@ import time
 from types import GenericAlias, TracebackType
 
 from polyproc._base.log import log
-from polyproc._base.modules import kind_of, load, of_kind, public
+from polyproc._base.modules import kind_of, of_kind, public
 from polyproc._base.typing import (
     TYPE_CHECKING,
     Any,
@@ -27,12 +27,11 @@ from polyproc._platform.handles import due
 from polyproc._process.process import current_process
 
 if TYPE_CHECKING:
+    from polyproc._managers import async_proxy as coroutines
     from polyproc._managers.proxy_types import ArrayMethods, DictMethods, ListMethods, PoolMethods, SetMethods
 
 T = TypeVar("T")
-K = TypeVar("K")
 V = TypeVar("V")
-P = TypeVar("P", bound="BaseProxy")
 
 # BaseProxy: stands for an object in a manager's server; and proxies that are made from a list of methods.
 
@@ -84,9 +83,11 @@ class BaseProxy:
             register_after_fork(self, BaseProxy._after_fork)
 
     @property
-    def aio(self) -> Any:
+    def aio(self) -> coroutines.AsyncProxy:
         """The methods as coroutines, for asyncio and trio: `await proxy.aio.get()`, `async with lock.aio`."""
-        return load("polyproc._managers.async_proxy", "AsyncProxy")(self)  # type: ignore[operator]
+        from polyproc._managers.async_proxy import AsyncProxy
+
+        return AsyncProxy(self)
 
     def _linked(self) -> Any:
         tls = None if self._manager is None else self._manager._tls
@@ -120,6 +121,11 @@ class BaseProxy:
         if methodname == "#GETVALUE":
             return obj
         return self._owner.invoke(serving.client, obj, methodname, args, kwds)
+
+    def _in_place(self, operator: str, value: object) -> Self:
+        """Change the referent by an operator such as `+=`; the proxy stays the same object."""
+        self._callmethod(operator, (value,))
+        return self
 
     def _getvalue(self) -> Any:
         """Return a copy of the referent."""
@@ -251,37 +257,6 @@ def AutoProxy(  # noqa: PLR0913  (the documented signature)
     return proxy
 
 
-# Value: what a manager makes for one value of any type.
-
-
-@public("managers")
-class Value:
-    """One value, of any type."""
-
-    def __init__(self, typecode: Any, value: Any, lock: bool = True) -> None:
-        self._typecode = typecode
-        self._value = value
-
-    def get(self) -> Any:
-        """Return it."""
-        return self._value
-
-    def set(self, value: Any) -> None:
-        """Set it."""
-        self._value = value
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._typecode!r}, {self._value!r})"
-
-    value: Any = property(get, set)
-
-
-def _in_place(proxy: P, name: str, value: object) -> P:
-    """Change the referent by an operator such as `+=`; the proxy stays the same object."""
-    proxy._callmethod(name, (value,))
-    return proxy
-
-
 def _made(name: str, exposed: str, /, *, is_shown: bool = False, **types: str) -> Any:
     """Make a proxy type of this module from the names of its methods, and the types that some of them return."""
     made = MakeProxyType(name, exposed.split())
@@ -325,6 +300,13 @@ class AcquirerProxy(BaseProxy):
 
     _exposed_: tuple[str, ...] = ("acquire", "release", "locked")
 
+    @property
+    def aio(self) -> coroutines.AsyncAcquirerProxy:
+        """The methods as coroutines, for asyncio and trio: `await lock.aio.acquire(timeout=1)`."""
+        from polyproc._managers.async_proxy import AsyncAcquirerProxy
+
+        return AsyncAcquirerProxy(self)
+
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
         """Acquire; wait for it up to `timeout` seconds, None without limit. Return whether it was got."""
         args = (blocking,) if timeout is None else (blocking, timeout)
@@ -352,6 +334,13 @@ class ConditionProxy(AcquirerProxy):
     """Of a condition."""
 
     _exposed_ = ("acquire", "release", "wait", "notify", "notify_all", "locked")
+
+    @property
+    def aio(self) -> coroutines.AsyncConditionProxy:
+        """The methods as coroutines, for asyncio and trio: `await condition.aio.wait()`."""
+        from polyproc._managers.async_proxy import AsyncConditionProxy
+
+        return AsyncConditionProxy(self)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait to be notified, up to `timeout` seconds; return whether that happened."""
@@ -383,6 +372,13 @@ class EventProxy(BaseProxy):
 
     _exposed_ = ("is_set", "set", "clear", "wait")
 
+    @property
+    def aio(self) -> coroutines.AsyncEventProxy:
+        """The methods as coroutines, for asyncio and trio: `await event.aio.wait()`."""
+        from polyproc._managers.async_proxy import AsyncEventProxy
+
+        return AsyncEventProxy(self)
+
     def is_set(self) -> bool:
         """Return whether it is set."""
         return bool(self._callmethod("is_set"))
@@ -405,6 +401,13 @@ class BarrierProxy(BaseProxy):
     """Of a barrier."""
 
     _exposed_ = ("__getattribute__", "wait", "abort", "reset")
+
+    @property
+    def aio(self) -> coroutines.AsyncBarrierProxy:
+        """The methods as coroutines, for asyncio and trio: `await barrier.aio.wait()`."""
+        from polyproc._managers.async_proxy import AsyncBarrierProxy
+
+        return AsyncBarrierProxy(self)
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the others, up to `timeout` seconds; return our number. Raises BrokenBarrierError."""
@@ -472,6 +475,13 @@ class ValueProxy(BaseProxy, Generic[T]):
 
     _exposed_ = ("get", "set")
 
+    @property
+    def aio(self) -> coroutines.AsyncValueProxy[T]:
+        """The methods as coroutines, for asyncio and trio: `await value.aio.get()`."""
+        from polyproc._managers.async_proxy import AsyncValueProxy
+
+        return AsyncValueProxy(self)
+
     def get(self) -> T:
         """Return the value."""
         value: T = self._callmethod("get")
@@ -496,7 +506,7 @@ if TYPE_CHECKING:
     class BaseListProxy(BaseProxy, ListMethods[T]):
         """Of a list."""
 
-    class _BaseDictProxy(BaseProxy, DictMethods[K, V]): ...
+    class _BaseDictProxy(BaseProxy, DictMethods[T, V]): ...
 
     class _BaseSetProxy(BaseProxy, SetMethods[T]): ...
 
@@ -547,15 +557,15 @@ class ListProxy(BaseListProxy[T]):
         return self
 
     def __imul__(self, value: int) -> Self:  # type: ignore[override]
-        return _in_place(self, "__imul__", value)
+        return self._in_place("__imul__", value)
 
 
 @public("managers")
-class DictProxy(_BaseDictProxy[K, V]):
+class DictProxy(_BaseDictProxy[T, V]):
     """Of a dictionary."""
 
     def __ior__(self, value: Any) -> Self:  # type: ignore[override, misc]
-        return _in_place(self, "__ior__", value)
+        return self._in_place("__ior__", value)
 
 
 @public("managers")
@@ -563,16 +573,16 @@ class SetProxy(_BaseSetProxy[T]):
     """Of a set."""
 
     def __ior__(self, value: Any) -> Self:  # type: ignore[misc]
-        return _in_place(self, "__ior__", value)
+        return self._in_place("__ior__", value)
 
     def __iand__(self, value: Any) -> Self:  # type: ignore[misc]
-        return _in_place(self, "__iand__", value)
+        return self._in_place("__iand__", value)
 
     def __ixor__(self, value: Any) -> Self:  # type: ignore[misc]
-        return _in_place(self, "__ixor__", value)
+        return self._in_place("__ixor__", value)
 
     def __isub__(self, value: Any) -> Self:  # type: ignore[misc]
-        return _in_place(self, "__isub__", value)
+        return self._in_place("__isub__", value)
 
 
 @public("managers")

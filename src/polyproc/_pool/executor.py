@@ -275,7 +275,7 @@ class _Feed:
         self._chunksize = chunksize
         self._name = function_name(fn)
         self._packed = self._engine.pack_function(fn)
-        self._result = IMapIterator(0, chunked=True)
+        self._result: IMapIterator[Any] = IMapIterator(0, chunked=True)
         self._result.keeps = executor._whole or executor
         self._sent = 0
         self._is_all = False

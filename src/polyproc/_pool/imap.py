@@ -8,18 +8,20 @@ import time
 
 from polyproc._base.errors import TimeoutError as PolyprocTimeoutError
 from polyproc._base.modules import load, public, said
-from polyproc._base.typing import Any, AsyncIterator, Callable, Iterable, Sized
+from polyproc._base.typing import Any, AsyncIterator, Callable, Generic, Iterable, Self, Sized, TypeVar
 from polyproc._platform.handles import due
 from polyproc._pool.calls import Calls, Job, progress_of
 from polyproc._workers.engine import Dropped
 from polyproc._workers.feeder import Feeder
+
+T = TypeVar("T")
 
 # How many chunks of an imap are on their way, at most, where nothing else was asked for.
 _BUFFER, _BUFFER_EACH = 64, 4
 
 
 @public("pool")
-class IMapIterator(Job):
+class IMapIterator(Job, Generic[T]):
     """Yields results as they come, in the order of the items.
 
     Args:
@@ -49,10 +51,10 @@ class IMapIterator(Job):
         """Set the functions that are called when chunks were given back, and when no more are wanted."""
         self._wants, self._closes = wants, closes
 
-    def __iter__(self) -> IMapIterator:
+    def __iter__(self) -> Self:
         return self
 
-    def next(self, timeout: float | None = None) -> Any:
+    def next(self, timeout: float | None = None) -> T:
         """Return the next result, waiting up to `timeout` seconds. Raises TimeoutError, StopIteration."""
         if self._chunked:
             self.give_back()
@@ -66,7 +68,7 @@ class IMapIterator(Job):
         if not self._chunked and self._taken - self._told >= self._enough:
             self.give_back()
         if success:
-            return value
+            return value  # type: ignore[no-any-return]
         if type(value) is Dropped:
             if value.is_end:  # by `close`
                 raise StopIteration
@@ -96,10 +98,11 @@ class IMapIterator(Job):
         """Return whether `next` would not wait."""
         return bool(self._items) or (self._length is not None and self._index >= self._length)
 
-    def __aiter__(self) -> AsyncIterator[Any]:
+    def __aiter__(self) -> AsyncIterator[T]:
         """Yield the results in asyncio and trio."""
-        made: AsyncIterator[Any] = load("polyproc._pool.async_pool", "AsyncResults")(self)  # type: ignore[operator]
-        return made
+        from polyproc._pool.async_pool import AsyncResults
+
+        return AsyncResults(self)
 
     def close(self) -> None:
         """Take no more items and drop those that no worker has; what is done can still be read. Does not wait."""
@@ -152,7 +155,7 @@ class IMapIterator(Job):
 
 
 @public("pool")
-class IMapUnorderedIterator(IMapIterator):
+class IMapUnorderedIterator(IMapIterator[T]):
     """Yields results as they come."""
 
     def _take(self, index: int, outcome: tuple[bool, Any]) -> None:
@@ -160,18 +163,18 @@ class IMapUnorderedIterator(IMapIterator):
         self._items.append(outcome)
 
 
-class ItemIterator:
+class ItemIterator(Generic[T]):
     """The items of an iterator of chunks."""
 
-    def __init__(self, chunks: IMapIterator) -> None:
+    def __init__(self, chunks: IMapIterator[Any]) -> None:
         self._chunks = chunks
-        self._items: collections.deque[Any] = collections.deque()
+        self._items: collections.deque[T] = collections.deque()
         self._tell, self._tell_no_more = chunks._tell, chunks._tell_no_more
 
-    def __iter__(self) -> ItemIterator:
+    def __iter__(self) -> Self:
         return self
 
-    def next(self, timeout: float | None = None) -> Any:
+    def next(self, timeout: float | None = None) -> T:
         """Return the next result, waiting up to `timeout` seconds. Raises TimeoutError, StopIteration."""
         until = None if timeout is None else due(timeout)
         while True:
@@ -189,10 +192,11 @@ class ItemIterator:
             self._chunks.give_back()
         return bool(self._items) or self._chunks.is_ready()
 
-    def __aiter__(self) -> AsyncIterator[Any]:
+    def __aiter__(self) -> AsyncIterator[T]:
         """Yield the results in asyncio and trio."""
-        made: AsyncIterator[Any] = load("polyproc._pool.async_pool", "AsyncResults")(self)  # type: ignore[operator]
-        return made
+        from polyproc._pool.async_pool import AsyncResults
+
+        return AsyncResults(self)
 
     def close(self) -> None:
         """Take no more items and drop those that no worker has."""
@@ -206,7 +210,7 @@ def begin_imap(
     chunksize: int,
     buffersize: int | None,
     is_ordered: bool,
-) -> IMapIterator | ItemIterator:
+) -> IMapIterator[Any] | ItemIterator[Any]:
     """Begin to call `func` for each item; return the iterator of the results."""
     engine, options = pool._engine, pool._options
     if not hasattr(iterable, "__iter__") and not hasattr(iterable, "__getitem__"):
@@ -219,7 +223,7 @@ def begin_imap(
         raise ValueError(f"buffersize must be None or > 0, and not {buffersize}")
     else:
         buffer = max(buffersize // chunksize, 1)
-    result = (IMapIterator if is_ordered else IMapUnorderedIterator)(buffer, chunked=chunksize > 1)
+    result: IMapIterator[Any] = (IMapIterator if is_ordered else IMapUnorderedIterator)(buffer, chunked=chunksize > 1)
     if options.progress:
         result.progress = progress_of(options, len(iterable) if isinstance(iterable, Sized) else None)
     result.keeps = pool._whole or pool

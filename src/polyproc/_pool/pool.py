@@ -6,10 +6,9 @@ import threading
 from types import GenericAlias, TracebackType
 
 from polyproc._base.errors import TimeoutError as PolyprocTimeoutError
-from polyproc._base.has_aio import HasAio
 from polyproc._base.modules import Later, load, public, said
 from polyproc._base.native import native
-from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Generator, Iterable, Self
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Generator, Generic, Iterable, Self, TypeVar
 from polyproc._cleanup.finalizers import Finalize
 from polyproc._platform.handles import due
 from polyproc._platform.interpreter import usable_processors
@@ -22,6 +21,8 @@ from polyproc._workers.worker_set import PoolConfig
 warnings: Any = Later("warnings")
 
 if TYPE_CHECKING:
+    from polyproc._pool.async_pool import AsyncApplyResult, AsyncPool
+    from polyproc._pool.imap import IMapIterator, ItemIterator
     from polyproc._workers.thread_engine import ThreadPoolEngine
 
 if TYPE_CHECKING or not native:
@@ -29,14 +30,14 @@ if TYPE_CHECKING or not native:
 else:
     from polyproc._core import Latch
 
+T = TypeVar("T")
 Callback = Callable[[Any], object]
 
 
 @public("pool")
-class ApplyResult(Job, HasAio):
+class ApplyResult(Job, Generic[T]):
     """The result of apply_async, map_async and starmap_async. It can be awaited, in asyncio and trio."""
 
-    _aio_class = ("polyproc._pool.async_pool", "AsyncResult")
     __class_getitem__: Any = classmethod(GenericAlias)  # as annotations of programs have it
 
     def __init__(self, callback: Callback | None, error_callback: Callback | None) -> None:
@@ -62,18 +63,25 @@ class ApplyResult(Job, HasAio):
             due(timeout)  # what is no number is refused, also where nobody waits
         self._event.wait(timeout)
 
-    def get(self, timeout: float | None = None) -> Any:
+    def get(self, timeout: float | None = None) -> T:
         """Wait as `wait` does; return the result or raise what the call raised. Raises TimeoutError."""
         self.wait(timeout)
         if not self.ready():
             raise PolyprocTimeoutError
         if self._success:
-            return self._value
+            return self._value  # type: ignore[no-any-return]
         raise self._value
 
-    def __await__(self) -> Generator[Any, None, Any]:
+    @property
+    def aio(self) -> AsyncApplyResult[T]:
+        """The methods as coroutines, for asyncio and trio: `await result.aio.get()`."""
+        from polyproc._pool.async_pool import AsyncApplyResult
+
+        return AsyncApplyResult(self)
+
+    def __await__(self) -> Generator[Any, None, T]:
         """Wait for what `get` returns."""
-        return self.aio.get().__await__()  # type: ignore[no-any-return]
+        return self.aio.get().__await__()
 
     def settle(self, index: int, success: bool, value: Any) -> bool:
         """Take the result."""
@@ -101,7 +109,7 @@ AsyncResult = ApplyResult
 
 
 @public("pool")
-class MapResult(ApplyResult):
+class MapResult(ApplyResult[list[T]]):
     """The result of a call over many items, sent in chunks."""
 
     def __init__(self, chunksize: Any, *args: Any, **kwds: Any) -> None:
@@ -137,8 +145,36 @@ class MapResult(ApplyResult):
         return True
 
 
+class _Insides(Calls):
+    """What programs reach for inside a pool; what `istarmap` and other recipes take is in recipes.py."""
+
+    @staticmethod
+    def Process(ctx: Any, *args: Any, **kwds: Any) -> Any:
+        """Return a process object of a context, as a worker is one. For programs that call it."""
+        return ctx.Process(*args, **kwds)
+
+    def _repopulate_pool(self) -> None:
+        """Do nothing: workers are replaced as they end. For programs that call it."""
+
+    @staticmethod
+    def _get_tasks(func: Any, it: Iterable[Any], size: int) -> Iterable[Any]:
+        return load("polyproc._pool.recipes", "batches_of")(func, it, size)  # type: ignore[operator, no-any-return]
+
+    @staticmethod
+    def _guarded_task_generation(result_job: int, func: Any, iterable: Iterable[Any]) -> Any:
+        return load("polyproc._pool.recipes", "Tasks")(result_job, func, iterable)  # type: ignore[operator]
+
+    @property
+    def _taskqueue(self) -> Any:
+        return load("polyproc._pool.recipes", "TaskQueue")(self)  # type: ignore[operator]
+
+    @property
+    def _cache(self) -> Any:
+        return load("polyproc._pool.recipes", "Cache")(self)  # type: ignore[operator]
+
+
 @public("pool")
-class Pool(Calls, HasAio):
+class Pool(_Insides):
     """A number of worker processes that run calls. As in the standard library, except:
 
     a worker that dies costs the call that it ran, which raises ProcessDied; the others go on and it is replaced.
@@ -159,8 +195,6 @@ class Pool(Calls, HasAio):
             given, all workers start at once and stay.
     """
 
-    _aio_class = ("polyproc._pool.async_pool", "AsyncPool")
-
     def __init__(  # noqa: PLR0913  (the documented signature)
         self,
         processes: int | None = None,
@@ -180,6 +214,13 @@ class Pool(Calls, HasAio):
         self._ctx = load("polyproc._context.context", "default_context") if context is None else context
         is_plain = type(self)._setup_queues is Pool._setup_queues
         self._begin(ProcessPoolEngine(config) if is_plain else self._engine_with_queues(config))
+
+    @property
+    def aio(self) -> AsyncPool:
+        """The methods as coroutines, for asyncio and trio: `await pool.aio.map(f, items)`."""
+        from polyproc._pool.async_pool import AsyncPool
+
+        return AsyncPool(self)
 
     def _engine_with_queues(self, config: PoolConfig) -> ProcessPoolEngine:
         self._setup_queues()
@@ -216,48 +257,22 @@ class Pool(Calls, HasAio):
         if engine is not None and engine.state == RUN and self._whole is None:
             warnings.warn(f"unclosed running multiprocessing pool {self!r}", ResourceWarning, source=self)
 
-    @staticmethod
-    def Process(ctx: Any, *args: Any, **kwds: Any) -> Any:
-        """Return a process object of a context, as a worker is one. For programs that call it."""
-        return ctx.Process(*args, **kwds)
-
-    def _repopulate_pool(self) -> None:
-        """Do nothing: workers are replaced as they end. For programs that call it."""
-
-    # What `istarmap` and other recipes take: see recipes.py.
-
-    @staticmethod
-    def _get_tasks(func: Any, it: Iterable[Any], size: int) -> Iterable[Any]:
-        return load("polyproc._pool.recipes", "batches_of")(func, it, size)  # type: ignore[operator, no-any-return]
-
-    @staticmethod
-    def _guarded_task_generation(result_job: int, func: Any, iterable: Iterable[Any]) -> Any:
-        return load("polyproc._pool.recipes", "Tasks")(result_job, func, iterable)  # type: ignore[operator]
-
-    @property
-    def _taskqueue(self) -> Any:
-        return load("polyproc._pool.recipes", "TaskQueue")(self)  # type: ignore[operator]
-
-    @property
-    def _cache(self) -> Any:
-        return load("polyproc._pool.recipes", "Cache")(self)  # type: ignore[operator]
-
     # -- calls -----------------------------------------------------------------------------------------------------
 
-    def apply(self, func: Callable[..., Any], args: Iterable[Any] = (), kwds: dict[str, Any] = {}) -> Any:  # noqa: B006
+    def apply(self, func: Callable[..., T], args: Iterable[Any] = (), kwds: dict[str, Any] = {}) -> T:  # noqa: B006
         """Call `func(*args, **kwds)` in a worker; wait and return the result."""
         return self._wait(self.apply_async(func, args, kwds))
 
     def apply_async(
         self,
-        func: Callable[..., Any],
+        func: Callable[..., T],
         args: Iterable[Any] = (),
         kwds: dict[str, Any] = {},  # noqa: B006  (the documented signature; never changed)
         callback: Callback | None = None,
         error_callback: Callback | None = None,
-    ) -> ApplyResult:
+    ) -> ApplyResult[T]:
         """Call `func(*args, **kwds)` in a worker; return at once."""
-        result = ApplyResult(callback, error_callback)
+        result: ApplyResult[T] = ApplyResult(callback, error_callback)
         result.keeps = self._whole or self
         self._check_running()
         try:
@@ -272,7 +287,7 @@ class Pool(Calls, HasAio):
             self._engine.refuse(result, 1, error)
         return result
 
-    def _wait(self, result: ApplyResult) -> Any:
+    def _wait(self, result: ApplyResult[T]) -> T:
         """Wait for a result that nobody else knows: if the wait is broken off, nobody wants it any more."""
         try:
             return result.get()
@@ -281,47 +296,47 @@ class Pool(Calls, HasAio):
                 self._engine.cancel_job(result, running=True)
             raise
 
-    def map(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
+    def map(self, func: Callable[[Any], T], iterable: Iterable[Any], chunksize: int | None = None) -> list[T]:
         """Call `func` for each item; wait and return the results in order."""
-        result: list[Any] = self._wait(self._map_async(func, iterable, MAP, chunksize))
+        result: list[T] = self._wait(self._map_async(func, iterable, MAP, chunksize))
         return result
 
-    def starmap(self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
+    def starmap(self, func: Callable[..., T], iterable: Iterable[Any], chunksize: int | None = None) -> list[T]:
         """Call `func(*item)` for each item; wait and return the results in order."""
-        result: list[Any] = self._wait(self._map_async(func, iterable, STARMAP, chunksize))
+        result: list[T] = self._wait(self._map_async(func, iterable, STARMAP, chunksize))
         return result
 
     def map_async(
         self,
-        func: Callable[[Any], Any],
+        func: Callable[[Any], T],
         iterable: Iterable[Any],
         chunksize: int | None = None,
         callback: Callback | None = None,
         error_callback: Callback | None = None,
-    ) -> MapResult:
+    ) -> MapResult[T]:
         """Call `func` for each item, in workers; return at once."""
         return self._map_async(func, iterable, MAP, chunksize, callback, error_callback)
 
     def starmap_async(
         self,
-        func: Callable[..., Any],
+        func: Callable[..., T],
         iterable: Iterable[Any],
         chunksize: int | None = None,
         callback: Callback | None = None,
         error_callback: Callback | None = None,
-    ) -> MapResult:
+    ) -> MapResult[T]:
         """Call `func(*item)` for each item, in workers; return at once."""
         return self._map_async(func, iterable, STARMAP, chunksize, callback, error_callback)
 
     def _map_async(
         self,
-        func: Callable[..., Any],
+        func: Callable[..., T],
         iterable: Iterable[Any],
         kind: int,
         chunksize: int | None,
         callback: Callback | None = None,
         error_callback: Callback | None = None,
-    ) -> MapResult:
+    ) -> MapResult[T]:
         self._check_running()
         what = "map" if kind == MAP else "starmap"
         if chunksize is not None:
@@ -332,7 +347,7 @@ class Pool(Calls, HasAio):
             raise said("no_items", error, func, iterable, what) from None
         if chunksize is None:
             chunksize = 1 if self._options.are_for_one else -(-len(items) // (self._engine.size * 4))
-        result = MapResult(chunksize, len(items), callback, error_callback)
+        result: MapResult[T] = MapResult(chunksize, len(items), callback, error_callback)
         if not items:
             return result
         result.progress = progress_of(self._options, len(items))
@@ -357,12 +372,12 @@ class Pool(Calls, HasAio):
 
     def imap(
         self,
-        func: Callable[[Any], Any],
+        func: Callable[[Any], T],
         iterable: Iterable[Any],
         chunksize: int = 1,
         *,
         buffersize: int | None = None,
-    ) -> Any:
+    ) -> IMapIterator[T] | ItemIterator[T]:
         """Call `func` for each item; return an iterator of the results, in order.
 
         Items are taken from the iterable in a thread, as results are asked for: at most `buffersize` are taken and not
@@ -373,12 +388,12 @@ class Pool(Calls, HasAio):
 
     def imap_unordered(
         self,
-        func: Callable[[Any], Any],
+        func: Callable[[Any], T],
         iterable: Iterable[Any],
         chunksize: int = 1,
         *,
         buffersize: int | None = None,
-    ) -> Any:
+    ) -> IMapIterator[T] | ItemIterator[T]:
         """Call `func` for each item; return an iterator of the results, as they come. Otherwise as `imap`."""
         return self._imap(func, iterable, chunksize, buffersize, is_ordered=False)
 
@@ -389,7 +404,7 @@ class Pool(Calls, HasAio):
         chunksize: int,
         buffersize: int | None,
         is_ordered: bool,
-    ) -> Any:
+    ) -> IMapIterator[Any] | ItemIterator[Any]:
         from polyproc._pool.imap import begin_imap  # most pools do without
 
         self._check_running()

@@ -74,7 +74,7 @@ class Cache:
         raise TypeError("a pool does not count its unfinished calls here: see Pool.stats(), or wait for the results")
 
 
-class RecipeIterator(IMapIterator):
+class RecipeIterator(IMapIterator[Any]):
     """An iterator of results that a program has made."""
 
     _ask = "imap"
@@ -114,13 +114,13 @@ class RecipeIterator(IMapIterator):
             self._inner.close()
 
 
-class RecipeUnorderedIterator(RecipeIterator, IMapUnorderedIterator):
+class RecipeUnorderedIterator(RecipeIterator, IMapUnorderedIterator[Any]):
     """Return an iterator of the results as they come."""
 
     _ask = "imap_unordered"
 
 
-class RecipeMapResult(MapResult):
+class RecipeMapResult(MapResult[Any]):
     """The result of a map that a program has made."""
 
     def __init__(self, chunksize: int, length: int, callback: Any = None, error_callback: Any = None) -> None:
@@ -142,14 +142,14 @@ class RecipeMapResult(MapResult):
         return self._left if self._inner is None else self._inner._number_left
 
 
-def remake_iterator(made: IMapIterator) -> None:
+def remake_iterator(made: IMapIterator[Any]) -> None:
     """Make an iterator that a program calls for by the standard library's arguments what its recipe needs."""
     kind = RecipeUnorderedIterator if isinstance(made, IMapUnorderedIterator) else RecipeIterator
     made.__class__ = kind
     kind.__init__(made)  # type: ignore[arg-type]
 
 
-def remake_map(made: MapResult, *args: Any, **kwds: Any) -> None:
+def remake_map(made: MapResult[Any], *args: Any, **kwds: Any) -> None:
     """Make the result of a map; without the pool, which its arguments begin with."""
     made.__class__ = RecipeMapResult
     RecipeMapResult.__init__(made, *args, **kwds)  # type: ignore[arg-type]

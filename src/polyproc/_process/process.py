@@ -17,16 +17,10 @@ from polyproc._process.state import process_state
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
-
-    from polyproc.abc import ChildHandle
-
-
-if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping
     from typing import Any, ClassVar, Generic, TypeVar
 
+    from polyproc._start.async_process import AsyncProcess
     from polyproc.abc import ChildHandle
 
     T = TypeVar("T")
@@ -253,13 +247,13 @@ class BaseProcess(_Generic[T]):
         return self._handle().outcome()
 
     @property
-    def aio(self) -> Any:
+    def aio(self) -> AsyncProcess[T]:
         """The methods as coroutines, for asyncio and trio: `await process.aio.join()`."""
-        return load("polyproc._start.async_process", "AsyncProcess")(self)  # type: ignore[operator]
+        return load("polyproc._start.async_process", "AsyncProcess")(self)  # type: ignore[operator,no-any-return]
 
     def __await__(self) -> Generator[Any, None, T]:
         """Wait, in asyncio or trio, for what `result` returns; who is cancelled waits no more, the process goes on."""
-        return self.aio.result().__await__()  # type: ignore[no-any-return]
+        return self.aio.result().__await__()
 
     # -- attributes ------------------------------------------------------------------------------------------------
 

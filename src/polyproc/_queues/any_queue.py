@@ -7,19 +7,26 @@ from contextlib import suppress
 from itertools import repeat, starmap
 from types import CodeType
 
-from polyproc._base.has_aio import HasAio
 from polyproc._base.modules import load, loaded
 from polyproc._base.typing import TYPE_CHECKING, Any, AsyncIterator, Generic, Iterable, Iterator, TypeVar
 from polyproc._platform.handles import due
 from polyproc._queues.closing import Empty, ShutDown
 
+if TYPE_CHECKING:
+    from polyproc._queues.async_queue import AsyncQueue
+
 T = TypeVar("T")
 
 
-class Batches(HasAio, Generic[T]):
+class Batches(Generic[T]):
     """Made of the queue's own `put` and `get`, so that a subclass that overrides them is heard."""
 
-    _aio_class = ("polyproc._queues.async_queue", "AsyncQueue")
+    @property
+    def aio(self) -> AsyncQueue[T]:
+        """The methods as coroutines, for asyncio and trio: `await queue.aio.get()`."""
+        from polyproc._queues.async_queue import AsyncQueue
+
+        return AsyncQueue(self)
 
     if TYPE_CHECKING:
 
@@ -79,8 +86,7 @@ class Batches(HasAio, Generic[T]):
 
     def __aiter__(self) -> AsyncIterator[T]:
         """Iterate in asyncio and trio."""
-        items: AsyncIterator[T] = self.aio.__aiter__()
-        return items
+        return self.aio.__aiter__()
 
 
 # A subclass that overrides the insides of a queue gets the insides that it overrides (docs/adr/0017).

@@ -11,12 +11,15 @@ A killed producer leaves no half message. A killed consumer takes with it at mos
 from __future__ import annotations
 
 from polyproc._base.modules import Later, public
-from polyproc._base.typing import Any, TypeVar
+from polyproc._base.typing import TYPE_CHECKING, Any, TypeVar
 from polyproc._pickling.pickler import dumps, loads
 from polyproc._queues.any_queue import Batches, Subclassed
 from polyproc._queues.closing import whole_size
 from polyproc._queues.shared_queue import SharedQueue
 from polyproc._synchronize.predicate import SEM_VALUE_MAX
+
+if TYPE_CHECKING:
+    from polyproc._queues.async_queue import AsyncJoinableQueue
 
 traceback: Any = Later("traceback")
 
@@ -103,6 +106,13 @@ class JoinableQueue(Queue[T]):
     """
 
     _joinable = True
+
+    @property
+    def aio(self) -> AsyncJoinableQueue[T]:
+        """The methods as coroutines, for asyncio and trio: `await queue.aio.join()`."""
+        from polyproc._queues.async_queue import AsyncJoinableQueue
+
+        return AsyncJoinableQueue(self)
 
     def task_done(self) -> None:
         """Say that an item that was got is done. Raises ValueError when said more often than items were put."""

@@ -18,10 +18,9 @@ import weakref
 from itertools import starmap
 
 from polyproc._base.exit_sequence import exit_sequence
-from polyproc._base.has_aio import HasAio
 from polyproc._base.log import log
 from polyproc._base.modules import Remade, public
-from polyproc._base.typing import Any, Generic, TypeVar
+from polyproc._base.typing import TYPE_CHECKING, Any, Generic, TypeVar
 from polyproc._cleanup.after_fork import register_after_fork
 from polyproc._cleanup.finalizers import Finalize
 from polyproc._connection.connection import Pipe
@@ -33,6 +32,9 @@ from polyproc._queues.classic import ClassicQueue, _sentinel
 from polyproc._queues.closing import Empty, Full, ShutDown, is_closed
 from polyproc._synchronize.portable_locks import InnerLock
 from polyproc._synchronize.primitives import Condition, Event, Semaphore
+
+if TYPE_CHECKING:
+    from polyproc._queues.async_queue import AsyncJoinableQueue, AsyncQueue
 
 T = TypeVar("T")
 _LAST = b""  # what stands in the pipe behind the last item of a queue that was shut down: no pickle is empty
@@ -252,6 +254,13 @@ class JoinableQueue(Queue[T]):
         super().__setstate__(state[0])
         self._cond, self._unfinished_tasks = state[1:]
 
+    @property
+    def aio(self) -> AsyncJoinableQueue[T]:
+        """The methods as coroutines, for asyncio and trio: `await queue.aio.join()`."""
+        from polyproc._queues.async_queue import AsyncJoinableQueue
+
+        return AsyncJoinableQueue(self)
+
     def put(self, obj: T, block: bool = True, timeout: float | None = None) -> None:
         """Add an item that `task_done` must be called for. Raises as `Queue.put`."""
         with self._cond:
@@ -286,10 +295,15 @@ class JoinableQueue(Queue[T]):
 
 
 @public("queues")
-class SimpleQueue(Remade, HasAio, Generic[T]):
+class SimpleQueue(Remade, Generic[T]):
     """A queue without a thread: `put` blocks while the pipe is full. As in the standard library."""
 
-    _aio_class = ("polyproc._queues.async_queue", "AsyncQueue")
+    @property
+    def aio(self) -> AsyncQueue[T]:
+        """The methods as coroutines, for asyncio and trio: `await queue.aio.get()`."""
+        from polyproc._queues.async_queue import AsyncQueue
+
+        return AsyncQueue(self)
 
     def __init__(self, *, ctx: Any = None) -> None:
         self._reader, self._writer = Pipe(duplex=False)

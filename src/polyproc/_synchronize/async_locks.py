@@ -49,8 +49,18 @@ class _Attempt:
             return self._is_had
 
 
-class _Entered(AioView):
-    async def __aenter__(self) -> Any:
+class _Acquirer(AioView):
+    """What can be acquired, and be held by `async with`."""
+
+    async def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        """Acquire; each does it its own way."""
+        raise NotImplementedError
+
+    async def release(self) -> None:
+        """Release what was acquired."""
+        self._of.release()
+
+    async def __aenter__(self) -> bool:
         await self.acquire()
         return True
 
@@ -58,8 +68,13 @@ class _Entered(AioView):
         await self.release()
 
 
-class AsyncLock(_Entered):
-    """A Lock or a semaphore. `acquire` and `release` are coroutines; who is cancelled in `acquire` holds nothing."""
+class AsyncLock(_Acquirer):
+    """A Lock as a task has it. A task that is cancelled in `acquire` holds nothing."""
+
+    async def locked(self) -> bool:
+        """Return whether a task, thread or process holds the lock at this moment."""
+        locked: bool = self._of.locked()
+        return locked
 
     async def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
         """Take it, waiting up to `timeout` seconds; return whether it was taken."""
@@ -71,6 +86,15 @@ class AsyncLock(_Entered):
         attempt = _Attempt(lambda seconds: lock.acquire(True, seconds), lock.release, timeout)
         taken: bool = await in_thread(attempt, lambda: attempt.give_up() and lock.release())
         return taken
+
+
+class AsyncSemaphore(AsyncLock):
+    """A semaphore as a task has it. A task that is cancelled in `acquire` has taken nothing."""
+
+    async def get_value(self) -> int:
+        """Return the counter as it is at this moment."""
+        value: int = self._of.get_value()
+        return value
 
 
 class OwnerThreads:
@@ -100,8 +124,8 @@ def _place(lock: Any) -> Any:
 owners = OwnerThreads()
 
 
-class AsyncRLock(_Entered):
-    """An RLock: it belongs to the task that has taken it, which may take it again and must release it as often.
+class _OwnedByTask(_Acquirer):
+    """What belongs to the task that has acquired it, which may acquire it again and must release it as often.
 
     `asyncio.wait_for` of Python 3.11 makes a task of its own for what it awaits; `asyncio.timeout` does not.
     """
@@ -146,8 +170,17 @@ class AsyncRLock(_Entered):
                 owners.drop(lock)
 
 
-class AsyncCondition(AsyncRLock):
-    """A condition. Its lock belongs to the task that has taken it."""
+class AsyncRLock(_OwnedByTask):
+    """An RLock: the task that has acquired it may acquire it again, and must release it as often."""
+
+    async def locked(self) -> bool:
+        """Return whether a task, thread or process holds the lock at this moment."""
+        locked: bool = self._of.locked()
+        return locked
+
+
+class AsyncCondition(_OwnedByTask):
+    """A condition. Its lock belongs to the task that has acquired it."""
 
     @property
     def _lock(self) -> Any:
@@ -160,7 +193,8 @@ class AsyncCondition(AsyncRLock):
     async def wait(self, timeout: float | None = None) -> bool:
         """Release the lock, wait to be notified, up to `timeout` seconds, and take the lock again.
 
-        Returns False if the time ran out. Who is cancelled has the lock again, too. AssertionError without the lock.
+        Returns False if the time ran out. A task that is cancelled has the lock again, too. Raises AssertionError
+        without the lock.
         """
         condition, owner = self._of, owners.find(self._lock)
         if owner is None:
@@ -198,6 +232,19 @@ class AsyncCondition(AsyncRLock):
 class AsyncEvent(AioView):
     """An event."""
 
+    async def is_set(self) -> bool:
+        """Return whether the flag is set."""
+        found: bool = self._of.is_set()
+        return found
+
+    async def set(self) -> None:
+        """Set the flag and wake all waiters, tasks or others."""
+        self._of.set()
+
+    async def clear(self) -> None:
+        """Clear the flag."""
+        self._of.clear()
+
     async def wait(self, timeout: float | None = None) -> bool:
         """Wait until the flag is set, up to `timeout` seconds; return whether it was."""
         event = self._of
@@ -215,3 +262,11 @@ class AsyncBarrier(AioView):
         """Wait until all have come, up to `timeout` seconds. Returns and raises what the barrier's `wait` does."""
         found: int = await in_thread(*self._of._visit_or_not(timeout))
         return found
+
+    async def reset(self) -> None:
+        """Make the barrier as it was at first. Tasks and others that wait get BrokenBarrierError."""
+        self._of.reset()
+
+    async def abort(self) -> None:
+        """Break the barrier: all that wait, now or later, get BrokenBarrierError, until it is reset."""
+        self._of.abort()

@@ -11,12 +11,22 @@ import atexit
 import threading
 
 import polyproc._core as core
-from polyproc._base.has_aio import HasAio, HeldByAio
+from polyproc._base.has_aio import HeldByAio
 from polyproc._base.modules import kind_of, of_kind, public
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable, TypeVar
 from polyproc._memory.chunk import Chunk, where
 from polyproc._process.process import current_process
 from polyproc._synchronize.predicate import WaitsForPredicate, checked_parties, checked_value
+
+if TYPE_CHECKING:
+    from polyproc._synchronize.async_locks import (
+        AsyncBarrier,
+        AsyncCondition,
+        AsyncEvent,
+        AsyncLock,
+        AsyncRLock,
+        AsyncSemaphore,
+    )
 
 T = TypeVar("T")
 
@@ -42,8 +52,6 @@ def _holder(lock: Any) -> str:
 
 class _Travels(HeldByAio):
     """What Lock, RLock and Semaphore have in common: how they are pickled, and the old names of their state."""
-
-    _aio_class = ("polyproc._synchronize.async_locks", "AsyncLock")
 
     if TYPE_CHECKING:
         locked: Callable[[], bool]
@@ -75,6 +83,13 @@ class Lock(core.Lock, _Travels):
         owner: the pid of the process that holds it, or None.
     """
 
+    @property
+    def aio(self) -> AsyncLock:
+        """The methods as coroutines, for asyncio and trio: `await lock.aio.acquire(timeout=1)`."""
+        from polyproc._synchronize.async_locks import AsyncLock
+
+        return AsyncLock(self)
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__}(owner={_holder(self)})>"
 
@@ -89,7 +104,12 @@ class RLock(core.RLock, _Travels):
         owner: the pid of the process that holds it, or None.
     """
 
-    _aio_class = ("polyproc._synchronize.async_locks", "AsyncRLock")
+    @property
+    def aio(self) -> AsyncRLock:
+        """The methods as coroutines, for asyncio and trio: `await lock.aio.acquire(timeout=1)`."""
+        from polyproc._synchronize.async_locks import AsyncRLock
+
+        return AsyncRLock(self)
 
     def __repr__(self) -> str:
         holder = _holder(self)
@@ -114,6 +134,13 @@ class Semaphore(core.Semaphore, _Travels):
 
     def __init__(self, value: int = 1, *, ctx: object = None) -> None:
         pass
+
+    @property
+    def aio(self) -> AsyncSemaphore:
+        """The methods as coroutines, for asyncio and trio: `await semaphore.aio.acquire(timeout=1)`."""
+        from polyproc._synchronize.async_locks import AsyncSemaphore
+
+        return AsyncSemaphore(self)
 
     def _get_value(self) -> int:
         return self.get_value()
@@ -181,6 +208,13 @@ class Condition(core.Condition, WaitsForPredicate):
         self.acquire: Callable[..., bool] = self._lock.acquire
         self.release: Callable[[], None] = self._lock.release
 
+    @property
+    def aio(self) -> AsyncCondition:
+        """The methods as coroutines, for asyncio and trio: `await condition.aio.wait()`."""
+        from polyproc._synchronize.async_locks import AsyncCondition
+
+        return AsyncCondition(self)
+
     _sleeping_count = property(lambda self: _Count(self._waiting()))
     _woken_count = _wait_semaphore = property(lambda self: _Count(0))
 
@@ -199,10 +233,15 @@ def _adopt_condition(kind: type | str, chunk: Chunk, offset: int, lock: Lock | R
 
 @public("synchronize")
 @core.direct
-class Event(core.Event, HasAio):
+class Event(core.Event):
     """A flag that processes wait for."""
 
-    _aio_class = ("polyproc._synchronize.async_locks", "AsyncEvent")
+    @property
+    def aio(self) -> AsyncEvent:
+        """The methods as coroutines, for asyncio and trio: `await event.aio.wait()`."""
+        from polyproc._synchronize.async_locks import AsyncEvent
+
+        return AsyncEvent(self)
 
     def __init__(self, *, ctx: object = None) -> None:
         pass
@@ -216,13 +255,19 @@ class Event(core.Event, HasAio):
 
 @public("synchronize")
 @core.direct
-class Barrier(core.Barrier, HasAio, threading.Barrier):
+class Barrier(core.Barrier, threading.Barrier):
     """A place where a number of processes wait for each other.
 
     A process that is killed while it waits has arrived all the same; one that is killed in the action breaks it.
     """
 
-    _aio_class = ("polyproc._synchronize.async_locks", "AsyncBarrier")
+    @property
+    def aio(self) -> AsyncBarrier:
+        """The methods as coroutines, for asyncio and trio: `await barrier.aio.wait()`."""
+        from polyproc._synchronize.async_locks import AsyncBarrier
+
+        return AsyncBarrier(self)
+
     _action: Callable[[], object] | None
     _timeout: float | None
 

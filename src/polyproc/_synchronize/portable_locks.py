@@ -13,13 +13,16 @@ from types import TracebackType
 from polyproc._base.has_aio import HeldByAio
 from polyproc._base.kernel import read, write
 from polyproc._base.modules import Remade, load, public
-from polyproc._base.typing import Any
+from polyproc._base.typing import TYPE_CHECKING, Any
 from polyproc._pickling import spawning
 from polyproc._pickling.live_fd import live_fd
 from polyproc._platform.handles import due, ready
 from polyproc._platform.posix import PROC, Capability, close_quietly, file_with, has
 from polyproc._process.process import current_process
 from polyproc._synchronize.predicate import SEM_VALUE_MAX, checked_value
+
+if TYPE_CHECKING:
+    from polyproc._synchronize.async_locks import AsyncLock, AsyncRLock, AsyncSemaphore
 
 # The portable semaphore: a counter in the kernel, reached by a descriptor.
 #
@@ -203,8 +206,6 @@ _TOO_OFTEN = "semaphore or lock released too many times: each release() belongs 
 class TokenLock(Remade, HeldByAio):
     """What the four have in common: a counter, and who of this process holds it how often."""
 
-    _aio_class = ("polyproc._synchronize.async_locks", "AsyncLock")
-
     def __init__(self, kind: int, value: int, maxvalue: int, *, ctx: Any = None) -> None:
         self._kind = kind
         self._maxvalue = maxvalue
@@ -294,6 +295,13 @@ class Semaphore(TokenLock):
     def __init__(self, value: int = 1, *, ctx: Any = None) -> None:
         super().__init__(SEMAPHORE, value, SEM_VALUE_MAX, ctx=ctx)
 
+    @property
+    def aio(self) -> AsyncSemaphore:
+        """The methods as coroutines, for asyncio and trio: `await semaphore.aio.acquire(timeout=1)`."""
+        from polyproc._synchronize.async_locks import AsyncSemaphore
+
+        return AsyncSemaphore(self)
+
     def get_value(self) -> int:
         """Return the counter as it is at this moment."""
         return self._get_value()
@@ -320,6 +328,13 @@ class Lock(TokenLock):
     def __init__(self, *, ctx: Any = None) -> None:
         super().__init__(SEMAPHORE, 1, 1, ctx=ctx)
 
+    @property
+    def aio(self) -> AsyncLock:
+        """The methods as coroutines, for asyncio and trio: `await lock.aio.acquire(timeout=1)`."""
+        from polyproc._synchronize.async_locks import AsyncLock
+
+        return AsyncLock(self)
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__}(owner={self._describe()[0]})>"
 
@@ -332,10 +347,15 @@ class InnerLock(Lock):
 class RLock(TokenLock):
     """A lock that its holder may take again; it must release it as often, and nobody else may."""
 
-    _aio_class = ("polyproc._synchronize.async_locks", "AsyncRLock")
-
     def __init__(self, *, ctx: Any = None) -> None:
         super().__init__(RECURSIVE_MUTEX, 1, 1, ctx=ctx)
+
+    @property
+    def aio(self) -> AsyncRLock:
+        """The methods as coroutines, for asyncio and trio: `await lock.aio.acquire(timeout=1)`."""
+        from polyproc._synchronize.async_locks import AsyncRLock
+
+        return AsyncRLock(self)
 
     def __repr__(self) -> str:
         owner, count = self._describe()

@@ -10,14 +10,16 @@ from __future__ import annotations
 import threading
 from types import TracebackType
 
-from polyproc._base.has_aio import HasAio
 from polyproc._base.kernel import os
 from polyproc._base.modules import Remade, public
-from polyproc._base.typing import Any, Callable
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable
 from polyproc._pickling.live_fd import live_fd
 from polyproc._platform.posix import anonymous_file, close_quietly
 from polyproc._synchronize.portable_locks import InnerLock, Lock, RLock, Semaphore
 from polyproc._synchronize.predicate import WaitsForPredicate, checked_parties
+
+if TYPE_CHECKING:
+    from polyproc._synchronize.async_locks import AsyncBarrier, AsyncCondition, AsyncEvent
 
 _WOKEN_LIMIT = 5.0  # how long a notifier waits for one woken sleeper: it may have been killed
 _NOT_HELD = "must acquire() condition before using wait(): write `with condition: condition.wait()`"
@@ -35,6 +37,13 @@ class Condition(Remade, WaitsForPredicate):
         self._woken_count = Semaphore(0, ctx=ctx)
         self._wait_semaphore = Semaphore(0, ctx=ctx)
         self._take_methods()
+
+    @property
+    def aio(self) -> AsyncCondition:
+        """The methods as coroutines, for asyncio and trio: `await condition.aio.wait()`."""
+        from polyproc._synchronize.async_locks import AsyncCondition
+
+        return AsyncCondition(self)
 
     def _take_methods(self) -> None:
         self.acquire = self._lock.acquire
@@ -104,10 +113,15 @@ class Condition(Remade, WaitsForPredicate):
 
 
 @public("synchronize")
-class Event(Remade, HasAio):
+class Event(Remade):
     """A flag that processes wait for."""
 
-    _aio_class = ("polyproc._synchronize.async_locks", "AsyncEvent")
+    @property
+    def aio(self) -> AsyncEvent:
+        """The methods as coroutines, for asyncio and trio: `await event.aio.wait()`."""
+        from polyproc._synchronize.async_locks import AsyncEvent
+
+        return AsyncEvent(self)
 
     def __init__(self, *, ctx: Any = None) -> None:
         self._cond = Condition(InnerLock(ctx=ctx), ctx=ctx)
@@ -178,10 +192,15 @@ def _rebuild_counts(fd: Any) -> _SharedCounts:
 
 
 @public("synchronize")
-class Barrier(Remade, threading.Barrier, HasAio):
+class Barrier(Remade, threading.Barrier):
     """A place where a number of processes wait for each other."""
 
-    _aio_class = ("polyproc._synchronize.async_locks", "AsyncBarrier")
+    @property
+    def aio(self) -> AsyncBarrier:
+        """The methods as coroutines, for asyncio and trio: `await barrier.aio.wait()`."""
+        from polyproc._synchronize.async_locks import AsyncBarrier
+
+        return AsyncBarrier(self)
 
     def __init__(
         self, parties: int, action: Callable[[], None] | None = None, timeout: float | None = None, *, ctx: Any = None

@@ -15,8 +15,6 @@ from polyproc._platform.handles import due
 class WaitsForPredicate(HeldByAio):
     """What `wait` gives to a condition."""
 
-    _aio_class = ("polyproc._synchronize.async_locks", "AsyncCondition")
-
     def wait(self, timeout: float | None = None) -> bool:
         """Wait to be notified; each condition does it its own way."""
         raise NotImplementedError
