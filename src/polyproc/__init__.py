@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from polyproc._base.errors import TimeoutError as TimeoutError
     from polyproc._base.native import native as native
     from polyproc._context.context import default_context as _default
-    from polyproc._context.drop_in import install as install
     from polyproc._memory.share import share as share
     from polyproc._pool.executor import ProcessPoolExecutor as ProcessPoolExecutor
     from polyproc._pool.future import Future as Future
     from polyproc._pool.task import task as task
+    from polyproc._process.drop_in import install as install
     from polyproc._process.parent import parent_process as parent_process
     from polyproc._process.process import Process as Process
     from polyproc._process.process import active_children as active_children
@@ -74,7 +74,7 @@ _HOMES = {
     "share": ("polyproc._memory.share", "share"),
     "native": ("polyproc._base.native", "native"),
     "Future": ("polyproc._pool.future", "Future"),
-    "install": ("polyproc._context.drop_in", "install"),
+    "install": ("polyproc._process.drop_in", "install"),
     "ProcessPoolExecutor": ("polyproc._pool.executor", "ProcessPoolExecutor"),
     "task": ("polyproc._pool.task", "task"),
 }

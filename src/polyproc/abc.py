@@ -26,7 +26,10 @@ class ChildHandle(Protocol):
     method: str
     pid: int
     sentinel: int
-    returncode: int | None
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code, None before it is known."""
 
     def poll(self) -> int | None:
         """Return the exit code if the child has ended, without waiting."""

@@ -9,7 +9,7 @@ from polyproc._queues.queue import SimpleQueue as SimpleQueue
 
 # Kept for programs that reach inside multiprocessing.
 from polyproc._cleanup.after_fork import register_after_fork as register_after_fork
-from polyproc._base.exit_sequence import exit_sequence as _exit_sequence
+from polyproc._base.process_state import exit_sequence as _exit_sequence
 from polyproc._cleanup.finalizers import Finalize as Finalize
 from polyproc._base.log import log as _log
 from polyproc._base.typing import Final as _Final

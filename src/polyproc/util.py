@@ -4,7 +4,7 @@ from polyproc._base import modules as _modules
 from polyproc._cleanup.after_fork import ForkAwareLocal as ForkAwareLocal
 from polyproc._cleanup.after_fork import ForkAwareThreadLock as ForkAwareThreadLock
 from polyproc._cleanup.after_fork import register_after_fork as register_after_fork
-from polyproc._base.exit_sequence import exit_sequence as _exit_sequence
+from polyproc._base.process_state import exit_sequence as _exit_sequence
 from polyproc._cleanup.finalizers import Finalize as Finalize
 from polyproc._cleanup.temp_dir import get_temp_dir as get_temp_dir
 from polyproc._base.log import SUBDEBUG as SUBDEBUG

@@ -359,8 +359,8 @@ class LineLease:
 
 
 def context_of(engine, **options):
-    from polyproc._context.remote_context import RemoteContext
     from polyproc._hosts.nodes import Nodes
+    from polyproc._hosts.remote_context import RemoteContext
 
     return RemoteContext("line", Nodes("line", engine, **options))
 

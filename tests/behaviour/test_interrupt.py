@@ -13,7 +13,7 @@ import pytest
 import polyproc
 from behaviour import targets
 from conftest import PROGRAMS, eventually, is_running
-from polyproc._process.state import process_state
+from polyproc._base.process_state import process_state
 from polyproc._start.stopping import children_of
 
 WAYS = ("processes", "unjoined", "pool", "executor", "executor_without_with", "manager")

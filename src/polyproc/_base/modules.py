@@ -1,8 +1,7 @@
 """Modules: loaded when they are first asked for, made from code that a parent has sent, shown under public names.
 
-`load` is used where an import at the top would cost every child or make a cycle. Who may use it, and for what, is a
-short list: the root (`polyproc/__init__.py`), and the upward calls of `_process`, `_pickling` and `_memory` that
-docs/adr/0003 describes. All may ask what is `said` of a wrong call.
+`load` is for modules that are heavy or may not be there, and for the root (`polyproc/__init__.py`). What calls up in
+this library does so by an import in a function (docs/adr/0003). All may ask what is `said` of a wrong call.
 """
 
 from __future__ import annotations
@@ -36,7 +35,9 @@ def loaded(module: str) -> object | None:
 
 def said(about: str, *given: object) -> Any:
     """Return what a function of polyproc/_base/misuse.py says of a call, or what was meant by it after all."""
-    return load("polyproc._base.misuse", about)(*given)  # type: ignore[operator]
+    from polyproc._base import misuse
+
+    return getattr(misuse, about)(*given)
 
 
 def _is_begun(module: object) -> bool:

@@ -6,9 +6,9 @@ import itertools
 import os
 import weakref
 
-from polyproc._base.exit_sequence import FINALIZERS, LATE_FINALIZERS, exit_sequence
 from polyproc._base.log import log
 from polyproc._base.modules import public
+from polyproc._base.process_state import FINALIZERS, LATE_FINALIZERS, exit_sequence
 from polyproc._base.typing import Any, Callable, Mapping, Sequence
 
 _Key = tuple[int | None, int]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from polyproc._base.modules import load
-from polyproc._context.drop_in import install
+from polyproc._process.drop_in import install
 
 _RUN = """usage: python -m polyproc run (FILE | -m MODULE | -c CODE | -) [ARGS]
 
@@ -22,7 +22,9 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     if words[:1] == ["run"] and words[1:2] not in ([], ["-h"], ["--help"]):
         install()  # before a package is looked at, which imports it
-        load("polyproc._cli.runner", "run")(words[1:])  # type: ignore[operator]
+        from polyproc._cli.runner import run
+
+        run(words[1:])
         return 0
     if words[:1] == ["run"]:
         out = sys.stdout if words[1:] else sys.stderr
@@ -45,6 +47,10 @@ def _other_verb(words: list[str]) -> int:
     doctor.add_argument("--address", help="on which to listen, for `command`; the cluster, for `ray`")
     asked = parser.parse_args(words)
     if asked.engine is None:
-        return load("polyproc._cli.doctor", "main")()  # type: ignore[operator, no-any-return]
+        from polyproc._cli import doctor as of_this_machine
+
+        return of_this_machine.main()
     options = {name: found for name in ("command", "hosts", "address") if (found := getattr(asked, name)) is not None}
-    return load("polyproc._cli.engine_doctor", "main")(asked.engine, options)  # type: ignore[operator, no-any-return]
+    from polyproc._cli import engine_doctor
+
+    return engine_doctor.main(asked.engine, options)

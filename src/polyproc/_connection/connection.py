@@ -6,7 +6,7 @@ import _socket
 import itertools
 
 from polyproc._base.kernel import os
-from polyproc._base.modules import kind_of, load, of_kind, public
+from polyproc._base.modules import kind_of, of_kind, public
 from polyproc._base.native import native
 from polyproc._base.typing import TYPE_CHECKING, Any, Generic, TypeVar
 from polyproc._pickling.live_fd import sent_fds
@@ -85,7 +85,9 @@ def connection_of(sock: Any) -> Connection[Any, Any]:
 def Pipe(duplex: bool = True) -> tuple[Connection[Any, Any], Connection[Any, Any]]:
     """Return two connected ends; without `duplex` the first only receives and the second only sends."""
     if duplex and IS_WINDOWS:
-        ends: Any = load("polyproc._base.kernel", "pipe")(True)  # type: ignore[operator]
+        from polyproc._base.kernel import pipe  # type: ignore[attr-defined]  # seen on Windows alone
+
+        ends: Any = pipe(True)
         return Connection(ends[0]), Connection(ends[1])
     if duplex:
         first, second = _socket.socketpair()  # and not what somebody may have put in place of socket.socketpair

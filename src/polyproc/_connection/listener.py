@@ -9,7 +9,7 @@ import socket
 from types import TracebackType
 
 from polyproc._base.errors import TimeoutError
-from polyproc._base.modules import load, public, said
+from polyproc._base.modules import public, said
 from polyproc._base.typing import TYPE_CHECKING, Any
 from polyproc._cleanup.finalizers import Finalize
 from polyproc._connection.admission import Admission
@@ -106,8 +106,12 @@ class Listener:
         self._unlink = None
         self._admission: Any
         if family == "AF_PIPE":
-            pipes: Any = load("polyproc._connection.windows_pipes", "PipeAdmission")
-            self._address = address or load("polyproc._connection.windows_pipes", "arbitrary_name")()  # type: ignore[operator]
+            from polyproc._connection.windows_pipes import PipeAdmission  # type: ignore[attr-defined]  # seen on Windows alone
+
+            pipes: Any = PipeAdmission
+            from polyproc._connection.windows_pipes import arbitrary_name  # type: ignore[attr-defined]  # seen on Windows alone
+
+            self._address = address or arbitrary_name()
             self._admission = pipes(self._address, authkey, self._has_request)
             return
         asked = address
@@ -231,7 +235,9 @@ def Client(
 
 
 def _by_pipe(address: str, authkey: bytes | None) -> Connection[Any, Any]:
-    connection: Connection[Any, Any] = load("polyproc._connection.windows_pipes", "connect")(address)  # type: ignore[operator]
+    from polyproc._connection.windows_pipes import connect  # type: ignore[attr-defined]  # seen on Windows alone
+
+    connection: Connection[Any, Any] = connect(address)
     try:
         if authkey is not None:
             answer_challenge(connection, authkey)
@@ -245,7 +251,10 @@ def _by_pipe(address: str, authkey: bytes | None) -> Connection[Any, Any]:
 def _connection_of(sock: _socket.socket, family: str) -> Connection[Any, Any]:
     _no_delay(sock, family)
     if hasattr(sock, "do_handshake"):
-        return load("polyproc._connection.tls", "TlsConnection")(sock)  # type: ignore[operator, no-any-return]
+        from polyproc._connection.tls import TlsConnection
+
+        encrypted: Any = TlsConnection(sock)  # type: ignore[arg-type]  # what does a handshake is ssl's
+        return encrypted  # type: ignore[no-any-return]
     return connection_of(sock)
 
 

@@ -28,7 +28,6 @@ from polyproc._connection.listener import Client, Listener
 from polyproc._connection.sockets import Address
 from polyproc._platform.handles import pause
 from polyproc._platform.posix import LINUX, LongLived, close_on_exec, close_quietly
-from polyproc._process.process import current_process
 
 _KEY = 16
 _PAUSE = 0.01  # seconds after what may last: no descriptors, no memory
@@ -52,7 +51,7 @@ class Ticket:
             RuntimeError: their sender has ended, or somebody has fetched them.
         """
         try:
-            with Client(self.address, authkey=bytes(current_process().authkey)) as connection:
+            with Client(self.address, authkey=_own_key()) as connection:
                 connection.send_bytes(self.key)
                 with closing(_socket_of(connection)) as sock:
                     answer, fds = _receive(sock, self.count)
@@ -62,6 +61,12 @@ class Ticket:
             close_quietly(*fds)
             raise RuntimeError(f"what process {self.pid} sent cannot be received: it is not there any more")
         return fds
+
+
+def _own_key() -> bytes:
+    from polyproc._process.process import current_process  # which stands above: it has ours
+
+    return bytes(current_process().authkey)
 
 
 def _socket_of(connection: Connection[Any, Any]) -> _socket.socket:
@@ -168,7 +173,7 @@ class Sharer:
             thread.join(timeout)
 
     def _start(self) -> None:
-        listener = _TicketListener(family="AF_UNIX", authkey=bytes(current_process().authkey))
+        listener = _TicketListener(family="AF_UNIX", authkey=_own_key())
         thread = threading.Thread(target=self._serve, args=(listener,), name="polyproc-sharer", daemon=True)
         self._listener, self._thread = listener, thread
         try:

@@ -7,12 +7,20 @@ import sys
 
 from polyproc._base import errors as _errors
 from polyproc._base.modules import public, said
+from polyproc._base.process_state import process_state
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable, ClassVar, Final, Sequence
 from polyproc._platform.interpreter import interpreter
 from polyproc._platform.posix import start_methods
 from polyproc._process import parent, process
-from polyproc._process.process import BaseProcess, ForkProcess, ForkServerProcess, Process, SpawnProcess, launched_by
-from polyproc._process.state import process_state
+from polyproc._process.process import (
+    BaseProcess,
+    ForkProcess,
+    ForkServerProcess,
+    Process,
+    SpawnProcess,
+    chosen_method,
+    launched_by,
+)
 
 if TYPE_CHECKING:
     import logging
@@ -23,9 +31,6 @@ if TYPE_CHECKING:
     from polyproc._pool import pool
     from polyproc._queues import queue
     from polyproc._synchronize import primitives
-    from polyproc.abc import ChildHandle
-
-    Launcher = Callable[[BaseProcess[Any]], ChildHandle]
 
 
 @public("context")
@@ -45,10 +50,6 @@ class BaseContext:
     current_process: Final = staticmethod(process.current_process)
     parent_process: Final = staticmethod(parent.parent_process)
     active_children: Final = staticmethod(process.active_children)
-
-    def launcher(self) -> Launcher:
-        """Return what starts a process object."""
-        return self.Process._Popen
 
     def cpu_count(self) -> int:
         """Return the number of CPUs of the system. Raises NotImplementedError where it is not known."""
@@ -135,25 +136,25 @@ class BaseContext:
 
     def Value(self, typecode_or_type: Any, *args: Any, lock: Any = True) -> Any:
         """Return a value in shared memory with a lock (True for a new RLock, False for none)."""
-        from polyproc._memory.typed import Value
+        from polyproc._synchronize.typed import Value
 
         return Value(typecode_or_type, *args, lock=lock)
 
     def Array(self, typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True) -> Any:
         """Return an array in shared memory with a lock (True for a new RLock, False for none)."""
-        from polyproc._memory.typed import Array
+        from polyproc._synchronize.typed import Array
 
         return Array(typecode_or_type, size_or_initializer, lock=lock)
 
     def RawValue(self, typecode_or_type: Any, *args: Any) -> Any:
         """Return a ctypes object in shared memory."""
-        from polyproc._memory.typed import RawValue
+        from polyproc._synchronize.typed import RawValue
 
         return RawValue(typecode_or_type, *args)
 
     def RawArray(self, typecode_or_type: Any, size_or_initializer: Any) -> Any:
         """Return a ctypes array in shared memory."""
-        from polyproc._memory.typed import RawArray
+        from polyproc._synchronize.typed import RawArray
 
         return RawArray(typecode_or_type, size_or_initializer)
 
@@ -250,7 +251,7 @@ class BaseContext:
         from polyproc._hosts.host_engine import find_engine
 
         if isinstance(name, str) and find_engine(name) is not None:
-            from polyproc._context.remote_context import make_context
+            from polyproc._hosts.remote_context import make_context
 
             return make_context(name, options)
         raise said("unknown_method", name, list(self._contexts))
@@ -281,7 +282,7 @@ class BaseContext:
         """Do nothing: what is not available is not among the contexts."""
 
 
-# The start methods: for each, its Process class and its launcher.
+# The start methods.
 
 
 @public("context")
@@ -291,12 +292,6 @@ class ForkContext(BaseContext):
     _name = "fork"
     Process: ClassVar[type[ForkProcess[Any]]] = ForkProcess
 
-    def launcher(self) -> Launcher:
-        """Return what starts a process object."""
-        from polyproc._start.fork import ForkChild
-
-        return ForkChild
-
 
 @public("context")
 class SpawnContext(BaseContext):
@@ -304,12 +299,6 @@ class SpawnContext(BaseContext):
 
     _name = "spawn"
     Process: ClassVar[type[SpawnProcess[Any]]] = SpawnProcess
-
-    def launcher(self) -> Launcher:
-        """Return what starts a process object."""
-        from polyproc._start.spawn import SpawnChild
-
-        return SpawnChild
 
     def with_spares(self, modules: list[str]) -> BaseContext:
         """Return a spawn context whose next child is started ahead."""
@@ -327,19 +316,13 @@ class ForkServerContext(BaseContext):
     _name = "forkserver"
     Process: ClassVar[type[ForkServerProcess[Any]]] = ForkServerProcess
 
-    def launcher(self) -> Launcher:
-        """Return what starts a process object."""
-        from polyproc._forkserver.fork_server import ForkServerChild
-
-        return ForkServerChild
-
 
 _all: dict[str, type[BaseContext]] = {"fork": ForkContext, "spawn": SpawnContext, "forkserver": ForkServerContext}
 contexts: dict[str, BaseContext] = {name: _all[name]() for name in start_methods()}
 BaseContext._contexts = contexts
 
 
-# The default context, and the one place where processes get their launchers.
+# The default context.
 
 
 @public("context")
@@ -365,9 +348,7 @@ class DefaultContext(BaseContext):
         """
         if method is not None or preload is not None or options:
             return super().get_context(method, preload=preload, **options)
-        if process_state.start_method is None:
-            process_state.start_method = start_methods()[0]
-        return contexts[process_state.start_method]
+        return contexts[chosen_method()]
 
     def set_start_method(self, method: str | None, force: bool = False) -> None:
         """Choose the start method, once. Raises RuntimeError if it has been chosen, unless forced.
@@ -398,13 +379,6 @@ default_context: DefaultContext = DefaultContext()
 def force_start_method(method: str | None) -> None:
     """Choose the start method, whatever was chosen before."""
     default_context.set_start_method(method, force=True)
-
-
-def launcher(method: str | None) -> Callable[[BaseProcess[Any]], ChildHandle]:
-    """Return what starts a process object by a start method; None stands for the default one."""
-    if method is None:
-        return default_context.get_context().Process._Popen
-    return contexts[method].launcher()
 
 
 # Objects of main that come back from a child name their module __mp_main__.

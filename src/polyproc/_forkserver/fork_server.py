@@ -19,7 +19,6 @@ from polyproc._process.capture import capture, describe_main
 from polyproc._process.parent import lifeline
 from polyproc._start.protocol import AT_ONCE, LATER, socketpair
 from polyproc._start.spawn import start_program
-from polyproc._start.waiting_child import WaitingChild
 
 warnings: Any = Later("warnings")
 
@@ -28,8 +27,8 @@ _CHILDREN_HAVE = (
     "polyproc._pickling.pickler",
     "polyproc._synchronize.primitives",
     "polyproc._memory.block",
-    "polyproc._memory.typed",
-    "polyproc._memory.typed",
+    "polyproc._synchronize.typed",
+    "polyproc._synchronize.typed",
     "polyproc._connection.connection",
     "polyproc._queues.queue",
     "polyproc._workers.worker",
@@ -221,20 +220,6 @@ class ForkServer:
 forkserver = ForkServer()
 if HAVE_FORK:  # else it is only loaded, with what is public
     os.register_at_fork(after_in_child=forkserver.after_fork_in_child)
-
-
-class ForkServerChild(WaitingChild):
-    """A child made by a fork server."""
-
-    method = "forkserver"
-
-    def _send(self, job: dict[str, Any], daemon: bool) -> None:
-        job["hang_on"] = daemon
-        self._make_room()
-        forked = forkserver.start(job, [self._box.fd, *self._fds])
-        self.pid: int = forked.pid
-        self.sentinel: int = forked.pidfd
-        self._status_fd = forked.status_fd
 
 
 def cleanup_tests() -> None:

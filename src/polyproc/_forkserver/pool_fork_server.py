@@ -20,7 +20,7 @@ import os
 import sys
 
 from polyproc._base.log import log
-from polyproc._base.modules import load, loaded
+from polyproc._base.modules import loaded
 from polyproc._base.native import native
 from polyproc._base.typing import TYPE_CHECKING, Any, NoReturn
 from polyproc._forkserver.client import ForkServerClient, new_comm
@@ -120,7 +120,7 @@ class PoolForkServer:
             self.end()
         if self._client is not None:
             try:
-                from polyproc._forkserver.copied_child import CopiedChild as make
+                from polyproc._start.waiting_child import CopiedChild as make
 
                 return make(process_obj, self)
             except ForkServerGone:
@@ -166,7 +166,9 @@ class PoolForkServer:
 
 
 def _program() -> Any:
-    return load("polyproc._programs.run_pool_fork_server", "main")
+    from polyproc._forkserver.pool_fork_loop import main
+
+    return main
 
 
 def _can_wait() -> bool:
@@ -184,7 +186,11 @@ def _fork_to_wait(fd: int) -> int:
 
 
 def _fork() -> int:
-    return load("polyproc._start.thread_warning", "warn_and_fork")() if _thread._count() else fork()  # type: ignore[operator]
+    if not _thread._count():
+        return fork()
+    from polyproc._start.thread_warning import warn_and_fork
+
+    return warn_and_fork()
 
 
 def _be_fork_server(kept: InheritedValue[Any], *args: Any) -> NoReturn:

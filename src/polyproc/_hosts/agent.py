@@ -31,7 +31,6 @@ import sys
 import time
 from pathlib import Path
 
-from polyproc._base.modules import load
 from polyproc._base.typing import Any, Callable, Mapping
 from polyproc._connection.connection import Pipe
 from polyproc._forkserver.fork_server import forkserver
@@ -53,7 +52,7 @@ _METHODS: dict[str, Any] = {"fork": ForkProcess, "spawn": SpawnProcess, "forkser
 
 def versions() -> dict[str, Any]:
     """Return what has to be the same on both sides."""
-    return {"protocol": PROTOCOL, "python": platform.python_version(), "polyproc": load("polyproc", "__version__")}
+    return {"protocol": PROTOCOL, "python": platform.python_version(), "polyproc": sys.modules["polyproc"].__version__}
 
 
 def introduction() -> dict[str, Any]:

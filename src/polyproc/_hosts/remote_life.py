@@ -11,11 +11,11 @@ import os
 import pickle
 import sys
 
+from polyproc._base.process_state import process_state
 from polyproc._base.typing import TYPE_CHECKING, Any
 from polyproc._hosts.carried_code import install
 from polyproc._platform.handles import open_pidfd
 from polyproc._process.preparation import apply_preparation, unmarshal
-from polyproc._process.state import process_state
 
 if TYPE_CHECKING:
     from polyproc._connection.connection import Connection

@@ -33,11 +33,11 @@ from itertools import starmap
 from polyproc._base.kernel import write
 from polyproc._base.modules import public
 from polyproc._base.native import native
+from polyproc._base.process_state import process_state
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Final
 from polyproc._platform.handles import pause, started_at
 from polyproc._platform.interpreter import command_line, spawn, starter
 from polyproc._platform.posix import LINUX, PROC, SHM, LongLived, close_quietly, forks, temporary_folder
-from polyproc._process.state import process_state
 
 # The standard library's way to speak to a tracker, for trackers of somebody else's.
 

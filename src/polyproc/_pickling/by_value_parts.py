@@ -16,6 +16,7 @@ from types import CellType, FunctionType
 from weakref import WeakKeyDictionary
 
 from polyproc._base.modules import load
+from polyproc._base.process_state import process_state
 from polyproc._base.typing import Any, Callable
 from polyproc._pickling.global_names import Empty
 from polyproc._pickling.main_definitions import Definition, is_definition, main_definitions, state_of
@@ -50,7 +51,6 @@ def namespace(origin: Origin | None, updates: list[Update]) -> dict[str, Any]:
     """Return the namespace of main for what comes from a process, with what it has defined or defined anew."""
     if origin is None or origin == main_definitions.me():
         return vars(sys.modules["__main__"])
-    process_state: Any = load("polyproc._process.state", "process_state")
     if process_state.receiving or origin[0] in process_state.ancestors:  # a new child hears its parent only
         scope, have = vars(sys.modules["__main__"]), main_definitions.changed
         take_over: Callable[[str, Definition], None] = main_definitions.take_over

@@ -28,7 +28,6 @@ import threading
 import time
 
 from polyproc._base.log import log
-from polyproc._base.modules import load
 from polyproc._base.typing import Any, Callable
 from polyproc._pickling import spawning
 from polyproc._platform.handles import ready
@@ -72,7 +71,9 @@ class Unused:
 
 def sharer() -> Any:
     """Return the sharer, which is some floors above."""
-    return load("polyproc._connection.sharer", "sharer")
+    from polyproc._connection.sharer import sharer
+
+    return sharer
 
 
 class InTransit:

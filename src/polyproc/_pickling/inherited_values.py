@@ -64,7 +64,9 @@ def _pack(value: object) -> bytes | None:
     child = current()
     set_spawning(_AnyChild())
     try:
-        packed: bytes = load("polyproc._pickling.pickler", "dumps")(value)  # type: ignore[operator]
+        from polyproc._pickling.pickler import dumps
+
+        packed: bytes = dumps(value)
     except Exception:  # noqa: BLE001  (if it cannot be pickled at all, that shows when the child itself is)
         return None
     finally:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import os
 
-from polyproc._base.modules import load
 from polyproc._base.typing import Any
 from polyproc._pickling.spawning import DupFd, current, parcel, passage
 from polyproc._platform.posix import IS_WINDOWS, tells_of_processes
@@ -54,7 +53,9 @@ class LiveFd:
         """Tell the sender that nothing is to be kept for this message any more."""
         receipt, self.receipt = self.receipt, None
         if receipt is not None:
-            load("polyproc._pickling.in_transit", "acknowledge")(self.pid, *receipt)  # type: ignore[operator]
+            from polyproc._pickling.in_transit import acknowledge
+
+            acknowledge(self.pid, *receipt)
 
     def _what(self) -> str:
         return f"a shared object cannot be received: process {self.pid}, which sent it,"
@@ -68,10 +69,14 @@ def live_fd(fd: int, flags: int = os.O_RDWR, owner: object = None) -> Any:
     if current() is not None:
         return DupFd(fd)
     if IS_WINDOWS:
-        return load("polyproc._pickling.windows_handle", "SentHandle")(fd)  # type: ignore[operator]
+        from polyproc._pickling.windows_handle import SentHandle  # type: ignore[attr-defined]  # seen on Windows alone
+
+        return SentHandle(fd)
     if not tells_of_processes():
         if owner is not None and parcel() is None and passage() is None:  # who keeps the pickle may read it often
-            return SharedFd(load("polyproc._connection.sharer", "sharer").ticket_of(owner, fd))  # type: ignore[attr-defined]
+            from polyproc._connection.sharer import sharer
+
+            return SharedFd(sharer.ticket_of(owner, fd))
         return SharedFd(_ticket((fd,), parcel() is not None))
     inode = os.fstat(fd).st_ino
     receipt = None
@@ -80,7 +85,9 @@ def live_fd(fd: int, flags: int = os.O_RDWR, owner: object = None) -> Any:
         if kept is not None:
             kept.append(owner)
         else:
-            receipt = load("polyproc._pickling.in_transit", "in_transit").keep(owner)  # type: ignore[attr-defined]
+            from polyproc._pickling.in_transit import in_transit
+
+            receipt = in_transit.keep(owner)
     return LiveFd(os.getpid(), fd, inode, flags, receipt)
 
 
@@ -118,12 +125,18 @@ def sent_fds(*fds: int) -> Any:
 
 def _ticket(fds: tuple[int, ...], lasts: bool = False) -> Any:
     """Share descriptors; until they are fetched or, if that `lasts`, as long as the pickle that is made now is kept."""
-    ticket = load("polyproc._connection.sharer", "sharer").share(fds, lasts)  # type: ignore[attr-defined]
+    from polyproc._connection.sharer import sharer
+
+    ticket = sharer.share(fds, lasts)
     kept = parcel()
     if kept is not None or passage() is not None:  # else nobody knows what it will travel through
-        unused: Any = load("polyproc._pickling.in_transit", "Unused")(ticket.key)  # type: ignore[operator]
+        from polyproc._pickling.in_transit import Unused
+
+        unused: Any = Unused(ticket.key)
         if kept is not None:
             kept.append(unused)
         else:
-            load("polyproc._pickling.in_transit", "in_transit").keep(unused)  # type: ignore[attr-defined]
+            from polyproc._pickling.in_transit import in_transit
+
+            in_transit.keep(unused)
     return ticket

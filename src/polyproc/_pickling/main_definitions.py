@@ -21,8 +21,6 @@ from itertools import count, islice
 from operator import is_
 from types import FunctionType, GetSetDescriptorType, ModuleType
 
-from polyproc._base.modules import load
-
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 
 if TYPE_CHECKING:
@@ -267,7 +265,8 @@ class MainDefinitions:
     def _make_watch(self, name: str, scope: dict[str, Any]) -> _Watch:
         """Make one for a name and all that it refers to."""
         assert self.known is not None
-        names_in: Any = load("polyproc._pickling.global_names", "names_in")
+        from polyproc._pickling.global_names import names_in
+
         todo = [name]
         reached: dict[str, tuple[object, Any]] = {}
         others: set[str] = set()

@@ -13,7 +13,7 @@ import copyreg
 import io
 from types import FunctionType
 
-from polyproc._base.modules import load, public
+from polyproc._base.modules import public
 from polyproc._base.typing import IO, Any, Callable
 from polyproc._pickling import spawning
 from polyproc._pickling.main_definitions import MAIN, main_definitions
@@ -77,7 +77,9 @@ def dumps(
     try:
         return _dumps(obj, protocol, apart, least)
     except (pickle.PicklingError, AttributeError, TypeError):
-        if not load("polyproc._pickling.foreign", "add_reducers")():  # type: ignore[operator]
+        from polyproc._pickling.foreign import add_reducers
+
+        if not add_reducers():
             raise
         return _dumps(obj, protocol, apart, least)
 
@@ -91,7 +93,9 @@ def dumps_through(
         return spawning.while_sending(passage, None, lambda: dumps(obj, protocol, apart))
     except BaseException:
         for kept in passage.kept:
-            load("polyproc._pickling.in_transit", "in_transit").forget(*kept)  # type: ignore[attr-defined]
+            from polyproc._pickling.in_transit import in_transit
+
+            in_transit.forget(*kept)
         raise
 
 
@@ -137,7 +141,9 @@ def _dumps(obj: object, protocol: int | None, apart: list[memoryview] | None, le
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         return _dumps_by_value(obj, protocol, apart, least, error)
     except NotImplementedError as error:  # a pool: it does not go by value, too
-        _diagnose(error, obj, protocol, load("polyproc._pickling.by_value_pickler", "dumps"))  # type: ignore[arg-type]
+        from polyproc._pickling.by_value_pickler import dumps
+
+        _diagnose(error, obj, protocol, dumps)
         raise
     data = buffer.getvalue()
     if _MAIN in data and main_definitions.is_changed_in(data):  # from then on it is exact
@@ -171,7 +177,9 @@ def keeper(apart: list[memoryview] | None, least: int) -> Callable[[pickle.Pickl
 def _dumps_by_value(
     obj: object, protocol: int | None, apart: list[memoryview] | None, least: int, first: Exception | None
 ) -> bytes:
-    pickler: Callable[..., bytes] = load("polyproc._pickling.by_value_pickler", "dumps")  # type: ignore[assignment]
+    from polyproc._pickling.by_value_pickler import dumps
+
+    pickler: Callable[..., bytes] = dumps
     try:
         return pickler(obj, protocol, ForkingPickler._extra_reducers, keeper(apart, least))
     except Exception as error:  # noqa: BLE001  (raised again below, or the first one)
@@ -181,5 +189,6 @@ def _dumps_by_value(
 
 
 def _diagnose(error: Exception, obj: object, protocol: int | None, pickler: Callable[..., bytes]) -> None:
-    add_diagnosis: Callable[..., None] = load("polyproc._pickling.diagnosis", "add_diagnosis")  # type: ignore[assignment]
+    from polyproc._pickling.diagnosis import add_diagnosis
+
     add_diagnosis(error, obj, lambda part: pickler(part, protocol, ForkingPickler._extra_reducers))

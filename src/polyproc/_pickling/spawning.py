@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from _thread import _local
 
-from polyproc._base.modules import load
-
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 
 if TYPE_CHECKING:
@@ -144,5 +142,7 @@ def DupFd(fd: int) -> Any:
     """
     child = current()
     if child is None:
-        return load("polyproc._connection.sharer", "DupFd")(fd)  # type: ignore[operator]
+        from polyproc._connection.sharer import DupFd
+
+        return DupFd(fd)
     return child.DupFd(child.duplicate_for_child(fd))

@@ -15,7 +15,7 @@ from itertools import starmap
 from time import monotonic
 
 from polyproc._base.kernel import read, write
-from polyproc._base.modules import load, loaded, said
+from polyproc._base.modules import loaded, said
 from polyproc._base.typing import Sequence
 from polyproc._platform.posix import LINUX, PROC, Capability, LongLived, close_quietly, has
 
@@ -233,7 +233,9 @@ def started_at(pid: int) -> str:
     With its number it names a process for sure, where there are no pidfds; between a look and a signal it may end.
     """
     if not LINUX:
-        return str(load("polyproc._platform.processes", "started_at")(pid))  # type: ignore[operator]
+        from polyproc._platform.processes import started_at
+
+        return str(started_at(pid))
     try:
         with open(f"{PROC}/{pid}/stat") as file:
             fields = file.read().rpartition(")")[2].split()

@@ -15,7 +15,9 @@ def resident_bytes() -> int:
         with open(f"{PROC}/self/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
     except OSError:
-        by_ps: Any = load("polyproc._platform.processes", "resident_bytes")
+        from polyproc._platform.processes import resident_bytes
+
+        by_ps: Any = resident_bytes
         usage: Any = load("resource", "getrusage")
         return int(by_ps(os.getpid())) or int(usage(0).ru_maxrss) * (1 if IS_MACOS else 1024)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from polyproc._base.errors import ProcessDied, TimeoutError
-from polyproc._base.modules import Later, load, said
+from polyproc._base.modules import Later, said
+from polyproc._base.process_state import process_state
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Iterable, ParamSpec, Self, TypedDict, TypeVar
 from polyproc._process.bootstrap import MainReached
-from polyproc._process.process import BaseProcess, ForkProcess, Process
-from polyproc._process.state import process_state
+from polyproc._process.process import BaseProcess, ForkProcess, Process, chosen_method
 from polyproc._scheduling.assignments import ResolvedOptions
 from polyproc._scheduling.call_events import PoolStats
 from polyproc._workers.worker_set import PoolConfig
@@ -132,7 +132,7 @@ def make_config(  # noqa: PLR0913  (one for each attribute)
 
 def _forks(process: type[BaseProcess[Any]]) -> bool:
     if process is Process:
-        return bool(load("polyproc._context.context", "default_context").get_start_method() == "fork")  # type: ignore[attr-defined]
+        return chosen_method() == "fork"
     return process is ForkProcess
 
 
@@ -206,7 +206,9 @@ class Calls:
 
     def _load_future(self) -> Any:
         """Load the class of futures, which brings `concurrent.futures`, when it is first needed."""
-        self._future_type = load("polyproc._pool.future", "Future")
+        from polyproc._pool.future import Future
+
+        self._future_type = Future
         return self._future_type
 
     def options(self, **options: Unpack[CallOptions]) -> Self:
@@ -240,5 +242,7 @@ def progress_of(options: ResolvedOptions, total: int | None) -> Progress | None:
     """Return what a call's options ask for to be told of its progress."""
     if not options.progress:
         return None
-    made: Progress = load("polyproc._pool.progress", "Progress")(options.progress, total)  # type: ignore[operator]
+    from polyproc._pool.progress import Progress
+
+    made: Progress = Progress(options.progress, total)
     return made

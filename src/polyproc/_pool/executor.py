@@ -9,8 +9,8 @@ import time
 from types import TracebackType
 
 from polyproc._base.errors import ProcessDied, ProcessError
-from polyproc._base.exit_sequence import exit_sequence
-from polyproc._base.modules import load, public, said
+from polyproc._base.modules import public, said
+from polyproc._base.process_state import exit_sequence
 from polyproc._base.typing import Any, Callable, Iterable, Iterator, TypeVar
 from polyproc._cleanup.finalizers import Finalize
 from polyproc._platform.handles import due
@@ -79,7 +79,9 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
             if max_tasks_per_child <= 0:
                 raise ValueError(f"max_tasks_per_child must be >= 1, and not {max_tasks_per_child!r}")
         if mp_context is None:
-            default: Any = load("polyproc._context.context", "default_context")
+            from polyproc._context.context import default_context
+
+            default: Any = default_context
             # As documented there, though fork would do.
             mp_context = default.get_context(None if max_tasks_per_child is None else "spawn")
         self._mp_context = mp_context

@@ -31,7 +31,9 @@ class IMapIterator(Job, Generic[T]):
 
     def __init__(self, buffer: Any, chunked: bool = False) -> None:
         if not isinstance(buffer, int):  # a program's own, of a pool
-            load("polyproc._pool.recipes", "remake_iterator")(self)  # type: ignore[operator]
+            from polyproc._pool.recipes import remake_iterator
+
+            remake_iterator(self)
             return
         self._lock = threading.Lock()
         self._change = threading.Condition(self._lock)

@@ -114,7 +114,7 @@ class MapResult(ApplyResult[list[T]]):
 
     def __init__(self, chunksize: Any, *args: Any, **kwds: Any) -> None:
         if not isinstance(chunksize, int):  # a program's own, of a pool
-            load("polyproc._pool.recipes", "remake_map")(self, *args, **kwds)  # type: ignore[operator]
+            _recipes().remake_map(self, *args, **kwds)
             return
         length, callback, error = args
         super().__init__(callback, error)
@@ -145,6 +145,19 @@ class MapResult(ApplyResult[list[T]]):
         return True
 
 
+def _default_context() -> Any:
+    from polyproc._context.context import default_context
+
+    return default_context
+
+
+def _recipes() -> Any:
+    """Return what few programs use: see recipes.py."""
+    from polyproc._pool import recipes
+
+    return recipes
+
+
 class _Insides(Calls):
     """What programs reach for inside a pool; what `istarmap` and other recipes take is in recipes.py."""
 
@@ -158,19 +171,19 @@ class _Insides(Calls):
 
     @staticmethod
     def _get_tasks(func: Any, it: Iterable[Any], size: int) -> Iterable[Any]:
-        return load("polyproc._pool.recipes", "batches_of")(func, it, size)  # type: ignore[operator, no-any-return]
+        return _recipes().batches_of(func, it, size)  # type: ignore[no-any-return]
 
     @staticmethod
     def _guarded_task_generation(result_job: int, func: Any, iterable: Iterable[Any]) -> Any:
-        return load("polyproc._pool.recipes", "Tasks")(result_job, func, iterable)  # type: ignore[operator]
+        return _recipes().Tasks(result_job, func, iterable)
 
     @property
     def _taskqueue(self) -> Any:
-        return load("polyproc._pool.recipes", "TaskQueue")(self)  # type: ignore[operator]
+        return _recipes().TaskQueue(self)
 
     @property
     def _cache(self) -> Any:
-        return load("polyproc._pool.recipes", "Cache")(self)  # type: ignore[operator]
+        return _recipes().Cache(self)
 
 
 @public("pool")
@@ -209,9 +222,8 @@ class Pool(_Insides):
         if maxtasksperchild is not None and (not isinstance(maxtasksperchild, int) or maxtasksperchild <= 0):
             raise ValueError(f"maxtasksperchild must be a positive int or None, and not {maxtasksperchild!r}")
         size = checked_size(processes)
-        args = (initializer, initargs, maxtasksperchild, max_memory_per_child, idle_timeout)
-        config = make_config(context, size, *args)
-        self._ctx = load("polyproc._context.context", "default_context") if context is None else context
+        config = make_config(context, size, initializer, initargs, maxtasksperchild, max_memory_per_child, idle_timeout)
+        self._ctx = _default_context() if context is None else context
         is_plain = type(self)._setup_queues is Pool._setup_queues
         self._begin(ProcessPoolEngine(config) if is_plain else self._engine_with_queues(config))
 
@@ -224,8 +236,9 @@ class Pool(_Insides):
 
     def _engine_with_queues(self, config: PoolConfig) -> ProcessPoolEngine:
         self._setup_queues()
-        engine: type = load("polyproc._workers.own_queues", "QueuePoolEngine")  # type: ignore[assignment]
-        return engine(config, self._inqueue, self._outqueue)  # type: ignore[no-any-return]
+        from polyproc._workers.own_queues import QueuePoolEngine
+
+        return QueuePoolEngine(config, self._inqueue, self._outqueue)
 
     def _setup_queues(self) -> None:
         """Do nothing. A subclass may set `_inqueue` and `_outqueue`: tasks and results are pickled as they do."""

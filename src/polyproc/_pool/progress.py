@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 
 from polyproc._base.modules import load
-from polyproc._base.typing import Any, Protocol
-from polyproc._pool.calls import ProgressCallback
+from polyproc._base.typing import Any, Callable, Protocol
 from polyproc._workers.engine import report
 
 
@@ -25,7 +24,7 @@ class Bar(Protocol):
 class Progress:
     """One call's. It is told by one thread at a time."""
 
-    def __init__(self, how: bool | ProgressCallback, total: int | None) -> None:
+    def __init__(self, how: bool | Callable[[int, int | None], object], total: int | None) -> None:
         self._callback = None if isinstance(how, bool) else how
         self._bar = None if callable(how) else make_bar(total)
         self.total = total

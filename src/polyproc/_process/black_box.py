@@ -6,8 +6,8 @@ import sys
 from io import BufferedWriter, FileIO, TextIOWrapper
 
 from polyproc._base.kernel import os
+from polyproc._base.process_state import process_state
 from polyproc._platform.posix import LongLived, anonymous_file, pread_all, pwrite_all
-from polyproc._process.state import process_state
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 

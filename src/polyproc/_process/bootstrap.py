@@ -11,13 +11,12 @@ import marshal
 import sys
 from io import BufferedRandom, BufferedWriter, TextIOWrapper
 
-from polyproc._base.exit_sequence import exit_sequence
 from polyproc._base.kernel import os
 from polyproc._base.log import log
 from polyproc._base.modules import load
+from polyproc._base.process_state import exit_sequence, process_state
 from polyproc._process import black_box
 from polyproc._process.black_box import Box, recorder
-from polyproc._process.state import process_state
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 
 WRITERS = {TextIOWrapper, BufferedWriter, BufferedRandom}
 _PLAIN = {bool, int, float, str, bytes}
-_PICKLER = "polyproc._pickling.pickler"
-_EXCEPTIONS = "polyproc._pickling.exceptions"
 
 
 def commit_value(box: Box, value: object) -> None:
@@ -38,7 +35,9 @@ def commit_value(box: Box, value: object) -> None:
         box.commit(black_box.PLAIN, marshal.dumps(value))
         return
     try:
-        data: bytes = load(_PICKLER, "dumps")(value)  # type: ignore[operator]
+        from polyproc._pickling.pickler import dumps
+
+        data = dumps(value)
     except BaseException as error:  # noqa: BLE001  (a user's __reduce__: the process itself did well)
         box.commit(black_box.UNPICKLABLE, marshal.dumps((type(error).__name__, format_exception(error))))
     else:
@@ -47,11 +46,14 @@ def commit_value(box: Box, value: object) -> None:
 
 def commit_exception(box: Box, error: BaseException, text: str) -> None:
     """Put an exception into the box, whole if it can be pickled and unpickled, else by name and text."""
+    from polyproc._pickling.exceptions import reason_of, sendable
+
     try:
-        form = load(_EXCEPTIONS, "sendable")(error)  # type: ignore[operator]
-        data: bytes = load(_PICKLER, "dumps")((form, text))  # type: ignore[operator]
+        from polyproc._pickling.pickler import dumps
+
+        data = dumps((sendable(error), text))
     except BaseException as failure:  # noqa: BLE001  (it cannot travel: its name and its traceback do)
-        text += load(_EXCEPTIONS, "reason_of")(failure)  # type: ignore[operator]
+        text += reason_of(failure)
         box.commit(black_box.RAISED_TEXT, marshal.dumps((type(error).__qualname__, text)))
     else:
         box.commit(black_box.RAISED, data)
@@ -230,7 +232,9 @@ def _plain(exitcode: int) -> int:
 
 def _break(*args: Any, **kwds: Any) -> object:
     """Do what breakpoint() does: its standard input is not what a debugger reads from."""
-    return load("polyproc._process.breakpoints", "stop_at")(sys._getframe(1), args, kwds)  # type: ignore[operator]
+    from polyproc._process.breakpoints import stop_at
+
+    return stop_at(sys._getframe(1), args, kwds)
 
 
 def _run_exit_sequence(process: BaseProcess[Any], exitcode: int) -> int:

@@ -15,8 +15,8 @@ import struct
 import sys
 from types import FrameType
 
+from polyproc._base.process_state import process_state
 from polyproc._base.typing import Any, TextIO
-from polyproc._process.state import process_state
 
 _TIOCGDEV = 0x80045432  # which device a terminal is, as an unsigned int; the same number on x86-64 and AArch64
 _FIRST_PTS = 136  # the first major number of pseudo-terminals, each of which has 256 of them

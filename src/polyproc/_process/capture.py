@@ -11,10 +11,10 @@ import os
 import re
 import sys
 
-from polyproc._base.modules import load, loaded
+from polyproc._base.modules import loaded
+from polyproc._base.process_state import process_state
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable
 from polyproc._process.receiving import check_start
-from polyproc._process.state import process_state
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
@@ -208,7 +208,9 @@ def pack_objects(preparation: Preparation) -> Preparation:
             objects[name] = [str.__str__(item) if isinstance(item, str) else item for item in preparation[name]]
             preparation[name] = [item for item in objects[name] if isinstance(item, str)]  # what imports look at
     if objects:
-        preparation["objects"] = load("polyproc._pickling.pickler", "dumps")(objects)  # type: ignore[operator]
+        from polyproc._pickling.pickler import dumps
+
+        preparation["objects"] = dumps(objects)
     return preparation
 
 
@@ -221,7 +223,9 @@ def capture_extras(preparation: Preparation) -> Preparation:
     if public is not None and (describe := public.get_preparation_data) is not get_preparation_data:
         described = describe(preparation["name"])
         extras = {key: described[key] for key in described.keys() - preparation.keys() - {"main"}}
-        preparation["extras"] = load("polyproc._pickling.pickler", "dumps")(extras)  # type: ignore[operator]
+        from polyproc._pickling.pickler import dumps
+
+        preparation["extras"] = dumps(extras)
     return preparation
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 
 from polyproc._base.modules import loaded
+from polyproc._base.process_state import process_state
 from polyproc._base.typing import Any
-from polyproc._process.process import BaseProcess
-from polyproc._process.state import process_state
 
 
-def describe(process: BaseProcess[Any]) -> str:
+def describe(process: Any) -> str:
     """Return the `repr` of a process."""
     exitcode = None
     if process is process_state.current:

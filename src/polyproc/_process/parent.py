@@ -7,11 +7,11 @@ import os
 
 from polyproc._base.kernel import read
 from polyproc._base.modules import load, public
+from polyproc._base.process_state import process_state
 from polyproc._base.typing import Any
 from polyproc._platform.handles import ended_sentinel, open_pidfd, ready
 from polyproc._platform.posix import PROC, LongLived, close_quietly
 from polyproc._process.process import BaseProcess
-from polyproc._process.state import process_state
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 
@@ -130,7 +130,9 @@ def hang_on(fd: int) -> None:
         fcntl.fcntl(own, _F_SETSIG, _SIGKILL)
         fcntl.fcntl(own, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
     except OSError:  # no /proc, or no F_SETSIG: a thread waits instead
-        own_thread: Any = load("polyproc._platform.handles", "own_module")("_thread")  # type: ignore[operator]
+        from polyproc._platform.handles import own_module
+
+        own_thread: Any = own_module("_thread")
         own_thread.start_new_thread(_watch, (fd,))  # and no greenlet, which would wait for its turn
         return
     os.close(fd)

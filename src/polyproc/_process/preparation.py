@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import _signal
+import _thread
 import marshal
 import sys
 
 from polyproc._base.kernel import os
 from polyproc._base.modules import import_sent, load, loaded
+from polyproc._base.process_state import process_state
 from polyproc._platform.posix import LongLived, forks
-from polyproc._process import black_box
+from polyproc._process import black_box, bootstrap
 from polyproc._process import process as process_module
+from polyproc._process.black_box import Box, recorder
 from polyproc._process.bootstrap import MainReached
-from polyproc._process.state import process_state
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
     from polyproc._process.capture import Preparation
     from polyproc._process.process import BaseProcess
@@ -75,7 +78,9 @@ def apply_preparation(preparation: Preparation) -> None:
         process_state.current.authkey = preparation["authkey"]
     _join_family(preparation)
     if "logging" in preparation:
-        load("polyproc._base.logger", "logging_state").apply(preparation["logging"])  # type: ignore[attr-defined]
+        from polyproc._base.logger import logging_state
+
+        logging_state.apply(preparation["logging"])
     if "objects" in preparation:
         preparation.update(load("_pickle", "loads")(preparation["objects"]))  # type: ignore[operator]
     if "sys_path" in preparation:
@@ -104,12 +109,16 @@ def _join_family(preparation: Preparation) -> None:
     if "start_method" in preparation:
         process_state.start_method = preparation["start_method"]
     if "drop_in" in preparation:
-        load("polyproc._context.drop_in", "install")()  # type: ignore[operator]
+        from polyproc._process.drop_in import install
+
+        install()
     if "tracker" not in preparation:
         return
     fd: int = preparation["tracker"]
     if preparation["tracker_is_sent"]:
-        fd = load("polyproc._pickling.spawning", "received").fds[fd]  # type: ignore[attr-defined]
+        from polyproc._pickling.spawning import received
+
+        fd = received.fds[fd]
     os.set_inheritable(fd, False)
     process_state.tracker = preparation["tracker_mark"], LongLived(fd)
     forks.in_others(process_state.leave_tracker)
@@ -162,7 +171,9 @@ def _name_of(target: object) -> tuple[str, str] | None:
     if type(module) is not str or type(name) is not str or type(target) not in (type(_name_of), type(len), type):
         return None
     if module in ("__main__", "__mp_main__"):
-        definitions: Any = load("polyproc._pickling.main_definitions", "main_definitions")
+        from polyproc._pickling.main_definitions import main_definitions
+
+        definitions: Any = main_definitions
         if not definitions.goes_by_name(target):
             return None
     return (module, name) if getattr(sys.modules.get(module), name, None) is target else None
@@ -206,4 +217,66 @@ def unmarshal(data: bytes) -> BaseProcess[Any]:
                 process._target = getattr(sys.modules["__main__"], name)
             except AttributeError:
                 raise AttributeError(f"Can't get attribute {name!r} on {sys.modules['__main__']!r}") from None
+    return process
+
+
+# The whole of it: from what a child is told to its exit.
+
+
+def live(job: dict[str, Any], parent_sentinel: int | None) -> NoReturn:
+    """Become what the job says, run it and exit. The standard streams are kept."""
+    os._exit(perform(job, parent_sentinel))
+
+
+def perform(job: dict[str, Any], parent_sentinel: int | None) -> int:
+    """Become what the job says and run it; return the exit code."""
+    if "parent_process" in job:
+        parent_sentinel = job["parent_process"]
+        from polyproc._platform.windows_signals import listen  # type: ignore[attr-defined]  # seen on Windows alone
+
+        listen(job["signals"])
+    elif "end" in job:
+        from polyproc._process.ends import ends
+
+        parent_sentinel = ends.hold(job["end"], job["parent"], job.get("lifeline") == job["parent"])
+    if "lifeline" in job:
+        from polyproc._process.parent import hang_on
+
+        hang_on(job["lifeline"])
+    box = Box.of(job["box"])
+    recorder.box = box
+    try:
+        if "hears_interrupt" in job:
+            _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGINT,))
+        process = _make_process(job)
+    except KeyboardInterrupt as error:
+        bootstrap.hear_no_other()
+        bootstrap.commit_exception(box, error, bootstrap.format_exception(error))
+        bootstrap.flush_streams()
+        bootstrap.end_by_interrupt()
+    except BaseException as error:  # noqa: BLE001  (told to the parent and on the error stream, as a target's is)
+        text = bootstrap.format_exception(error)
+        bootstrap.commit_exception(box, error, text)
+        sys.stderr.write(text)
+        bootstrap.flush_streams()
+        box.note_exit(1)
+        return 1
+    return bootstrap.live(process, parent_sentinel, box)
+
+
+def _make_process(job: dict[str, Any]) -> BaseProcess[Any]:
+    process_state.current._inheriting = True  # type: ignore[attr-defined]
+    process_state.forked_in_import |= process_state.receiving
+    process_state.receiving = True
+    try:
+        apply_preparation(job)
+        payload = job["payload"]
+        process: BaseProcess[Any] = load("_pickle", "loads")(payload) if job["pickled"] else unmarshal(payload)  # type: ignore[operator]
+    finally:
+        del process_state.current._inheriting  # type: ignore[attr-defined]
+        process_state.receiving = False
+        if _thread._count():
+            from polyproc._process.receiving import note_threads
+
+            note_threads(())
     return process

@@ -7,12 +7,12 @@ Also the objects of the main process and of a child's parent, and the functions 
 
 from __future__ import annotations
 
-from polyproc._base.exit_sequence import CHILDREN, DAEMONS, exit_sequence
 from polyproc._base.kernel import os
 from polyproc._base.log import log
-from polyproc._base.modules import kind_of, load, loaded, public, remake, said
+from polyproc._base.modules import kind_of, loaded, public, remake, said
+from polyproc._base.process_state import CHILDREN, DAEMONS, exit_sequence, process_state
+from polyproc._platform.posix import start_methods
 from polyproc._process.bootstrap import MainReached, run_child
-from polyproc._process.state import process_state
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 
@@ -141,7 +141,9 @@ class BaseProcess(_Generic[T]):
         del self._target, self._args, self._kwargs
         process_state.children.add(self)
         if process_state.unjoined >= _MANY or len(process_state.children) >= _MANY:
-            load("polyproc._start.reaper", "reaper").look(self)  # type: ignore[attr-defined]
+            from polyproc._start.reaper import reaper
+
+            reaper.look(self)
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the child has ended, at most `timeout` seconds; zero or less does not wait."""
@@ -182,13 +184,7 @@ class BaseProcess(_Generic[T]):
         self._check_closed()
         if self._popen is None:
             raise said("no_signal", self, word)
-        getattr(self._popen if word != "interrupt" else self._handle(), word)()
-
-    def _handle(self) -> ChildHandle:
-        """Return what our launchers give back, also for another's: that need only have what `start` is told to."""
-        popen = self._popen
-        assert popen is not None
-        return popen if hasattr(popen, "outcome") else load("polyproc._start.handle", "ForeignChild")(popen)  # type: ignore[operator]
+        getattr(self._popen if word != "interrupt" else _handle(self), word)()
 
     def stop(self, grace: float = 5.0) -> int:
         """End the child step by step and wait for it: SIGINT, then SIGTERM, then SIGKILL, `grace` seconds in all.
@@ -202,7 +198,9 @@ class BaseProcess(_Generic[T]):
         self._check_closed()
         assert self._parent_pid == os.getpid(), said("not_own", "can only stop a child process", self)
         assert self._popen is not None, said("not_started", "can only stop a started process", self, "stop()")
-        code = load("polyproc._start.stopping", "stop")(self._handle(), grace)  # type: ignore[operator]
+        from polyproc._start.stopping import stop
+
+        code = stop(_handle(self), grace)
         process_state.children.discard(self)
         return int(code)
 
@@ -212,7 +210,7 @@ class BaseProcess(_Generic[T]):
             if self._popen.poll() is None:
                 text = "Cannot close a process while it is still running. You should first call join() or terminate()."
                 raise ValueError(text)
-            self._handle().close()
+            _handle(self).close()
             self._popen = None
             del self._sentinel
             process_state.children.discard(self)
@@ -228,28 +226,22 @@ class BaseProcess(_Generic[T]):
             ProcessDied: it ended without a result: by a signal, `os._exit`, `sys.exit`.
             TimeoutError: it still runs.
         """
-        returned, value = self._outcome(timeout)
+        returned, value = _outcome(self, timeout)
         if returned:
             return value  # type: ignore[no-any-return]
         raise value
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait as `result` does; return what `result` would raise, or None if the target returned."""
-        returned, value = self._outcome(timeout)
+        returned, value = _outcome(self, timeout)
         return None if returned else value
-
-    def _outcome(self, timeout: float | None) -> tuple[bool, Any]:
-        self.join(timeout)
-        assert self._popen is not None  # join said so
-        if self._popen.poll() is None:
-            text = f"{self._name} (pid {self._popen.pid}) still runs after {timeout!r} s"
-            raise load("polyproc._base.errors", "TimeoutError")(text)  # type: ignore[operator]
-        return self._handle().outcome()
 
     @property
     def aio(self) -> AsyncProcess[T]:
         """The methods as coroutines, for asyncio and trio: `await process.aio.join()`."""
-        return load("polyproc._start.async_process", "AsyncProcess")(self)  # type: ignore[operator,no-any-return]
+        from polyproc._start.async_process import AsyncProcess
+
+        return AsyncProcess(self)
 
     def __await__(self) -> Generator[Any, None, T]:
         """Wait, in asyncio or trio, for what `result` returns; who is cancelled waits no more, the process goes on."""
@@ -314,18 +306,43 @@ class BaseProcess(_Generic[T]):
             raise ValueError(said("not_started", "process not started", self, "sentinel")) from None
 
     def __repr__(self) -> str:
-        return load("polyproc._process.description", "describe")(self)  # type: ignore[operator, no-any-return]
+        from polyproc._process.description import describe
+
+        return describe(self)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         if self._popen is None:
             kind = kind_of(self)
             return (remake, (kind,), self.__dict__) if isinstance(kind, str) else super().__reduce_ex__(protocol)
-        return load("polyproc._start.handle", "reduce")(self)  # type: ignore[operator]
+        from polyproc._start.handle import reduce
+
+        return reduce(self)
 
     # -- in the child ----------------------------------------------------------------------------------------------
 
     # The child's whole life, from here to the exit code. Tools wrap it by this name.
     _bootstrap = run_child
+
+
+def _handle(process: BaseProcess[Any]) -> ChildHandle:
+    """Return what our launchers give back, also for another's: that need only have what `start` is told to."""
+    popen = process._popen
+    assert popen is not None
+    if hasattr(popen, "outcome"):
+        return popen
+    from polyproc._start.handle import ForeignChild
+
+    return ForeignChild(popen)
+
+
+def _outcome(process: BaseProcess[Any], timeout: float | None) -> tuple[bool, Any]:
+    process.join(timeout)
+    assert process._popen is not None  # join said so
+    if process._popen.poll() is None:
+        from polyproc._base.errors import TimeoutError
+
+        raise TimeoutError(f"{process._name} (pid {process._popen.pid}) still runs after {timeout!r} s")
+    return _handle(process).outcome()
 
 
 def is_ours(process: object) -> bool:
@@ -404,7 +421,9 @@ def _join_children() -> None:
         log.info("calling join() for process %s", child.name)
         if child.daemon and child._popen is not None:
             # It was told to end; one that does not listen (stopped, or busy in C code) is not waited for for ever.
-            load("polyproc._start.stopping", "finish")(child._handle())  # type: ignore[operator]
+            from polyproc._start.stopping import finish
+
+            finish(_handle(child))
         child.join()
 
 
@@ -412,7 +431,8 @@ exit_sequence.add(DAEMONS, _end_daemons)
 exit_sequence.add(CHILDREN, _join_children)
 
 
-# The Process classes: one for each start method, and the one that takes the default.
+# The Process classes: one for each start method, and the one that takes the default. What starts them stands above this
+# package, and most children never start one: it is imported when it is needed.
 
 
 @public("context")
@@ -421,7 +441,7 @@ class Process(BaseProcess[T]):
 
     @staticmethod
     def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:
-        return launchers[None](process_obj)
+        return _CLASSES[chosen_method()]._Popen(process_obj)
 
 
 @public("context")
@@ -432,7 +452,9 @@ class ForkProcess(BaseProcess[T]):
 
     @staticmethod
     def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:
-        return launchers["fork"](process_obj)
+        from polyproc._start.fork import ForkChild
+
+        return ForkChild(process_obj)
 
 
 @public("context")
@@ -443,7 +465,9 @@ class SpawnProcess(BaseProcess[T]):
 
     @staticmethod
     def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:
-        return launchers["spawn"](process_obj)
+        from polyproc._start.spawn import SpawnChild
+
+        return SpawnChild(process_obj)
 
 
 @public("context")
@@ -454,23 +478,23 @@ class ForkServerProcess(BaseProcess[T]):
 
     @staticmethod
     def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:
-        return launchers["forkserver"](process_obj)
+        from polyproc._start.waiting_child import ForkServerChild
+
+        return ForkServerChild(process_obj)
 
 
-class Launchers(dict[str | None, "Callable[[BaseProcess[Any]], ChildHandle]"]):
-    """How each start method launches, found when first needed; None stands for the default method.
-
-    The launchers stand above this package, and most children never start one: this is the one call that goes up.
-    """
-
-    def __missing__(self, method: str | None) -> Callable[[BaseProcess[Any]], ChildHandle]:
-        launcher: Callable[[BaseProcess[Any]], ChildHandle] = load("polyproc._context.context", "launcher")(method)  # type: ignore[operator]
-        if method is not None:
-            self[method] = launcher
-        return launcher
+_CLASSES: dict[str, type[BaseProcess[Any]]] = {
+    "fork": ForkProcess,
+    "spawn": SpawnProcess,
+    "forkserver": ForkServerProcess,
+}
 
 
-launchers = Launchers()
+def chosen_method() -> str:
+    """Return the default start method, which is thereby chosen if it was not."""
+    if process_state.start_method is None:
+        process_state.start_method = start_methods()[0]
+    return process_state.start_method
 
 
 def launched_by(launcher: Any, base: type[BaseProcess[Any]]) -> type[Any]:

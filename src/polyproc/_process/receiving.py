@@ -15,8 +15,8 @@ from _thread import get_ident
 from weakref import WeakSet
 
 from polyproc._base.modules import loaded
+from polyproc._base.process_state import process_state
 from polyproc._process.bootstrap import MainReached
-from polyproc._process.state import process_state
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:

@@ -14,13 +14,12 @@ import marshal
 import os
 import sys
 
-from polyproc._base.exit_sequence import exit_sequence
 from polyproc._base.log import log
+from polyproc._base.process_state import exit_sequence, process_state
 from polyproc._pickling.spawning import received
 from polyproc._platform.posix import anonymous_file
 from polyproc._process.black_box import Box, recorder
-from polyproc._process.state import process_state
-from polyproc._programs.run_spawned import perform
+from polyproc._process.preparation import perform
 from polyproc._start import protocol
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant

@@ -16,15 +16,14 @@ import sys
 from _frozen_importlib_external import PathFinder
 
 from polyproc._base.native import native
+from polyproc._base.process_state import process_state
+from polyproc._forkserver.fork_loop import Loop, receive_job
 from polyproc._platform.posix import fork
 from polyproc._process.black_box import keep
 from polyproc._process.bootstrap import flush_streams, format_exception
 from polyproc._process.parent import hang_on
-from polyproc._process.preparation import apply_preparation, import_main
-from polyproc._process.state import process_state
-from polyproc._programs.fork_loop import Loop, receive_job
+from polyproc._process.preparation import apply_preparation, import_main, live
 from polyproc._programs.rehearsal import rehearse
-from polyproc._programs.run_spawned import live
 from polyproc._start import protocol
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant

@@ -6,12 +6,11 @@ import _signal
 import _socket
 import os
 
+from polyproc._base.process_state import process_state
 from polyproc._pickling.spawning import received
 from polyproc._process.black_box import keep
-from polyproc._process.preparation import apply_preparation, import_main
-from polyproc._process.state import process_state
+from polyproc._process.preparation import apply_preparation, import_main, live
 from polyproc._programs.rehearsal import rehearse
-from polyproc._programs.run_spawned import live
 from polyproc._start import protocol
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant

@@ -18,8 +18,8 @@ import weakref
 from itertools import starmap
 from types import GenericAlias
 
-from polyproc._base.exit_sequence import exit_sequence
 from polyproc._base.log import log
+from polyproc._base.process_state import exit_sequence
 from polyproc._base.typing import Any, Callable, ClassVar
 from polyproc._cleanup.after_fork import register_after_fork
 from polyproc._cleanup.finalizers import Finalize

@@ -17,9 +17,9 @@ import time
 import weakref
 from itertools import starmap
 
-from polyproc._base.exit_sequence import exit_sequence
 from polyproc._base.log import log
 from polyproc._base.modules import Remade, public
+from polyproc._base.process_state import exit_sequence
 from polyproc._base.typing import TYPE_CHECKING, Any, Generic, TypeVar
 from polyproc._cleanup.after_fork import register_after_fork
 from polyproc._cleanup.finalizers import Finalize

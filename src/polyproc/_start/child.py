@@ -17,6 +17,7 @@ import time
 from polyproc._base.errors import ProcessDied, RemoteError, RemoteTraceback
 from polyproc._base.kernel import os, read
 from polyproc._base.modules import load
+from polyproc._base.process_state import process_state
 from polyproc._base.typing import Any
 from polyproc._platform.handles import (
     ended_sentinel,
@@ -33,7 +34,6 @@ from polyproc._platform.posix import LINUX, PROC, SHM, LongLived, close_quietly,
 from polyproc._process import black_box
 from polyproc._process.black_box import Box
 from polyproc._process.bootstrap import flush_streams
-from polyproc._process.state import process_state
 
 TYPE_CHECKING = False  # a parent that only forks loads no `threading` nor `signal`: each forked child would pay
 
@@ -97,7 +97,9 @@ def _look_for_leftovers() -> None:
     if any(name.startswith(".polyproc-") for name in names):
         remove_leftovers(folder)
     if any(name.startswith("polyproc-listener-") for name in names):
-        load("polyproc._connection.sockets", "remove_left")(folder)  # type: ignore[operator]
+        from polyproc._connection.sockets import remove_left
+
+        remove_left(folder)
 
 
 class Child:
@@ -154,14 +156,14 @@ class Child:
         """Make the pipe that ends with the child, where there are no pidfds; return `ends`, else None."""
         if has_pidfds():
             return None
-        ends: Any = load("polyproc._process.ends", "ends")
+        ends = _ends()
         self._end_fd = ends.begin()
         return ends
 
     def _finish_end(self) -> int:
         end_fd, self._end_fd = self._end_fd, -1
         if end_fd >= 0:
-            load("polyproc._process.ends", "ends").finish()  # type: ignore[attr-defined]
+            _ends().finish()
         return end_fd
 
     def _give_up(self) -> None:
@@ -414,10 +416,18 @@ class Child:
             close_quietly(self._status_fd, self.sentinel)
 
 
+def _ends() -> Any:
+    from polyproc._process.ends import ends
+
+    return ends
+
+
 def flush_before_start() -> None:
     """Flush the standard streams: the child's output stands behind what was written, which is not written twice."""
     if _thread._count():
-        load("polyproc._start.forked_streams", "flush")()  # type: ignore[operator]
+        from polyproc._start.forked_streams import flush
+
+        flush()
     else:
         flush_streams()
 

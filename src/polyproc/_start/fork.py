@@ -12,7 +12,6 @@ import gc
 import os
 import sys
 
-from polyproc._base.modules import load
 from polyproc._pickling.main_definitions import main_definitions
 from polyproc._platform.handles import pidfd
 from polyproc._platform.posix import OwnFile, fork
@@ -23,6 +22,7 @@ from polyproc._start.child import Child
 
 TYPE_CHECKING = False  # see child.py: what this process has loaded, each forked child pays for
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from polyproc._process.process import BaseProcess
@@ -72,6 +72,12 @@ class _NullInput:
 null_input = _NullInput()
 
 
+def _fork_of_threads() -> Callable[[], int]:
+    from polyproc._start.thread_warning import warn_and_fork
+
+    return warn_and_fork
+
+
 class ForkChild(Child):
     """A child made by fork."""
 
@@ -93,7 +99,7 @@ class ForkChild(Child):
         pid = -1
         try:
             # A thread that Python does not know of is not counted; it holds no lock of Python's.
-            pid = fork() if _thread._count() == 0 else load("polyproc._start.thread_warning", "warn_and_fork")()  # type: ignore[operator]
+            pid = (fork if _thread._count() == 0 else _fork_of_threads())()
             if pid:
                 self._started(pid)
         finally:

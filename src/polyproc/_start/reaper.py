@@ -11,9 +11,9 @@ import os
 import sys
 import threading
 
+from polyproc._base.process_state import process_state
 from polyproc._platform.handles import pause, ready
 from polyproc._process.process import BaseProcess, reap
-from polyproc._process.state import process_state
 
 TYPE_CHECKING = False  # see child.py
 if TYPE_CHECKING:

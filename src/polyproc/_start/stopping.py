@@ -6,19 +6,19 @@ import _signal as signal  # `signal` makes enumerations of it
 import os
 import time
 
-from polyproc._base.modules import load, said
+from polyproc._base.modules import said
 from polyproc._base.typing import TYPE_CHECKING, Any, Self
 from polyproc._platform.handles import has_pidfds, is_start, open_pidfd, send_signal, started_at
 from polyproc._platform.posix import LINUX, PROC, close_quietly
 
 if TYPE_CHECKING:
-    from polyproc._start.child import Child
+    from polyproc.abc import ChildHandle
 
 # How long a daemon child has, at its parent's exit, between SIGTERM and SIGKILL.
 EXIT_GRACE = 5.0
 
 
-def stop(child: Child, grace: float) -> int:
+def stop(child: ChildHandle, grace: float) -> int:
     """SIGINT, SIGTERM, then SIGKILL, `grace` seconds in all, and SIGKILL to what is left of its tree; return the code.
 
     The tree is looked at before each signal: when the child itself has ended, nothing tells any more whose its
@@ -42,7 +42,7 @@ def stop(child: Child, grace: float) -> int:
     return code
 
 
-def finish(child: Child) -> None:
+def finish(child: ChildHandle) -> None:
     """Wait for a daemon child that was told to end; kill it if it does not."""
     child.signal(signal.SIGCONT)
     if child.wait(EXIT_GRACE) is None:
@@ -127,7 +127,8 @@ class Tree:
 def children_of(pid: int) -> list[int]:
     """Return the children of a process, as the system tells them; none where it does not."""
     if not LINUX:
-        table: Any = load("polyproc._platform.processes", "table")
+        from polyproc._platform.processes import table
+
         return [child for child, row in table().items() if row.parent == pid]
     found = []
     try:

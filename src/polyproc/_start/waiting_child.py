@@ -1,7 +1,10 @@
-"""A child that was there before its job, which is sent to it with the descriptors that it gets."""
+"""Children that were there before their job, which is sent to them with the descriptors that they get."""
 
 from __future__ import annotations
 
+import os
+
+from polyproc._base.process_state import process_state
 from polyproc._base.typing import TYPE_CHECKING, Any
 from polyproc._pickling.spawning import SentFd
 from polyproc._process.capture import capture, capture_extras, capture_tracker, pack_objects
@@ -9,6 +12,7 @@ from polyproc._start.child import Child
 from polyproc._start.spawn import pack
 
 if TYPE_CHECKING:
+    from polyproc._forkserver.pool_fork_server import PoolForkServer
     from polyproc._process.process import BaseProcess
 
 
@@ -44,3 +48,42 @@ class WaitingChild(Child):
 
     def _send(self, job: dict[str, Any], daemon: bool) -> None:
         raise NotImplementedError
+
+
+class ForkServerChild(WaitingChild):
+    """A child made by a fork server."""
+
+    method = "forkserver"
+
+    def _send(self, job: dict[str, Any], daemon: bool) -> None:
+        from polyproc._forkserver.fork_server import forkserver
+
+        job["hang_on"] = daemon
+        self._make_room()
+        forked = forkserver.start(job, [self._box.fd, *self._fds])
+        self.pid: int = forked.pid
+        self.sentinel: int = forked.pidfd
+        self._status_fd = forked.status_fd
+
+
+class CopiedChild(WaitingChild):
+    """A copy of its parent as that was when it made a fork server for its pool: a worker that comes later."""
+
+    method = "fork"
+    finds_kept = True
+
+    def __init__(self, process_obj: BaseProcess[Any], fork_server: PoolForkServer) -> None:
+        self._fork_server = fork_server
+        super().__init__(process_obj)
+
+    def _describe(self, name: str) -> dict[str, Any]:
+        job: dict[str, Any] = {"name": name, "ancestors": process_state.ancestors, "hang_on": False}
+        try:
+            job["dir"] = os.getcwd()
+        except OSError:  # the directory was removed: the child stays where it is
+            pass
+        return job
+
+    def _send(self, job: dict[str, Any], daemon: bool) -> None:
+        self._make_room()
+        self.pid, self.sentinel, self._status_fd = self._fork_server.start(job, [self._box.fd, *self._fds])

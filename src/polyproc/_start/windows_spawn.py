@@ -16,7 +16,6 @@ import msvcrt
 import os
 import subprocess
 
-from polyproc._base.modules import load
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable
 from polyproc._pickling.main_definitions import main_definitions
 from polyproc._pickling.pickler import dumps
@@ -144,7 +143,9 @@ class SpawnChild(Child):
         job["box"] = self.duplicate_for_child(self._box.fd)
         self.sentinel, self.pid = start_program(job, "run_spawned", self._copies)
         if process_obj.daemon:
-            load("polyproc._platform.windows_jobs", "job").add(self.sentinel)  # type: ignore[attr-defined]
+            from polyproc._platform.windows_jobs import job
+
+            job.add(self.sentinel)
         self._make_room()
 
     def _give_up(self) -> None:

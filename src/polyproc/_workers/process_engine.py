@@ -15,7 +15,6 @@ from time import monotonic
 from types import FunctionType
 
 from polyproc._base.errors import ProcessDied, ProcessError
-from polyproc._base.modules import load
 from polyproc._base.typing import Any, Callable, Iterable, Sequence
 from polyproc._pickling.pickler import dumps_function, dumps_to_keep
 from polyproc._platform.handles import AT_ONCE
@@ -319,7 +318,9 @@ def _is_held(lock: Any) -> bool:
 
 def in_callers_words(error: BaseException, *names: tuple[str, str]) -> None:
     """Name what could not be pickled as the caller knows it: see diagnosis.py."""
-    load("polyproc._pickling.diagnosis", "in_callers_words")(error, *names)  # type: ignore[operator]
+    from polyproc._pickling.diagnosis import in_callers_words
+
+    in_callers_words(error, *names)
 
 
 def _same(error: BaseException) -> BaseException:

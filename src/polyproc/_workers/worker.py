@@ -252,7 +252,8 @@ def _serve(end: Any, interrupter: Interrupter, plan: WorkerPlan) -> None:
     functions: dict[bytes, Callable[..., Any]] = {}
     most_memory = plan.most_memory
     if most_memory is not None:  # loaded before a task can have taken all descriptors
-        resident_bytes: Any = load("polyproc._platform.memory", "resident_bytes")
+        from polyproc._platform.memory import resident_bytes
+
     while (message := _next(end, interrupter)) is not None:
         place, opened, task = message
         began = time.perf_counter()
@@ -374,7 +375,9 @@ def _that_travels(success: bool, value: Any, is_executors: bool) -> tuple[bool, 
 def _not_sent(error: BaseException, value: object, is_executors: bool) -> BaseException:
     """Return the error of a result that could not be sent, with the path to what it is about."""
     try:
-        load("polyproc._pickling.diagnosis", "in_callers_words")(error, (r"obj\[1\]|obj(?!\w)", "result"))  # type: ignore[operator]
+        from polyproc._pickling.diagnosis import in_callers_words
+
+        in_callers_words(error, (r"obj\[1\]|obj(?!\w)", "result"))
     except BaseException:  # noqa: BLE001  (an error of the user's that cannot be looked at)
         pass
     if is_executors:
@@ -391,7 +394,9 @@ def _run(packed: bytes, kind: int, payload: Any, functions: dict[bytes, Callable
         threads = threading.enumerate() if (count := _thread._count()) else ()
         function = pickle.loads(packed)
         if _thread._count() > count:
-            load("polyproc._process.receiving", "note_threads")(threads)  # type: ignore[operator]
+            from polyproc._process.receiving import note_threads
+
+            note_threads(threads)
         # An object that is called may change with each call, and is made anew for each; a function is not.
         if isinstance(function, FunctionType | BuiltinFunctionType | type):
             if len(functions) >= _MOST_FUNCTIONS:

@@ -9,10 +9,10 @@ import _signal
 import os
 import sys
 
+from polyproc._forkserver.fork_loop import Loop
 from polyproc._process.bootstrap import after_fork
 from polyproc._process.parent import hang_on, lifeline
-from polyproc._programs.fork_loop import Loop
-from polyproc._programs.run_spawned import live
+from polyproc._process.preparation import live
 from polyproc._start.fork import null_input, recorded_stderr
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant

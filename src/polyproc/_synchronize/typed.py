@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import weakref
 
-from polyproc._base.modules import kind_of, load, of_kind, public, said
+from polyproc._base.modules import kind_of, of_kind, public, said
 from polyproc._base.native import native
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable
 from polyproc._memory.block import allocate
@@ -286,7 +286,9 @@ _CODES = {kind: code for code, kind in typecode_to_type.items()} | {ctypes.c_boo
 
 def new_lock() -> Any:
     """Return the lock of a value that was given none."""
-    return load("polyproc._synchronize.primitives", "RLock")()  # type: ignore[operator]
+    from polyproc._synchronize.primitives import RLock
+
+    return RLock()
 
 
 def _lock_for(lock: Any) -> Any:

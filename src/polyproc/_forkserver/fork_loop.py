@@ -17,7 +17,6 @@ import os
 import select
 
 from polyproc._base.kernel import write
-from polyproc._base.modules import load
 from polyproc._base.native import native
 from polyproc._pickling.spawning import received
 from polyproc._platform.handles import has_pidfds, new_poll, open_pidfd, ready
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from polyproc._process.ends import Ends
 
 _PATIENCE = 0.005  # seconds that a child is left alone before the next is made
 
@@ -60,7 +60,7 @@ class Loop:
         self.lifeline_fd = lifeline_fd
         self.client_pid = client_pid
         self.client_pidfd = open_pidfd(client_pid)
-        self._ends: Any = None if has_pidfds() else load("polyproc._process.ends", "ends")
+        self._ends = None if has_pidfds() else _own_ends()
         self._clones = True
         self._at_birth = at_birth
         self._handlers = handlers
@@ -103,21 +103,23 @@ class Loop:
                 had_threads = bool(_thread._count())  # of what it has imported
                 pid = fork()
                 if pid == 0 and had_threads:
-                    load("polyproc._start.forked_streams", "renew")()  # type: ignore[operator]
+                    from polyproc._start.forked_streams import renew
+
+                    renew()
                 pidfd = -1 if pid == 0 else open_pidfd(pid)
             else:
                 pid, pidfd = made
         except OSError as error:
             close_quietly(*fds, *status_fds, end_fd)
             if end_fd >= 0:
-                self._ends.finish()
+                _own_ends().finish()
             self._refuse(error)
             return None
         if pid == 0:
             close_quietly(end_fd)
             return self._become_child(fds, status_fds)
         if end_fd >= 0:
-            self._ends.finish()
+            _own_ends().finish()
             close_quietly(pidfd)
             pidfd = end_fd
         self._report_start(pid, pidfd, status_fds)
@@ -237,6 +239,12 @@ def receive_job(channel: protocol.Socket, lifeline_fd: int, name: str, handlers:
     else:
         os.close(lifeline_fd)
     return job
+
+
+def _own_ends() -> Ends:
+    from polyproc._process.ends import ends
+
+    return ends
 
 
 def _read_name() -> str:

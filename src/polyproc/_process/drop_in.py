@@ -14,8 +14,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 from polyproc._base.modules import load, shown
+from polyproc._base.process_state import process_state
 from polyproc._base.typing import Sequence
-from polyproc._process.state import process_state
 
 _NAME = "multiprocessing"
 _FOREIGN = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_programs", "foreign")

@@ -12,8 +12,8 @@ from polyproc._hosts.host_engine import find_engine
 from polyproc._hosts.host_launcher import HostLauncher
 from polyproc._hosts.host_manager import HostManager
 from polyproc._hosts.nodes import Nodes
-from polyproc._memory.typed import RawArray, RawValue
 from polyproc._process.process import Process, launched_by
+from polyproc._synchronize.typed import RawArray, RawValue
 
 _OF_NODES = frozenset(
     ["local", "resources", "modules", "preload", "env", "cwd", "python", "peer_timeout", "grace", "start_timeout"]
