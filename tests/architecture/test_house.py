@@ -150,6 +150,8 @@ if __name__ == "__main__":
     new = set(sys.modules) - before
     print(*new)
 """
+# Loaded where a wait came to its limit, or a worker ended by a signal before it was asked to: by chance.
+BY_CHANCE = {"queue", "heapq", "_heapq", "signal"}
 LARGE_MODULES = {"asyncio", "dataclasses", "email", "http", "inspect", "json", "logging", "multiprocessing", "ssl"}
 LARGE_MODULES |= {"subprocess", "tempfile", "traceback", "typing", "xmlrpc"}
 
@@ -161,7 +163,7 @@ def test_first_use_loads_few_modules(use, tmp_path):
     for method, most in zip(("fork", "spawn", "forkserver"), FIRST_USES[use][1:], strict=True):
         loaded = subprocess.check_output([sys.executable, program, method], text=True, timeout=60).split()
         ours = [name for name in loaded if name.partition(".")[0] == "polyproc"]
-        others = [name for name in loaded if name.partition(".")[0] != "polyproc"]
+        others = [name for name in loaded if name.partition(".")[0] != "polyproc" and name not in BY_CHANCE]
         assert (len(ours) <= most[0], len(others) <= most[1]) == (True, True), (method, len(ours), len(others), loaded)
         assert not LARGE_MODULES & set(loaded) - ({"logging", "traceback"} if use == "executor" else set())
 

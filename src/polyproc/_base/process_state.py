@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from polyproc._platform.posix import LongLived
-    from polyproc._process.parent import ParentProcess
+    from polyproc._process.parent import Lifeline, ParentProcess
     from polyproc._process.process import BaseProcess
 
 
@@ -24,6 +24,7 @@ class ProcessState:
         current: the object of this process.
         parent_facts: (name, pid, sentinel or None) of the process that started this one, None in a main process.
         parent: its object, made when it is first asked for.
+        lifeline: what its children hang on to and it hangs on to itself, once there is something of it to inherit.
         children: the started children that were not yet seen to have ended.
         unjoined: how many of them ended without anybody who joined them.
         counter: numbers the children.
@@ -44,6 +45,7 @@ class ProcessState:
     def __init__(self) -> None:
         self.parent_facts: tuple[str, int, int | None] | None = None
         self.parent: ParentProcess | None = None
+        self.lifeline: Lifeline | None = None
         self.children: set[BaseProcess[Any]] = set()
         self.unjoined = 0
         self.counter: Iterator[int] = iter(range(1, 1 << 62))  # and not itertools.count, which a bare child spares

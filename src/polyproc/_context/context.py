@@ -9,9 +9,8 @@ from polyproc._base import errors as _errors
 from polyproc._base.modules import public, said
 from polyproc._base.process_state import process_state
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable, ClassVar, Final, Sequence
-from polyproc._platform.interpreter import interpreter
 from polyproc._platform.posix import start_methods
-from polyproc._process import parent, process
+from polyproc._process import process
 from polyproc._process.process import (
     BaseProcess,
     ForkProcess,
@@ -48,8 +47,14 @@ class BaseContext:
     _contexts: ClassVar[dict[str, BaseContext]] = {}
 
     current_process: Final = staticmethod(process.current_process)
-    parent_process: Final = staticmethod(parent.parent_process)
     active_children: Final = staticmethod(process.active_children)
+
+    @staticmethod
+    def parent_process() -> BaseProcess[Any] | None:
+        """Return the process object of the process that started this one; None in a main process."""
+        from polyproc._process.parent import parent_process
+
+        return parent_process()
 
     def cpu_count(self) -> int:
         """Return the number of CPUs of the system. Raises NotImplementedError where it is not known."""
@@ -204,6 +209,8 @@ class BaseContext:
 
     def set_executable(self, executable: object) -> None:
         """Set the path of the Python interpreter to use for children."""
+        from polyproc._platform.interpreter import interpreter
+
         interpreter.set_executable(executable)
 
     def set_forkserver_preload(self, module_names: list[str], *, on_error: str = "warn") -> None:
@@ -277,9 +284,6 @@ class BaseContext:
         from polyproc._pickling import pickler
 
         return pickler
-
-    def _check_available(self) -> None:
-        """Do nothing: what is not available is not among the contexts."""
 
 
 # The start methods.

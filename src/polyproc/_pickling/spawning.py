@@ -6,6 +6,7 @@ construction stands here, per thread, and takes the descriptors that travel with
 
 from __future__ import annotations
 
+import os
 from _thread import _local
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
@@ -123,6 +124,25 @@ class InheritedFd:
         return self.fd
 
 
+class InheritsFds:
+    """A child under construction that inherits descriptors, as its parent numbers them."""
+
+    _fds: list[int]
+    _copies: list[int]  # to be closed when it has them
+
+    def duplicate_for_child(self, fd: int) -> int:
+        """Pass `fd` to the child; return its number there, another one each time: each closes its own."""
+        if fd in self._fds:
+            fd = os.dup(fd)
+            self._copies.append(fd)
+        self._fds.append(fd)
+        return fd
+
+    def DupFd(self, fd: int) -> InheritedFd:
+        """Return what to pickle for a descriptor that is passed."""
+        return InheritedFd(fd)
+
+
 class SentFd:
     """A descriptor that a child was sent, by its place among all that were sent."""
 
@@ -132,6 +152,21 @@ class SentFd:
     def detach(self) -> int:
         """Return the descriptor; it is the caller's to close."""
         return received.fds[self.index]
+
+
+class IsSentFds:
+    """A child under construction that is sent descriptors with its job."""
+
+    _fds: list[int]
+
+    def duplicate_for_child(self, fd: int) -> int:
+        """Pass `fd` to the child; return its place among all that are passed."""
+        self._fds.append(fd)
+        return len(self._fds) - 1
+
+    def DupFd(self, fd: int) -> SentFd:
+        """Return what to pickle for a descriptor that is passed, by its place."""
+        return SentFd(fd)
 
 
 def DupFd(fd: int) -> Any:

@@ -149,7 +149,8 @@ def fork() -> int:
 
     Where warnings are errors, the child would be nobody's. Of the threads that Python knows the caller has told before.
     """
-    os_fork: Callable[[], int] = load("os", "fork")  # type: ignore[assignment]  # each time: gevent replaces it
+    from os import fork as os_fork  # each time: gevent replaces it
+
     warnings: Any = loaded("warnings") if sys.version_info >= (3, 15) else None
     if warnings is None:
         return forks.own(os_fork)

@@ -44,7 +44,6 @@ class Lifeline:
         self._write = LongLived()
         self._inherited = LongLived()
         self._armed = -1  # known by its signal, which nobody else sets: a new child takes the cheaper way
-        self._resets = False
         self._lock = _thread.allocate_lock()
 
     def open(self) -> int:
@@ -68,19 +67,11 @@ class Lifeline:
         self._inherited.forget()
         return fd
 
-    def copy_inherited(self) -> int:
-        """In a forked child: return a duplicate of that end."""
-        return os.dup(self._inherited.fd)
-
     def _reset_in_forks(self) -> None:
         """Register `after_fork_in_child`, once there is something to close: each forked child pays for it."""
-        if not self._resets:
-            self._resets = True
+        if process_state.lifeline is None:
+            process_state.lifeline = self
             os.register_at_fork(after_in_child=self.after_fork_in_child)
-
-    def is_held(self) -> bool:
-        """Return whether a forked child would inherit anything of it."""
-        return self._read.fd >= 0 or self._armed >= 0
 
     def after_fork_in_child(self) -> None:
         """Close, in a forked child, the parent's write end; its read end becomes the inherited one."""
@@ -93,12 +84,18 @@ class Lifeline:
         if self._lock.locked():  # another thread of the parent held it
             self._lock = _thread.allocate_lock()
 
-    def hang_on_to_parent(self, wanted: bool) -> None:
-        """In a forked child: die with the parent, if wanted; and let go of what was inherited."""
+    def hang_on_to_parent(self, wanted: bool, is_sentinel: bool) -> int | None:
+        """In a forked child: die with the parent, if wanted; and let go of what was inherited.
+
+        Returns:
+            A duplicate of it, if that is what tells of the parent's end.
+        """
+        duplicate = os.dup(self._inherited.fd) if is_sentinel else None
         if wanted:
             hang_on(self.take_inherited())
         else:
             self._inherited.close()
+        return duplicate
 
     def arm(self, fd: int) -> None:
         """Keep what kills this process with its parent."""

@@ -125,8 +125,8 @@ class Child:
     def __init__(self, process_obj: BaseProcess[Any]) -> None:
         self.name: str = process_obj._name
         self._lock = _thread.allocate_lock()
-        kills.begin()
         if not _has_looked:
+            kills.begin()
             _look_for_leftovers()
             black_box.name_log_records()
         try:

@@ -12,12 +12,12 @@ import gc
 import os
 import sys
 
+from polyproc._base.process_state import process_state
 from polyproc._pickling.main_definitions import main_definitions
 from polyproc._platform.handles import pidfd
 from polyproc._platform.posix import OwnFile, fork
 from polyproc._process.black_box import RecordedStream
 from polyproc._process.bootstrap import after_fork, end_by_interrupt, has_more_to_reset, live
-from polyproc._process.parent import lifeline
 from polyproc._start.child import Child
 
 TYPE_CHECKING = False  # see child.py: what this process has loaded, each forked child pays for
@@ -72,6 +72,12 @@ class _NullInput:
 null_input = _NullInput()
 
 
+def _open_lifeline() -> None:
+    from polyproc._process.parent import lifeline
+
+    lifeline.open()
+
+
 def _fork_of_threads() -> Callable[[], int]:
     from polyproc._start.thread_warning import warn_and_fork
 
@@ -85,15 +91,16 @@ class ForkChild(Child):
 
     def _start(self, process_obj: BaseProcess[Any]) -> None:
         if process_obj.daemon:
-            lifeline.open()
+            _open_lifeline()
         main_definitions.note_start()
         null_input.prepare()
         recorded_stderr.prepare()
         parent_sentinel = None
         ends = None if pidfd.has_worked else self._begin_end()
         if ends is not None:
-            lifeline.open()
-        has_more_to_do = lifeline.is_held() or has_more_to_reset()
+            _open_lifeline()
+        lifeline = process_state.lifeline
+        has_more_to_do = lifeline is not None or has_more_to_reset()
         # Until both know what they are, a Ctrl-C waits: it would be lost, or go on as a second copy of the caller.
         mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _SIGINT)
         pid = -1
@@ -108,10 +115,9 @@ class ForkChild(Child):
         if pid == 0:
             # In this frame, and not in a function of its own, which would cost two or three page faults.
             try:
-                if ends is not None:
-                    parent_sentinel = lifeline.copy_inherited()
                 if has_more_to_do:
-                    lifeline.hang_on_to_parent(process_obj.daemon)
+                    if lifeline is not None:
+                        parent_sentinel = lifeline.hang_on_to_parent(process_obj.daemon, ends is not None)
                     after_fork()
                 else:
                     gc.freeze()

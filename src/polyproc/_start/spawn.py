@@ -19,7 +19,7 @@ from types import CodeType
 from polyproc._base.typing import TYPE_CHECKING, Any
 from polyproc._pickling.main_definitions import main_definitions
 from polyproc._pickling.pickler import dumps
-from polyproc._pickling.spawning import InheritedFd, while_preparing
+from polyproc._pickling.spawning import InheritsFds, while_preparing
 from polyproc._platform.interpreter import command_line, interpreter, site_plan, spawn
 from polyproc._platform.posix import OwnFile, close_quietly, file_with
 from polyproc._process.capture import capture, capture_extras, capture_main, capture_tracker, main_code, pack_objects
@@ -261,7 +261,7 @@ def pass_end(job: dict[str, Any], ends: Any) -> list[int]:
     return [job["end"], job["parent"]]
 
 
-class SpawnChild(Child):
+class SpawnChild(InheritsFds, Child):
     """A child that is a fresh interpreter."""
 
     method = "spawn"
@@ -270,18 +270,6 @@ class SpawnChild(Child):
         self._fds: list[int] = []
         self._copies: list[int] = []
         super().__init__(process_obj)
-
-    def duplicate_for_child(self, fd: int) -> int:
-        """Pass `fd` to the child; return its number there, another one each time: each closes its own."""
-        if fd in self._fds:
-            fd = os.dup(fd)
-            self._copies.append(fd)
-        self._fds.append(fd)
-        return fd
-
-    def DupFd(self, fd: int) -> InheritedFd:
-        """Return what to pickle for a descriptor that is passed."""
-        return InheritedFd(fd)
 
     def _start(self, process_obj: BaseProcess[Any]) -> None:
         try:

@@ -6,7 +6,7 @@ import os
 
 from polyproc._base.process_state import process_state
 from polyproc._base.typing import TYPE_CHECKING, Any
-from polyproc._pickling.spawning import SentFd
+from polyproc._pickling.spawning import IsSentFds
 from polyproc._process.capture import capture, capture_extras, capture_tracker, pack_objects
 from polyproc._start.child import Child
 from polyproc._start.spawn import pack
@@ -16,21 +16,12 @@ if TYPE_CHECKING:
     from polyproc._process.process import BaseProcess
 
 
-class WaitingChild(Child):
+class WaitingChild(IsSentFds, Child):
     """A child that waited. Subclasses say where it comes from."""
 
     def __init__(self, process_obj: BaseProcess[Any]) -> None:
         self._fds: list[int] = []
         super().__init__(process_obj)
-
-    def duplicate_for_child(self, fd: int) -> int:
-        """Pass `fd` to the child; return its place among all that are passed."""
-        self._fds.append(fd)
-        return len(self._fds) - 1
-
-    def DupFd(self, fd: int) -> SentFd:
-        """Return what to pickle for a descriptor that is passed, by its place."""
-        return SentFd(fd)
 
     def _start(self, process_obj: BaseProcess[Any]) -> None:
         pickled, payload = pack(process_obj, self)
