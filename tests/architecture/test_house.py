@@ -103,22 +103,22 @@ def test_import_polyproc_loads_one_module_of_ours():
 # What a first use loads in the parent by fork, spawn and fork server: modules of ours, and others. They may only shrink:
 # it is most of what a small program waits for.
 FIRST_USES = {
-    "Process": ("end(context.Process(target=abs, args=(1,)))", (27, 16), (33, 42), (42, 45)),
-    "locks": ("end(context.Process(target=hold, args=(context.Lock(), event())))", (37, 25), (43, 46), (52, 48)),
+    "Process": ("end(context.Process(target=abs, args=(1,)))", (23, 13), (33, 41), (42, 44)),
+    "locks": ("end(context.Process(target=hold, args=(context.Lock(), event())))", (34, 21), (42, 44), (51, 46)),
     "Queue": (
         "queue = context.Queue(); end(context.Process(target=queue.put, args=(1,)))",
-        (42, 35),
-        (46, 50),
-        (55, 52),
+        (39, 28),
+        (45, 45),
+        (54, 47),
     ),
-    "Pool": ("with context.Pool(2) as pool: pool.map(abs, range(2))", (66, 33), (71, 49), (73, 49)),
+    "Pool": ("with context.Pool(2) as pool: pool.map(abs, range(2))", (65, 32), (70, 47), (72, 47)),
     "executor": (
         "with polyproc.ProcessPoolExecutor(2, context) as pool: list(pool.map(abs, range(2)))",
-        *((72, 58), (77, 65), (79, 65)),
+        *((71, 52), (76, 59), (78, 59)),
     ),
     "Manager": (
         "with context.Manager() as made: end(context.Process(target=made.dict().get, args=(1,)))",
-        *((52, 46), (56, 59), (63, 60)),
+        *((50, 39), (55, 54), (62, 55)),
     ),
 }
 FIRST_USE = """
