@@ -143,9 +143,9 @@ class SpawnChild(Child):
         job["box"] = self.duplicate_for_child(self._box.fd)
         self.sentinel, self.pid = start_program(job, "run_spawned", self._copies)
         if process_obj.daemon:
-            from polyproc._platform.windows_jobs import job
+            from polyproc._platform import windows_jobs
 
-            job.add(self.sentinel)
+            windows_jobs.job.add(self.sentinel)
         self._make_room()
 
     def _give_up(self) -> None:
