@@ -217,12 +217,13 @@ def loaded_modules():
 
 
 def threads_of_a_product():
-    """Return how many threads this process has when it has multiplied two matrices."""
+    """Return how many threads this process has more when it has multiplied two matrices."""
     import numpy
 
+    before = len(os.listdir("/proc/self/task"))
     matrix = numpy.ones((600, 600))
     assert (matrix @ matrix)[0, 0] == 600
-    return len(os.listdir("/proc/self/task"))
+    return len(os.listdir("/proc/self/task")) - before
 
 
 def fails_for_three(number):

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from conftest import PROGRAMS
+from conftest import PROGRAMS, needs
 from programs import refusing
 
 METHODS = "fork,spawn,forkserver"
@@ -119,6 +119,7 @@ def test_a_child_sees_its_parents_end(method):
     assert (done.stdout, done.stderr) == ("seen\n", "")
 
 
+@needs("system calls of Linux")
 def test_doctor_names_them():
     calls = ["memfd_create", "pidfd_open", "sched_getaffinity"]
     done = run(calls, errno.EPERM, "-m", "polyproc", "doctor")
@@ -139,7 +140,8 @@ def test_memory_that_cannot_be_is_an_error_when_it_is_made():
             print(error.errno)
     """
     done = run(["memfd_create"], errno.ENOSYS, "-c", program)
-    assert (done.stdout, done.stderr) == (f"{errno.ENOSPC}\n", "")
+    assert done.stdout in (f"{errno.ENOSPC}\n", f"{errno.EFBIG}\n")  # no file of that file system is so large
+    assert done.stderr == ""
 
 
 def test_the_filter_refuses():

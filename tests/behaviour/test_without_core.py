@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 import polyproc
+from conftest import needs
 
+pytestmark = needs("the C core")  # elsewhere it is not missed
 ERROR = "pp_lock.c:3:10: fatal error: Python.h: No such file or directory"
 PACKAGE = Path(polyproc.__file__).parent
 

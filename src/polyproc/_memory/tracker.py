@@ -248,6 +248,8 @@ class FamilyTracker(Lines, ResourceTracker):
         try:
             fd = os.open(self._path(mark), os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600)
         except FileNotFoundError:
+            if flags:  # the folder is not there
+                raise
             return False
         try:
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -154,19 +154,18 @@ def _spawn(line: list[bytes], pass_fds: Sequence[int], blocked: Collection[int] 
 def _spawn_with_copies(line: list[bytes], pass_fds: Sequence[int], blocked: Collection[int]) -> int:
     """Start a program as `_spawn` does, where a dup2 of a descriptor to itself leaves it as it is.
 
-    Copies are made in this process, of numbers beyond those that are passed; in the child each becomes what it is of.
+    In the child each becomes a copy of its copy, by way of one more number.
     """
     passed = sorted(set(pass_fds))
-    beyond = max(passed, default=2) + 1
-    copies: list[int] = []
+    spare = _free_number(passed[0]) if passed else -1
     try:
-        for fd in passed:
-            copies.append(_copy_beyond(fd, beyond))
         actions: list[tuple[Any, ...]] = []
         if 0 not in passed:
             actions.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0))
-        actions += [(os.POSIX_SPAWN_DUP2, copy, fd) for copy, fd in zip(copies, passed, strict=True)]
-        actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in inheritable_fds() if fd not in passed]
+        for fd in passed:
+            actions += [(os.POSIX_SPAWN_DUP2, fd, spare), (os.POSIX_SPAWN_DUP2, spare, fd)]
+        closed = [fd for fd in inheritable_fds() if fd not in (*passed, spare)]
+        actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in ([spare] if passed else []) + closed]
         options: Any = {"setsigmask": blocked} if blocked else {}
         try:
             return os.posix_spawn(line[0], line, environ(), file_actions=actions, **options)
@@ -175,17 +174,13 @@ def _spawn_with_copies(line: list[bytes], pass_fds: Sequence[int], blocked: Coll
             if error.errno not in (errno.EPERM, errno.ENOSYS, errno.EBADF, errno.EINVAL):
                 raise
     finally:
-        close_quietly(*copies)
+        close_quietly(spare)
     return _spawn_by_subprocess(line, pass_fds, blocked)
 
 
-def _copy_beyond(fd: int, beyond: int) -> int:
-    try:
-        return int(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, beyond))
-    except OSError as error:
-        if error.errno == errno.EINVAL:  # there is no number so large
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE)) from None
-        raise
+def _free_number(fd: int) -> int:
+    """Have a number above the standard streams', by a copy of a descriptor."""
+    return int(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3))
 
 
 def _spawn_by_subprocess(line: list[bytes], pass_fds: Sequence[int], blocked: Collection[int]) -> int:

@@ -322,10 +322,22 @@ def _what_is(fd: int) -> tuple[int, ...] | None:
         return None
 
 
+_folders: dict[str, str] = {}  # what TMPDIR says -> where files can be made
+
+
 def temporary_folder() -> str:
-    """Return where files are that nobody keeps."""
+    """Return where files are that nobody keeps: what TMPDIR says, or /tmp where no file can be made there."""
     environ: Any = load("os", "environ")
-    return str(environ.get("TMPDIR", "/tmp"))
+    named = str(environ.get("TMPDIR", "/tmp"))
+    if named == "/tmp":
+        return named
+    if named not in _folders:
+        try:
+            os.close(_file_in(named))
+            _folders[named] = named
+        except OSError:
+            _folders[named] = "/tmp"
+    return _folders[named]
 
 
 def close_on_exec(*fds: int) -> None:
