@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from polyproc._base.errors import ProcessDied
 
+__all__ = ["ChildHandle", "Spawning"]
+
 
 class Spawning(Protocol):
     """A child under construction, as the pickler sees it."""

@@ -136,3 +136,25 @@ def count_up_for_ever(value, connection):
     while True:
         with value.get_lock():
             value.value += 1
+
+
+def start_and_tell(connection):
+    process = polyproc.Process(target=time.sleep, args=(60,))
+    process.start()
+    connection.send(process.pid)
+    while True:
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            pass
+
+
+def read_file(file):
+    with file:
+        return file.read()
+
+
+def spin(seconds):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        pass

@@ -96,7 +96,7 @@ def test_processes_that_are_killed_again_and_again_in_a_locks_hold_do_not_stop_o
     ours, theirs = polyproc.Pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", polyproc.OwnerDiedWarning)
-        for _ in range(6):
+        for _ in range(2):
             processes = [started(targets.count_up_for_ever, value, theirs) for _ in range(2)]
             for _ in processes:
                 assert ours.recv() == "begins"

@@ -118,8 +118,9 @@ class Listener:
         address, claim = (address, None) if address else own_address(family)
         self._listening = listening = ListeningSocket(getattr(socket, family))
         try:
-            if family == "AF_INET":
-                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == "AF_INET":  # on Windows that would let others take the port, too
+                option = "SO_EXCLUSIVEADDRUSE" if IS_WINDOWS else "SO_REUSEADDR"
+                listening.setsockopt(socket.SOL_SOCKET, getattr(socket, option), 1)
             try:
                 self._address = named(bind, listening, address, family)
             except PermissionError:

@@ -15,6 +15,7 @@ from polyproc._base.modules import kind_of, of_kind, public
 from polyproc._base.native import native
 from polyproc._base.typing import TYPE_CHECKING, Any, Iterable, Iterator
 from polyproc._memory.tracker import PREFIX, tracker
+from polyproc._platform.posix import IS_WINDOWS
 
 if TYPE_CHECKING or not native:
     from polyproc._memory.portable_segment import PortableSegment as Segment
@@ -22,7 +23,7 @@ if TYPE_CHECKING or not native:
 else:
     from polyproc._core import SharedMemory as Segment
     from polyproc._core import segment_name
-_USE_POSIX = True
+_USE_POSIX = not IS_WINDOWS
 _SHM_NAME_PREFIX = PREFIX
 
 

@@ -54,12 +54,22 @@ def _settle(file: Any) -> int:
     return fd
 
 
+def handle_of(fd: int) -> int:
+    """Return what is sent for an open file: on Windows it is another number."""
+    return fd
+
+
+def number_of(handle: int, mode: str) -> int:
+    """Return the number of an open file that was received."""
+    return handle
+
+
 def _reduce_raw(file: io.FileIO) -> tuple[Any, ...]:
-    return _rebuild_file, (sent_fds(file.fileno()), file.mode, 0, None)
+    return _rebuild_file, (sent_fds(handle_of(file.fileno())), file.mode, 0, None)
 
 
 def _reduce_buffered(file: io.BufferedReader | io.BufferedWriter | io.BufferedRandom) -> tuple[Any, ...]:
-    return _rebuild_file, (sent_fds(_settle(file)), _mode(file), -1, None)
+    return _rebuild_file, (sent_fds(handle_of(_settle(file))), _mode(file), -1, None)
 
 
 def _reduce_text(file: io.TextIOWrapper) -> tuple[Any, ...]:
@@ -70,7 +80,7 @@ def _reduce_text(file: io.TextIOWrapper) -> tuple[Any, ...]:
         os.lseek(file.fileno(), 0, os.SEEK_SET)
     mode = _mode(file.buffer).replace("b", "")
     text = (file.encoding, file.errors, position)
-    return _rebuild_file, (sent_fds(file.fileno()), mode, -1, text)
+    return _rebuild_file, (sent_fds(handle_of(file.fileno())), mode, -1, text)
 
 
 def _mode(file: Any) -> str:
@@ -81,7 +91,8 @@ def _mode(file: Any) -> str:
 
 # open() of a descriptor truncates nothing, whatever its mode.
 def _rebuild_file(sent: Any, mode: str, buffering: int, text: tuple[Any, ...] | None) -> Any:
-    [fd] = sent.detach()
+    [handle] = sent.detach()
+    fd = number_of(handle, mode)
     if text is None:
         return open(fd, mode, buffering=buffering)
     encoding, errors, position = text

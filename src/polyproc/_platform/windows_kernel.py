@@ -50,7 +50,7 @@ def kind_of(handle: int) -> int:
 
 def may_be_socket(handle: int) -> bool:
     """Return false for what surely is no socket, since nobody has loaded what makes one."""
-    return "_socket" in sys.modules and kind_of(handle) == PIPE
+    return sys.modules.get("_socket") is not None and kind_of(handle) == PIPE
 
 
 def close(handle: int) -> None:

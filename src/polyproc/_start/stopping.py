@@ -14,6 +14,9 @@ from polyproc._platform.posix import LINUX, PROC, close_quietly
 if TYPE_CHECKING:
     from polyproc.abc import ChildHandle
 
+_SIGKILL = 9
+_SIGCONT, _SIGSTOP = (int(getattr(signal, name, 0)) for name in ("SIGCONT", "SIGSTOP"))  # 0 where there is none
+
 # How long a daemon child has, at its parent's exit, between SIGTERM and SIGKILL.
 EXIT_GRACE = 5.0
 
@@ -44,7 +47,7 @@ def stop(child: ChildHandle, grace: float) -> int:
 
 def finish(child: ChildHandle) -> None:
     """Wait for a daemon child that was told to end; kill it if it does not."""
-    child.signal(signal.SIGCONT)
+    child.signal(_SIGCONT)
     if child.wait(EXIT_GRACE) is None:
         child.kill()
 
@@ -84,10 +87,10 @@ class Tree:
         queue = list(self._held)
         while queue:
             pid = queue.pop()
-            if self._send(pid, signal.SIGSTOP):
+            if self._send(pid, _SIGSTOP):
                 queue += self._hold_children(pid)
         for pid in self._held:
-            self._send(pid, signal.SIGKILL)
+            self._send(pid, _SIGKILL)
 
     def _hold_children(self, parent: int) -> list[int]:
         """Hold the children of a process that is held; return those that are new.
