@@ -63,6 +63,10 @@ class ProcessState:
         except OSError:  # the directory was removed
             self.original_dir = None
 
+    def forget_children(self) -> None:
+        """Let go of the children, at the interpreter's end: their handles are closed while there are modules."""
+        self.children.clear()
+
     def leave_tracker(self) -> None:
         """Let go of the part in the family of trackers that came with this process's start."""
         if self.tracker is not None:
@@ -71,6 +75,7 @@ class ProcessState:
 
 
 process_state = ProcessState()
+atexit.register(process_state.forget_children)  # the last of ours: after the exit sequence, which is registered below
 
 
 # The order of a clean exit. It knows no package: they hand it callbacks, each with a rank; lower ranks run first.
