@@ -111,10 +111,10 @@ FIRST_USES = {
         (45, 45),
         (54, 47),
     ),
-    "Pool": ("with context.Pool(2) as pool: pool.map(abs, range(2))", (65, 32), (70, 47), (72, 47)),
+    "Pool": ("with context.Pool(2) as pool: pool.map(abs, range(2))", (66, 32), (71, 47), (73, 47)),
     "executor": (
         "with polyproc.ProcessPoolExecutor(2, context) as pool: list(pool.map(abs, range(2)))",
-        *((71, 52), (76, 59), (78, 59)),
+        *((72, 52), (77, 59), (79, 59)),
     ),
     "Manager": (
         "with context.Manager() as made: end(context.Process(target=made.dict().get, args=(1,)))",

@@ -142,9 +142,10 @@ def test_a_pipe_that_was_made_is_closed_wherever_its_maker_is_broken_off():
 
 def test_outcomes_are_delivered_though_an_earlier_delivery_was_broken_off():
     class Silent:
-        keeps = None
+        _keeps = None
+        _calls_back = False
 
-        def settle(self, index, success, value):
+        def _settle(self, index, success, value):
             return False
 
     number, more = 0, True
@@ -154,7 +155,7 @@ def test_outcomes_are_delivered_though_an_earlier_delivery_was_broken_off():
         outcomes.add(Settle(Silent(), 0, VALUE))
         more = is_broken_off(outcomes.deliver, number)
         outcomes.deliver()
-        assert not outcomes._delivering.locked() and not outcomes.waiting, number
+        assert not outcomes._settles.locked() and not outcomes.waiting, number
 
 
 # -- what tasks do to their workers -------------------------------------------------------------------------------------

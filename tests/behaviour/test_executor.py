@@ -256,3 +256,9 @@ def test_public_errors_say_where_they_are():
     for name, found in (*vars(polyproc).items(), *vars(polyproc.pool).items()):
         if isinstance(found, type) and issubclass(found, BaseException) and not name.startswith("_"):
             assert "._" not in found.__module__, found
+
+
+def test_a_future_has_no_public_names_of_its_own():
+    """What the pool does with it is nobody else's."""
+    names = {name for name in dir(polyproc.Future) if not name.startswith("_")}
+    assert names == {name for name in dir(concurrent.futures.Future) if not name.startswith("_")}

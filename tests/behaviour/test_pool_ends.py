@@ -379,7 +379,7 @@ def test_an_imap_whose_items_end_just_as_its_pool_is_terminated_ends(ctx):
     assert results.next(20) == 1
     (feeder,) = (thread for thread in set(threading.enumerate()) - before if thread.name == "polyproc-imap")
     outcomes = pool._engine.outcomes
-    with outcomes._delivering:  # as if the thread that delivers came a little later
+    with outcomes._settles:  # as if the thread that delivers came a little later
         pool.terminate()
         goes_on.set()
         feeder.join(20)

@@ -9,9 +9,14 @@ import threading
 import pytest
 
 from polyproc._workers import pipe_channels
+from polyproc._workers.messages import DONE, to_bytes
 from polyproc._workers.pipe_channels import Channels, WorkerChannel, _Incoming, pack
 
 LARGE = b"x" * 3_000_000
+
+
+def said(value):
+    return DONE, value, 0.0
 
 
 @pytest.fixture
@@ -84,8 +89,8 @@ def test_a_worker_that_reads_nothing_holds_nobody_up(channels):
     assert slow.has_rest
     quick.send(8, pack("soon")[0])
     assert quick.end.get() == (8, True, "soon")
-    quick.end.put("done")
-    assert channels.take(20) == (2, True, "done")
+    quick.end.put(said("done"))
+    assert channels.take(20) == (2, True, said("done"))
     assert channels.take(0.01) is None
     assert slow.left_over() == ([0], 7)
     assert not slow.has_rest
@@ -107,14 +112,14 @@ def test_what_a_pipe_did_not_take_goes_as_its_worker_reads(channels):
 
 def test_a_part_of_a_result_holds_nobody_up(channels):
     slow, quick = channels.open(1), channels.open(2)
-    data = pickle.dumps("late")
+    data = to_bytes(said("late"), pickle.dumps)
     whole = len(data).to_bytes(4, "big") + data
     os.write(slow.end.connection.fileno(), whole[:9])
     assert channels.take(0.01) is None
-    quick.end.put("soon")
-    assert channels.take(20) == (2, True, "soon")
+    quick.end.put(said("soon"))
+    assert channels.take(20) == (2, True, said("soon"))
     os.write(slow.end.connection.fileno(), whole[9:])
-    assert channels.take(20) == (1, True, "late")
+    assert channels.take(20) == (1, True, said("late"))
     os.write(slow.end.connection.fileno(), whole[:9])
     channels.note(1)  # it has ended, and a copy of it holds its end of the pipe
     assert channels.take(20) == (1, True, None)

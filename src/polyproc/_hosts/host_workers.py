@@ -7,7 +7,6 @@ reads none. What was sent cannot be taken back: a worker has one task, and one m
 from __future__ import annotations
 
 import collections
-import pickle
 import queue
 import threading
 
@@ -21,6 +20,7 @@ from polyproc._hosts.remote_life import remote_life
 from polyproc._pickling.inherited_values import InheritedValue
 from polyproc._pickling.pickler import dumps
 from polyproc._process.process import BaseProcess, Process, launched_by
+from polyproc._workers.messages import of_bytes, to_bytes
 from polyproc._workers.pipe_channels import WorkerEnd
 from polyproc._workers.worker import WorkerPlan, share_of, worker
 from polyproc._workers.worker_set import PoolConfig, WorkerHandle
@@ -34,7 +34,7 @@ class HostWorkerEnd(WorkerEnd):
 
     def put(self, message: Any) -> None:
         """Send a message to the pool. Raises what pickling raises, and ProcessError for what is of this host."""
-        data = dumps_across(message)
+        data = to_bytes(message, dumps_across)
         try:
             self.connection.send_bytes(data)
         except OSError:  # the pool has ended, which `get` says
@@ -165,8 +165,8 @@ class HostChannels:
             return None
         number, is_packed, value = found
         try:
-            return number, True, pickle.loads(value) if is_packed else value
-        except BaseException as error:  # noqa: BLE001  (one that cannot be opened is that task's error alone)
+            return number, True, of_bytes(value) if is_packed else value
+        except BaseException as error:  # noqa: BLE001  (one that cannot be read is that task's error alone)
             return number, False, error
 
     def close(self) -> None:

@@ -156,8 +156,9 @@ class Job:
     `progress` is told of each chunk that is done.
     """
 
-    progress: Progress | None = None
-    keeps: Any = None  # the pool, until it is done
+    _progress: Progress | None = None
+    _keeps: Any = None  # the pool, until it is done
+    _calls_back = False  # whether to settle it runs code of the user's
     _events: tuple[ThreadEvent, ...] = ()
 
     def _tell(self, event: ThreadEvent) -> None:
@@ -172,7 +173,18 @@ class Job:
         for event in self._events:
             event.set()
 
-    def settle(self, index: int, success: bool, value: Any) -> bool:
+    def _show(self, progress: Progress | None) -> None:
+        """Show its progress from now on."""
+        if progress is not None:
+            self._progress = progress
+            self._calls_back = True
+
+    def _let_go(self) -> None:
+        """Call nobody back any more, and do not wait for whom it calls."""
+        self._progress = None
+        self._calls_back = False
+
+    def _settle(self, index: int, success: bool, value: Any) -> bool:
         """Take the result of a task; return whether it was the job's last."""
         raise NotImplementedError
 
@@ -198,10 +210,10 @@ class Calls:
         future: Future[T] = make()
         options = self._options
         if options.progress:
-            future.progress = progress_of(options, 1)
-        future.keeps = self._whole or self
+            future._progress = progress_of(options, 1)
+        future._keeps = self._whole or self
         engine = self._engine
-        future.call = engine, engine.add_call(future, fn, (args, kwargs), options)
+        future._call = engine, engine.add_call(future, fn, (args, kwargs), options)
         return future
 
     def _load_future(self) -> Any:

@@ -121,12 +121,12 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
         future: Future[T] = Future()
         options = self._options
         if options.progress:
-            future.progress = progress_of(options, 1)
-        future.keeps = self._whole or self
+            future._progress = progress_of(options, 1)
+        future._keeps = self._whole or self
         try:
             if not callable(fn):
                 raise said("no_function", fn, "submit", "submit(a_function, an_argument)")
-            future.call = engine, engine.add_call(future, fn, (args, kwargs), options)
+            future._call = engine, engine.add_call(future, fn, (args, kwargs), options)
         except Exception as error:  # noqa: BLE001  (told where the result is waited for)
             self._check()
             future.set_exception(error)
@@ -278,20 +278,20 @@ class _Feed:
         self._name = function_name(fn)
         self._packed = self._engine.pack_function(fn)
         self._result: IMapIterator[Any] = IMapIterator(0, chunked=True)
-        self._result.keeps = executor._whole or executor
+        self._result._keeps = executor._whole or executor
         self._sent = 0
         self._is_all = False
 
     def send_all(self) -> None:
         """Send all chunks."""
         chunks = list(self._chunks())
-        self._result.progress = progress_of(self._options, sum(map(len, chunks)))
+        self._result._show(progress_of(self._options, sum(map(len, chunks))))
         self._is_all = True
         self._result.set_length(len(chunks))
         if chunks:
             self._engine.add_chunks(self._result, self._packed, STARMAP, chunks, self._name, self._options)
         else:
-            self._result.keeps = None
+            self._result._keeps = None
 
     def send(self, most: int) -> None:
         """Send up to `most` chunks. Raises RuntimeError when the executor takes no more calls."""
@@ -305,7 +305,7 @@ class _Feed:
         if len(messages) < most:
             self._is_all = True
             if self._result.set_length(self._sent):
-                self._result.keeps = None
+                self._result._keeps = None
 
     def _chunks(self) -> Iterator[tuple[Any, ...]]:
         while chunk := tuple(itertools.islice(self._calls, self._chunksize)):
@@ -314,7 +314,7 @@ class _Feed:
     def cancel(self) -> None:
         """Drop what no worker has begun."""
         self._engine.cancel_job(self._result)
-        self._result.keeps = None
+        self._result._keeps = None
 
     def results(self, deadline: float | None) -> Iterator[Any]:
         """Yield the results; whatever ends that early drops what has not begun."""

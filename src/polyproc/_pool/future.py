@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 
 from polyproc._aio.loops import ThreadEvent, running_library
+from polyproc._base.errors import ProcessError
 from polyproc._base.modules import public
 from polyproc._base.typing import Any, Generator, Protocol, TypeVar
 from polyproc._pool.calls import Job
@@ -37,14 +38,14 @@ class Future(concurrent.futures.Future[T], Job):
     `await` works in asyncio and in trio; cancelling the task that awaits cancels the call.
     """
 
-    call: tuple[Engine, QueuedTask] | None = None  # what runs it, and what it is there
+    _call: tuple[Engine, QueuedTask] | None = None  # what runs it, and what it is there
 
     def cancel(self) -> bool:
         """Cancel the call; does not wait for its end. Return False if it was done before."""
         if not super().cancel():
             return False
         self._notify_cancelled()
-        call, self.call = self.call, None
+        call, self._call = self._call, None
         if call is not None:
             call[0].cancel(call[1])
         return True
@@ -57,10 +58,19 @@ class Future(concurrent.futures.Future[T], Job):
 
     def running(self) -> bool:
         """Return whether a worker runs the call."""
-        call = self.call
+        call = self._call
         return self._state == "RUNNING" or (self._state == "PENDING" and call is not None and call[0].runs(call[1]))
 
-    def settle(self, index: int, success: bool, value: Any) -> bool:
+    @property
+    def _calls_back(self) -> bool:  # type: ignore[override]
+        return bool(self._done_callbacks) or self._progress is not None  # type: ignore[attr-defined]
+
+    def _let_go(self) -> None:
+        self._progress = None
+        if self._state == "RUNNING":  # its progress is told just now
+            self._take(False, ProcessError("the pool was terminated"))
+
+    def _settle(self, index: int, success: bool, value: Any) -> bool:
         """Take the result."""
         if type(value) is Dropped:
             super().cancel()
@@ -70,14 +80,20 @@ class Future(concurrent.futures.Future[T], Job):
             if self._state != "PENDING":  # it was cancelled
                 return True
             self.set_running_or_notify_cancel()
-        self.call = None
-        if self.progress is not None:
-            self.progress.advance(1)
-        if success:
-            self.set_result(value)
-        else:
-            self.set_exception(value)
+        self._call = None
+        if self._progress is not None:
+            self._progress.advance(1)
+        self._take(success, value)
         return True
+
+    def _take(self, success: bool, value: Any) -> None:
+        try:
+            if success:
+                self.set_result(value)
+            else:
+                self.set_exception(value)
+        except concurrent.futures.InvalidStateError:  # its pool has ended meanwhile
+            pass
 
     def __await__(self) -> Generator[Any, None, T]:
         asyncio, trio = running_library()

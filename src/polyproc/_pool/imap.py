@@ -123,11 +123,11 @@ class IMapIterator(Job, Generic[T]):
         self._ring()
         if is_complete:
             self._closes = None
-        if is_complete and self.progress is not None:
-            self.progress.end()
+        if is_complete and self._progress is not None:
+            self._progress.end()
         return is_complete
 
-    def settle(self, index: int, success: bool, value: Any) -> bool:
+    def _settle(self, index: int, success: bool, value: Any) -> bool:
         """Take a result; those before it go first."""
         with self._lock:
             self._settled += 1
@@ -139,10 +139,10 @@ class IMapIterator(Job, Generic[T]):
             self._closes = None
         if self._events:
             self._ring()
-        if self.progress is not None:
-            self.progress.advance(len(value) if self._chunked and success else 1)
+        if self._progress is not None:
+            self._progress.advance(len(value) if self._chunked and success else 1)
             if last:
-                self.progress.end()
+                self._progress.end()
         return last
 
     def _take(self, index: int, outcome: tuple[bool, Any]) -> None:
@@ -227,8 +227,8 @@ def begin_imap(
         buffer = max(buffersize // chunksize, 1)
     result: IMapIterator[Any] = (IMapIterator if is_ordered else IMapUnorderedIterator)(buffer, chunked=chunksize > 1)
     if options.progress:
-        result.progress = progress_of(options, len(iterable) if isinstance(iterable, Sized) else None)
-    result.keeps = pool._whole or pool
+        result._show(progress_of(options, len(iterable) if isinstance(iterable, Sized) else None))
+    result._keeps = pool._whole or pool
     feeder = Feeder(engine, options, result, func, iterable, chunksize)
     result.fed_by(
         lambda finished: engine.order("reader_wants", feeder, finished),  # it never waits for the engine's lock

@@ -38,12 +38,15 @@ Callback = Callable[[Any], object]
 class ApplyResult(Job, Generic[T]):
     """The result of apply_async, map_async and starmap_async. It can be awaited, in asyncio and trio."""
 
+    _is_known = False  # whether it has its outcome, and calls back now if it is not ready
     __class_getitem__: Any = classmethod(GenericAlias)  # as annotations of programs have it
 
     def __init__(self, callback: Callback | None, error_callback: Callback | None) -> None:
         self._event = Latch()
         self._callback = callback
         self._error_callback = error_callback
+        if callback is not None or error_callback is not None:
+            self._calls_back = True
         self._success = True
         self._value: Any = None
 
@@ -83,15 +86,21 @@ class ApplyResult(Job, Generic[T]):
         """Wait for what `get` returns."""
         return self.aio.get().__await__()
 
-    def settle(self, index: int, success: bool, value: Any) -> bool:
+    def _settle(self, index: int, success: bool, value: Any) -> bool:
         """Take the result."""
         self._finish(success, value)
         return True
 
+    def _let_go(self) -> None:
+        super()._let_go()
+        self._callback = self._error_callback = None
+        if self._is_known:
+            self._event.set()
+
     def _finish(self, success: bool, value: Any) -> None:
         if type(value) is Dropped:
             value = load("concurrent.futures", "CancelledError")()  # type: ignore[operator]
-        self._success, self._value = success, value
+        self._success, self._value, self._is_known = success, value, True
         callback = self._callback if success else self._error_callback
         self._callback = self._error_callback = None
         try:
@@ -120,6 +129,7 @@ class MapResult(ApplyResult[list[T]]):
         super().__init__(callback, error)
         self._chunksize = chunksize
         self._left = -(-length // chunksize) if chunksize else 0
+        self._length = length
         self._value = [None] * length
         if not self._left:
             self._event.set()
@@ -128,18 +138,19 @@ class MapResult(ApplyResult[list[T]]):
     def _number_left(self) -> int:  # of chunks: programs poll it to tell of progress
         return self._left
 
-    def settle(self, index: int, success: bool, value: Any) -> bool:
+    def _settle(self, index: int, success: bool, value: Any) -> bool:
         """Take the result of a chunk; the first error counts, and is told when all chunks are done."""
-        self._left -= 1
-        if self.progress is not None:
-            start = index * self._chunksize
-            self.progress.advance(min(start + self._chunksize, len(self._value)) - start)
+        start = index * self._chunksize
         if success and self._success:
-            start = index * self._chunksize
             self._value[start : start + self._chunksize] = value
         elif not success and self._success:
             self._success, self._value = False, value
-        if self._left:
+        self._left -= 1
+        left = self._left  # it is others', too, if what is called now does not return
+        self._is_known = not left
+        if self._progress is not None:
+            self._progress.advance(min(start + self._chunksize, self._length) - start)
+        if left:
             return False
         self._finish(self._success, self._value)
         return True
@@ -286,7 +297,7 @@ class Pool(_Insides):
     ) -> ApplyResult[T]:
         """Call `func(*args, **kwds)` in a worker; return at once."""
         result: ApplyResult[T] = ApplyResult(callback, error_callback)
-        result.keeps = self._whole or self
+        result._keeps = self._whole or self
         self._check_running()
         try:
             if not callable(func):
@@ -363,8 +374,8 @@ class Pool(_Insides):
         result: MapResult[T] = MapResult(chunksize, len(items), callback, error_callback)
         if not items:
             return result
-        result.progress = progress_of(self._options, len(items))
-        result.keeps = self._whole or self
+        result._show(progress_of(self._options, len(items)))
+        result._keeps = self._whole or self
         chunks = [tuple(items[start : start + chunksize]) for start in range(0, len(items), chunksize)]
         engine = self._engine
         try:

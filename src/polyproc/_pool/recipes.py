@@ -130,7 +130,7 @@ class RecipeMapResult(MapResult[Any]):
         _awaited[self._job] = self
 
     def _begin(self, pool: Any, function: Any, batches: Any) -> None:
-        self.keeps = pool
+        self._keeps = pool
 
         def done(results: list[list[Any]]) -> None:
             self._finish(True, [value for batch in results for value in batch])

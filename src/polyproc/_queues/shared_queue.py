@@ -47,14 +47,14 @@ def pack(queue: Any, obj: Any) -> Packed:
     return record_of(queue, dumps_through(obj, queue._memory_fd, 5, buffers), buffers)
 
 
-def record_of(queue: core.Queue, data: bytes, buffers: list[memoryview]) -> Packed:
-    """Make a record of a pickle and the buffers that were kept apart from it."""
+def record_of(queue: core.Queue, data: bytes, buffers: list[memoryview], room: int = 0) -> Packed:
+    """Make a record of a pickle and the buffers that were kept apart from it, with `room` left for what is added."""
     table_size = _PICKLE.size + _BUFFER.size * len(buffers)
-    if not buffers and len(data) <= MOST:
+    if not buffers and len(data) <= MOST - room:
         return PICKLE, data, NO_SLOT
     parts: list[tuple[int, bytes | memoryview]] = []
     end = 0
-    apart = table_size + len(data) > MOST
+    apart = table_size + len(data) > MOST - room
     if apart:
         parts.append((0, data))
         end = len(data)

@@ -296,8 +296,9 @@ class CallEvents(PoolState):
             elif outcomes[0][0]:
                 self._settle(task, VALUE, outcomes[0][1], actions)
             else:
-                error = outcomes[0][1]
-                self._failed(task, ERROR, error, is_one_of(error, task.options.retry_on), actions)
+                error, options = outcomes[0][1], task.options
+                retry = options.retries > 0 and is_one_of(error, options.retry_on)
+                self._failed(task, ERROR, error, retry, actions)
         if worker.tasks and worker.tasks[0][1].options.timeout is not None:
             assignments.begin_time(worker, now)
         if assignments.max_tasks is not None and assignments.is_spent(worker):
@@ -489,8 +490,10 @@ class CallEvents(PoolState):
         return actions + self.job_cancelled(job, now, WITHDRAWN)
 
 
-def is_one_of(error: BaseException, kinds: type[BaseException] | tuple[type[BaseException], ...]) -> bool:
-    """Whether `except kinds` would catch the error; no code of the user's runs."""
+def is_one_of(error: Any, kinds: type[BaseException] | tuple[type[BaseException], ...]) -> bool:
+    """Whether `except kinds` would catch the error; no code of the user's runs. One that is not opened yet says so."""
     if not isinstance(kinds, tuple):
         kinds = (kinds,)
+    if not issubclass(type(error), BaseException):
+        return bool(error.is_one_of(kinds))
     return any(type.__subclasscheck__(kind, type(error)) for kind in kinds)

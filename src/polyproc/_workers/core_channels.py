@@ -7,9 +7,10 @@ from _queue import Empty
 
 import polyproc._core as core
 from polyproc._base.typing import Any
-from polyproc._pickling.pickler import dumps_to_keep
+from polyproc._pickling.pickler import dumps_through, dumps_to_keep
 from polyproc._queues import shared_queue
 from polyproc._queues.shared_queue import SharedQueue
+from polyproc._workers.messages import CLOSED, FAILED, LOOK, Message, beside, heard
 
 MAX_BEHIND: int = 64
 
@@ -17,6 +18,7 @@ Packed = tuple[bytes, list[memoryview]]
 
 _FOREVER = 2**63 - 1  # a deadline of the core
 _ALL = 1 << 16
+_MOST_BESIDE = shared_queue.MOST - 4096  # bytes of a value that travels in its message's record
 
 
 def pack(message: Any) -> tuple[Packed, int]:
@@ -46,10 +48,43 @@ def _opened(queue: _Queue) -> tuple[int, bool, Any]:
         return number, False, error
 
 
+class _Results(_Queue):
+    """What workers say, each message under its worker's number."""
+
+    def _put_other(self, message: Message, deadline: int, tag: int) -> None:
+        """Send what is not plain data, or is large. The core calls it."""
+        without, value = beside(message)
+        buffers: list[memoryview] = []
+        data = dumps_through(value, self._memory_fd, 5, buffers)
+        kind, said, seconds = without
+        if not buffers and len(data) <= _MOST_BESIDE:
+            data = pickle.dumps((kind, (said, data), seconds))
+            self._put_packed(shared_queue.PICKLE, data, shared_queue.NO_SLOT, deadline, tag)
+            return
+        head = pickle.dumps(without)
+        kind, record, slot = shared_queue.record_of(self, data, buffers, shared_queue.MOST - _MOST_BESIDE)
+        record = b"".join((record, head, len(head).to_bytes(2, "little")))
+        shared_queue.put(self, (kind, record, slot), deadline, tag)
+
+
+def _said(kind: int, record: bytes, slot: Any) -> Any:
+    """Return what was said in a record of `_Results`."""
+    if kind != shared_queue.PICKLE:
+        start = len(record) - 2 - int.from_bytes(record[-2:], "little")
+        return heard(pickle.loads(record[start:-2]), lambda: shared_queue.open_record(kind, record[:start], slot))
+    message = pickle.loads(record)
+    if message is None or message[0] < FAILED or message[0] == LOOK:  # the quick way for what is nearly all
+        return message
+    if not message[0] & CLOSED:
+        return heard(message)
+    kind, (said, data), seconds = message
+    return heard((kind, said, seconds), lambda: pickle.loads(data))
+
+
 class WorkerEnd:
     """A worker's side."""
 
-    def __init__(self, number: int, tasks: _Queue, results: _Queue) -> None:
+    def __init__(self, number: int, tasks: _Queue, results: _Results) -> None:
         self.number = number
         self.tasks = tasks
         self.results = results
@@ -61,7 +96,7 @@ class WorkerEnd:
         """Wait for a message of the pool; return its number, whether it could be opened, it or the error."""
         return _opened(self.tasks)
 
-    def put(self, message: Any) -> None:
+    def put(self, message: Message) -> None:
         """Send a message to the pool. Raises what pickling raises."""
         self.results._put_tagged(self.number, message)
 
@@ -69,7 +104,7 @@ class WorkerEnd:
 class WorkerChannel:
     """The pool's side of one worker."""
 
-    def __init__(self, number: int, results: _Queue) -> None:
+    def __init__(self, number: int, results: _Results) -> None:
         self._tasks = _Queue()
         self.end = WorkerEnd(number, self._tasks, results)
 
@@ -115,7 +150,7 @@ class Channels:
     """All channels of a pool."""
 
     def __init__(self) -> None:
-        self._results = _Queue()
+        self._results = _Results()
 
     def open(self, number: int) -> WorkerChannel:
         """Make a channel for a worker with a number from 1 to 65535."""
@@ -133,18 +168,16 @@ class Channels:
         return self._results.qsize() > 0
 
     def take(self, timeout: float) -> tuple[int, bool, Any] | None:
-        """Wait up to `timeout` seconds for the next message of any worker; return None if there was none.
+        """Wait up to `timeout` seconds for the next message of any worker, as `heard` has it; return None for none.
 
-        Returns: the worker's number, whether the message could be opened, it or the error.
+        Returns: the worker's number, whether the message could be read, it or the error.
         """
         try:
             number, kind, record, slot = self._results._take(timeout)
         except Empty:
             return None
         try:
-            if kind == shared_queue.PICKLE:
-                return number, True, pickle.loads(record)
-            return number, True, shared_queue.open_record(kind, record, slot)
+            return number, True, _said(kind, record, slot)
         except BaseException as error:  # noqa: BLE001  (a message that cannot be opened is that task's error alone)
             return number, False, error
 

@@ -19,7 +19,7 @@ from time import monotonic
 from polyproc._base.errors import ProcessError
 from polyproc._base.modules import Later
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Protocol, Self, Sequence
-from polyproc._platform.handles import AT_ONCE
+from polyproc._platform.handles import AT_ONCE, pause
 from polyproc._scheduling.actions import (
     CANCELLED,
     ERROR,
@@ -38,16 +38,44 @@ from polyproc._scheduling.actions import (
 from polyproc._scheduling.assignments import NEVER, WAKING, QueuedTask, ResolvedOptions
 from polyproc._scheduling.call_events import PoolStats
 from polyproc._workers.interrupter import out_of_time
+from polyproc._workers.messages import Closed, ClosedError, ClosedOutcomes
 
 traceback: Any = Later("traceback")
 
 if TYPE_CHECKING:
     from polyproc._scheduling.scheduler import Scheduler
     from polyproc._workers.feeder import Feeder
+    from polyproc._workers.worker_set import Away
 
 RUN, CLOSE, TERMINATE = "RUN", "CLOSE", "TERMINATE"
 NOT_RUNNING = "Pool not running: it was closed or terminated, or `with` has ended; make another one"
+_LONG = 0.005  # seconds after which it looks at what else there is
+_TICK = 0.01
 _ENOUGH = 4  # short tasks at hand, while which a feeder may gather more
+
+
+class Source(Protocol):
+    """What brings the tasks of a job as they are asked for."""
+
+    def allow(self, most: int | None) -> None:
+        """Send up to so many chunks in all; any number for None."""
+        ...
+
+    @property
+    def calls_back(self) -> bool:
+        """Whether to cut it runs code of the user's."""
+        ...
+
+    def let_go(self) -> None:
+        """Run none when it is cut."""
+        ...
+
+    def cut(self, sent: int, error: BaseException | None) -> None:
+        """Send no more than was sent; an error tells its reader why. Called once for each source."""
+        ...
+
+
+Outcome = Settle | SettleAll | Stop
 
 
 class Dropped(Exception):
@@ -61,76 +89,227 @@ class Dropped(Exception):
 class Job(Protocol):
     """What outcomes go to."""
 
-    keeps: Any  # an object that lives as long as the job is not done
+    _keeps: Any  # an object that lives as long as the job is not done
 
-    def settle(self, index: int, success: bool, value: Any) -> bool:
+    @property
+    def _calls_back(self) -> bool:
+        """Whether to settle it runs code of the user's."""
+        ...
+
+    def _settle(self, index: int, success: bool, value: Any) -> bool:
         """Take the outcome of a chunk; return whether it was the last."""
         ...
 
-
-class Source(Protocol):
-    """What brings the tasks of a job as they are asked for."""
-
-    def allow(self, most: int | None) -> None:
-        """Send up to so many chunks in all; any number for None."""
-        ...
-
-    def cut(self, sent: int, error: BaseException | None) -> None:
-        """Send no more than was sent; an error tells its reader why. Called once for each source."""
+    def _let_go(self) -> None:
+        """Call nobody back any more, and do not wait for whom it calls."""
         ...
 
 
 class Outcomes:
-    """Outcomes that are known, and those of them that are `waiting` to be delivered."""
+    """Outcomes that are known, and how they are handed out: no code of the user's holds up what is not its own.
+
+    Each goes through up to three steps, and a thread that finds others at one of them passes by:
+
+        settle      the job takes it: quick, by one thread at a time
+        open        the value that a worker has sent is made, by any number of threads at once; then it is settled
+        call back   the outcomes of jobs with callbacks are settled, by one thread at a time, in their order
+
+    The last two run code of the user's, which may last, and never return. Whoever must not be held (the engine's
+    thread) says that it goes `Away` each time. If it stays away, another takes its place.
+
+    Attributes:
+        waiting: those that are to be settled.
+    """
 
     def __init__(self) -> None:
-        self.waiting: collections.deque[Settle | SettleAll | Stop] = collections.deque()
-        self._delivering = threading.Lock()
+        self.waiting: collections.deque[Outcome] = collections.deque()
         self.add = self.waiting.append
+        self._closed: collections.deque[Outcome] = collections.deque()
+        self._calling: collections.deque[Outcome] = collections.deque()
+        self._settles = threading.Lock()
+        self._calls = threading.Lock()
+        self._is_over = False  # whether nothing is opened any more, and nobody called back
+        self._opening: dict[int, None] = {}  # threads that open a value
+        self._opened = self._seen = 0  # how many were, and when it was last looked
+        self._in_hand: dict[int, Outcome] = {}  # by thread: whose value is opened, or whose job calls back
 
-    def deliver(self) -> None:
-        """Hand out what there is. If another thread does, it also hands out what comes meanwhile."""
+    def are_left(self) -> bool:
+        """Whether there is something for a thread that comes by: who is at a step does all that comes to it."""
+        if self.waiting and not self._settles.locked():
+            return True
+        return bool((self._closed and not self._opening) or (self._calling and not self._calls.locked()))
+
+    def are_in_hand(self) -> bool:
+        """Whether there is something that has not come to its end."""
+        return bool(self.waiting or self._closed or self._calling or self._in_hand)
+
+    def wait(self) -> None:
+        """Wait until all have come to their end, but for what this thread is at."""
+        while self.are_in_hand() and threading.get_ident() not in self._in_hand:
+            pause(_TICK)
+
+    def deliver(self, away: Away | None = None) -> bool:
+        """Hand out what there is, for a while if `away` is given; return False if its place is another's now."""
+        until = 0.0
+        while True:
+            self.settle()
+            if self._closed and (away is None or not self._opening):
+                stays = self._open_one(away)
+            elif self._calling and not self._calls.locked():
+                stays = self._call_back(away)
+            else:
+                return True
+            if not stays:
+                self.deliver()  # what this thread has brought
+                return False
+            if away is not None:
+                now = monotonic()
+                until = until or now + _LONG
+                if now > until:
+                    return True
+
+    # -- steps -----------------------------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Settle what there is, but for what the user's code has a part in."""
         waiting = self.waiting
         while waiting:
-            turn = [*starmap(self._delivering.acquire, AT_ONCE)]
+            turn = [*starmap(self._settles.acquire, AT_ONCE)]
             try:
                 if not turn[0]:
-                    return
+                    return  # who is at it also settles what comes meanwhile
                 while waiting:
                     outcome = waiting.popleft()
                     try:
-                        self._hand_out(outcome)
-                    except BaseException:  # noqa: BLE001  (the user's code, called back: others have to hear of theirs)
-                        report("a pool's callback raised")
+                        self._settle(outcome)
+                    except BaseException:  # noqa: BLE001  (others have to hear of theirs)
+                        report("a pool could not hand out a result")
                     del outcome
             finally:
                 if turn[0]:
-                    self._delivering.release()
+                    self._settles.release()
+
+    def _settle(self, outcome: Outcome) -> None:
+        """Settle an outcome, or put it where it is opened, or called back for."""
+        if type(outcome) is Settle:
+            is_closed, calls_back = _is_closed(outcome.value), outcome.job._calls_back
+        elif type(outcome) is SettleAll:
+            is_closed, calls_back = type(outcome.outcomes) is ClosedOutcomes, outcome.job._calls_back
+        else:
+            is_closed, calls_back = False, outcome.source.calls_back  # type: ignore[union-attr]
+        if self._is_over and (is_closed or calls_back):
+            self._end(outcome)
+        elif is_closed:
+            self._closed.append(outcome)
+        elif calls_back:
+            self._calling.append(outcome)
+        else:
+            _hand_out(outcome)
+
+    def _open_one(self, away: Away | None) -> bool:
+        """Open the next one, which is to be settled then; return whether this thread keeps its place."""
+        me, stays = threading.get_ident(), True
+        self._opening[me] = None
+        try:
+            outcome = self._next_closed()
+            if outcome is None:  # another thread was faster
+                return True
+            self._in_hand[me] = outcome
+            if away is not None:
+                away.leave()
+            try:
+                outcome = _opened(outcome)
+            finally:
+                if away is not None:
+                    stays = away.back()
+                self._opened += 1
+        finally:
+            del self._opening[me]
+        if self._in_hand.pop(me, None) is not None:  # else its pool has ended meanwhile
+            self.waiting.append(outcome)
+        return stays
+
+    def _next_closed(self) -> Outcome | None:
+        """Take the next one: those of a job of which another thread opens something just now come after others."""
+        try:
+            if self._in_hand:
+                jobs = [id(outcome.job) for outcome in list(self._in_hand.values()) if not isinstance(outcome, Stop)]
+                for _ in range(len(self._closed)):
+                    if id(self._closed[0].job) not in jobs:  # type: ignore[union-attr]
+                        break
+                    self._closed.append(self._closed.popleft())
+            return self._closed.popleft()
+        except IndexError:
+            return None
+
+    def look(self) -> bool:
+        """Have one thread more that opens values if those that do are held up; return whether to look again."""
+        opened, self._seen = self._seen, self._opened
+        if self._closed and self._opening and opened == self._seen:
+            try:
+                threading.Thread(target=self.deliver, name="polyproc-pool", daemon=True).start()
+            except (RuntimeError, MemoryError):  # there can be no more now
+                pass
+        return bool(self._opening)
+
+    def _call_back(self, away: Away | None) -> bool:
+        """Settle the next one whose job calls back, or all; return whether this thread keeps its place."""
+        stays, me = True, threading.get_ident()
+        while self._calling:
+            turn = [*starmap(self._calls.acquire, AT_ONCE)]
+            try:
+                if not turn[0]:
+                    break  # who is at it also does what comes meanwhile
+                while self._calling:
+                    outcome = self._in_hand[me] = self._calling.popleft()
+                    if away is not None:
+                        away.leave()
+                    try:
+                        _hand_out(outcome)
+                    except BaseException:  # noqa: BLE001  (the user's code, called back: others have to hear of theirs)
+                        report("a pool's callback raised")
+                    finally:
+                        self._in_hand.pop(me, None)
+                        if away is not None:
+                            stays = away.back()
+                    del outcome
+                    if away is not None:
+                        if stays:
+                            return True
+                        away = None
+            finally:
+                if turn[0]:
+                    self._calls.release()
+        return stays
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def give_up(self) -> None:
+        """The pool was terminated: what the user's code holds up is settled as it is, and nobody is called back."""
+        self._is_over = True
+        me = threading.get_ident()
+        held = [self._in_hand.pop(thread) for thread in list(self._in_hand) if thread != me and thread in self._in_hand]
+        while self._closed:
+            held.append(self._closed.popleft())
+        for outcome in held:
+            if _indices_of(outcome):
+                self.add(outcome)
+            elif not isinstance(outcome, Stop):  # it is called back just now
+                outcome.job._let_go()
+        while self._calling:
+            self.add(self._calling.popleft())
 
     @staticmethod
-    def _hand_out(outcome: Settle | SettleAll | Stop) -> None:
+    def _end(outcome: Outcome) -> None:
+        """Settle an outcome without the user's code."""
         if isinstance(outcome, Stop):
-            kind, value = outcome.kind, outcome.value
-            outcome.source.cut(outcome.sent, None if kind in (VALUE, WITHDRAWN) else _error_of(kind, value))
-            return
-        if isinstance(outcome, SettleAll):
-            job, settle = outcome.job, outcome.job.settle
-            for chunk, (success, value) in enumerate(outcome.outcomes, outcome.first):
-                if settle(chunk, success, value):
-                    job.keeps = None
-            return
-        job, chunk, kind, value, attempts = outcome
-        del outcome
-        if kind == VALUE:
-            done = job.settle(chunk, True, value)
+            outcome.source.let_go()
         else:
-            value = _error_of(kind, value)
-            if attempts is not None:
-                _add_note(value, f"attempt {attempts[0]} of {attempts[1]}")
-            done = job.settle(chunk, False, value)
-        del value
-        if done:
-            job.keeps = None
+            outcome.job._let_go()
+        for index in _indices_of(outcome):
+            _hand_out(Settle(outcome.job, index, TERMINATED))  # type: ignore[union-attr]
+        if not _indices_of(outcome):
+            _hand_out(outcome)
 
 
 class PoolEngine:
@@ -260,7 +439,7 @@ class PoolEngine:
 
     def follow_up(self) -> None:
         """After an event, without the lock: see that the engine's thread does what is left."""
-        if self.outcomes.waiting or self._orders or self.has_ended or self.scheduler.next_tick() < self._until:
+        if self.outcomes.are_left() or self._orders or self.has_ended or self.scheduler.next_tick() < self._until:
             self.wake()
 
     def _note_end(self, action: Ended) -> None:
@@ -339,6 +518,55 @@ def function_name(function: Any) -> str:
     return name if type(name) is str else ""
 
 
+def _is_closed(value: object) -> bool:
+    kind = type(value)  # a class of the user's may say that it is equal to any
+    return kind is Closed or kind is ClosedError
+
+
+def _indices_of(outcome: Outcome) -> range:
+    """Return the chunks of what was to be opened; none of what was to be called back."""
+    if type(outcome) is Settle and _is_closed(outcome.value):
+        return range(outcome.chunk, outcome.chunk + 1)
+    if type(outcome) is SettleAll and type(outcome.outcomes) is ClosedOutcomes:
+        return range(outcome.first, outcome.first + len(outcome.outcomes))
+    return range(0)
+
+
+def _opened(outcome: Outcome) -> Outcome:
+    if isinstance(outcome, SettleAll):
+        return outcome._replace(outcomes=outcome.outcomes.opened())  # type: ignore[attr-defined]
+    assert isinstance(outcome, Settle)  # nothing else is closed
+    success, value = outcome.value.opened()
+    if outcome.attempts is not None:
+        _add_note(value, *outcome.attempts)
+    return outcome._replace(kind=VALUE if success else ERROR, value=value, attempts=None)
+
+
+def _hand_out(outcome: Outcome) -> None:
+    if isinstance(outcome, Stop):
+        kind, value = outcome.kind, outcome.value
+        outcome.source.cut(outcome.sent, None if kind in (VALUE, WITHDRAWN) else _error_of(kind, value))
+        return
+    if isinstance(outcome, SettleAll):
+        job, settle = outcome.job, outcome.job._settle
+        for chunk, (success, value) in enumerate(outcome.outcomes, outcome.first):
+            if settle(chunk, success, value):
+                job._keeps = None
+        return
+    job, chunk, kind, value, attempts = outcome
+    del outcome
+    if kind == VALUE:
+        done = job._settle(chunk, True, value)
+    else:
+        value = _error_of(kind, value)
+        if attempts is not None:
+            _add_note(value, *attempts)
+        done = job._settle(chunk, False, value)
+    del value
+    if done:
+        job._keeps = None
+
+
 def _error_of(kind: int, value: Any) -> Any:
     """Return an error for a kind of outcome."""
     if kind == ERROR:
@@ -351,9 +579,9 @@ def _error_of(kind: int, value: Any) -> Any:
     return Dropped(kind == WITHDRAWN)
 
 
-def _add_note(error: BaseException, note: str) -> None:
+def _add_note(error: BaseException, attempt: int, attempts: int) -> None:
     try:
-        error.add_note(note)
+        error.add_note(f"attempt {attempt} of {attempts}")
     except BaseException:  # noqa: BLE001  (its `__notes__` is no list, or its method is the user's)
         pass
 

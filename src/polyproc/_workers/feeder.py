@@ -23,9 +23,14 @@ _AT_HAND = (list, tuple, range)  # whose next item is never waited for
 class FedJob(Protocol):
     """A job whose number of chunks is not known at first."""
 
-    keeps: Any
+    _keeps: Any
+    _calls_back: bool
 
-    def settle(self, index: int, success: bool, value: Any) -> bool:
+    def _let_go(self) -> None:
+        """Call nobody back any more."""
+        ...
+
+    def _settle(self, index: int, success: bool, value: Any) -> bool:
         """Take the outcome of a chunk."""
         ...
 
@@ -84,6 +89,16 @@ class Feeder(threading.Thread):
                 self._most = most
                 self._change.notify()
 
+    @property
+    def calls_back(self) -> bool:
+        """Whether to cut it runs code of the user's."""
+        return self._job is not None and self._job._calls_back
+
+    def let_go(self) -> None:
+        """Run none when it is cut."""
+        if self._job is not None:
+            self._job._let_go()
+
     def cut(self, sent: int, error: BaseException | None) -> None:
         """Send no more than was sent; an error tells the reader why."""
         job, self._job = self._job, None
@@ -92,10 +107,10 @@ class Feeder(threading.Thread):
             self._change.notify()
         assert job is not None  # it is called once
         if error is not None:
-            job.settle(sent, False, error)
+            job._settle(sent, False, error)
             sent += 1
         if job.set_length(sent):
-            job.keeps = None
+            job._keeps = None
 
     def flush(self) -> None:
         """Submit what is gathered, unless another thread is about to."""

@@ -18,6 +18,7 @@ from polyproc._connection.connection import Connection, Pipe
 from polyproc._pickling.pickler import dumps, dumps_through, dumps_to_keep
 from polyproc._platform.handles import POLLIN, POLLOUT, WakePipe, new_poll, poll
 from polyproc._platform.posix import LongLived
+from polyproc._workers.messages import Message, of_bytes, to_bytes
 
 MAX_BEHIND: int = 1  # what is in a pipe cannot be taken back, and might have to run at once
 _LARGEST_SHORT = 0x7FFFFFFF  # see portable_connection.py
@@ -60,15 +61,18 @@ class WorkerEnd:
         except BaseException as error:  # noqa: BLE001  (that task's error alone)
             return number, False, error
 
-    def put(self, message: Any) -> None:
+    def put(self, message: Message) -> None:
         """Send a message to the pool. Raises what pickling raises."""
-        data = dumps_through(message, self.connection.fileno)
+        data = to_bytes(message, self._dumps)
         if self._kept is not None and not self._kept.is_there():  # `get` says that this is the end
             return
         try:
             self.connection.send_bytes(data)
         except OSError:  # the pool has ended, which `get` says
             pass
+
+    def _dumps(self, value: object) -> bytes:
+        return dumps_through(value, self.connection.fileno)
 
 
 class _Outgoing:
@@ -309,11 +313,11 @@ class Channels:
         return False
 
     def take(self, timeout: float) -> tuple[int, bool, Any] | None:
-        """Wait up to `timeout` seconds for the next message of any worker; return None if there was none.
+        """Wait up to `timeout` seconds for the next message of any worker, as `heard` has it; return None for none.
 
         Meanwhile workers get what is on its way to them.
 
-        Returns: the worker's number, whether the message could be opened, it or the error.
+        Returns: the worker's number, whether the message could be read, it or the error.
         """
         until = time.monotonic() + timeout
         while True:
@@ -378,8 +382,8 @@ class Channels:
         if not whole:
             return number, False, data
         try:
-            return number, True, pickle.loads(data)
-        except BaseException as error:  # noqa: BLE001  (a message that cannot be opened is that task's error alone)
+            return number, True, of_bytes(data)
+        except BaseException as error:  # noqa: BLE001  (a message that cannot be read is that task's error alone)
             return number, False, error
 
     def close(self) -> None:

@@ -34,23 +34,15 @@ from polyproc._scheduling.call_events import CLOSING, TERMINATING
 from polyproc._scheduling.scheduler import Scheduler
 from polyproc._scheduling.staffing import StaffingConfig
 from polyproc._workers.engine import CLOSE, RUN, TERMINATE, PoolEngine, function_name, report
-from polyproc._workers.worker import (
-    BATCH,
-    CALL,
-    DONE,
-    FAILED,
-    FAILED_START,
-    LEAVING,
-    LOOK,
-    PARTS,
-    READY,
-)
-from polyproc._workers.worker_set import Monitor, PoolConfig, WorkerHandle, start_thread, workers_of
+from polyproc._workers.messages import DONE, FAILED, FAILED_START, LEAVING, LOOK, PARTS, READY, Closed
+from polyproc._workers.worker import BATCH, CALL
+from polyproc._workers.worker_set import Leader, Monitor, PoolConfig, WorkerHandle, start_thread, workers_of
 
 # Tasks of one job that are packed before they are submitted, and bytes.
 BLOCK = 64
 BLOCK_BYTES = 16384
 ITEM = r"obj\[2\]\[\d+\]", "item"  # of a chunk: see diagnosis.py
+_LAST = 0.3  # seconds that a pool which was terminated still opens values and calls back
 MAX_WAIT = 2.0  # seconds without a look at the workers
 BURST = 16  # messages that are heard before their outcomes are handed out: those who wait are woken less often
 # How many workers may end with a part of a task's message: who dies of its size does so each time.
@@ -60,6 +52,8 @@ _MOST_PARTS = 2
 class ProcessWorkers(PoolEngine):
     """The part of an engine that deals with its processes."""
 
+    _leader: Leader
+
     def __init__(self, config: PoolConfig, translated: Callable[[BaseException], BaseException]) -> None:
         starts_together = config.is_executors and config.idle_timeout is None and config.forks
         staffing = StaffingConfig(config.size, config.on_demand, starts_together, config.idle_timeout)
@@ -68,7 +62,7 @@ class ProcessWorkers(PoolEngine):
         self._translated = translated
         self.handles = self.workers.handles
         self.channels = self.workers.channels
-        self._monitor = Monitor(self.handles, self.channels.note, self._cannot_watch)
+        self._monitor = Monitor(self.handles, self.channels.note, self._cannot_watch, self._look_at_threads)
         self._to_start: collections.deque[tuple[int, ...]] = collections.deque()
         self._starting = threading.RLock()
         self._has_threads = False
@@ -214,7 +208,7 @@ class ProcessWorkers(PoolEngine):
 
     def _hear(self, id: int, opened: bool, message: Any) -> None:
         """Deal with what a worker has said, or with a note of the pool's own."""
-        if not opened:  # a value that cannot be opened is its call's error
+        if not opened:  # what cannot be read is its call's error
             self._answered(id, [(False, message)], None)
         elif message is not None:
             kind, value, took = message
@@ -232,10 +226,10 @@ class ProcessWorkers(PoolEngine):
         self._answered(id, [(True, value)], took)
 
     def _failed(self, id: int, value: Any, took: Any) -> None:
-        self._answered(id, [(False, _error_of(value))], took)
+        self._answered(id, [(False, value)], took)
 
     def _parts(self, id: int, value: Any, took: Any) -> None:
-        self._answered(id, [(ok, part if ok else _error_of(part)) for ok, part in value], took)
+        self._answered(id, value, took)
 
     def _ready(self, id: int, value: Any, took: Any) -> None:
         handle = self.handles.get(id)
@@ -248,7 +242,7 @@ class ProcessWorkers(PoolEngine):
     def _failed_start(self, id: int, value: Any, took: Any) -> None:
         handle = self.handles.get(id)
         if handle is not None:
-            handle.error = _error_of(value)
+            handle.error = Closed(lambda: pickle.loads(value))
 
     def _leaving(self, id: int, value: Any, took: Any) -> None:
         with self.lock:
@@ -299,6 +293,9 @@ class ProcessWorkers(PoolEngine):
                 handle.is_noted = True
                 self.channels.note(handle.id)
 
+    def _look_at_threads(self) -> float | None:
+        return self._leader.look(self.outcomes.look())
+
     def _cannot_watch(self, error: BaseException) -> None:
         report("a pool cannot watch its workers")
         self.fail(error)
@@ -336,10 +333,10 @@ class ProcessPoolEngine(ProcessWorkers):
     """
 
     def __init__(self, config: PoolConfig, translated: Callable[[BaseException], BaseException] = _same) -> None:
+        self._leader = Leader(self._serve, lambda: self._monitor.wake())
         super().__init__(config, translated)
         if type(self).pack is ProcessPoolEngine.pack:
             self.pack = self.workers.pack  # type: ignore[method-assign]  # one call less for each task
-        self.thread = threading.Thread(target=self._serve, name="polyproc-pool", daemon=True)
         self._threads_lock = threading.RLock()
         self._is_closed = self._is_finished = False
 
@@ -352,6 +349,11 @@ class ProcessPoolEngine(ProcessWorkers):
             staying = [worker.id for worker in self.scheduler.staffing.staying()]
             handles = [self.handles[id] for id in staying if id in self.handles]
         return [handle.process for handle in handles if handle.is_started]
+
+    @property
+    def thread(self) -> threading.Thread:
+        """The engine's thread, for now."""
+        return self._leader.thread
 
     @property
     def is_started(self) -> bool:
@@ -377,9 +379,10 @@ class ProcessPoolEngine(ProcessWorkers):
             raise
 
     def join(self) -> None:
-        """Wait until all has ended."""
-        if self.is_started and self.thread is not threading.current_thread():
-            self.thread.join()
+        """Wait until all has ended, what is called back too, unless it was terminated."""
+        self._leader.join()
+        if self.state != TERMINATE and self.is_started:
+            self.outcomes.wait()
 
     def pack_function(self, function: Any, /) -> Any:
         """Return the pickle of a function. Raises what pickling raises."""
@@ -477,11 +480,13 @@ class ProcessPoolEngine(ProcessWorkers):
             if self.has_ended:
                 self._close()
 
-    def _serve(self) -> None:
+    def _serve(self, turn: object) -> None:
         failures = 0
         while not self.has_ended:
             try:
                 self._step()
+                if self._leader.turn is not turn:
+                    return
             except BaseException as error:  # noqa: BLE001  (the last resort: nobody waits for ever, and it is told loudly)
                 report("a pool's thread failed")
                 failures += 1
@@ -490,7 +495,15 @@ class ProcessPoolEngine(ProcessWorkers):
                     self._orders.append(lambda now, error=error: self.scheduler.terminating(now, error))  # type: ignore[misc]
                 elif failures > 10:
                     self._give_up(error)
-        self._close()
+        self._deliver_last(turn)
+        if self._leader.turn is turn:
+            self._close()
+
+    def _deliver_last(self, turn: object) -> None:
+        """Hand out what is left when there are no workers; of a pool that was terminated, for a while."""
+        leader, until = self._leader, monotonic() + _LAST
+        while self.outcomes.are_left() and leader.turn is turn and (self.state != TERMINATE or monotonic() < until):
+            self.outcomes.deliver(leader.away)
 
     def _step(self) -> None:
         """Hear workers, or do what is due."""
@@ -498,11 +511,14 @@ class ProcessPoolEngine(ProcessWorkers):
         with self.lock:
             until = self._until = self.scheduler.next_tick()
         timeout = MAX_WAIT if until == NEVER else min(max(until - monotonic(), 0.0), MAX_WAIT)
+        if self.outcomes.are_left():
+            timeout = 0.0
         found = self.channels.take(timeout)
         if found is None:
-            self._check_workers()
-            self._see_to_the_end()
-            self._tick()
+            if timeout or until != NEVER:
+                self._check_workers()
+                self._see_to_the_end()
+                self._tick()
         else:
             self._hear_some(found)
             found = None  # a result is its receiver's alone
@@ -518,8 +534,8 @@ class ProcessPoolEngine(ProcessWorkers):
             self._start_workers()
         if self.feeders and not self.channels.has_more():
             self.flush_feeders()
-        if self.outcomes.waiting:
-            self.outcomes.deliver()
+        if self.outcomes.are_left():
+            self.outcomes.deliver(self._leader.away)
 
     # -- end -------------------------------------------------------------------------------------------------------
 
@@ -556,11 +572,6 @@ class ProcessPoolEngine(ProcessWorkers):
             self.workers.close()
         self.has_ended = self._is_finished = True  # from now on, callers do what the thread would do
         self.carry_out()
+        if self.state == TERMINATE:
+            self.outcomes.give_up()
         self.outcomes.deliver()
-
-
-def _error_of(packed: bytes) -> Any:
-    try:
-        return pickle.loads(packed)
-    except BaseException as error:  # noqa: BLE001  (an error that cannot be opened is an error, too)
-        return error

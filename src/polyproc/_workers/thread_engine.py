@@ -21,7 +21,7 @@ from polyproc._scheduling.actions import (
 from polyproc._scheduling.assignments import NEVER, QueuedTask, ResolvedOptions
 from polyproc._scheduling.scheduler import Scheduler
 from polyproc._scheduling.staffing import MAX_REFUSED_STARTS, StaffingConfig
-from polyproc._workers.engine import PoolEngine, function_name, report
+from polyproc._workers.engine import TERMINATE, PoolEngine, function_name, report
 from polyproc._workers.worker import CALL, call
 
 
@@ -52,6 +52,46 @@ class _Inbox:
         return places, not self._tasks.empty()
 
 
+class _Helper:
+    """A thread, from when it is first needed, that calls a function each time somebody rings, until the end."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self._act = act
+        self._bell: SimpleQueue[bool] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def ring(self) -> bool:
+        """Have the function called; return whether there is, or can be, a thread that does."""
+        if self._thread is None:
+            with self._lock:
+                if self._thread is None and not self._start():
+                    return False
+        self._bell.put(True)
+        return True
+
+    def _start(self) -> bool:
+        thread = threading.Thread(target=self._run, name="polyproc-pool", daemon=True)
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError):  # there can be no more
+            return False
+        self._thread = thread
+        return True
+
+    def end(self) -> None:
+        """End it after what it does."""
+        if self._thread is not None:
+            self._bell.put(False)
+
+    def _run(self) -> None:
+        while self._bell.get():
+            try:
+                self._act()
+            except BaseException:  # noqa: BLE001  (others wait for this thread)
+                report("a pool's thread failed")
+
+
 class ThreadPoolEngine(PoolEngine):
     """A pool of threads. What a call raises is its error, SystemExit too.
 
@@ -68,6 +108,9 @@ class ThreadPoolEngine(PoolEngine):
         self._started = 0
         self._refusal: BaseException | None = None  # why a thread could not be started
         self._to_start: collections.deque[int] = collections.deque()
+        self._own: set[int] = set()  # the threads of the pool, while they serve
+        self._helper = _Helper(self._do_what_is_left)  # does what callers would have to do
+        self._caller = _Helper(self.outcomes.deliver)  # calls back: no thread that has calls to run does
         self._perform_other |= {
             TakeBack: self._take_back,
             SplitBatch: lambda action: None,
@@ -96,6 +139,8 @@ class ThreadPoolEngine(PoolEngine):
                 if thread is threading.current_thread():
                     return
                 thread.join()
+        if self.state != TERMINATE:
+            self.outcomes.wait()
 
     def pack_function(self, function: Any, /) -> Any:
         """Return what stands for a function in a task: itself."""
@@ -158,10 +203,25 @@ class ThreadPoolEngine(PoolEngine):
             self.event("worker_failed_to_start", id, error)
 
     def wake(self) -> None:
-        """Do what is left, in this thread."""
-        if not self.lock._is_owned():  # type: ignore[attr-defined]
-            self.carry_out()
+        """Do what is left: in this thread if it is one of the pool's, else in another.
+
+        A caller may be broken off by a Ctrl-C, and what it was about to hand out would be lost.
+        """
+        if self.lock._is_owned():  # type: ignore[attr-defined]
+            return
+        if threading.get_ident() in self._own or self.has_ended or not self._helper.ring():
+            self._do_what_is_left()
+
+    def _do_what_is_left(self) -> None:
+        self.carry_out()
+        if self.state == TERMINATE:
+            self.outcomes.give_up()
+        self.outcomes.settle()
+        if self.outcomes.are_left() and not self._caller.ring():
             self.outcomes.deliver()
+        if self.has_ended:
+            self._helper.end()
+            self._caller.end()
 
     def event(self, name: str, *args: Any, **kwargs: Any) -> None:
         """Do what is due, since no thread looks at the clock; then tell the scheduler what has happened."""
@@ -172,6 +232,7 @@ class ThreadPoolEngine(PoolEngine):
     # -- a thread --------------------------------------------------------------------------------------------------
 
     def _work(self, id: int) -> None:
+        self._own.add(threading.get_ident())
         initializer, initargs = self._initial
         error: BaseException | None = None
         try:
@@ -189,6 +250,7 @@ class ThreadPoolEngine(PoolEngine):
                 del self._inboxes[id], self._threads[id]
         except BaseException:  # noqa: BLE001  (it is told, and the pool has ended)
             report("a pool's thread failed")
+        self._own.discard(threading.get_ident())
 
     def _serve(self, id: int) -> None:
         inbox = self._inboxes[id]

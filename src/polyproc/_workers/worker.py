@@ -25,6 +25,7 @@ from polyproc._pickling.pickler import dumps, dumps_to_keep
 from polyproc._platform.interpreter import added_environment
 from polyproc._process.process import current_process
 from polyproc._workers.interrupter import Interrupter, Terminated, is_importing, signal_again
+from polyproc._workers.messages import DONE, FAILED, FAILED_START, LEAVING, PARTS, READY, ErrorSent, names_of
 
 # How many threads the numerical libraries of a worker use: its share of the processors, unless the user said.
 #
@@ -126,11 +127,6 @@ def limit_threads(threads: int | None) -> None:
 
 traceback: Any = Later("traceback")
 
-# What a worker says, each with the seconds that it took: it is ready, or why it cannot be; a task's value, or its
-# pickled error; what came of a batch; that it has grown too large. The pool says to itself, by the same way: look at
-# the clock.
-READY, FAILED_START, DONE, FAILED, PARTS, LEAVING, LOOK = 0, 1, 2, 3, 4, 5, 6
-
 # What a task is: a call, a call for each item, a call for each item as arguments; and whether it is a batch of them.
 CALL, MAP, STARMAP, BATCH = 0, 1, 2, 4
 _SLICE = 0.002  # seconds: a batch that takes longer goes back, and the rest of it to whoever is idle
@@ -198,7 +194,7 @@ def worker(end: Any, cell: Any, threads: int | None, kept: InheritedValue[Worker
         return
     except BaseException as error:
         interrupter.is_open = False
-        end.put((FAILED_START, _pack_error(error), 0.0))
+        end.put((FAILED_START, _pack_error(error)[0], 0.0))
         if not plan.is_executors:
             raise
         load("concurrent.futures._base", "LOGGER").critical("Exception in initializer:", exc_info=True)  # type: ignore[attr-defined]
@@ -366,7 +362,7 @@ def _run_batch(
 
 def _that_travels(success: bool, value: Any, is_executors: bool) -> tuple[bool, Any]:
     try:
-        dumps_to_keep(value)
+        dumps_to_keep((value,))
     except BaseException as error:  # noqa: BLE001  (as in `_answer`)
         return False, _pack_error(_not_sent(error, value, is_executors))
     return success, value
@@ -377,7 +373,7 @@ def _not_sent(error: BaseException, value: object, is_executors: bool) -> BaseEx
     try:
         from polyproc._pickling.diagnosis import in_callers_words
 
-        in_callers_words(error, (r"obj\[1\]|obj(?!\w)", "result"))
+        in_callers_words(error, (r"obj\[0\]", "result"))
     except BaseException:  # noqa: BLE001  (an error of the user's that cannot be looked at)
         pass
     if is_executors:
@@ -416,12 +412,13 @@ def call(function: Callable[..., Any], kind: int, payload: Any) -> Any:
     return values
 
 
-def _pack_error(error: BaseException) -> bytes:
+def _pack_error(error: BaseException) -> ErrorSent:
     try:
         text = "".join(traceback.format_exception(error))
     except BaseException:  # noqa: BLE001  (the user's `__notes__`, or the like)
         text = f"{type(error).__name__}, which cannot be shown\n"
+    names = names_of(error)
     try:
-        return dumps(ExceptionWithTraceback(sendable(error), text))
+        return dumps(ExceptionWithTraceback(sendable(error), text)), names
     except BaseException as failure:  # noqa: BLE001  (it cannot travel: its traceback does)
-        return pickle.dumps(RemoteError(text + reason_of(failure)))
+        return pickle.dumps(RemoteError(text + reason_of(failure))), names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import threading
 from time import monotonic
 
@@ -18,12 +19,16 @@ from polyproc._process.process import BaseProcess, launched_by
 from polyproc._start.stopping import tree_of
 from polyproc._workers.channels import MAX_BEHIND, Channels, WorkerChannel, pack
 from polyproc._workers.interrupter import SIGNAL, CancelWord
+from polyproc._workers.messages import Closed
 from polyproc._workers.worker import WorkerPlan, environment_of_worker, share_of, worker
 
 if TYPE_CHECKING or HAVE_FORK:
     from polyproc._forkserver.pool_fork_server import PoolForkServer
 
+MOMENT = 0.05  # seconds that who must not be held may be away, about
 _MAX_WAIT = 10.0  # seconds until the monitor looks again
+_JOIN_TICK = 0.1  # seconds until it is looked whether another thread has taken the place of the engine's
+_TO_OPEN = 1.0  # seconds that the error of a worker that could not start may take to be opened
 _TO_BEGIN = 0.5  # seconds that a thread which was made has to begin
 
 
@@ -80,7 +85,7 @@ class WorkerHandle:
         self.id = id
         self.is_started = self.is_noted = self.is_dismissed = self.is_ready = self.is_signalled = False
         self.doom: bool | None = None
-        self.error: BaseException | None = None
+        self.error: Closed | None = None
 
     def is_running(self) -> bool:
         """Return whether there is a process, also if nobody has been told of it yet."""
@@ -119,11 +124,21 @@ class WorkerHandle:
         if self.is_ready:
             died: ProcessDied = self.process._popen.died()
             return died
-        try:
-            error = self.process.exception() if self.error is None else self.error
-        except BaseException as raised:  # noqa: BLE001  (what it raised cannot be opened)
-            error = raised
+        closed = Closed(self.process.exception) if self.error is None else self.error
+        error = _opened_in_time(closed)
         return error if isinstance(error, BaseException) else ProcessError("the workers end as they start")
+
+
+def _opened_in_time(closed: Closed) -> Any:
+    """Return why a worker could not start; None if that takes too long to open, which is the user's code."""
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(closed.opened()[1]), name="polyproc-pool-opens", daemon=True)
+    try:
+        thread.start()
+    except (RuntimeError, MemoryError):  # there can be no more
+        return None
+    thread.join(_TO_OPEN)
+    return found[0] if found else None
 
 
 class WorkerSet:
@@ -262,6 +277,96 @@ def start_thread(thread: threading.Thread) -> None:
         raise
 
 
+class Away:
+    """Whether a thread that others wait for runs code of the user's, and whether another has taken its place.
+
+    Args:
+        watch: called when it goes away and nobody looks: `look` is to be called, now and then.
+        replace: puts another thread in its place; returns whether that could be done.
+    """
+
+    def __init__(self, watch: Callable[[], object], replace: Callable[[], bool]) -> None:
+        self._watch = watch
+        self._replace = replace
+        self._token: collections.deque[None] = collections.deque()  # there as long as it is away; who takes it leads
+        self._times = self._seen = 0
+        self._is_watched = False
+
+    def leave(self) -> None:
+        """Go away."""
+        self._times += 1
+        self._token.append(None)
+        if not self._is_watched:
+            self._is_watched = True
+            self._watch()
+
+    def back(self) -> bool:
+        """Come back; return whether the place is still free."""
+        try:
+            self._token.pop()
+        except IndexError:
+            return False
+        return True
+
+    def look(self) -> float | None:
+        """Replace who has been away since the last look; return in how many seconds to look again, None for never."""
+        times, was_seen = self._times, self._times == self._seen
+        self._seen = times
+        if was_seen and not self._token:
+            self._is_watched = False
+            if self._times == times and not self._token:
+                return None
+            self._is_watched = True
+        elif was_seen and not self.back():  # else it has just come back
+            pass
+        elif was_seen and not self._replace():
+            self._token.append(None)
+        return MOMENT
+
+
+class Leader:
+    """An engine's thread. One that the user's code holds up is replaced.
+
+    Args:
+        serve: what it does, with its turn as an argument, as long as it has that.
+        watch: called when `away` is to be looked at.
+
+    Attributes:
+        thread: the one that there is now.
+        turn: its turn.
+    """
+
+    def __init__(self, serve: Callable[[object], object], watch: Callable[[], object]) -> None:
+        self._serve = serve
+        self.away = Away(watch, self._replace)
+        self.thread = self._make()
+
+    def _make(self) -> threading.Thread:
+        turn = self.turn = object()
+        return threading.Thread(target=self._serve, args=(turn,), name="polyproc-pool", daemon=True)
+
+    def _replace(self) -> bool:
+        turn = self.turn
+        thread = self._make()
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError):  # there can be no more
+            self.turn = turn
+            return False
+        self.thread = thread
+        return True
+
+    def look(self, is_opening: bool) -> float | None:
+        """See to it, and to other threads if values are being opened; return in how many seconds again."""
+        again = self.away.look()
+        return MOMENT if is_opening else again
+
+    def join(self) -> None:
+        """Wait for the end of the last one, unless this is it."""
+        while self.thread.is_alive() and self.thread is not threading.current_thread():
+            self.thread.join(_JOIN_TICK)
+
+
 class Monitor:
     """Calls `note` with the id of each worker that has ended, once.
 
@@ -269,6 +374,7 @@ class Monitor:
         handles: the workers, by id; a new one is seen after `wake`.
         note: called from the monitor's thread.
         failed: called with the error if the thread cannot go on.
+        look: called after each wait, and then after as many seconds as it has returned.
     """
 
     def __init__(
@@ -276,7 +382,9 @@ class Monitor:
         handles: Mapping[int, WorkerHandle],
         note: Callable[[int], object],
         failed: Callable[[BaseException], object],
+        look: Callable[[], float | None],
     ) -> None:
+        self._look = look
         self._handles = handles
         self._note = note
         self._failed = failed
@@ -311,7 +419,7 @@ class Monitor:
             for handle in list(self._handles.values())
             if handle.is_started and not handle.is_noted
         }
-        for found in wait([self._pipe.fd, *watched], _MAX_WAIT):
+        for found in wait([self._pipe.fd, *watched], self._look() or _MAX_WAIT):
             if found != self._pipe.fd:
                 watched[found].is_noted = True
                 self._note(watched[found].id)
