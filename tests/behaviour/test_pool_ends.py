@@ -357,9 +357,10 @@ def test_an_idle_pool_takes_no_time_at_its_end(ctx):
 
 
 @pytest.mark.skipif(not _native.native, reason="a pipe's own calls are counted, too")
-def test_submitting_is_short(method):
+@pytest.mark.parametrize("size", ["1", "2"])
+def test_submitting_is_short(method, size):
     """What a call costs its caller is counted in calls of Python's."""
-    done = run_program("counts_calls.py", method)
+    done = run_program("counts_calls.py", method, size)
     assert done.returncode == 0, done.stderr
     assert all(int(count) <= 25 for count in done.stdout.split()), done.stdout
 

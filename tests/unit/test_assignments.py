@@ -89,7 +89,7 @@ def test_short_tasks_go_to_a_worker_that_is_awake_and_long_ones_to_one_that_has_
     assert sorted(worker for worker, _ in pool.sent) == [1, 2]  # nobody knows how long they take
     for worker in (1, 2):
         pool.answer(worker, took=0.00001)
-    last = pool.scheduler.assignments._last.id
+    last = pool.scheduler.assignments.last.id
     pool.sent.clear()
     for _ in range(7):
         pool.submit(1)

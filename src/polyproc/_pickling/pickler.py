@@ -11,7 +11,7 @@ from __future__ import annotations
 import _pickle as pickle  # what is not written in Python
 import copyreg
 import io
-from types import FunctionType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 
 from polyproc._base.modules import public
 from polyproc._base.typing import IO, Any, Callable
@@ -106,6 +106,8 @@ def dumps_function(function: Any) -> bytes:
             return pickle.dumps(function)  # there is nothing in it to keep
         except Exception:  # noqa: BLE001  (no name leads to it: it goes by value)
             pass
+    if type(function) is BuiltinFunctionType and type(function.__self__) is ModuleType:
+        return pickle.dumps(function)
     return dumps_to_keep(function)
 
 

@@ -8,7 +8,7 @@ import struct
 
 import polyproc._core as core
 from polyproc._base.modules import Remade
-from polyproc._base.typing import Any
+from polyproc._base.typing import Any, Sequence
 from polyproc._memory.chunk import attach_with, descriptors, registry_to_send
 from polyproc._pickling.live_fd import sent_fds
 from polyproc._pickling.pickler import dumps_through
@@ -47,7 +47,7 @@ def pack(queue: Any, obj: Any) -> Packed:
     return record_of(queue, dumps_through(obj, queue._memory_fd, 5, buffers), buffers)
 
 
-def record_of(queue: core.Queue, data: bytes, buffers: list[memoryview], room: int = 0) -> Packed:
+def record_of(queue: core.Queue, data: bytes, buffers: Sequence[memoryview], room: int = 0) -> Packed:
     """Make a record of a pickle and the buffers that were kept apart from it, with `room` left for what is added."""
     table_size = _PICKLE.size + _BUFFER.size * len(buffers)
     if not buffers and len(data) <= MOST - room:

@@ -346,13 +346,13 @@ class Assignments:
         self._behind = 0  # tasks behind those that run, of all workers
         self._batches = 0  # that workers have
         self._look_at = 0.0
-        self._last: WorkerLoad | None = None  # the worker that was sent something last
+        self.last: WorkerLoad | None = None  # the worker that was sent something last
 
     # -- out -------------------------------------------------------------------------------------------------------
 
     def hand_out(self, now: float, actions: list[Action]) -> None:
         """Send what waits to all that may have it: to a worker that is awake first if it is short."""
-        pending, last = self.pending, self._last
+        pending, last = self.pending, self.last
         if last is not None and last.tasks and pending.count and self.costs.of(pending.first().name) < WAKING:
             self.fill(last, now, actions)
         if self.idle:
@@ -413,7 +413,7 @@ class Assignments:
             else:
                 worker.chunks += 1
             worker.load += task.load
-            self._last = worker
+            self.last = worker
             actions.append(_new_tuple(Send, (worker.id, worker.count, task)))
             if task.options.timeout is not None:
                 self.begin_time(worker, now)

@@ -33,6 +33,7 @@ from polyproc._scheduling.assignments import (
     READY,
     STARTING,
     WAITING,
+    WAKING,
     Assignments,
     Batch,
     QueuedTask,
@@ -107,6 +108,16 @@ class PoolState:
         if assignments.idle and self.staffing.has_idle_timeout:
             moment = min(moment, self.staffing.first_idle_end())
         return moment
+
+    def can_wait(self, name: str) -> bool:
+        """Whether a call that comes now may as well come a moment later, with others."""
+        assignments = self.assignments
+        if not self.staffing.is_settled or self.state is not RUNNING or self.error is not None:
+            return False
+        if not assignments.idle:
+            return True
+        known, last = assignments.costs.known.get(name), assignments.last  # one that is awake gets it sooner
+        return known is not None and known[0] < WAKING and last is not None and len(last.tasks) > 1
 
     def stats(self) -> PoolStats:
         """Return how things stand."""

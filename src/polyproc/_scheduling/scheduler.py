@@ -154,6 +154,10 @@ class Scheduler(CallEvents):
         self._look(now, actions)
         return actions
 
+    def looked(self, now: float) -> list[Action]:
+        """Somebody looks how things stand: nothing has happened."""
+        return []
+
     # -- time ------------------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> list[Action]:

@@ -6,7 +6,7 @@ import _pickle as pickle  # what is not written in Python
 from _queue import Empty
 
 import polyproc._core as core
-from polyproc._base.typing import Any
+from polyproc._base.typing import Any, Sequence
 from polyproc._pickling.pickler import dumps_through, dumps_to_keep
 from polyproc._queues import shared_queue
 from polyproc._queues.shared_queue import SharedQueue
@@ -14,7 +14,8 @@ from polyproc._workers.messages import CLOSED, FAILED, LOOK, Message, beside, he
 
 MAX_BEHIND: int = 64
 
-Packed = tuple[bytes, list[memoryview]]
+Packed = tuple[bytes, Sequence[memoryview]]
+_NONE: tuple[memoryview, ...] = ()  # the garbage collector does not look at a tuple of what it does not
 
 _FOREVER = 2**63 - 1  # a deadline of the core
 _ALL = 1 << 16
@@ -25,7 +26,7 @@ def pack(message: Any) -> tuple[Packed, int]:
     """Pickle a message for a worker; return it, and its size."""
     data = core.dumps_plain(message)
     if data is not None:
-        return (data, []), len(data)
+        return (data, _NONE), len(data)
     buffers: list[memoryview] = []
     data = dumps_to_keep(message, 5, buffers)
     return (data, buffers), len(data) + sum(buffer.nbytes for buffer in buffers)

@@ -18,7 +18,7 @@ from time import monotonic
 
 from polyproc._base.errors import ProcessError
 from polyproc._base.modules import Later
-from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Protocol, Self, Sequence
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Self, Sequence
 from polyproc._platform.handles import AT_ONCE, pause
 from polyproc._scheduling.actions import (
     CANCELLED,
@@ -35,7 +35,7 @@ from polyproc._scheduling.actions import (
     SettleAll,
     Stop,
 )
-from polyproc._scheduling.assignments import NEVER, WAKING, QueuedTask, ResolvedOptions
+from polyproc._scheduling.assignments import NEVER, NEW, WAKING, QueuedTask, ResolvedOptions
 from polyproc._scheduling.call_events import PoolStats
 from polyproc._workers.interrupter import out_of_time
 from polyproc._workers.messages import Closed, ClosedError, ClosedOutcomes
@@ -54,27 +54,6 @@ _TICK = 0.01
 _ENOUGH = 4  # short tasks at hand, while which a feeder may gather more
 
 
-class Source(Protocol):
-    """What brings the tasks of a job as they are asked for."""
-
-    def allow(self, most: int | None) -> None:
-        """Send up to so many chunks in all; any number for None."""
-        ...
-
-    @property
-    def calls_back(self) -> bool:
-        """Whether to cut it runs code of the user's."""
-        ...
-
-    def let_go(self) -> None:
-        """Run none when it is cut."""
-        ...
-
-    def cut(self, sent: int, error: BaseException | None) -> None:
-        """Send no more than was sent; an error tells its reader why. Called once for each source."""
-        ...
-
-
 Outcome = Settle | SettleAll | Stop
 
 
@@ -84,25 +63,6 @@ class Dropped(Exception):
     def __init__(self, is_end: bool) -> None:
         super().__init__()
         self.is_end = is_end
-
-
-class Job(Protocol):
-    """What outcomes go to."""
-
-    _keeps: Any  # an object that lives as long as the job is not done
-
-    @property
-    def _calls_back(self) -> bool:
-        """Whether to settle it runs code of the user's."""
-        ...
-
-    def _settle(self, index: int, success: bool, value: Any) -> bool:
-        """Take the outcome of a chunk; return whether it was the last."""
-        ...
-
-    def _let_go(self) -> None:
-        """Call nobody back any more, and do not wait for whom it calls."""
-        ...
 
 
 class Outcomes:
@@ -325,6 +285,9 @@ class PoolEngine:
         self._owner: Callable[[], object] = lambda: NEVER
         self._let_go: Callable[[], object] = self.close
         self._orders: collections.deque[Callable[[float], list[Action]]] = collections.deque()
+        # Calls that may wait a moment, and are submitted together: nobody waits for the lock to add one.
+        self._inbox: collections.deque[QueuedTask] = collections.deque()
+        self._empties_inbox = False
         self._until = NEVER  # when the engine's thread looks at the clock
         self._perform_other: dict[type, Callable[[Any], list[Action] | None]] = {
             Pull: lambda action: action.source.allow(action.most),
@@ -377,6 +340,21 @@ class PoolEngine:
 
     # -- events ----------------------------------------------------------------------------------------------------
 
+    def empty_inbox(self) -> None:
+        """Submit what is in the inbox, with the lock. It stays there until that is done."""
+        inbox = self._inbox
+        if self._empties_inbox:
+            return
+        self._empties_inbox = True
+        try:
+            tasks = inbox.copy()
+            new = [task for task in tasks if task.state is NEW]  # the others were: a Ctrl-C came as they were removed
+            self.perform(self.scheduler.submitted(new, monotonic()))
+            for _ in tasks:
+                inbox.popleft()
+        finally:
+            self._empties_inbox = False
+
     def submit(self, tasks: list[QueuedTask], source: Any = None, sent: int = 0) -> None:
         """Submit tasks. Raises ValueError if the pool takes no more."""
         if self.lock._is_owned():  # type: ignore[attr-defined]  # by a finalizer, in the middle of an event
@@ -387,6 +365,8 @@ class PoolEngine:
                 if source is None and (self.state != RUN or self.scheduler.state):
                     raise ValueError(NOT_RUNNING)
                 try:
+                    if self._inbox:
+                        self.empty_inbox()
                     self.perform(self.scheduler.submitted(tasks, monotonic(), source, sent))
                 except BaseException as error:
                     self.fail(error)
@@ -402,6 +382,8 @@ class PoolEngine:
         try:
             with self.lock:
                 try:
+                    if self._inbox:
+                        self.empty_inbox()
                     self.perform(getattr(self.scheduler, name)(*args, now=monotonic(), **kwargs))
                 except BaseException as error:
                     self.fail(error)
@@ -419,6 +401,8 @@ class PoolEngine:
         while self._orders:
             order = self._orders.popleft()
             with self.lock:
+                if self._inbox:
+                    self.empty_inbox()
                 self.perform(order(now=monotonic()))  # type: ignore[call-arg]
 
     def fail(self, error: BaseException) -> None:
@@ -436,10 +420,18 @@ class PoolEngine:
                 more = self.send(action) if kind is Send else self._perform_other[kind](action)  # type: ignore[arg-type]
                 if more:
                     actions += more
+        if self._inbox and not self._empties_inbox:
+            self.empty_inbox()
 
     def follow_up(self) -> None:
         """After an event, without the lock: see that the engine's thread does what is left."""
-        if self.outcomes.are_left() or self._orders or self.has_ended or self.scheduler.next_tick() < self._until:
+        if (
+            self.outcomes.are_left()
+            or self._orders
+            or self._inbox
+            or self.has_ended
+            or self.scheduler.next_tick() < self._until
+        ):
             self.wake()
 
     def _note_end(self, action: Ended) -> None:
@@ -486,10 +478,11 @@ class PoolEngine:
     def runs(self, task: QueuedTask) -> bool:
         """Whether a worker runs a task now, as far as its answers have told."""
         with self.lock:
-            return self.scheduler.runs(task)
+            return self.scheduler.runs(task)  # not if it is in the inbox
 
     def stats(self) -> PoolStats:
         """Return how things stand."""
+        self.event("looked")
         with self.lock:
             return self.scheduler.stats()
 

@@ -12,7 +12,7 @@ import collections
 import threading
 from itertools import starmap
 from time import monotonic
-from types import FunctionType
+from types import BuiltinFunctionType, FunctionType
 
 from polyproc._base.errors import ProcessDied, ProcessError
 from polyproc._base.typing import Any, Callable, Iterable, Sequence
@@ -62,7 +62,8 @@ class ProcessWorkers(PoolEngine):
         self._translated = translated
         self.handles = self.workers.handles
         self.channels = self.workers.channels
-        self._monitor = Monitor(self.handles, self.channels.note, self._cannot_watch, self._look_at_threads)
+        look = lambda: self._leader.look(self.outcomes.look())  # noqa: E731
+        self._monitor = Monitor(self.handles, self.channels.note, self._cannot_watch, look)
         self._to_start: collections.deque[tuple[int, ...]] = collections.deque()
         self._starting = threading.RLock()
         self._has_threads = False
@@ -220,6 +221,8 @@ class ProcessWorkers(PoolEngine):
     def _answered(self, id: int, outcomes: Sequence[tuple[bool, Any]], took: float | None) -> None:
         more = self.channels.has_more()
         with self.lock:
+            if self._inbox:
+                self.empty_inbox()
             self.perform(self.scheduler.answered(id, outcomes, monotonic(), took, more))
 
     def _done(self, id: int, value: Any, took: Any) -> None:
@@ -293,9 +296,6 @@ class ProcessWorkers(PoolEngine):
                 handle.is_noted = True
                 self.channels.note(handle.id)
 
-    def _look_at_threads(self) -> float | None:
-        return self._leader.look(self.outcomes.look())
-
     def _cannot_watch(self, error: BaseException) -> None:
         report("a pool cannot watch its workers")
         self.fail(error)
@@ -324,7 +324,80 @@ def _same(error: BaseException) -> BaseException:
     return error
 
 
-class ProcessPoolEngine(ProcessWorkers):
+class ProcessCalls(ProcessWorkers):
+    """The part that takes calls."""
+
+    pack_function = staticmethod(dumps_function)
+
+    def pack(self, message: Any, /) -> tuple[Any, int]:
+        """Return what is sent to a worker for a function, a kind and arguments, and its size."""
+        return self.workers.pack(message)
+
+    def add_call(self, job: Any, function: Any, args: Any, options: ResolvedOptions) -> QueuedTask:
+        """Submit a call. Raises what pickling raises, and ValueError."""
+        packed = self.pack_function(function)
+        try:
+            payload, _ = self.pack((packed, CALL, args))
+        except Exception as error:
+            in_callers_words(error, (r"obj\[2\]\[0\]", "args"), (r"obj\[2\]\[1\]", "kwargs"))
+            raise
+        is_plain = type(function) is FunctionType or type(function) is BuiltinFunctionType
+        name = function.__qualname__ if is_plain else function_name(function)
+        task = QueuedTask(job, 0, payload, name, options)
+        if self.state == RUN and self._has_threads and self.scheduler.can_wait(name):
+            # Whoever has the lock next submits it, or the engine's thread, which the first one wakes.
+            self._inbox.append(task)
+            if len(self._inbox) == 1:
+                self.channels.note(0)
+            if self.state == RUN:
+                return task
+            self.event("looked")  # the pool was closed meanwhile: it is refused
+        else:
+            self.submit([task])
+        return task
+
+    def add_tasks(self, job: Any, first: int, messages: Iterable[Any], name: str, options: ResolvedOptions) -> None:
+        """Submit tasks of a job, from chunk `first` on. One that cannot be pickled fails."""
+        tasks, total = list[QueuedTask](), 0
+        for index, message in enumerate(messages, first):
+            try:
+                payload, size = self.pack(message)
+            except Exception as error:  # noqa: BLE001  (told where the result is waited for, as in the standard library)
+                in_callers_words(error, ITEM)
+                self.refuse(job, 1, error, index)
+                continue
+            tasks.append(QueuedTask(job, index, payload, name, options))
+            total += size
+            if len(tasks) >= BLOCK or total >= BLOCK_BYTES:  # workers can begin
+                self.submit(tasks)
+                tasks, total = [], 0
+        if tasks:
+            self.submit(tasks)
+
+    def add_chunks(
+        self, job: Any, function: Any, kind: int, chunks: Sequence[Any], name: str, options: ResolvedOptions
+    ) -> None:
+        """Submit the chunks of a map: many short ones travel together, once it shows that they are short."""
+        start = 0
+        while start < len(chunks):
+            left = len(chunks) - start
+            size = 1 if options.are_for_one else self.scheduler.assignments.batch_size(left, name)
+            if size > 1:
+                stop = start + size
+                try:
+                    batch = Batch(function, kind | BATCH, 0, size, dumps_to_keep(tuple(chunks[start:stop])))
+                except Exception:  # noqa: BLE001  (one of them: they are sent one by one)
+                    size = 1
+                else:
+                    self.submit([QueuedTask(job, start, None, name, options, batch)])
+            if size == 1:
+                stop = min(start + BLOCK, len(chunks))
+                messages = ((function, kind, chunk) for chunk in chunks[start:stop])
+                self.add_tasks(job, start, messages, name, options)
+            start = stop
+
+
+class ProcessPoolEngine(ProcessCalls):
     """A pool of processes.
 
     Args:
@@ -335,7 +408,7 @@ class ProcessPoolEngine(ProcessWorkers):
     def __init__(self, config: PoolConfig, translated: Callable[[BaseException], BaseException] = _same) -> None:
         self._leader = Leader(self._serve, lambda: self._monitor.wake())
         super().__init__(config, translated)
-        if type(self).pack is ProcessPoolEngine.pack:
+        if type(self).pack is ProcessCalls.pack:
             self.pack = self.workers.pack  # type: ignore[method-assign]  # one call less for each task
         self._threads_lock = threading.RLock()
         self._is_closed = self._is_finished = False
@@ -384,67 +457,6 @@ class ProcessPoolEngine(ProcessWorkers):
         if self.state != TERMINATE and self.is_started:
             self.outcomes.wait()
 
-    def pack_function(self, function: Any, /) -> Any:
-        """Return the pickle of a function. Raises what pickling raises."""
-        return dumps_function(function)
-
-    def pack(self, message: Any, /) -> tuple[Any, int]:
-        """Return what is sent to a worker for a function, a kind and arguments, and its size."""
-        return self.workers.pack(message)
-
-    def add_call(self, job: Any, function: Any, args: Any, options: ResolvedOptions) -> QueuedTask:
-        """Submit a call. Raises what pickling raises, and ValueError."""
-        packed = self.pack_function(function)
-        try:
-            payload, _ = self.pack((packed, CALL, args))
-        except Exception as error:
-            in_callers_words(error, (r"obj\[2\]\[0\]", "args"), (r"obj\[2\]\[1\]", "kwargs"))
-            raise
-        name = function.__qualname__ if type(function) is FunctionType else function_name(function)
-        task = QueuedTask(job, 0, payload, name, options)
-        self.submit([task])
-        return task
-
-    def add_tasks(self, job: Any, first: int, messages: Iterable[Any], name: str, options: ResolvedOptions) -> None:
-        """Submit tasks of a job, from chunk `first` on. One that cannot be pickled fails."""
-        tasks, total = list[QueuedTask](), 0
-        for index, message in enumerate(messages, first):
-            try:
-                payload, size = self.pack(message)
-            except Exception as error:  # noqa: BLE001  (told where the result is waited for, as in the standard library)
-                in_callers_words(error, ITEM)
-                self.refuse(job, 1, error, index)
-                continue
-            tasks.append(QueuedTask(job, index, payload, name, options))
-            total += size
-            if len(tasks) >= BLOCK or total >= BLOCK_BYTES:  # workers can begin
-                self.submit(tasks)
-                tasks, total = [], 0
-        if tasks:
-            self.submit(tasks)
-
-    def add_chunks(
-        self, job: Any, function: Any, kind: int, chunks: Sequence[Any], name: str, options: ResolvedOptions
-    ) -> None:
-        """Submit the chunks of a map: many short ones travel together, once it shows that they are short."""
-        start = 0
-        while start < len(chunks):
-            left = len(chunks) - start
-            size = 1 if options.are_for_one else self.scheduler.assignments.batch_size(left, name)
-            if size > 1:
-                stop = start + size
-                try:
-                    batch = Batch(function, kind | BATCH, 0, size, dumps_to_keep(tuple(chunks[start:stop])))
-                except Exception:  # noqa: BLE001  (one of them: they are sent one by one)
-                    size = 1
-                else:
-                    self.submit([QueuedTask(job, start, None, name, options, batch)])
-            if size == 1:
-                stop = min(start + BLOCK, len(chunks))
-                messages = ((function, kind, chunk) for chunk in chunks[start:stop])
-                self.add_tasks(job, start, messages, name, options)
-            start = stop
-
     def follow_up(self) -> None:
         """After an event, without the lock: start workers, and see that the engine's thread does what is left."""
         if self._to_start or self._lacks_threads:
@@ -454,7 +466,13 @@ class ProcessPoolEngine(ProcessWorkers):
                 # Not before the workers that another thread starts: those that are forked see the program as it is now.
                 if self._lacks_threads and not _is_held(self._starting):
                     self._start_threads()
-        if self.outcomes.waiting or self._orders or self.has_ended or self.scheduler.next_tick() < self._until:
+        if (
+            self.outcomes.waiting
+            or self._orders
+            or self._inbox
+            or self.has_ended
+            or self.scheduler.next_tick() < self._until
+        ):
             self.wake()
 
     def _start_threads(self) -> None:
@@ -511,7 +529,7 @@ class ProcessPoolEngine(ProcessWorkers):
         with self.lock:
             until = self._until = self.scheduler.next_tick()
         timeout = MAX_WAIT if until == NEVER else min(max(until - monotonic(), 0.0), MAX_WAIT)
-        if self.outcomes.are_left():
+        if self.outcomes.are_left() or self._inbox:
             timeout = 0.0
         found = self.channels.take(timeout)
         if found is None:
@@ -528,6 +546,9 @@ class ProcessPoolEngine(ProcessWorkers):
         if self.scheduler.waits_for_more and not self.channels.has_more():
             with self.lock:
                 self.perform(self.scheduler.all_heard(monotonic()))
+        if self._inbox:
+            with self.lock:
+                self.empty_inbox()
         if self._orders:
             self.carry_out()
         if self._to_start:
@@ -551,7 +572,7 @@ class ProcessPoolEngine(ProcessWorkers):
 
     def _give_up(self, error: BaseException) -> None:
         """Settle all that is open, whatever state the scheduler is in."""
-        for task in list(self.scheduler.open):
+        for task in (*self._inbox, *self.scheduler.open):
             self.refuse(task.job, task.count, error, task.index)
         self.scheduler.open.clear()
         self.has_ended = True
@@ -574,4 +595,6 @@ class ProcessPoolEngine(ProcessWorkers):
         self.carry_out()
         if self.state == TERMINATE:
             self.outcomes.give_up()
+        if self._inbox:
+            self.event("looked")
         self.outcomes.deliver()
