@@ -15,6 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import bursts
 import cold
 import managers
 import messages
@@ -255,5 +256,6 @@ def main() -> int:
         missed += measure_group("managers", managers.MEASURES, peers_of_managers, options.only, max(n // 4, 3))
     missed += cold.measure(options.only, max(n // 3, 3))
     missed += placement.measure(options.only, max(n // 6, 3))
+    missed += bursts.measure(options.only, max(n // 10, 3))
     print("\n" + (f"missed: {'; '.join(missed)}" if missed else "every goal was reached"))
     return 0
