@@ -14,7 +14,7 @@ PYTHONS ?= $(shell $(PYTHON) tests/find_pythons.py)
 # A child that had to compile this library anew would be measured with the compiler.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-portable test-posix test-each lint wheels conformance downstream chaos bench c-test musl-test arm64 windows docs clean
+.PHONY: demo test test-portable test-posix test-each lint wheels conformance downstream chaos bench c-test musl-test arm64 windows wheel-windows docs clean
 
 $(VENV)/installed: $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
@@ -106,6 +106,12 @@ arm64:
 # The tests of tests/windows by a CPython for Windows, under Wine. `make windows WINDOWS=--quick`, or words of their names.
 windows:
 	$(PYTHON) tests/windows/main.py $(WINDOWS)
+
+# The wheel for Windows, which has no C in it (docs/adr/0047), and the founding document's programs with it, under Wine.
+wheel-windows: $(VENV)/installed
+	rm -rf dist/windows
+	POLYPROC_BUILD=pure $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps -w dist/windows .
+	$(PYTHON) tests/windows/main.py --wheel dist/windows
 
 conformance:
 	$(PYTHON) tests/conformance/harness.py $(CONFORMANCE) $(PYTHONS)

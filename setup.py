@@ -110,6 +110,6 @@ class Wheel(bdist_wheel):
 
 
 setup(
-    ext_modules=[core] if sys.platform == "linux" else [],
+    ext_modules=[core] if sys.platform == "linux" and BUILD != "pure" else [],
     cmdclass={"build_ext": BuildCore, "bdist_wheel": Wheel},
 )

@@ -10,6 +10,7 @@ Windows comes without. Exit status 1 when something on the list does not pass.
 import argparse
 import collections
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -121,10 +122,22 @@ def read(path):
     return set(path.read_text().splitlines()) if path.exists() else set()
 
 
-def write_modules(folder, stdlib):
-    """Write what the interpreter there loads at its start, and the modules of tests; return the names of these."""
+def python_with(tests, folder, stdlib):
+    """Return an interpreter with the tests, and polyproc under the other's name, whatever its flags and environment."""
+    place = windows.CACHE / ("cpython-standard" if stdlib else "cpython-polyproc")
+    if not place.exists():
+        shutil.copytree(windows.PYTHON.parent, place, copy_function=os.link)
+        (place / "Lib" / "test").symlink_to(tests / "test")
+    lines = [*map(windows.windows_path, (folder, windows.ROOT / "src", windows.SITE))]
     if not stdlib:
-        Path(folder, "sitecustomize.py").write_text("import polyproc\npolyproc.install()\n")
+        lines.append("import polyproc; polyproc.install()")
+    (place / "Lib" / "site-packages").mkdir(exist_ok=True)
+    (place / "Lib" / "site-packages" / "tests.pth").write_text("\n".join(lines) + "\n")
+    return place / "python.exe"
+
+
+def write_modules(folder, stdlib):
+    """Write the modules of tests; return their names."""
     return [
         harness.write_modules(folder, "spawn"),
         harness.write_executor_module(folder, "spawn", "", not stdlib),
@@ -166,8 +179,8 @@ def main(arguments):
         return 0
     passed = set()
     with tempfile.TemporaryDirectory() as folder:
-        path = (folder, windows.ROOT / "src", windows.SITE, tests)
-        environment = windows.environment(PYTHONPATH=";".join(map(windows.windows_path, path)))
+        windows.PYTHON = python_with(tests, folder, options.stdlib)
+        environment = windows.environment(PYTHONPATH="")
         for module in write_modules(folder, options.stdlib):
             passed |= run_classes(Classes(folder, module, environment), options.only)
     expected = HERE / ("standard.txt" if options.stdlib else "expected.txt")
