@@ -25,7 +25,7 @@ from polyproc._start.stopping import children_of
 LIMIT = 120.0 + float(os.environ.get("POLYPROC_CHAOS_SECONDS", "0"))
 PROGRAMS = Path(__file__).parent / "programs"
 # The core keeps the chunk that it fills.
-CHUNK, MOST_CHUNKS = "/memfd:polyproc-chunk (deleted)", 4
+CHUNK, MAX_CHUNKS = "/memfd:polyproc-chunk (deleted)", 4
 METHODS = ("fork", "spawn", "forkserver")
 
 
@@ -158,7 +158,7 @@ def leak_guard():
             "threads": [t.name for t in threading.enumerate() if t not in threads],
             "children": [pid for pid in children_of(os.getpid()) if pid not in children],
             "fds": [name for fd, name in open_fds().items() if fds.get(fd) != name and name != CHUNK],
-            "chunks": list(open_fds().values()).count(CHUNK) > MOST_CHUNKS,
+            "chunks": list(open_fds().values()).count(CHUNK) > MAX_CHUNKS,
         }
         if not any(left.values()):
             return

@@ -24,7 +24,7 @@ static PyMethodDef methods[] = {
     {"direct", py_direct, METH_O, "direct(cls) -> cls: give a class the methods of its C class as its own"},
     {"segment_name", py_segment_name, METH_NOARGS, "segment_name() -> str: a name that is hardly taken"},
     {"batch_begin", FAST(py_batch_begin), METH_FASTCALL, "batch_begin(buffer, place): come to a batch"},
-    {"batch_take", py_batch_take, METH_O, "batch_take(buffer) -> bool: take the next chunk, unless that is over"},
+    {"batch_claim", py_batch_claim, METH_O, "batch_claim(buffer) -> bool: take the next chunk, unless that is over"},
     {"batch_close", FAST(py_batch_close), METH_FASTCALL, "batch_close(buffer, place) -> int: chunks begun, -1 elsewhere"},
     {"leave", py_leave, METH_NOARGS, "leave(): this process comes to an orderly end"},
 #ifdef PP_CRASHPOINTS

@@ -71,7 +71,7 @@ static enum pp_answer wait_step(CellObject *self, struct pp_wait *wait, int extr
 }
 
 /* The guard is held by others for a few stores only, so there is no limit. */
-static int take_guard(CellObject *self)
+static int acquire_guard(CellObject *self)
 {
     struct pp_wait wait;
     pp_wait_start(&wait, PP_FOREVER, &((BarrierObject *)self)->guard_spins);
@@ -79,11 +79,11 @@ static int take_guard(CellObject *self)
 }
 
 /* Take it whatever signal handlers raise, which is raised after what has to be done with it: others would wait for ever. */
-static void surely_take_guard(CellObject *self)
+static void surely_acquire_guard(CellObject *self)
 {
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
-    while (!take_guard(self)) {
+    while (!acquire_guard(self)) {
         if (type == NULL) {
             PyErr_Fetch(&type, &value, &traceback);
         }
@@ -97,7 +97,7 @@ static PyObject *let_go(CellObject *self, uint32_t generation, uint32_t index, P
 {
     PyObject *done = action == Py_None ? Py_NewRef(Py_None) : PyObject_CallObject(action, NULL);
     int opened = 0;
-    surely_take_guard(self);
+    surely_acquire_guard(self);
     if (done == NULL) {
         (void)pp_barrier_give_up(self->chunk, self->cell, generation, PP_LAST);
     } else {
@@ -111,7 +111,7 @@ static PyObject *let_go(CellObject *self, uint32_t generation, uint32_t index, P
  * was over. */
 static int give_up(CellObject *self, uint32_t generation, enum pp_arrival arrival)
 {
-    surely_take_guard(self);
+    surely_acquire_guard(self);
     return pp_barrier_give_up(self->chunk, self->cell, generation, arrival) == PP_DONE;
 }
 
@@ -120,7 +120,7 @@ static PyObject *come(CellObject *self, struct visit *visit, PyObject *action)
     struct pp_wait *wait = &visit->wait;
     for (;;) {
         uint32_t index = 0;
-        if (!take_guard(self)) {
+        if (!acquire_guard(self)) {
             return NULL;
         }
         enum pp_arrival arrival = pp_barrier_arrive(self->chunk, self->cell, parties_of(self), &index, wait);
@@ -186,7 +186,7 @@ static PyObject *barrier_abort(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
     CellObject *self = (CellObject *)object;
-    if (!take_guard(self)) {
+    if (!acquire_guard(self)) {
         return NULL;
     }
     pp_barrier_abort(self->chunk, self->cell);
@@ -197,7 +197,7 @@ static PyObject *barrier_reset(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
     CellObject *self = (CellObject *)object;
-    if (!take_guard(self)) {
+    if (!acquire_guard(self)) {
         return NULL;
     }
     pp_barrier_reset(self->chunk, self->cell);

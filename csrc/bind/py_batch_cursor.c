@@ -1,4 +1,4 @@
-/* batch_begin, batch_take and batch_close: core/pp_batch_cursor.h, on the first word of a buffer. */
+/* batch_begin, batch_claim and batch_close: core/pp_batch_cursor.h, on the first word of a buffer. */
 #include "bind/py_process.h"
 
 #include "core/pp_batch_cursor.h"
@@ -50,7 +50,7 @@ PyObject *py_batch_begin(PyObject *module, PyObject *const *args, Py_ssize_t cou
     Py_RETURN_NONE;
 }
 
-PyObject *py_batch_take(PyObject *module, PyObject *buffer)
+PyObject *py_batch_claim(PyObject *module, PyObject *buffer)
 {
     (void)module;
     Py_buffer view;
@@ -58,7 +58,7 @@ PyObject *py_batch_take(PyObject *module, PyObject *buffer)
     if (turn == NULL) {
         return NULL;
     }
-    int taken = pp_batch_take(turn);
+    int taken = pp_batch_claim(turn);
     PyBuffer_Release(&view);
     return PyBool_FromLong(taken);
 }

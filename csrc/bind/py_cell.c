@@ -27,7 +27,7 @@ static CellObject *new_handle(PyTypeObject *type, struct pp_chunk *chunk, uint32
 CellObject *py_cell_make(PyTypeObject *type, size_t size, enum pp_kind kind)
 {
     struct pp_chunk *chunk = NULL;
-    uint32_t offset = pp_chunk_take(size, kind, &chunk);
+    uint32_t offset = pp_chunk_alloc(size, kind, &chunk);
     if (offset == 0) {
         PyErr_SetFromErrno(PyExc_OSError);
         return NULL;

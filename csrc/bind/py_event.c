@@ -145,7 +145,7 @@ static enum pp_answer lock_step(CellObject *lock, struct pp_wait *wait, int extr
  *
  * Who has slept may have been moved to the lock's word with others: it takes it marked, as one who was woken.
  */
-static int take_again(CellObject *lock, uint64_t thread, uint32_t depth, int slept)
+static int acquire_again(CellObject *lock, uint64_t thread, uint32_t depth, int slept)
 {
     PyObject *type, *value, *traceback;
     struct pp_wait wait;
@@ -193,7 +193,7 @@ static PyObject *condition_wait(PyObject *object, PyObject *const *args, Py_ssiz
     if (answer != PP_DONE && pp_condition_exit(self->cell, &wait, answer == PP_TIMED_OUT)) {
         answer = PP_DONE;
     }
-    if (take_again(lock, thread, depth, wait.slept) < 0 || answer == PP_FAILED) {
+    if (acquire_again(lock, thread, depth, wait.slept) < 0 || answer == PP_FAILED) {
         return NULL;
     }
     return PyBool_FromLong(answer == PP_DONE);

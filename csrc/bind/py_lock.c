@@ -74,7 +74,7 @@ static __attribute__((noinline)) int acquire_held(CellObject *self, int64_t dead
 static inline int acquire(CellObject *self, int64_t deadline)
 {
     uint32_t me = pp_load_own(&self->chunk->tenant->me);
-    if (me == 0 || !pp_lock_take(self->cell, me)) {
+    if (me == 0 || !pp_lock_acquire(self->cell, me)) {
         return acquire_held(self, deadline);
     }
     own(self);

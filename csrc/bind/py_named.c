@@ -10,7 +10,7 @@
 
 #include "core/pp_futex.h"
 
-#define MOST_TRIES 100
+#define MAX_TRIES 100
 
 static int failed(SharedMemoryObject *self)
 {
@@ -192,7 +192,7 @@ int py_named_attach(SharedMemoryObject *self)
     return map(self);
 }
 
-int py_named_take(SharedMemoryObject *self, PyObject *name)
+int py_named_own(SharedMemoryObject *self, PyObject *name)
 {
     PyObject *before = self->name;
     if (name != NULL) {
@@ -227,9 +227,9 @@ static PyObject *new_name(SharedMemoryObject *self, int *tells)
 
 int py_named_create_somewhere(SharedMemoryObject *self)
 {
-    for (int i = 0; i < MOST_TRIES; i++) {
+    for (int i = 0; i < MAX_TRIES; i++) {
         int tells;
-        if (py_named_take(self, new_name(self, &tells)) < 0) {
+        if (py_named_own(self, new_name(self, &tells)) < 0) {
             return -1;
         }
         if ((tells ? py_named_create(self) : create_known(self)) == 0) {

@@ -7,7 +7,7 @@ PyObject *py_set_flag(PyObject *module, PyObject *const *args, Py_ssize_t count)
 PyObject *py_set_name(PyObject *module, PyObject *name);
 PyObject *py_refused_calls(PyObject *module, PyObject *ignored);
 PyObject *py_batch_begin(PyObject *module, PyObject *const *args, Py_ssize_t count);
-PyObject *py_batch_take(PyObject *module, PyObject *buffer);
+PyObject *py_batch_claim(PyObject *module, PyObject *buffer);
 PyObject *py_batch_close(PyObject *module, PyObject *const *args, Py_ssize_t count);
 #ifdef PP_CRASHPOINTS
 PyObject *py_crash_at(PyObject *module, PyObject *name);

@@ -65,8 +65,8 @@ static int settle(QueueObject *self, int made, int signal_in, int signal_out)
     self->base.chunk = self->queue.chunk;
     self->base.cell = &self->queue.page->self;
     self->base.offset = (uint32_t)((char *)self->queue.page - (char *)self->queue.chunk->page);
-    pp_fd_take(&self->queue.signal_in, signal_in);
-    pp_fd_take(&self->queue.signal_out, signal_out);
+    pp_fd_own(&self->queue.signal_in, signal_in);
+    pp_fd_own(&self->queue.signal_out, signal_out);
     return 0;
 }
 
@@ -312,9 +312,9 @@ static enum pp_answer get_step(CellObject *base, struct pp_wait *wait, int extra
     (void)extra;
     QueueObject *self = (QueueObject *)base;
     struct getting *getting = (struct getting *)wait;
-    enum pp_answer answer = pp_queue_peek(&self->queue, &getting->record, wait);
+    enum pp_answer answer = pp_queue_begin_get(&self->queue, &getting->record, wait);
     if (answer == PP_AGAIN && !wait->slept) { /* it span: what came is here */
-        answer = pp_queue_peek(&self->queue, &getting->record, wait);
+        answer = pp_queue_begin_get(&self->queue, &getting->record, wait);
     }
     if (answer != PP_DONE) {
         return answer;
@@ -327,11 +327,11 @@ static enum pp_answer get_step(CellObject *base, struct pp_wait *wait, int extra
     }
     if (error != 0) {
         free(getting->copy);
-        pp_queue_leave(&self->queue);
+        pp_queue_abort_get(&self->queue);
         errno = error;
         return PP_FAILED;
     }
-    pp_queue_take(&self->queue, &getting->record, wait);
+    pp_queue_commit_get(&self->queue, &getting->record, wait);
     return PP_DONE;
 }
 
@@ -347,10 +347,10 @@ static PyObject *owned_slot(QueueObject *self, struct pp_record *record, PyObjec
 }
 
 /* Take the oldest record: its kind and its bytes, and of a large one its slot, else NULL. NULL with an exception set. */
-static PyObject *take_record(QueueObject *self, struct pp_record *record, PyObject **slot, int64_t deadline)
+static PyObject *get_record(QueueObject *self, struct pp_record *record, PyObject **slot, int64_t deadline)
 {
     *slot = NULL;
-    enum pp_answer answer = pp_queue_peek(&self->queue, record, NULL);
+    enum pp_answer answer = pp_queue_begin_get(&self->queue, record, NULL);
     if (answer == PP_DONE) {
         PyObject *data = PyBytes_FromStringAndSize(record->bytes, record->length);
         int is_sound = data == NULL || find_slot(self, record, PyBytes_AsString(data));
@@ -358,12 +358,12 @@ static PyObject *take_record(QueueObject *self, struct pp_record *record, PyObje
             Py_CLEAR(data);
         }
         if (data == NULL || !is_sound) {
-            pp_queue_leave(&self->queue);
+            pp_queue_abort_get(&self->queue);
             Py_XDECREF(data);
             errno = PP_WRITTEN_OVER;
             return is_sound ? NULL : py_queue_refuse(PP_FAILED, "Empty");
         }
-        pp_queue_take(&self->queue, record, NULL);
+        pp_queue_commit_get(&self->queue, record, NULL);
         if (*slot != NULL) {
             (void)owned_slot(self, record, *slot);
         }
@@ -399,7 +399,7 @@ static PyObject *get(QueueObject *self, int64_t deadline)
     if (result != NULL) {
         return result;
     }
-    PyObject *data = take_record(self, &record, &slot, deadline);
+    PyObject *data = get_record(self, &record, &slot, deadline);
     if (data == NULL || record.kind == PP_BYTES) {
         return data;
     }
@@ -431,8 +431,8 @@ static PyObject *queue_get_nowait(PyObject *self, PyObject *ignored)
     return get((QueueObject *)self, -1);
 }
 
-/* _take(timeout) -> (tag, kind, data, slot): the oldest record as it is */
-static PyObject *queue_take(PyObject *object, PyObject *timeout)
+/* _get_record(timeout) -> (tag, kind, data, slot): the oldest record as it is */
+static PyObject *queue_get_record(PyObject *object, PyObject *timeout)
 {
     QueueObject *self = (QueueObject *)object;
     struct pp_record record;
@@ -440,7 +440,7 @@ static PyObject *queue_take(PyObject *object, PyObject *timeout)
     if (!py_queue_usable(self) || !py_deadline(timeout, &deadline)) {
         return NULL;
     }
-    PyObject *slot, *data = take_record(self, &record, &slot, deadline);
+    PyObject *slot, *data = get_record(self, &record, &slot, deadline);
     return data == NULL ? NULL
                         : Py_BuildValue("IiNN", record.tag, (int)record.kind, data, slot == NULL ? Py_NewRef(Py_None) : slot);
 }
@@ -451,7 +451,7 @@ static PyObject *queue_drop_one(PyObject *object, PyObject *ignored)
     (void)ignored;
     QueueObject *self = (QueueObject *)object;
     struct pp_record record;
-    PyObject *slot, *data = take_record(self, &record, &slot, -1);
+    PyObject *slot, *data = get_record(self, &record, &slot, -1);
     if (data == NULL) {
         PyErr_Clear();
         Py_RETURN_FALSE;
@@ -498,10 +498,10 @@ static PyMethodDef queue_methods[] = {
     {"_where", py_cell_where, METH_NOARGS, "_where() -> (id, offset)"},
     {"_put_packed", queue_put_packed, METH_VARARGS, "_put_packed(kind, data, slot, deadline, tag)"},
     {"_put_tagged", FAST(queue_put_tagged), METH_FASTCALL, "_put_tagged(tag, obj)"},
-    {"_take", queue_take, METH_O, "_take(timeout) -> (tag, kind, data, slot)"},
+    {"_get_record", queue_get_record, METH_O, "_get_record(timeout) -> (tag, kind, data, slot)"},
     {"_keep", py_queue_keep, METH_O, "_keep(items): a list of what was taken, to be got next"},
     {"_drop_one", queue_drop_one, METH_NOARGS, "_drop_one() -> whether there was an item to drop"},
-    {"_slot_take", py_slot_take, METH_O, "_slot_take(size) -> the number of a slot that nobody gives back"},
+    {"_slot_reserve", py_slot_reserve, METH_O, "_slot_reserve(size) -> the number of a slot that nobody gives back"},
     {"_slot", py_slot_make, METH_O, "_slot(size) -> Slot"},
     {"_slot_memory", py_slot_memory, METH_NOARGS, "_slot_memory() -> bytes"},
     {"_poll_on", py_queue_poll_on, METH_NOARGS, "_poll_on() -> a descriptor that is readable while there are items"},

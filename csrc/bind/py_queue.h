@@ -33,7 +33,7 @@ enum pp_answer py_queue_one_done(QueueObject *self);
 void py_queue_dealloc(PyObject *self);
 
 /* Methods of a queue for large messages. */
-PyObject *py_slot_take(PyObject *self, PyObject *size);
+PyObject *py_slot_reserve(PyObject *self, PyObject *size);
 PyObject *py_slot_make(PyObject *self, PyObject *size);
 PyObject *py_slot_memory(PyObject *self, PyObject *ignored);
 

@@ -9,7 +9,7 @@
 #include "core/pp_futex.h"
 
 #define SMALL ((size_t)1024)
-#define MOST_BITS 47 /* of an address: no process has memory for more */
+#define MAX_BITS 47 /* of an address: no process has memory for more */
 #define AT_ONCE ((size_t)1 << 20) /* memory that is taken for a message before any of it is there */
 
 /* The length of the next message; 0 with an exception set. A small one is read along, to `small`, without taking the
@@ -114,7 +114,7 @@ static PyObject *receive_body(ConnectionObject *self, struct pp_receiving *recei
                     || receive_bytes(self, receiving, small, (size_t)receiving->size);
         return whole ? PyBytes_FromStringAndSize(small, (Py_ssize_t)receiving->size) : NULL;
     }
-    if (receiving->size > (uint64_t)PY_SSIZE_T_MAX || receiving->size >> MOST_BITS != 0) {
+    if (receiving->size > (uint64_t)PY_SSIZE_T_MAX || receiving->size >> MAX_BITS != 0) {
         py_connection_close_now(self);
         return PyErr_NoMemory();
     }

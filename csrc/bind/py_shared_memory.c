@@ -117,7 +117,7 @@ static int memory_init(PyObject *object, PyObject *args, PyObject *names)
     if (name == Py_None) {
         return py_named_create_somewhere(self);
     }
-    if (py_named_take(self, PyUnicode_FromFormat("/%U", name)) < 0) {
+    if (py_named_own(self, PyUnicode_FromFormat("/%U", name)) < 0) {
         return -1;
     }
     return making ? py_named_create(self) : py_named_attach(self);
@@ -241,7 +241,7 @@ static PyObject *get_full_name(PyObject *object, void *ignored)
 static int set_full_name(PyObject *object, PyObject *value, void *ignored)
 {
     (void)ignored;
-    return py_named_take((SharedMemoryObject *)object, Py_NewRef(value == NULL ? Py_None : value));
+    return py_named_own((SharedMemoryObject *)object, Py_NewRef(value == NULL ? Py_None : value));
 }
 
 static PyGetSetDef memory_attributes[] = {

@@ -30,7 +30,7 @@ int py_named_attach(SharedMemoryObject *self);
 int py_named_unlink(SharedMemoryObject *self);
 
 /* Give it another name, a new reference; NULL is an exception that is set. */
-int py_named_take(SharedMemoryObject *self, PyObject *name);
+int py_named_own(SharedMemoryObject *self, PyObject *name);
 
 /* Close and unmap what is not a Segment's. */
 void py_named_let_go(SharedMemoryObject *self);

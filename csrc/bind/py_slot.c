@@ -103,7 +103,7 @@ PyObject *py_slot_make(PyObject *object, PyObject *size_object)
     if (self == NULL) {
         return NULL;
     }
-    int64_t slot = pp_slot_take(&queue->queue, size);
+    int64_t slot = pp_slot_reserve(&queue->queue, size);
     if (slot < 0) {
         PyErr_SetFromErrno(PyExc_OSError);
         Py_DECREF(self);
@@ -113,14 +113,14 @@ PyObject *py_slot_make(PyObject *object, PyObject *size_object)
     return self;
 }
 
-PyObject *py_slot_take(PyObject *object, PyObject *size_object)
+PyObject *py_slot_reserve(PyObject *object, PyObject *size_object)
 {
     QueueObject *self = (QueueObject *)object;
     unsigned long long size = PyLong_AsUnsignedLongLong(size_object);
     if (PyErr_Occurred() || !py_queue_usable(self)) {
         return NULL;
     }
-    int64_t slot = pp_slot_take(&self->queue, size);
+    int64_t slot = pp_slot_reserve(&self->queue, size);
     return slot < 0 ? PyErr_SetFromErrno(PyExc_OSError) : PyLong_FromLongLong(slot);
 }
 

@@ -34,7 +34,7 @@ static inline void pp_batch_begin(pp_word *turn, uint16_t place)
 
 /* Whether the next chunk is the worker's. One that is refused does not count: the pool may close twice, when its first
  * `close` was meant for the batch before. Whoever writes over the word has a batch end early, at worst. */
-static inline int pp_batch_take(pp_word *turn)
+static inline int pp_batch_claim(pp_word *turn)
 {
     uint32_t was = pp_load(turn);
     if ((was & PP_TURN_CLOSED) != 0 || !pp_cas(turn, was, was + 1)) { /* only `close` can come between */

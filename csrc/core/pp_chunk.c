@@ -51,7 +51,7 @@ static struct pp_chunk *add(struct pp_chunk_page *page, const unsigned char *id,
     chunk->registry = registry;
     chunk->tenant = registry->tenant;
     chunk->size = size;
-    pp_fd_take(&chunk->fd, fd);
+    pp_fd_own(&chunk->fd, fd);
     chunk->handles = 1;
     memcpy(chunk->id, id, PP_ID_SIZE);
     chunk->next = chunks;
@@ -89,7 +89,7 @@ static struct pp_chunk *make(size_t size, uint64_t behind)
     return chunk;
 }
 
-static uint32_t take_from(struct pp_chunk *chunk, size_t size, enum pp_kind kind)
+static uint32_t alloc_from(struct pp_chunk *chunk, size_t size, enum pp_kind kind)
 {
     /* Two processes that share a chunk by fork both take from it. */
     uint64_t offset = __atomic_fetch_add((uint64_t *)&chunk->page->bump, size, __ATOMIC_SEQ_CST);
@@ -153,7 +153,7 @@ static int is_time_to_look(void)
     return 1;
 }
 
-uint32_t pp_chunk_take(size_t size, enum pp_kind kind, struct pp_chunk **chunk)
+uint32_t pp_chunk_alloc(size_t size, enum pp_kind kind, struct pp_chunk **chunk)
 {
     uint32_t offset = 0;
     if (size > LARGEST) {
@@ -165,7 +165,7 @@ uint32_t pp_chunk_take(size_t size, enum pp_kind kind, struct pp_chunk **chunk)
     if (size >= LARGE) {
         struct pp_chunk *own = make(sizeof(struct pp_chunk_page) + size, 0);
         if (own != NULL) {
-            offset = take_from(own, size, kind);
+            offset = alloc_from(own, size, kind);
             *chunk = own;
         }
     } else {
@@ -174,7 +174,7 @@ uint32_t pp_chunk_take(size_t size, enum pp_kind kind, struct pp_chunk **chunk)
             current = NULL;
         }
         if (current != NULL) {
-            offset = take_from(current, size, kind);
+            offset = alloc_from(current, size, kind);
         }
         if (offset == 0) {
             struct pp_chunk *fresh = make(USUAL_SIZE, 0);
@@ -183,7 +183,7 @@ uint32_t pp_chunk_take(size_t size, enum pp_kind kind, struct pp_chunk **chunk)
                     drop(current);
                 }
                 current = fresh;
-                offset = take_from(current, size, kind);
+                offset = alloc_from(current, size, kind);
             }
         }
         if (offset != 0) {
@@ -195,13 +195,13 @@ uint32_t pp_chunk_take(size_t size, enum pp_kind kind, struct pp_chunk **chunk)
     return offset;
 }
 
-uint32_t pp_chunk_take_own(size_t size, uint64_t behind, enum pp_kind kind, struct pp_chunk **chunk)
+uint32_t pp_chunk_alloc_own(size_t size, uint64_t behind, enum pp_kind kind, struct pp_chunk **chunk)
 {
     uint32_t offset = 0;
     lock_list();
     struct pp_chunk *own = make(sizeof(struct pp_chunk_page) + size, behind);
     if (own != NULL) {
-        offset = take_from(own, size, kind);
+        offset = alloc_from(own, size, kind);
         *chunk = own;
     }
     unlock_list();

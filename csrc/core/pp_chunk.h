@@ -62,10 +62,10 @@ static inline int pp_chunk_fd(struct pp_chunk *chunk) { return pp_fd_of(&chunk->
 
 /* Take `size` bytes of cells for an object of a kind; the rest of the cell is zero. Counts a handle to *chunk. Returns the
  * offset of the cell, or 0 and errno (ENOMEM, EMFILE). What is large gets a chunk of its own. */
-uint32_t pp_chunk_take(size_t size, enum pp_kind kind, struct pp_chunk **chunk);
+uint32_t pp_chunk_alloc(size_t size, enum pp_kind kind, struct pp_chunk **chunk);
 
 /* Take `size` bytes in a chunk of its own, with `behind` bytes of its file that no process maps by having the chunk. */
-uint32_t pp_chunk_take_own(size_t size, uint64_t behind, enum pp_kind kind, struct pp_chunk **chunk);
+uint32_t pp_chunk_alloc_own(size_t size, uint64_t behind, enum pp_kind kind, struct pp_chunk **chunk);
 
 /* The chunk with an id, if this process has it mapped; counts a handle. */
 struct pp_chunk *pp_chunk_find(const unsigned char *id);

@@ -43,7 +43,7 @@ __attribute__((constructor)) static void prepare(void)
     (void)pthread_atfork(NULL, NULL, pp_facts_reborn); /* without memory there is no fork either */
 }
 
-void *pp_facts_take(size_t size)
+void *pp_facts_alloc(size_t size)
 {
     size = (size + 15) / 16 * 16;
     if (size > room - used) {

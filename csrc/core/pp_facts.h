@@ -29,7 +29,7 @@ struct pp_facts {
 extern struct pp_facts *pp_facts;
 
 /* Zeroed memory for more of them, for good; NULL and ENOMEM. One caller at a time. */
-void *pp_facts_take(size_t size);
+void *pp_facts_alloc(size_t size);
 
 /* A number that is another in a forked child. */
 uint32_t pp_birth(void);

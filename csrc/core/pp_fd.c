@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-void pp_fd_take(struct pp_fd *fd, int number)
+void pp_fd_own(struct pp_fd *fd, int number)
 {
     struct stat info;
     fd->number = number >= 0 && fstat(number, &info) == 0 ? number : -1;

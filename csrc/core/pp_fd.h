@@ -15,7 +15,7 @@ struct pp_fd {
 };
 
 /* Keep a descriptor; -1 for none. */
-void pp_fd_take(struct pp_fd *fd, int number);
+void pp_fd_own(struct pp_fd *fd, int number);
 
 /* Whether it is still what was taken. */
 int pp_fd_is_there(const struct pp_fd *fd);

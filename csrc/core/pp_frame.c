@@ -24,7 +24,7 @@
 #endif
 
 #define SHORT_MOST 0x7fffffffu
-#define MOST_LOOKS 120u /* of 0.3 us each */
+#define MAX_LOOKS 120u /* of 0.3 us each */
 #define ONCE ((size_t)1 << 30) /* the kernel takes no more than 2 GiB a call */
 
 void pp_send_start(struct pp_sending *sending, const void *bytes, size_t size)
@@ -112,11 +112,11 @@ ssize_t pp_read_now(int fd, void *bytes, size_t size)
 /* Read what is there, looking for a while. What comes is read as by read(2), which is what happens at last. */
 static ssize_t read_soon(int fd, void *bytes, size_t size, pp_word *spins)
 {
-    uint32_t limit = pp_spin_limit(spins, MOST_LOOKS);
+    uint32_t limit = pp_spin_limit(spins, MAX_LOOKS);
     for (uint32_t i = 0; i < limit; i++) {
         ssize_t count = pp_read_now(fd, bytes, size);
         if (count >= 0) {
-            pp_spin_learn(spins, i, MOST_LOOKS, 1);
+            pp_spin_learn(spins, i, MAX_LOOKS, 1);
             return count;
         }
         if (errno != EAGAIN) {
@@ -124,7 +124,7 @@ static ssize_t read_soon(int fd, void *bytes, size_t size, pp_word *spins)
             break;
         }
     }
-    pp_spin_learn(spins, limit, MOST_LOOKS, 0);
+    pp_spin_learn(spins, limit, MAX_LOOKS, 0);
     return read(fd, bytes, size);
 }
 

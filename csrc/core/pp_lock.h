@@ -68,7 +68,7 @@ enum pp_answer pp_lock_try(struct pp_chunk *chunk, struct pp_cell *cell);
 enum pp_answer pp_lock_wait(struct pp_chunk *chunk, struct pp_cell *cell, struct pp_wait *wait);
 
 /* The fast path of both, with `me` the tag of this process: 1 if that was all. */
-static inline int pp_lock_take(struct pp_cell *cell, uint32_t me)
+static inline int pp_lock_acquire(struct pp_cell *cell, uint32_t me)
 {
     int taken = pp_cas(&cell->word, 0, me);
     if (taken) {

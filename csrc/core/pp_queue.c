@@ -25,8 +25,8 @@ static void set_up(struct pp_queue *queue, struct pp_chunk *chunk, struct pp_que
     memset(queue, 0, sizeof *queue);
     queue->chunk = chunk;
     queue->page = page;
-    pp_fd_take(&queue->signal_in, -1);
-    pp_fd_take(&queue->signal_out, -1);
+    pp_fd_own(&queue->signal_in, -1);
+    pp_fd_own(&queue->signal_out, -1);
     queue->get_spins = queue->put_spins = queue->lock_spins = PP_SPIN_START;
     queue->slots_at = chunk->size + (uint64_t)PP_SEGMENT * PP_SEGMENTS;
     queue->slot_size = *(volatile uint64_t *)&page->slot_size;
@@ -43,7 +43,7 @@ int pp_queue_make(struct pp_queue *queue, uint32_t max, int joinable)
     uint32_t offset = 0;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes && offset == 0; i++) {
         uint64_t behind = (uint64_t)PP_SEGMENT * PP_SEGMENTS + sizes[i] * PP_SLOTS_MOST;
-        offset = pp_chunk_take_own(sizeof(struct pp_queue_page), behind, PP_QUEUE, &chunk);
+        offset = pp_chunk_alloc_own(sizeof(struct pp_queue_page), behind, PP_QUEUE, &chunk);
         if (offset != 0) {
             struct pp_queue_page *page = (struct pp_queue_page *)(void *)((char *)chunk->page + offset);
             /* Killed here: nobody else has it yet. */
@@ -114,7 +114,7 @@ static enum pp_answer take(struct pp_queue *queue, struct pp_cell *lock, struct 
     if (me == 0) {
         return PP_FAILED;
     }
-    if (pp_lock_take(lock, me)) {
+    if (pp_lock_acquire(lock, me)) {
         return PP_DONE;
     }
     enum pp_answer answer = pp_lock_try(queue->chunk, lock);
@@ -315,7 +315,7 @@ static int stands_back(struct pp_queue *queue, struct pp_wait *wait)
     return is_empty(queue);
 }
 
-enum pp_answer pp_queue_peek(struct pp_queue *queue, struct pp_record *record, struct pp_wait *wait)
+enum pp_answer pp_queue_begin_get(struct pp_queue *queue, struct pp_record *record, struct pp_wait *wait)
 {
     struct pp_queue_page *page = queue->page;
     if (is_empty(queue)) { /* looked at without the lock, so that those who find nothing do not hinder the others */
@@ -398,7 +398,7 @@ static void count_taken(struct pp_queue *queue, uint32_t item)
     PP_CRASH_POINT("queue.counted");
 }
 
-void pp_queue_take(struct pp_queue *queue, struct pp_record *record, struct pp_wait *wait)
+void pp_queue_commit_get(struct pp_queue *queue, struct pp_record *record, struct pp_wait *wait)
 {
     struct pp_queue_page *page = queue->page;
     uint64_t head = pp_load64(&page->head);
@@ -431,7 +431,7 @@ void pp_queue_take(struct pp_queue *queue, struct pp_record *record, struct pp_w
     }
 }
 
-void pp_queue_leave(struct pp_queue *queue)
+void pp_queue_abort_get(struct pp_queue *queue)
 {
     give(queue, &queue->page->readers);
     pp_wake_one(&queue->page->items, &queue->page->items_asleep);

@@ -143,14 +143,14 @@ void pp_queue_drop(struct pp_queue *queue);
 enum pp_answer pp_queue_put(struct pp_queue *queue, struct pp_record *record, struct pp_wait *wait);
 
 /* Look at the oldest record, with PP_DONE: then the lock of the consumers is held, `record` points into the queue, and
- * pp_queue_take or pp_queue_leave must follow. Others as above; PP_ENDED: it is empty and shut down. */
-enum pp_answer pp_queue_peek(struct pp_queue *queue, struct pp_record *record, struct pp_wait *wait);
+ * pp_queue_commit_get or pp_queue_abort_get must follow. Others as above; PP_ENDED: it is empty and shut down. */
+enum pp_answer pp_queue_begin_get(struct pp_queue *queue, struct pp_record *record, struct pp_wait *wait);
 
 /* Take it: it is ours from here on. */
-void pp_queue_take(struct pp_queue *queue, struct pp_record *record, struct pp_wait *wait);
+void pp_queue_commit_get(struct pp_queue *queue, struct pp_record *record, struct pp_wait *wait);
 
 /* Leave it where it is. */
-void pp_queue_leave(struct pp_queue *queue);
+void pp_queue_abort_get(struct pp_queue *queue);
 
 /* Wait until there is one to take, or it is shut down; take nothing. */
 enum pp_answer pp_queue_await(struct pp_queue *queue, struct pp_wait *wait);

@@ -119,14 +119,14 @@ static int is_free(struct slot *slot, uint32_t alive)
 static struct pp_registry *add(struct pp_registry_page *page, const unsigned char *id, int fd)
 {
     struct pp_registry *registry = calloc(1, sizeof *registry);
-    struct pp_tenant *tenant = registry == NULL ? NULL : pp_facts_take(sizeof *tenant);
+    struct pp_tenant *tenant = registry == NULL ? NULL : pp_facts_alloc(sizeof *tenant);
     if (tenant == NULL) {
         free(registry);
         return NULL;
     }
     registry->page = page;
     registry->tenant = tenant;
-    pp_fd_take(&registry->fd, fd);
+    pp_fd_own(&registry->fd, fd);
     memcpy(registry->id, id, sizeof registry->id);
     registry->next = registries;
     registries = registry;

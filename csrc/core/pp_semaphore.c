@@ -56,7 +56,7 @@ static int give(pp_word *word, uint32_t before, uint32_t after)
     return given;
 }
 
-static int take_free(struct pp_semaphore *semaphore, uint32_t tag)
+static int acquire_free(struct pp_semaphore *semaphore, uint32_t tag)
 {
     struct pp_cell *cell = semaphore->cell;
     pp_word *tokens = tokens_of(semaphore);
@@ -76,7 +76,7 @@ static int take_free(struct pp_semaphore *semaphore, uint32_t tag)
     return 0;
 }
 
-static int take_dead(struct pp_semaphore *semaphore, uint32_t tag)
+static int acquire_from_dead(struct pp_semaphore *semaphore, uint32_t tag)
 {
     pp_word *tokens = tokens_of(semaphore);
     uint32_t number = semaphore->tokens;
@@ -91,18 +91,18 @@ static int take_dead(struct pp_semaphore *semaphore, uint32_t tag)
     return 0;
 }
 
-static enum pp_answer try_to_take(struct pp_semaphore *semaphore, uint32_t tag)
+static enum pp_answer try_to_acquire(struct pp_semaphore *semaphore, uint32_t tag)
 {
-    if (take_free(semaphore, tag)) {
+    if (acquire_free(semaphore, tag)) {
         return PP_DONE;
     }
-    return take_dead(semaphore, tag) ? PP_RECOVERED : PP_AGAIN;
+    return acquire_from_dead(semaphore, tag) ? PP_RECOVERED : PP_AGAIN;
 }
 
 enum pp_answer pp_semaphore_try(struct pp_semaphore *semaphore, int bracket)
 {
     uint32_t me = pp_tag(semaphore->chunk->registry);
-    return me == 0 ? PP_FAILED : try_to_take(semaphore, bracket ? me | BRACKET : me);
+    return me == 0 ? PP_FAILED : try_to_acquire(semaphore, bracket ? me | BRACKET : me);
 }
 
 /* One release wakes one sleeper and lowers the flag; two quick ones may have woken only us. So who was woken raises the
@@ -143,7 +143,7 @@ enum pp_answer pp_semaphore_wait(struct pp_semaphore *semaphore, int bracket, st
     if (wait->spins != NULL) {
         pp_word *spins = wait->spins;
         wait->spins = NULL; /* once */
-        enum pp_answer answer = spin(semaphore, spins) ? try_to_take(semaphore, tag) : PP_AGAIN;
+        enum pp_answer answer = spin(semaphore, spins) ? try_to_acquire(semaphore, tag) : PP_AGAIN;
         if (answer != PP_AGAIN) {
             return answer;
         }
@@ -152,7 +152,7 @@ enum pp_answer pp_semaphore_wait(struct pp_semaphore *semaphore, int bracket, st
     uint32_t seen = pp_load(&cell->value);
     pp_store(&cell->wflag, 1);
     PP_CRASH_POINT("semaphore.flagged");
-    enum pp_answer answer = try_to_take(semaphore, tag);
+    enum pp_answer answer = try_to_acquire(semaphore, tag);
     if (answer == PP_AGAIN) {
         if (wait->deadline <= pp_now()) {
             return PP_TIMED_OUT;
@@ -162,7 +162,7 @@ enum pp_answer pp_semaphore_wait(struct pp_semaphore *semaphore, int bracket, st
         pp_futex_wait(&cell->value, seen, semaphore->tokens != 0 && next_look < until ? next_look : until);
         PP_CRASH_POINT("semaphore.woken");
         wait->slept = 1;
-        answer = try_to_take(semaphore, tag);
+        answer = try_to_acquire(semaphore, tag);
     }
     if (answer != PP_AGAIN && wait->slept) {
         pass_on(semaphore);

@@ -63,7 +63,7 @@ static void sweep(struct pp_queue *queue)
     }
 }
 
-int64_t pp_slot_take(struct pp_queue *queue, uint64_t size)
+int64_t pp_slot_reserve(struct pp_queue *queue, uint64_t size)
 {
     uint32_t me = pp_tag(queue->chunk->registry);
     if (me == 0) {

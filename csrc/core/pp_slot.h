@@ -27,7 +27,7 @@
 #include "core/pp_queue.h"
 
 /* Take a slot for `size` bytes; -1 and errno: EMSGSIZE (larger than any), ENOSPC (there is none). */
-int64_t pp_slot_take(struct pp_queue *queue, uint64_t size);
+int64_t pp_slot_reserve(struct pp_queue *queue, uint64_t size);
 
 /* Where it is in the file. */
 static inline int64_t pp_slot_at(struct pp_queue *queue, int64_t slot)

@@ -40,7 +40,7 @@ static int64_t get(struct pp_queue *queue, char *bytes, struct pp_record *record
     pp_wait_start(&wait, pp_now() + limit, &queue->get_spins);
     enum pp_answer answer = PP_AGAIN;
     while (answer == PP_AGAIN) {
-        answer = pp_queue_peek(queue, record, &wait);
+        answer = pp_queue_begin_get(queue, record, &wait);
     }
     if (answer != PP_DONE) {
         return -1;
@@ -49,7 +49,7 @@ static int64_t get(struct pp_queue *queue, char *bytes, struct pp_record *record
     if (record->kind >= PP_LARGE_BYTES) {
         record->slot = (int64_t)*(uint32_t *)(void *)bytes;
     }
-    pp_queue_take(queue, record, &wait);
+    pp_queue_commit_get(queue, record, &wait);
     return record->length;
 }
 
@@ -131,11 +131,11 @@ static void slots_and_views(void)
     char *data = malloc(size);
     memset(data, 7, size);
     CHECK(pp_queue_make(&queue, 0, 0));
-    int64_t slot = pp_slot_take(&queue, size);
+    int64_t slot = pp_slot_reserve(&queue, size);
     CHECK(slot == 0 && pp_slot_write(&queue, slot, 0, data, size) == (int64_t)size);
     uint32_t name = (uint32_t)slot;
     CHECK(put(&queue, PP_LARGE_BYTES, &name, sizeof name, slot, SECOND) == PP_DONE);
-    CHECK(pp_slot_take(&queue, size) == 1);
+    CHECK(pp_slot_reserve(&queue, size) == 1);
     pp_slot_give(&queue, 1);
     CHECK(get(&queue, bytes, &record, SECOND) == sizeof name && record.slot == 0);
     CHECK(pp_view_map(&view, &queue, 0, size));
@@ -148,7 +148,7 @@ static void slots_and_views(void)
     }
     CHECK(ended_well(pid));
     CHECK(view.bytes[1] == 7);
-    CHECK(pp_slot_take(&queue, size) == 0); /* at the fork the memory became our own */
+    CHECK(pp_slot_reserve(&queue, size) == 0); /* at the fork the memory became our own */
     memset(data, 1, size);
     CHECK(pp_slot_write(&queue, 0, 0, data, size) == (int64_t)size);
     CHECK(view.bytes[50000] == 7);
@@ -156,13 +156,13 @@ static void slots_and_views(void)
     pp_slot_give(&queue, 0);
     pid = fork();
     if (pid == 0) { /* dies with a slot */
-        CHECK(pp_slot_take(&queue, size) == 0);
+        CHECK(pp_slot_reserve(&queue, size) == 0);
         kill(getpid(), SIGKILL);
     }
     int status;
     CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status));
-    CHECK(pp_slot_take(&queue, size) == 0);
-    CHECK(pp_slot_take(&queue, queue.slot_size + 1) == -1 && errno == EMSGSIZE);
+    CHECK(pp_slot_reserve(&queue, size) == 0);
+    CHECK(pp_slot_reserve(&queue, queue.slot_size + 1) == -1 && errno == EMSGSIZE);
     CHECK(pp_slot_write(&queue, 0, queue.slot_size, data, 1) == -1);
     CHECK(!pp_view_map(&view, &queue, 99999, size) && !pp_view_map(&view, &queue, 0, 0));
     pp_slot_give(&queue, 0);
@@ -211,7 +211,7 @@ static void hostile_pages(void)
                 (void)pp_queue_done(&queue, NULL);
             }
             pp_queue_unfinished(&queue);
-            int64_t slot = pp_slot_take(&queue, 10);
+            int64_t slot = pp_slot_reserve(&queue, 10);
             if (slot >= 0) {
                 pp_slot_give(&queue, slot);
             }
@@ -221,14 +221,14 @@ static void hostile_pages(void)
     /* And at adoption. */
     CHECK(pp_queue_make(&queue, 0, 0));
     uint32_t offset = (uint32_t)((char *)queue.page - (char *)queue.chunk->page);
-    struct pp_queue twin;
+    struct pp_queue other;
     queue.page->slot_size = 1ull << 50;
-    CHECK(!pp_queue_adopt(&twin, queue.chunk, offset));
+    CHECK(!pp_queue_adopt(&other, queue.chunk, offset));
     queue.page->slot_size = 1ull << 24;
     queue.page->slots_there = UINT32_MAX;
-    CHECK(!pp_queue_adopt(&twin, queue.chunk, offset));
-    CHECK(!pp_queue_adopt(&twin, queue.chunk, offset + 64));
-    CHECK(!pp_queue_adopt(&twin, queue.chunk, 1u << 30));
+    CHECK(!pp_queue_adopt(&other, queue.chunk, offset));
+    CHECK(!pp_queue_adopt(&other, queue.chunk, offset + 64));
+    CHECK(!pp_queue_adopt(&other, queue.chunk, 1u << 30));
     pp_queue_drop(&queue);
 }
 

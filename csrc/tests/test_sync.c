@@ -35,7 +35,7 @@ static struct pp_cell *cell_of(struct pp_chunk *chunk, uint32_t offset)
 
 static struct pp_cell *make(enum pp_kind kind, size_t size, struct pp_chunk **chunk)
 {
-    uint32_t offset = pp_chunk_take(size, kind, chunk);
+    uint32_t offset = pp_chunk_alloc(size, kind, chunk);
     CHECK(offset != 0);
     return cell_of(*chunk, offset);
 }
@@ -486,7 +486,7 @@ static void *work_through(void *ignored)
         pp_store(&batches.running, place);
         pp_batch_begin(&batches.turn, place);
         int begun = 0;
-        while (begun < CHUNKS && pp_batch_take(&batches.turn)) {
+        while (begun < CHUNKS && pp_batch_claim(&batches.turn)) {
             begun++;
         }
         pp_store(&batches.begun[place], 1 + (uint32_t)begun);

@@ -79,7 +79,7 @@ def segment_name() -> str:
 def batch_begin(buffer: Any, place: int, /) -> None:
     """In a pool's worker: come to the batch at a place. `buffer` begins with the word: csrc/core/pp_batch_cursor.h."""
 
-def batch_take(buffer: Any, /) -> bool:
+def batch_claim(buffer: Any, /) -> bool:
     """In a pool's worker: take the next chunk of the batch; False if the pool has taken back what is left."""
 
 def batch_close(buffer: Any, place: int, /) -> int:
@@ -258,7 +258,7 @@ class Queue(_Handle):
         """Put a record: see polyproc._queues.shared_queue. Its slot is then the queue's."""
     def _put_tagged(self, tag: int, obj: Any, /) -> None:
         """Put an item with 16 bits beside it."""
-    def _take(self, timeout: float | None, /) -> tuple[int, int, bytes, Slot | None]:
+    def _get_record(self, timeout: float | None, /) -> tuple[int, int, bytes, Slot | None]:
         """Take the oldest record as it is: its tag, kind, bytes and slot. Raises queue.Empty, ShutDown."""
     def _keep(self, items: list[Any], /) -> None:
         """Have items that were taken be got next, in this process."""
@@ -266,7 +266,7 @@ class Queue(_Handle):
         """Throw away the oldest item; say whether there was one."""
     def _slot(self, size: int, /) -> Slot:
         """Take a slot for a large message. Raises OSError: EMSGSIZE, ENOSPC."""
-    def _slot_take(self, size: int, /) -> int:
+    def _slot_reserve(self, size: int, /) -> int:
         """Take a slot that nobody gives back, and return its number: for tests."""
     def _slot_memory(self) -> int:
         """Return the bytes of memory that slots have."""

@@ -15,7 +15,7 @@ CONTRACTS = {
 }
 LAYERS = CONTRACTS["Imports point down"]
 FLOORS = {name.strip(" ()"): -number for number, layer in enumerate(LAYERS["layers"]) for name in layer.split("|")}
-MOST_UP, MOST_IN_A_PACKAGE = 17, 8  # they may only shrink
+MAX_UP, MAX_IN_A_PACKAGE = 17, 8  # they may only shrink
 
 # Where modules of ours are named by strings: for another interpreter, or another system, which imports them itself.
 NAMED = {
@@ -41,7 +41,7 @@ def climbs(contract):
 
 def test_climbs_are_of_one_floor_and_become_fewer():
     found = list(climbs("Imports point down"))
-    assert len(found) <= MOST_UP
+    assert len(found) <= MAX_UP
     for importer, imported in found:
         assert FLOORS[imported.partition(".")[0]] - FLOORS[importer.partition(".")[0]] == 1, (importer, imported)
 
@@ -49,7 +49,7 @@ def test_climbs_are_of_one_floor_and_become_fewer():
 def test_cycles_are_climbs_or_in_one_package_and_become_fewer():
     up = list(climbs("Imports point down"))
     others = [pair for pair in climbs("No cycles") if pair not in up]
-    assert len(others) <= MOST_IN_A_PACKAGE
+    assert len(others) <= MAX_IN_A_PACKAGE
     assert all(importer.partition(".")[0] == imported.partition(".")[0] for importer, imported in others)
 
 

@@ -1,4 +1,4 @@
-"""What the linters do not hold: doors, names, sizes, budgets, and that the pages point at what is there."""
+"""What the linters do not hold: public modules, names, sizes, budgets, and that the pages point at what is there."""
 
 import ast
 import re
@@ -13,31 +13,33 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGE = ROOT / "src" / "polyproc"
 FILES = sorted(PACKAGE.rglob("*.py"))
-ROOMS = sorted(p for p in PACKAGE.iterdir() if p.is_dir() and p.name.startswith("_") and p.name != "__pycache__")
+PACKAGES = sorted(p for p in PACKAGE.iterdir() if p.is_dir() and p.name.startswith("_") and p.name != "__pycache__")
 GROUND_WITHOUT_UNDERSCORE = {"__init__", "abc"}
-DOORS = [p for p in PACKAGE.glob("*.py") if not p.name.startswith("_") and p.stem not in GROUND_WITHOUT_UNDERSCORE]
-DOORS += sorted((PACKAGE / "dummy").glob("*.py"))
+PUBLIC_MODULES = [
+    p for p in PACKAGE.glob("*.py") if not p.name.startswith("_") and p.stem not in GROUND_WITHOUT_UNDERSCORE
+]
+PUBLIC_MODULES += sorted((PACKAGE / "dummy").glob("*.py"))
 
 
-@pytest.mark.parametrize("door", DOORS, ids=lambda p: p.stem)
-def test_door_has_no_code(door):
-    tree = ast.parse(door.read_text())
+@pytest.mark.parametrize("module", PUBLIC_MODULES, ids=lambda p: p.stem)
+def test_a_public_module_has_no_code(module):
+    tree = ast.parse(module.read_text())
     kinds = ast.FunctionDef | ast.ClassDef | ast.If | ast.For | ast.While | ast.Try | ast.With | ast.Lambda
     assert not [node for node in ast.walk(tree) if isinstance(node, kinds)]
     assert ast.get_docstring(tree)
-    assert "__all__" in door.read_text()
-    assert len(door.read_text().splitlines()) <= 80
+    assert "__all__" in module.read_text()
+    assert len(module.read_text().splitlines()) <= 80
 
 
-def test_file_names_occur_once_among_the_rooms():
-    names = Counter(p.stem for room in ROOMS for p in room.glob("*.py") if p.stem != "__init__")
+def test_file_names_occur_once_among_the_packages():
+    names = Counter(p.stem for package in PACKAGES for p in package.glob("*.py") if p.stem != "__init__")
     assert [name for name, count in names.items() if count > 1] in ([], ["forkserver"])
     assert not set(names) & {"util", "utils", "helper", "helpers", "common", "misc", "base", "tools", "impl"}
 
 
-def test_rooms_inits_hold_a_docstring_and_nothing_else():
-    for room in ROOMS:
-        tree = ast.parse((room / "__init__.py").read_text())
+def test_the_inits_of_packages_hold_a_docstring_and_nothing_else():
+    for package in PACKAGES:
+        tree = ast.parse((package / "__init__.py").read_text())
         assert len(tree.body) == 1
         assert ast.get_docstring(tree)
 

@@ -90,7 +90,7 @@ def test_handler_that_raises_in_a_call_with_a_large_item_leaves_no_slot_behind(k
                 storm.call(queue.get, 1e-4)
             drain(queue)
     assert storm.interruptions > 10
-    assert queue._slot_take(1) == 0
+    assert queue._slot_reserve(1) == 0
 
 
 @pytest.mark.skipif(not polyproc.native, reason="a pipe has no slots")
@@ -108,8 +108,8 @@ def test_exception_that_is_kept_keeps_no_slot():
         bounded.put(1)
         bounded.put(b"b" * LONG, False)
     assert len(kept) == 3
-    assert queue._slot_take(1) == 0
-    assert bounded._slot_take(1) == 0
+    assert queue._slot_reserve(1) == 0
+    assert bounded._slot_reserve(1) == 0
 
 
 def test_what_get_many_had_taken_before_a_bad_item_is_got_next():

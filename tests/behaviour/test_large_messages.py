@@ -116,7 +116,7 @@ def test_memory_is_bounded():
 def test_more_than_a_slot_may_hold_is_refused():
     queue = polyproc.Queue()
     with pytest.raises(OSError, match="long"):
-        queue._slot_take(1 << 60)
+        queue._slot_reserve(1 << 60)
     queue.put(1)
     assert queue.get() == 1
     queue.close()

@@ -197,7 +197,7 @@ class Target:
         for _ in range(rng.randrange(8)):
             if isinstance(queue, polyproc.queues.SimpleQueue):
                 if not queue.empty():
-                    queue._take(0.001)
+                    queue._get_record(0.001)
                 else:
                     queue.put(b"x" * rng.randrange(500))
             elif rng.random() < 0.5:

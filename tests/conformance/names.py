@@ -14,7 +14,7 @@ from pathlib import Path
 
 import polyproc
 
-DOORS = [
+PUBLIC_MODULES = [
     "connection",
     "context",
     "dummy",
@@ -237,7 +237,7 @@ def compare_texts():
 def main():
     """Compare."""
     wrong = list(compare_members("polyproc", multiprocessing, polyproc, multiprocessing.__all__))
-    for door in DOORS:
+    for door in PUBLIC_MODULES:
         theirs, ours = (importlib.import_module(f"{base}.{door}") for base in ("multiprocessing", "polyproc"))
         wrong += compare_members(door, theirs, ours, [name for name in theirs.__all__ if hasattr(theirs, name)])
     for place in CLASSES:

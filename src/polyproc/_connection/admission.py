@@ -156,8 +156,8 @@ def _waits_for(error: OSError, otherwise: int) -> int:
 
 
 SECONDS = 5.0
-MOST_PLACES = 1024
-_MOST_ENCRYPTED = 128  # what TLS keeps of a peer is much more than a message
+MAX_PLACES = 1024
+_MAX_ENCRYPTED = 128  # what TLS keeps of a peer is much more than a message
 _LET_IN_AT_ONCE = 64  # how many are let in before those that are there are looked at
 _TICK = 1.0  # how soon it is seen that the listener was closed
 
@@ -312,7 +312,7 @@ class Admission:
         self._tls = tls
         self._admits = admits
         self._has_request = has_request
-        self._places = min(MOST_PLACES if tls is None else _MOST_ENCRYPTED, max(most_descriptors() // 2, 1))
+        self._places = min(MAX_PLACES if tls is None else _MAX_ENCRYPTED, max(most_descriptors() // 2, 1))
         self._begin()
 
     def _begin(self) -> None:

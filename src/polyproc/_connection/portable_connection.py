@@ -22,7 +22,7 @@ from polyproc._platform.handles import PIPE_BUF, POLLIN, POLLOUT, may_switch, re
 
 _LARGEST_SHORT = 0x7FFFFFFF
 _LARGEST_READ = 1 << 30
-_MOST_BITS = 47  # of an address: no process has memory for more
+_MAX_BITS = 47  # of an address: no process has memory for more
 # Memory that is taken for a message before any of it is there. All is taken when an eighth has come, an eighth when an
 # eighth of that has: a header that lies costs this, and what is copied is a seventh of the message in all.
 _AT_ONCE = 1 << 20
@@ -242,7 +242,7 @@ class PortableConnection:
         return int.from_bytes(large, "big")
 
     def _recv_body(self, handle: int, length: int) -> bytearray:
-        if length >> _MOST_BITS:
+        if length >> _MAX_BITS:
             raise MemoryError
         shift = 0
         while length >> shift > _AT_ONCE:

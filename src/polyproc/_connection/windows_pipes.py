@@ -31,7 +31,7 @@ _TICK = 1.0
 _OVERLAPPED, _FIRST_INSTANCE = 0x40000000, 0x80000
 _NO_REMOTE = 8  # PIPE_REJECT_REMOTE_CLIENTS
 _SIZE = 65536
-_MOST_REQUEST = 256
+_MAX_REQUEST = 256
 _BUSY = {121, 231}  # SEM_TIMEOUT, PIPE_BUSY
 _count = itertools.count()
 
@@ -114,7 +114,7 @@ class PipeAdmission:
         if self._authkey is not None:
             deliver_challenge(limited, self._authkey)
             answer_challenge(limited, self._authkey)
-        return bytes(limited.recv_bytes(_MOST_REQUEST)) if self._has_request else b""
+        return bytes(limited.recv_bytes(_MAX_REQUEST)) if self._has_request else b""
 
     def is_there(self) -> bool:
         """Return whether it is open."""

@@ -212,8 +212,8 @@ class ForkServer:
                     self._drop()
                     raise ImportError(f"Failed to preload module {name!r} in the fork server", name=name) from None
                 if self._on_error == "warn":
-                    told = f"Failed to preload module {name!r} in the fork server:\n{text}"
-                    warnings.warn(told, RuntimeWarning, stacklevel=7)
+                    message = f"Failed to preload module {name!r} in the fork server:\n{text}"
+                    warnings.warn(message, RuntimeWarning, stacklevel=7)
         return self._report
 
 

@@ -24,7 +24,7 @@ from polyproc._base.modules import loaded
 from polyproc._base.native import native
 from polyproc._base.typing import TYPE_CHECKING, Any, NoReturn
 from polyproc._forkserver.client import ForkServerClient, new_comm
-from polyproc._pickling.inherited_values import InheritedValue, held
+from polyproc._pickling.inherited_values import InheritedValue, inherited_values
 from polyproc._pickling.main_definitions import main_definitions
 from polyproc._platform.circumstances import Circumstances
 from polyproc._platform.handles import open_pidfd, send_signal
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 _TRIES = 3
 _OTHERS_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # what a terminal or a service manager sends to all
 _LIMIT = 5.0  # seconds without an answer: it was stopped, or the machine is at its end
-_MOST_AHEAD = 4  # of so many the socket holds orders and answers, whoever is slow
+_MAX_AHEAD = 4  # of so many the socket holds orders and answers, whoever is slow
 
 
 class ForkServerGone(Exception):
@@ -105,7 +105,7 @@ class PoolForkServer:
         """Order children that will be started at once; more than a few are made as they are started."""
         client = self._client
         try:
-            while client is not None and len(client) < min(children, _MOST_AHEAD):
+            while client is not None and len(client) < min(children, _MAX_AHEAD):
                 client.order()
         except OSError:  # no descriptor left, or it is gone: the start will see
             pass
@@ -175,8 +175,8 @@ def _can_wait() -> bool:
     """Return whether a fork server can wait before it runs anything: it holds nothing whose end others wait for."""
     other: Any = loaded("polyproc._forkserver.fork_server")
     has_others = loaded("polyproc._start.spare") is not None or (other is not None and other.forkserver.is_there())
-    is_own = type(os.fork) is type(os.getpid)  # and not what gevent has put there
-    return native.core is not None and is_own and not has_others and not _thread._count()
+    is_systems_own = type(os.fork) is type(os.getpid)  # and not what gevent has put there
+    return native.core is not None and is_systems_own and not has_others and not _thread._count()
 
 
 def _fork_to_wait(fd: int) -> int:
@@ -195,7 +195,7 @@ def _fork() -> int:
 
 def _be_fork_server(kept: InheritedValue[Any], *args: Any) -> NoReturn:
     try:
-        held.kept = kept
+        inherited_values.kept = kept
         client_fd, *rest = args
         os.close(client_fd)
         _program()(*rest)

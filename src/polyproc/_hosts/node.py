@@ -34,7 +34,7 @@ def is_loopback(address: str) -> bool:
 def invite(
     engine: Engine,
     name: str,
-    told: Mapping[str, Any],
+    options: Mapping[str, Any],
     resources: Resources,
     certificate: Certificate | None,
 ) -> Node:
@@ -56,12 +56,12 @@ def invite(
             "dial": [listener.address],
             "fingerprint": None if certificate is None else certificate.fingerprint,
             "ticket": ticket.hex(),
-            **told["invitation"],
+            **options["invitation"],
         }
-        spec = AgentSpec([told["python"], "-m", AGENT], invitation, told["env"], told["cwd"])
+        spec = AgentSpec([options["python"], "-m", AGENT], invitation, options["env"], options["cwd"])
         lease = engine.lease(spec, resources, name)
         try:
-            sock = _admit(listener, lease, told["start_timeout"])
+            sock = _admit(listener, lease, options["start_timeout"])
         except BaseException:
             listener.close()  # an agent that waits to be let in hears of the end
             lease.release()
@@ -73,7 +73,7 @@ def invite(
         lease.release()
         raise
     lease.forward()
-    return Node(name, lease, Wire(sock, told["invitation"]["peer_timeout"]), facts)
+    return Node(name, lease, Wire(sock, options["invitation"]["peer_timeout"]), facts)
 
 
 def _admit(listener: Listener, lease: Lease, timeout: float) -> Any:

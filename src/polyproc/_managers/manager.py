@@ -121,14 +121,14 @@ class BaseManager:
         if self._tls is not None:
             raise ValueError("start() makes a server for this machine: ssl= is for get_server() and connect()")
         reader, writer = Pipe(duplex=False)
-        told = (
+        server_args = (
             _MadeThere(type(self), self._Server, self._registry),
             self._address,
             self._authkey,
             self._serializer,
             writer,
         )
-        args = (*told, initializer, tuple(initargs))
+        args = (*server_args, initializer, tuple(initargs))
         self._process = process = self._process_class(target=_serve, args=args)
         process.name = f"{type(self).__name__}-{':'.join(map(str, process._identity))}"
         process.daemon = True  # it ends with us, also when we are killed
@@ -269,8 +269,8 @@ def _made_there(ours: str, server: type[Server] | str, added: dict[str, Register
     return _MadeThere(manager, of_kind(server), registry | added)
 
 
-def _serve(found: _MadeThere, *told: Any) -> None:
-    run_server(found.server, found.registry, *told)
+def _serve(found: _MadeThere, *server_args: Any) -> None:
+    run_server(found.server, found.registry, *server_args)
 
 
 def _creating(typeid: str, proxytype: Any) -> Callable[..., Any]:

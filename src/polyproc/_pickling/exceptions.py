@@ -47,13 +47,13 @@ def sendable(error: BaseException) -> object:
 
 def reason_of(failure: BaseException) -> str:
     """Return a line for the end of an exception's text that says why only the text arrives."""
-    told = [type(failure).__name__]
+    lines = [type(failure).__name__]
     try:
-        told[0] += f": {failure}"
-        told += notes_of(failure)
+        lines[0] += f": {failure}"
+        lines += notes_of(failure)
     except BaseException:  # noqa: BLE001  (the user's own, which cannot be shown)
         pass
-    return "It arrives as text, since it cannot be pickled: " + "; ".join(told) + "\n"
+    return "It arrives as text, since it cannot be pickled: " + "; ".join(lines) + "\n"
 
 
 @public("pool")

@@ -109,12 +109,12 @@ class InTransit:
             slot = self._free.pop()
             self._number += 1
             sent = self._sent[slot] = Sent(self._number, thing)
-            told = self._fd, self._inode, slot, sent.number
+            entry = self._fd, self._inode, slot, sent.number
         if passage is not None:
             sent.channel = _channel_of(passage.through())
             passage.kept.append((slot, sent.number))
         self._have_watched()
-        return told
+        return entry
 
     def forget(self, slot: int, number: int) -> None:
         """Release an object whose message was not sent."""

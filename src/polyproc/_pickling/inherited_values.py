@@ -16,14 +16,14 @@ T = TypeVar("T")
 _LARGEST = 1 << 20  # more is not kept twice
 
 
-class Held:
-    """What this process keeps for its copies. One instance, `held`."""
+class InheritedValues:
+    """What this process keeps for its copies. One instance, `inherited_values`."""
 
     def __init__(self) -> None:
         self.kept: InheritedValue[Any] | None = None
 
 
-held = Held()
+inherited_values = InheritedValues()
 
 
 class InheritedValue(Generic[T]):
@@ -79,4 +79,4 @@ def _open(packed: bytes) -> InheritedValue[Any]:
 
 
 def _find() -> InheritedValue[Any] | None:
-    return held.kept
+    return inherited_values.kept

@@ -93,7 +93,7 @@ def is_marked(before: Any, value: object) -> bool:
 
 MAIN = ("__main__", "__mp_main__")
 _TEXT = b"\x8c"  # SHORT_BINUNICODE
-_MOST_TEXTS = 30
+_MAX_TEXTS = 30
 _MAIN_TEXTS = (b"__main__", b"__mp_main__")
 _unmarked = object()
 _CODE = (FunctionType, property, classmethod, staticmethod, type)
@@ -218,8 +218,8 @@ class MainDefinitions:
         if self.is_exact or self.known is None:
             return self.is_exact
         # A name that is referred to stands in the pickle as a short text, wherever. What else is one does no harm.
-        texts = data.split(_TEXT, _MOST_TEXTS)
-        if len(texts) == 1 or len(texts) > _MOST_TEXTS:  # an older protocol; or so many that all is looked at sooner
+        texts = data.split(_TEXT, _MAX_TEXTS)
+        if len(texts) == 1 or len(texts) > _MAX_TEXTS:  # an older protocol; or so many that all is looked at sooner
             return self.has_changed()
         watches = self._watches
         for index in range(1, len(texts)):

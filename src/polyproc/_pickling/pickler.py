@@ -154,7 +154,7 @@ def _dumps(obj: object, protocol: int | None, apart: list[memoryview] | None, le
 
 
 _MAIN = b"_main__"  # whatever refers to main has one of its names in it
-_MOST_APART = 1000
+_MAX_APART = 1000
 
 
 def keeper(apart: list[memoryview] | None, least: int) -> Callable[[pickle.PickleBuffer], bool] | None:
@@ -168,7 +168,7 @@ def keeper(apart: list[memoryview] | None, least: int) -> Callable[[pickle.Pickl
             view = buffer.raw()
         except BufferError:  # not contiguous
             return True
-        if view.nbytes < least or (least and len(apart) == _MOST_APART):
+        if view.nbytes < least or (least and len(apart) == _MAX_APART):
             return True
         apart.append(view)
         return False
@@ -185,9 +185,9 @@ def _dumps_by_value(
     try:
         return pickler(obj, protocol, ForkingPickler._extra_reducers, keeper(apart, least))
     except Exception as error:  # noqa: BLE001  (raised again below, or the first one)
-        told = first if first is not None else error
-        _diagnose(told, obj, protocol, pickler)
-        raise told from None
+        raised = first if first is not None else error
+        _diagnose(raised, obj, protocol, pickler)
+        raise raised from None
 
 
 def _diagnose(error: Exception, obj: object, protocol: int | None, pickler: Callable[..., bytes]) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
-_MOST_AT_ONCE = 1 << 20  # bytes of one read of nobody knows how many: memory is taken for all of them
+_MAX_AT_ONCE = 1 << 20  # bytes of one read of nobody knows how many: memory is taken for all of them
 _MOST = 1 << 30  # bytes of one write, and of a message
 _SMALL = 1 << 16  # bytes of a pipe's memory
 _ENDED = {38, 64, 109, 232, 233}  # HANDLE_EOF, NETNAME_DELETED, BROKEN_PIPE, NO_DATA, PIPE_NOT_CONNECTED
@@ -131,8 +131,8 @@ def read(handle: int, size: int) -> bytes:
             if not there:
                 raise BlockingIOError(errno.EAGAIN, "nothing is there")
             size = min(size, there)
-        if size > _MOST_AT_ONCE and size != message_length(handle):
-            size = _MOST_AT_ONCE
+        if size > _MAX_AT_ONCE and size != message_length(handle):
+            size = _MAX_AT_ONCE
         operation, _ = _winapi.ReadFile(handle, size, overlapped=True)
         return _finish_read(handle, operation)
     except OSError as error:
@@ -213,7 +213,7 @@ def _write_now(handle: int, data: bytes | memoryview) -> int:
     try:
         if handle in unfinished and not _go_on(handle):
             raise BlockingIOError(errno.EAGAIN, "the pipe is full")
-        kept = memoryview(bytes(data[:_MOST_AT_ONCE]))
+        kept = memoryview(bytes(data[:_MAX_AT_ONCE]))
         operation, _ = _winapi.WriteFile(handle, kept, overlapped=True)
         unfinished[handle] = operation, kept
         _go_on(handle)

@@ -254,7 +254,7 @@ def _end_now(engine: ProcessPoolEngine) -> None:
 
 
 def _translated(error: BaseException) -> BaseException:
-    """Return an error of the crew as one that programs for concurrent.futures know."""
+    """Return an error of the engine as one that programs for concurrent.futures know."""
     if isinstance(error, ProcessDied):
         died = WorkerDied(error.pid, error.exitcode)
         died.__dict__.update(error.__dict__)

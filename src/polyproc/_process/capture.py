@@ -155,7 +155,7 @@ def capture_tracker(preparation: Preparation, passed: Callable[[int], int], is_s
     """Tell of the family's tracker, if there is one.
 
     Args:
-        told: what the child is told.
+        preparation: what the child is told, which this adds to.
         passed: has a descriptor passed to the child; returns its number there or, if they are sent, its place.
         is_sent: whether they are.
     """

@@ -37,7 +37,7 @@ def main(folder: str, mark: str, fd: int) -> int:
     except OSError:  # no descriptors, or no folder any more
         pass
     fcntl.flock(fd, fcntl.LOCK_EX)  # each process of the family shares it
-    namespace, ancestors = told_by(fd)
+    namespace, ancestors = family_of(fd)
     while namespace == own_namespace() and (left := [one for one in ancestors if is_alive(one)]):
         wait_for(left[0])
     is_rehearsal = DUMMY in written(fd).values()
@@ -70,7 +70,7 @@ def sweep(folder: str, mark: str = "") -> list[str]:
             if posix.fstat(fd).st_uid != posix.geteuid():
                 continue
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # somebody alive shares it
-            namespace, ancestors = told_by(fd)
+            namespace, ancestors = family_of(fd)
             if not ancestors or (namespace == own_namespace() and not any(map(is_alive, ancestors))):
                 removed += remove(folder, other, fd)
         except OSError:  # it is alive
@@ -80,7 +80,7 @@ def sweep(folder: str, mark: str = "") -> list[str]:
     return removed
 
 
-def told_by(fd: int) -> tuple[int, list[Ancestor]]:
+def family_of(fd: int) -> tuple[int, list[Ancestor]]:
     """Return what a family's file says: the namespace of pids, and the processes that its founder descends from."""
     numbers = []
     for word in posix.pread(fd, 4096, 0).split(b"\n")[0].split():
@@ -225,9 +225,9 @@ def words_of(line: bytes) -> tuple[str, str, str]:
         import base64
         import json
 
-        told = json.loads(line)
-        name = base64.urlsafe_b64decode(told["base64_name"]).decode(errors="surrogateescape")
-        return told["cmd"], name, told["rtype"]
+        message = json.loads(line)
+        name = base64.urlsafe_b64decode(message["base64_name"]).decode(errors="surrogateescape")
+        return message["cmd"], name, message["rtype"]
     word, _, rest = line.decode(errors="surrogateescape").partition(":")
     name, _, kind = rest.rpartition(":")
     return word, name, kind

@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 # That is what the C core is for.
 
 
-_MOST_IN_A_PIPE: int = getattr(select, "PIPE_BUF", 512)  # what every pipe takes at once
+_MAX_IN_A_PIPE: int = getattr(select, "PIPE_BUF", 512)  # what every pipe takes at once
 eventfd = Capability("eventfd2", has(os, "eventfd"))
 
 
 def counter_of(value: int) -> TokenCounter:
     """Return a counter of tokens, of the kind that is to be had here."""
-    if value > _MOST_IN_A_PIPE:
+    if value > _MAX_IN_A_PIPE:
         if eventfd.may_work:
             try:
                 return TokenCounter(value)
@@ -61,7 +61,7 @@ class TokenCounter:
         self._read_fd = self._write_fd = -1
         if fds is not None:
             self._read_fd, self._write_fd = fds
-        elif value > _MOST_IN_A_PIPE:
+        elif value > _MAX_IN_A_PIPE:
             self._read_fd = os.eventfd(value, os.EFD_SEMAPHORE | os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             self._write_fd = self._read_fd
         else:
@@ -138,7 +138,7 @@ def _rebuild_token(read_fd: Any, write_fd: Any) -> TokenCounter:
 
 # The portable semaphore of more tokens than a pipe is sure to take, where there is no eventfd.
 #
-# a number, in an anonymous file | a turn, for who changes it | a bell, that can be read while it is not zero
+# a number, in an anonymous file | a turn, for who changes it | a signal, that can be read while it is not zero
 
 _SIZE = 8
 
@@ -150,7 +150,7 @@ class ManyTokens:
         self._fd = -1
         if parts is None:
             parts = file_with("polyproc-tokens", value.to_bytes(_SIZE, "little")), TokenCounter(1), TokenCounter(1)
-        self._fd, self._turn, self._bell = parts
+        self._fd, self._turn, self._signal = parts
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
         """Lower the number by one; wait up to `timeout` seconds (None: without limit) while it is zero."""
@@ -159,7 +159,7 @@ class ManyTokens:
             left = None if deadline is None else deadline - time.monotonic()
             if not block or (left is not None and left <= 0):
                 return False
-            ready([self._bell.fileno()], left)
+            ready([self._signal.fileno()], left)
         return True
 
     def release(self) -> None:
@@ -179,22 +179,22 @@ class ManyTokens:
                 return False
             os.pwrite(self._fd, after.to_bytes(_SIZE, "little"), 0)
             if before == 0:
-                self._bell.release()
+                self._signal.release()
             elif after == 0:
-                self._bell.acquire(block=False)
+                self._signal.acquire(block=False)
             return True
         finally:
             self._turn.release()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild_tokens, (live_fd(self._fd, owner=self), self._turn, self._bell)
+        return _rebuild_tokens, (live_fd(self._fd, owner=self), self._turn, self._signal)
 
     def __del__(self) -> None:
         close_quietly(self._fd)
 
 
-def _rebuild_tokens(fd: Any, turn: TokenCounter, bell: TokenCounter) -> ManyTokens:
-    return ManyTokens(0, (fd.detach(), turn, bell))
+def _rebuild_tokens(fd: Any, turn: TokenCounter, signal: TokenCounter) -> ManyTokens:
+    return ManyTokens(0, (fd.detach(), turn, signal))
 
 
 RECURSIVE_MUTEX, SEMAPHORE = 0, 1

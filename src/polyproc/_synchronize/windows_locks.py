@@ -2,20 +2,20 @@
 
 A semaphore is one of the system, by its handle. A lock knows its owner, so that it is handed on when that has ended:
 
-    page    memory of the page file: the owner, the number that wait, whether the bell is set
-    guard   a mutex, held for each look at the page; the system frees it where a thread ends that has it
-    bell    an event for who waits: set, if anybody does, when the lock comes free
+    page        memory of the page file: the owner, the number that wait, whether the event is set
+    guard       a mutex, held for each look at the page; the system frees it where a thread ends that has it
+    wake event  set, if anybody waits, when the lock comes free
 
-Who waits waits for the bell and for the owner's process. Only the page's handle travels: guard and bell have names,
-which follow from the page's, and are made anew where nobody has them, for then nobody waits.
+A waiter waits for the wake event and for the owner's process. Only the page's handle travels: guard and event have
+names, which follow from the page's, and are made anew where nobody has them, for then nobody waits.
 
-    killed                               leaves
-    -----------------------------------  ------------------------------------------------------------------
-    after the owner was written          a dead owner: handed on
-    between the bell and the owner's     a bell that is set too early: who wakes looks, and resets it
-    end, in release()
-    while it waited                      a number of waiters that is too high: a bell that nobody hears
-    with the guard                       an abandoned guard, which the next one has; the page is as above
+    killed                                      leaves
+    ------------------------------------------  -----------------------------------------------------------
+    after the owner was written                 a dead owner: handed on
+    between the wake event and the owner's end  an event that is set too early: a woken waiter looks, and
+        in release()                                resets it
+    while it waited                             a number of waiters that is too high: an event that wakes nobody
+    with the guard                              an abandoned guard, which the next one has; the page is as above
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class OwnedToken:
     recovered = False  # whether it was taken over from a process that had ended
 
     def __init__(self, sent: tuple[str, Any] | None = None) -> None:
-        self._section = self._guard = self._bell = self._process = -1
+        self._section = self._guard = self._wake_event = self._process = -1
         self._word = 0  # the owner whose process that is
         if sent is None:
             self._name = f"polyproc-lock-{os.getpid()}-{os.urandom(16).hex()}"
@@ -153,15 +153,15 @@ class OwnedToken:
         return OwnedToken, ((self._name, live_fd(self._section)),)
 
     def __del__(self) -> None:
-        close_quietly(self._section, self._guard, self._bell, self._process)
+        close_quietly(self._section, self._guard, self._wake_event, self._process)
 
     # -- the page --------------------------------------------------------------------------------------------------
 
     def _open(self) -> None:
-        if self._bell < 0:
+        if self._wake_event < 0:
             close_quietly(self._guard)  # of one that was interrupted here
             self._guard = new_mutex(f"{self._name}-guard")
-            self._bell = new_event(False, f"{self._name}-bell")
+            self._wake_event = new_event(False, f"{self._name}-wake")
 
     def _close_page(self) -> None:
         """Give the guard back. An exception of a signal's handler may come before it is had, or as it is."""
@@ -181,7 +181,7 @@ class OwnedToken:
             self._open_page()
             owner = page[_OWNER]
             if page[_BELL]:
-                reset_event(self._bell)
+                reset_event(self._wake_event)
                 page[_BELL] = 0
             if owner not in (_NOBODY, dead):
                 if waits > 0:
@@ -221,7 +221,7 @@ class OwnedToken:
             if only in (None, page[_OWNER]):
                 if page[_WAITERS]:
                     page[_BELL] = 1
-                    set_event(self._bell)
+                    set_event(self._wake_event)
                 page[_OWNER] = to
         finally:
             self._close_page()
@@ -268,7 +268,7 @@ class OwnedToken:
         """Wait until it may have come free; return whether its owner has ended."""
         if self._has_ended(owner):
             return True
-        handles = [self._bell] if self._process < 0 else [self._bell, self._process]
+        handles = [self._wake_event] if self._process < 0 else [self._wake_event, self._process]
         return self._process in ready(handles, _TICK if left is None else min(left, _TICK))
 
     def _has_ended(self, owner: int) -> bool:

@@ -40,7 +40,7 @@ class _Queue(SharedQueue):
 
 
 def _opened(queue: _Queue) -> tuple[int, bool, Any]:
-    number, kind, record, slot = queue._take(None)
+    number, kind, record, slot = queue._get_record(None)
     try:
         if kind == shared_queue.PICKLE:
             return number, True, pickle.loads(record)
@@ -129,7 +129,7 @@ class WorkerChannel:
         numbers: list[int] = []
         while len(numbers) < most and self._tasks.qsize():
             try:
-                number = self._tasks._take(0)[0]
+                number = self._tasks._get_record(0)[0]
             except Empty:  # the worker was faster
                 break
             if number:
@@ -174,7 +174,7 @@ class Channels:
         Returns: the worker's number, whether the message could be read, it or the error.
         """
         try:
-            number, kind, record, slot = self._results._take(timeout)
+            number, kind, record, slot = self._results._get_record(timeout)
         except Empty:
             return None
         try:

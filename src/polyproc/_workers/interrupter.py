@@ -115,7 +115,7 @@ class Interrupter:
 
     def take_next(self) -> bool:
         """Return whether the next chunk of the batch is this worker's: the pool may have taken back what is left."""
-        return not native or core.batch_take(self._block)
+        return not native or core.batch_claim(self._block)
 
     def _interrupt(self, signum: int = 0, frame: FrameType | None = None) -> None:
         if not self.running or self._view[_PLACE] != self.running:

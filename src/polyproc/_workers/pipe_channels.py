@@ -23,7 +23,7 @@ from polyproc._workers.messages import Message, of_bytes, to_bytes
 MAX_BEHIND: int = 1  # what is in a pipe cannot be taken back, and might have to run at once
 _LARGEST_SHORT = 0x7FFFFFFF  # see portable_connection.py
 _AT_ONCE = 1 << 20  # bytes of memory that are taken for a message before any of it is there; then 8 times what is
-_MOST_AT_ONCE = 1 << 30  # bytes that are read or written by one call
+_MAX_AT_ONCE = 1 << 30  # bytes that are read or written by one call
 _PAUSE = 0.05  # seconds until what the system has refused is tried again
 
 
@@ -99,7 +99,7 @@ class _Outgoing:
             _, (header, data), size = self._messages[0]
             start = max(self._sent - len(header), 0)
             try:
-                self._sent += os.writev(fd, (header[self._sent :], data[start : start + _MOST_AT_ONCE]))
+                self._sent += os.writev(fd, (header[self._sent :], data[start : start + _MAX_AT_ONCE]))
             except BlockingIOError:
                 return False
             if self._sent == size:
@@ -145,7 +145,7 @@ class _Incoming:
         """
         if self._count < len(self._data):
             with memoryview(self._data) as view:
-                count = os.readv(fd, [view[self._count :][:_MOST_AT_ONCE]])
+                count = os.readv(fd, [view[self._count :][:_MAX_AT_ONCE]])
             if not count:
                 raise EOFError
             self._count += count

@@ -46,7 +46,7 @@ _LAST = 0.3  # seconds that a pool which was terminated still opens values and c
 MAX_WAIT = 2.0  # seconds without a look at the workers
 BURST = 16  # messages that are heard before their outcomes are handed out: those who wait are woken less often
 # How many workers may end with a part of a task's message: who dies of its size does so each time.
-_MOST_PARTS = 2
+_MAX_PARTS = 2
 
 
 class ProcessWorkers(PoolEngine):
@@ -285,7 +285,7 @@ class ProcessWorkers(PoolEngine):
         for place, task in load.tasks if part and load is not None else ():
             if place == part:
                 task.parts += 1
-                if task.parts <= _MOST_PARTS:
+                if task.parts <= _MAX_PARTS:
                     places.append(place)
         return places
 
@@ -562,10 +562,10 @@ class ProcessPoolEngine(ProcessCalls):
 
     def _see_to_the_end(self) -> None:
         """Do what a Ctrl-C has kept a caller, or the owner's finalizer, from doing."""
-        told = self.scheduler.state
-        if self.state == TERMINATE and told < TERMINATING:
+        known = self.scheduler.state
+        if self.state == TERMINATE and known < TERMINATING:
             self.terminate()
-        elif self.state == CLOSE and told < CLOSING:
+        elif self.state == CLOSE and known < CLOSING:
             self.close()
         elif self.state == RUN and self._owner() is None:
             self._let_go()

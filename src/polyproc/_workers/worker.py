@@ -130,7 +130,7 @@ traceback: Any = Later("traceback")
 # What a task is: a call, a call for each item, a call for each item as arguments; and whether it is a batch of them.
 CALL, MAP, STARMAP, BATCH = 0, 1, 2, 4
 _SLICE = 0.002  # seconds: a batch that takes longer goes back, and the rest of it to whoever is idle
-_MOST_FUNCTIONS = 100
+_MAX_FUNCTIONS = 100
 
 
 @public("pool")
@@ -378,10 +378,10 @@ def _not_sent(error: BaseException, value: object, is_executors: bool) -> BaseEx
         pass
     if is_executors:
         return error
-    told = MaybeEncodingError(error, value)
+    failed = MaybeEncodingError(error, value)
     for note in notes_of(error):
-        told.add_note(note)
-    return told
+        failed.add_note(note)
+    return failed
 
 
 def _run(packed: bytes, kind: int, payload: Any, functions: dict[bytes, Callable[..., Any]]) -> Any:
@@ -395,7 +395,7 @@ def _run(packed: bytes, kind: int, payload: Any, functions: dict[bytes, Callable
             note_threads(threads)
         # An object that is called may change with each call, and is made anew for each; a function is not.
         if isinstance(function, FunctionType | BuiltinFunctionType | type):
-            if len(functions) >= _MOST_FUNCTIONS:
+            if len(functions) >= _MAX_FUNCTIONS:
                 functions.clear()
             functions[packed] = function
     return call(function, kind, payload)

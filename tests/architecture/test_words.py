@@ -1,0 +1,48 @@
+"""One name for each thing, and the field's where there is one: names that were given up do not come back."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SOURCE = ("src", "csrc")
+EVERYWHERE = (*SOURCE, "docs", "tests", "bench", "demo", "examples", "README.md", "CONTRIBUTING.md")
+
+# Given up, what is said instead, and where that holds.
+GIVEN_UP = [
+    ("(Thread)?Crew|crew|Desk", "engine, PoolState", EVERYWHERE),
+    ("Staff|Member|Ledger|Account|Tally|Overtime", "WorkerSet, WorkerHandle, Assignments, WorkerLoad", EVERYWHERE),
+    ("Twin|twin|Bell|_?bell|Told|Lane|lane", "Async..., ThreadEvent, ThreadResult, OwnerThread", EVERYWHERE),
+    ("blame|Fate|fate|reborn", "diagnosis, ClientExit, after_fork_in_child", EVERYWHERE),
+    (r"_?MOST_\w+", "MAX_...", EVERYWHERE),
+    ("_PLACES|is_own", "is_overridden", EVERYWHERE),
+    ("pp_segment|pp_turn", "pp_queue_block, pp_batch_cursor", EVERYWHERE),
+    (r"p[py]_\w*_take|take_guard|try_to_take", "acquire for a lock; begin_get, commit_get, abort_get; alloc", SOURCE),
+    (r"told(?= = )|\*told", "preparation, job", ("src",)),
+    ("ROOMS|DOORS", "packages, public modules", EVERYWHERE),
+]
+
+
+@pytest.fixture(scope="module")
+def texts():
+    """All that is ours to word: the decisions stand as they were written."""
+    found = {}
+    for place in EVERYWHERE:
+        for path in [ROOT / place] if (ROOT / place).is_file() else sorted((ROOT / place).rglob("*")):
+            name = path.relative_to(ROOT)
+            is_decision = name.parts[:2] == ("docs", "adr")
+            if path.suffix in {".py", ".pyi", ".c", ".h", ".md"} and path != Path(__file__) and not is_decision:
+                found[name] = path.read_text()
+    return found
+
+
+@pytest.mark.parametrize(("old", "new", "places"), GIVEN_UP, ids=[new for _, new, _ in GIVEN_UP])
+def test_a_word_that_was_given_up_is_nowhere(old, new, places, texts):
+    word = re.compile(rf"(?<![\w-])(?:{old})(?![\w-])")
+    found = [
+        f"{name}: {word.search(text)[0]}"
+        for name, text in texts.items()
+        if name.parts[0] in places and word.search(text)
+    ]
+    assert not found, f"say {new}"
