@@ -193,8 +193,8 @@ if __name__ == "__main__":
 
 def test_bundle_is_what_a_child_loads():
     import polyproc
-    from behaviour import light
     from polyproc._start.spawn import CHILD
+    from support import light
 
     process = polyproc.get_context("spawn").Process(target=light.modules)
     process.start()
@@ -232,3 +232,24 @@ def test_names_signatures_are_the_standard_librarys():
         [sys.executable, str(ROOT / "tests" / "conformance" / "names.py")], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+TESTS = ROOT / "tests"
+# The random programs of managers are those of what they serve.
+RANDOM_PROGRAMS = [f"models.test_random_{name}" for name in ("locks", "queues", "waits")]
+
+
+@pytest.mark.parametrize("path", sorted(TESTS.rglob("test_*.py")), ids=lambda path: str(path.relative_to(TESTS)))
+def test_test_modules_share_by_support_and_import_no_other(path):
+    """What several tests use is in tests/support; programs that tests run are in tests/programs."""
+    imported = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            imported |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names}
+    files = [name for name in imported if (TESTS / f"{name.replace('.', '/')}.py").is_file()]
+    homes = {"support", "programs", "conftest", "conformance"}
+    assert sorted(name for name in files if name.split(".")[0] not in homes) in ([], RANDOM_PROGRAMS)
+    # A module that is no file: of a folder that it has left.
+    assert not [name for name in imported if name.startswith(("behaviour", "chaos", "unit")) and name not in files]

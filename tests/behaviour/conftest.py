@@ -3,8 +3,8 @@
 import pytest
 
 import polyproc
-from behaviour import loops
 from conftest import eventually
+from support import loops
 
 
 @pytest.fixture(params=["asyncio", "trio"])

@@ -10,9 +10,9 @@ import time
 import pytest
 
 import polyproc
-from behaviour import pool_work, targets
-from behaviour.loops import cut_short, sleep, together
 from polyproc import queues
+from support import pool_work, targets
+from support.loops import cut_short, sleep, together
 
 ctx = polyproc.get_context("fork")
 LOCKS = ["Lock", "RLock", "Semaphore", "BoundedSemaphore"]

@@ -9,7 +9,7 @@ import time
 import pytest
 
 import polyproc
-from behaviour import sharing
+from support import sharing
 
 BROKEN = threading.BrokenBarrierError
 

@@ -14,7 +14,6 @@ import pytest
 
 import polyproc
 import polyproc.connection
-from behaviour import pool_work
 from conftest import eventually, open_fds
 from polyproc._managers.links import Anchor
 from polyproc._platform.handles import WakePipe
@@ -22,6 +21,7 @@ from polyproc._scheduling.actions import VALUE, Settle
 from polyproc._start.stopping import children_of
 from polyproc._workers.engine import Outcomes
 from polyproc.pool import ThreadPool
+from support import pool_work
 
 HOUSE = os.path.dirname(polyproc.__file__)
 OURS = tuple(os.path.join(HOUSE, name) for name in ("_pool", "_workers", "_scheduling", "_platform/handles.py"))

@@ -9,8 +9,8 @@ import time
 import pytest
 
 import polyproc
-from behaviour import pool_work
 from conftest import eventually, is_running
+from support import pool_work
 
 
 def lines_of(path):

@@ -14,10 +14,10 @@ import time
 import pytest
 
 import polyproc
-from behaviour import carrying
 from conftest import eventually
 from polyproc import BufferTooShort
 from polyproc.connection import Connection, Pipe, wait
+from support import carrying
 
 
 @pytest.fixture(params=[True, False], ids=["duplex", "one-way"])

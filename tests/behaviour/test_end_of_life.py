@@ -8,8 +8,8 @@ import sys
 import pytest
 
 import polyproc
-from behaviour import targets
 from conftest import PROGRAMS, eventually, is_running, needs, open_fds
+from support import targets
 
 
 def start(name, *args):

@@ -8,9 +8,9 @@ import time
 import pytest
 
 import polyproc
-from behaviour import pool_work, targets
 from conftest import eventually, is_running, run_program
 from polyproc.pool import BrokenProcessPool, ProcessPoolExecutor, WorkerDied, task
+from support import pool_work, targets
 
 
 def test_calls(ctx):

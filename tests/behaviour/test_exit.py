@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from behaviour import targets
 from conftest import run_program
+from support import targets
 
 CODES = [
     (targets.nothing, (), 0),

@@ -8,9 +8,9 @@ import sys
 import pytest
 
 import polyproc
-from behaviour import targets
 from conftest import open_fds
 from polyproc._forkserver.fork_server import forkserver
+from support import targets
 
 
 def start_one(ctx):

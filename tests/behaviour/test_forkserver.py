@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 import polyproc
-from behaviour import targets
 from conftest import eventually, is_running
 from polyproc._base import native as _native
 from polyproc._forkserver.fork_server import ForkServer, forkserver
 from polyproc._start.stopping import children_of
+from support import targets
 
 ctx = polyproc.get_context("forkserver")
 
@@ -40,8 +40,8 @@ def native_threads():
 
 
 def test_preloaded_modules_are_there(preload):
-    preload(["colorsys", "behaviour.targets"])
-    assert {"colorsys", "behaviour.targets"} <= set(result_of(modules).split())
+    preload(["colorsys", "support.targets"])
+    assert {"colorsys", "support.targets"} <= set(result_of(modules).split())
 
 
 def test_module_names_must_be_strings(preload):

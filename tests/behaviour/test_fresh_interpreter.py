@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import polyproc
-from behaviour import light
 from conftest import PROGRAMS
+from support import light
 
 SOURCE = str(Path(polyproc.__file__).parent.parent)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import polyproc
-from behaviour import on_hosts
+from support import on_hosts
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HOSTS = ["one", "two", "three"]

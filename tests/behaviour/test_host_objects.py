@@ -6,8 +6,8 @@ import threading
 import pytest
 
 import polyproc
-from behaviour import on_hosts
 from conftest import eventually
+from support import on_hosts
 
 IN_TIME = 30
 

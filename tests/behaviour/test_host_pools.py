@@ -8,7 +8,7 @@ from concurrent.futures import wait
 import pytest
 
 import polyproc
-from behaviour import on_hosts
+from support import on_hosts
 
 IN_TIME = 30
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 import polyproc
-from behaviour.peers import hostile
 from conftest import eventually
 from polyproc import AuthenticationError
 from polyproc._connection import admission, auth
@@ -22,6 +21,7 @@ from polyproc._connection import admission as handshake
 from polyproc._connection.sharer import sharer
 from polyproc._forkserver import client as fork_server
 from polyproc.connection import Client, Connection, Listener, answer_challenge, deliver_challenge
+from support.peers import hostile
 
 KEY = b"the key"
 

@@ -12,13 +12,13 @@ import threading
 import pytest
 
 import polyproc
-from behaviour import on_hosts
 from conftest import PROGRAMS, eventually, interrupt_program, is_running
 from polyproc._hosts import agent as agent_module
 from polyproc._hosts import node as node_module
 from polyproc._hosts.certificate import make_certificate
 from polyproc._hosts.host_engine import find_engine
 from polyproc.connection import wait
+from support import on_hosts
 
 IN_TIME = 30
 

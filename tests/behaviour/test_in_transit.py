@@ -8,12 +8,12 @@ import threading
 import pytest
 
 import polyproc
-from behaviour import transit
 from conftest import eventually, needs
 from polyproc._base.native import native
 from polyproc._connection.sharer import sharer
 from polyproc._pickling.in_transit import find, in_transit
 from polyproc._pickling.pickler import ForkingPickler
+from support import transit
 
 MANY = 20
 

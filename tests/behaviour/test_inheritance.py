@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import polyproc
-from behaviour import light, targets
 from conftest import eventually
 from polyproc._forkserver.fork_server import forkserver
 from polyproc._platform.handles import has_pidfds
+from support import light, targets
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])

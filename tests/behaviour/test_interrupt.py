@@ -11,10 +11,10 @@ import time
 import pytest
 
 import polyproc
-from behaviour import targets
 from conftest import PROGRAMS, eventually, is_running
 from polyproc._base.process_state import process_state
 from polyproc._start.stopping import children_of
+from support import targets
 
 WAYS = ("processes", "unjoined", "pool", "executor", "executor_without_with", "manager")
 CASES = [*(("fork", way) for way in WAYS), ("spawn", "processes"), ("spawn", "executor"), ("spawn", "manager")]

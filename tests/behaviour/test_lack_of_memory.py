@@ -9,9 +9,9 @@ import sys
 import pytest
 
 import polyproc
-from behaviour import targets
 from conftest import PROGRAMS, eventually, needs
 from polyproc._platform import memory as oom
+from support import targets
 
 LIMIT = 150 << 20
 

@@ -7,9 +7,9 @@ import threading
 import pytest
 
 import polyproc
-from behaviour import carrying
 from conftest import eventually
 from polyproc._base import native as _native
+from support import carrying
 
 numpy = pytest.importorskip("numpy")
 pytestmark = pytest.mark.skipif(not _native.native, reason="the portable queue copies")

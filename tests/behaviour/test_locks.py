@@ -10,8 +10,8 @@ import time
 import pytest
 
 import polyproc
-from behaviour import sharing
 from conftest import eventually
+from support import sharing
 
 native_only = pytest.mark.skipif(not polyproc.native, reason="needs the C core")
 

@@ -12,14 +12,14 @@ import time
 import pytest
 
 import polyproc
-from behaviour import managed
-from behaviour.loops import cut_short
-from behaviour.peers import hostile
 from conftest import eventually
 from polyproc._managers import server as server_module
 from polyproc._managers.server import References
 from polyproc._managers.serving import Client, ClientGone, Holdings, WatchedCondition, serving, watch
 from polyproc.managers import SyncManager
+from support import managed
+from support.loops import cut_short
+from support.peers import hostile
 
 SLICE = 0.25
 

@@ -6,7 +6,7 @@ import time
 import pytest
 
 import polyproc
-from behaviour.loops import cut_short, sleep
+from support.loops import cut_short, sleep
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ import time
 import pytest
 
 import polyproc
-from behaviour import managed
 from conftest import children_of, eventually, is_running
 from polyproc._forkserver.fork_server import forkserver
 from polyproc._managers.links import Link
 from polyproc._memory.tracker import tracker
 from polyproc.managers import BaseManager, SharedMemoryManager, SyncManager
+from support import managed
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import weakref
 import pytest
 
 import polyproc
-from behaviour import targets
 from polyproc._pickling.main_definitions import main_definitions
 from polyproc._pickling.pickler import ForkingPickler, dumps, loads
+from support import targets
 
 BY_PICKLE = ["spawn", "forkserver"]
 

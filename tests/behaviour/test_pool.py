@@ -10,9 +10,9 @@ import time
 import pytest
 
 import polyproc
-from behaviour import pool_work, targets
 from conftest import eventually
 from polyproc._base import native as _native
+from support import pool_work, targets
 
 
 def square(x):

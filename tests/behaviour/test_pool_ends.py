@@ -15,10 +15,10 @@ import time
 import pytest
 
 import polyproc
-from behaviour import pool_work
 from conftest import eventually, interrupt_program, is_running, run_program
 from polyproc._base import native as _native
 from polyproc.pool import ThreadPool
+from support import pool_work
 
 
 def begin_to_fail(path):

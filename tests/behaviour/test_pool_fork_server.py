@@ -10,12 +10,12 @@ import time
 import pytest
 
 import polyproc
-from behaviour import pool_work
 from conftest import eventually, is_running
 from polyproc._base import native as _native
 from polyproc._forkserver import pool_fork_server
 from polyproc._start.stopping import children_of
 from polyproc._workers import worker_set
+from support import pool_work
 
 pytestmark = pytest.mark.skipif(not _native.native, reason="needs the C core: only it makes siblings")
 ctx = polyproc.get_context("fork")

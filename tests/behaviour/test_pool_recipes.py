@@ -5,9 +5,9 @@ import threading
 import pytest
 
 import polyproc
-from behaviour import targets
 from conftest import eventually
 from polyproc import pool as pool_module
+from support import targets
 
 
 def istarmap(pool, func, iterable, chunksize=1, kind=pool_module.IMapIterator, handed=lambda pool: pool):

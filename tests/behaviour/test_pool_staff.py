@@ -11,10 +11,10 @@ import time
 import pytest
 
 import polyproc
-from behaviour import pool_work
 from conftest import PROGRAMS, eventually, interrupt_program, is_running, run_program
 from polyproc._platform.interpreter import usable_processors
 from polyproc._platform.memory import resident_bytes
+from support import pool_work
 
 
 def lines_of(path):

@@ -9,8 +9,8 @@ import time
 import pytest
 
 import polyproc
-from behaviour import pool_work
 from polyproc._workers.channels import WorkerChannel
+from support import pool_work
 
 LARGE = b"x" * 10_000_000  # more than any pipe takes
 LIMIT = 20.0

@@ -8,9 +8,9 @@ import threading
 import pytest
 
 import polyproc
-from behaviour import targets
 from conftest import eventually, is_running, run_program
 from polyproc._start import child as popen
+from support import targets
 
 
 def test_target_gets_its_arguments_and_ends_with_zero(ctx):

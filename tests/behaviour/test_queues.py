@@ -8,12 +8,12 @@ import time
 import pytest
 
 import polyproc
-from behaviour import carrying
 from conftest import eventually
 from polyproc import queues
 from polyproc._base import native as _native
 from polyproc.connection import wait
 from polyproc.queues import Empty, Full, ShutDown
+from support import carrying
 
 # A portable queue has a thread once something was put.
 pytestmark = pytest.mark.filterwarnings("ignore:.*(fork|threads).*")

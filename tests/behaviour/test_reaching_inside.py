@@ -10,9 +10,9 @@ import threading
 import pytest
 
 import polyproc
-from behaviour import inside
-from behaviour.inside import FeedingQueue, LockedQueue, Number, Pickler, PicklingPool, PlainInsideQueue, TellingQueue
 from polyproc import queues, reduction, spawn, synchronize, util
+from support import inside
+from support.inside import FeedingQueue, LockedQueue, Number, Pickler, PicklingPool, PlainInsideQueue, TellingQueue
 
 
 def through(ctx, make):

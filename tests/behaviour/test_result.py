@@ -6,7 +6,7 @@ import threading
 import pytest
 
 import polyproc
-from behaviour import targets
+from support import targets
 
 
 @pytest.mark.parametrize(

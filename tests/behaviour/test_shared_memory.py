@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 import polyproc
-from behaviour import sharing
 from conftest import eventually, run_program
 from polyproc._base.native import native
 from polyproc._memory.tracker import _folder, tracker
 from polyproc.shared_memory import ShareableList, SharedMemory
+from support import sharing
 
 FOLDER = "/dev/shm"
 

@@ -8,9 +8,9 @@ import pickle
 import pytest
 
 import polyproc
-from behaviour import sharing
 from polyproc import sharedctypes
 from polyproc.reduction import ForkingPickler
+from support import sharing
 
 
 class Point(ctypes.Structure):

@@ -8,9 +8,9 @@ import sys
 import pytest
 
 import polyproc
-from behaviour import targets
 from conftest import eventually, is_running
 from polyproc._start.stopping import children_of
+from support import targets
 
 
 @pytest.fixture

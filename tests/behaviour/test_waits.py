@@ -7,8 +7,8 @@ import threading
 import pytest
 
 import polyproc
-from behaviour import sharing
 from conftest import eventually
+from support import sharing
 
 
 def start(ctx, target, *args):

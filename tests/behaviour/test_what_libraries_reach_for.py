@@ -14,9 +14,9 @@ import warnings
 import pytest
 
 import polyproc
-from behaviour import targets
 from conftest import PROGRAMS, eventually, is_running
 from polyproc import process, resource_tracker, util
+from support import targets
 
 # -- a tracker of somebody's own -----------------------------------------------------------------------------------
 

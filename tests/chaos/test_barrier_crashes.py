@@ -4,10 +4,7 @@ import threading
 
 import pytest
 
-import polyproc
-from chaos.test_lock_crashes import SOON, die_at, ended, helper, is_asleep, killed, pytestmark  # noqa: F401
-
-ctx = polyproc.get_context("fork")
+from support.crashes import SOON, ctx, die_at, ended, helper, is_asleep, killed, pytestmark  # noqa: F401
 
 
 def come(barrier):

@@ -9,11 +9,11 @@ import time
 import pytest
 
 import polyproc
-from behaviour import targets
 from conftest import eventually, is_running, run_program
 from polyproc._base import native as _native
 from polyproc._forkserver.fork_server import forkserver
 from polyproc._start.stopping import children_of
+from support import targets
 
 ctx = polyproc.get_context("forkserver")
 built_with_crash_points = bool(_native.native) and _native.native.core.CRASHPOINTS

@@ -9,8 +9,8 @@ import time
 import pytest
 
 import polyproc
-from behaviour import on_hosts
 from conftest import eventually, is_running
+from support import on_hosts
 
 pytestmark = [
     pytest.mark.chaos,

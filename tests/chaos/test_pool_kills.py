@@ -7,7 +7,7 @@ import time
 import pytest
 
 import polyproc
-from behaviour import pool_work
+from support import pool_work
 
 pytestmark = pytest.mark.chaos
 SECONDS = float(os.environ.get("POLYPROC_CHAOS_SECONDS", "3"))

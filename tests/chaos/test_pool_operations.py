@@ -12,8 +12,8 @@ import traceback
 import pytest
 
 import polyproc
-from behaviour import pool_work
 from polyproc.pool import ThreadPool
+from support import pool_work
 
 LIMIT = 60.0
 EPISODES, AT_A_TIME = int(os.environ.get("POLYPROC_EPISODES", "500")), 25

@@ -10,36 +10,9 @@ import time
 import pytest
 
 import polyproc
-from behaviour import carrying
-from chaos.test_lock_crashes import SOON, die_at, ended, helper, is_asleep, killed, pytestmark  # noqa: F401
-
-ctx = polyproc.get_context("fork")
-LARGE = b"x" * 200_000
-SEGMENT = 262_144
-
-
-def drained(queue):
-    found = []
-    while not queue.empty():
-        found.append(queue.get(timeout=SOON))
-    return found
-
-
-def fill_segment(queue):
-    """Put until the next record of 60,000 bytes must go to another segment."""
-    for _ in range(4):
-        queue.put(b"f" * 60_000)
-
-
-def segments_in_use(queue):
-    """Count the segments that are marked, as the C core lays them out."""
-    id, offset = queue._where()
-    fd, _ = polyproc._core.hold(id)
-    try:
-        table = os.pread(fd, 4 * 64, offset + 512)
-    finally:
-        polyproc._core.detach(id)
-    return sum(word >> 31 for (word,) in struct.iter_unpack("<I", table))
+from support import carrying
+from support.crashes import SOON, ctx, die_at, ended, helper, is_asleep, killed, pytestmark  # noqa: F401
+from support.queue_contents import LARGE, drained, fill_segment, segments_in_use
 
 
 @pytest.mark.parametrize("item", ["small", LARGE], ids=["small", "large"])

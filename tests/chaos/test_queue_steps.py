@@ -8,11 +8,9 @@ import time
 import pytest
 
 import polyproc
-from chaos.test_lock_crashes import SOON, die_at, ended, helper, is_asleep, killed, pytestmark  # noqa: F401
-from chaos.test_queue_crashes import LARGE, drained, fill_segment, segments_in_use
 from polyproc.connection import wait
-
-ctx = polyproc.get_context("fork")
+from support.crashes import SOON, ctx, die_at, ended, helper, is_asleep, killed, pytestmark  # noqa: F401
+from support.queue_contents import LARGE, drained, fill_segment, segments_in_use
 
 
 def wait_for(queue):

@@ -4,11 +4,11 @@ import itertools
 
 import pytest
 
-from models.episodes import Chaos, Episode
 from polyproc import AuthenticationError, Pipe
 from polyproc._base import native as _native
 from polyproc.connection import Client, Listener, wait
 from polyproc.reduction import ForkingPickler
+from support.episodes import Chaos, Episode
 
 NATIVE = bool(_native.native)
 CALM, ROUGH = Chaos(), Chaos(kills=0.01, most_kills=1, raising=True)

@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
-from models.episodes import Chaos, Episode
 from polyproc._base import native as _native
+from support.episodes import Chaos, Episode
 
 NATIVE = bool(_native.native)
 KINDS = ("Lock", "RLock", "Semaphore", "BoundedSemaphore")

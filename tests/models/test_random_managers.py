@@ -8,7 +8,7 @@ import pytest
 from models import test_random_locks as locks
 from models import test_random_queues as queues
 from models import test_random_waits as waits
-from models.episodes import Chaos, Episode
+from support.episodes import Chaos, Episode
 
 CALM, ROUGH = Chaos(), Chaos(kills=0.01, most_kills=1)
 RAISING = Chaos(kills=0.01, most_kills=1, raising=True)

@@ -4,10 +4,10 @@ import os
 
 import pytest
 
-from models.episodes import Chaos, Episode
 from polyproc._base import native as _native
 from polyproc._memory.tracker import tracker
 from polyproc.shared_memory import ShareableList, SharedMemory
+from support.episodes import Chaos, Episode
 
 NATIVE = bool(_native.native)
 CALM, ROUGH = Chaos(), Chaos(kills=0.02, raising=True)

@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
-from models.episodes import Actor, Chaos, Episode
 from polyproc._base import native as _native
+from support.episodes import Actor, Chaos, Episode
 
 NATIVE = bool(_native.native)
 KINDS = {

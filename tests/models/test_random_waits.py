@@ -7,8 +7,8 @@ from threading import BrokenBarrierError
 
 import pytest
 
-from models.episodes import Chaos, Episode
 from polyproc._base import native as _native
+from support.episodes import Chaos, Episode
 
 NATIVE = bool(_native.native)
 CALM, STOPS, ROUGH = Chaos(), Chaos(raising=True), Chaos(kills=0.02, raising=True)
