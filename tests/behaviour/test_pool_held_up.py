@@ -6,10 +6,10 @@ import time
 import pytest
 
 import polyproc
-from behaviour import pool_work
 from conftest import eventually
 from polyproc._workers.worker_set import Away
 from polyproc.pool import ProcessPoolExecutor, ThreadPool
+from support import pool_work
 
 LIMIT = 20.0
 goes_on = threading.Event()

@@ -19,7 +19,7 @@ _NONE: tuple[memoryview, ...] = ()  # the garbage collector does not look at a t
 
 _FOREVER = 2**63 - 1  # a deadline of the core
 _ALL = 1 << 16
-_MOST_BESIDE = shared_queue.MOST - 4096  # bytes of a value that travels in its message's record
+_MAX_BESIDE = shared_queue.MOST - 4096  # bytes of a value that travels in its message's record
 
 
 def pack(message: Any) -> tuple[Packed, int]:
@@ -58,12 +58,12 @@ class _Results(_Queue):
         buffers: list[memoryview] = []
         data = dumps_through(value, self._memory_fd, 5, buffers)
         kind, said, seconds = without
-        if not buffers and len(data) <= _MOST_BESIDE:
+        if not buffers and len(data) <= _MAX_BESIDE:
             data = pickle.dumps((kind, (said, data), seconds))
             self._put_packed(shared_queue.PICKLE, data, shared_queue.NO_SLOT, deadline, tag)
             return
         head = pickle.dumps(without)
-        kind, record, slot = shared_queue.record_of(self, data, buffers, shared_queue.MOST - _MOST_BESIDE)
+        kind, record, slot = shared_queue.record_of(self, data, buffers, shared_queue.MOST - _MAX_BESIDE)
         record = b"".join((record, head, len(head).to_bytes(2, "little")))
         shared_queue.put(self, (kind, record, slot), deadline, tag)
 

@@ -18,7 +18,7 @@ CLOSED = 8  # the value travels beside the message: in place of it is what the s
 
 ErrorSent = tuple[bytes, str]  # its pickle, and the names of what it is one of
 Message = tuple[int, Any, float]
-_MOST_NAMES = 1000
+_MAX_NAMES = 1000
 _MAIN, _AS_MAIN = "__main__", "__mp_main__"  # the same, in a child that has imported it
 _ATOMS = (bytes, str, int, float, bool, type(None))
 _module_of: Any = type.__dict__["__module__"].__get__
@@ -68,7 +68,7 @@ class ClosedOutcomes(list[tuple[bool, Closed]]):
 
 def names_of(error: BaseException) -> str:
     """Return the names of the classes that an error is one of."""
-    return "|".join(map(_full_name, _mro_of(type(error))))[:_MOST_NAMES]
+    return "|".join(map(_full_name, _mro_of(type(error))))[:_MAX_NAMES]
 
 
 def _full_name(kind: type) -> str:
@@ -84,15 +84,15 @@ def is_atom(message: Message) -> bool:
 def beside(message: Message) -> tuple[Message, Any]:
     """Return a message without its value, and that."""
     kind, value, seconds = message
-    told: Any = None
+    outcomes: Any = None
     if kind == PARTS:
-        told = [success for success, _ in value]
+        outcomes = [success for success, _ in value]
         value = [part for _, part in value]
     elif kind == FAILED:
-        told = value[1]
+        outcomes = value[1]
     elif kind == DONE:
         value = (value,)  # so that a part of it has a path: see diagnosis.py
-    return (kind | CLOSED, told, seconds), value
+    return (kind | CLOSED, outcomes, seconds), value
 
 
 def heard(message: Any, whole: Callable[[], Any] | None = None) -> Any:

@@ -57,7 +57,7 @@ class _Helper:
 
     def __init__(self, act: Callable[[], object]) -> None:
         self._act = act
-        self._bell: SimpleQueue[bool] = SimpleQueue()
+        self._work_came: SimpleQueue[bool] = SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -67,7 +67,7 @@ class _Helper:
             with self._lock:
                 if self._thread is None and not self._start():
                     return False
-        self._bell.put(True)
+        self._work_came.put(True)
         return True
 
     def _start(self) -> bool:
@@ -82,10 +82,10 @@ class _Helper:
     def end(self) -> None:
         """End it after what it does."""
         if self._thread is not None:
-            self._bell.put(False)
+            self._work_came.put(False)
 
     def _run(self) -> None:
-        while self._bell.get():
+        while self._work_came.get():
             try:
                 self._act()
             except BaseException:  # noqa: BLE001  (others wait for this thread)
