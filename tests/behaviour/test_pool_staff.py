@@ -237,6 +237,6 @@ def test_a_worker_loads_little(ctx):
         "print(sorted(found & {'logging', 'concurrent.futures', 'importlib.util', 'asyncio'}))\n"
         "print('concurrent.futures' in sys.modules)\n"
     )
-    program = f"import sys; sys.path.insert(0, {str(PROGRAMS.parent)!r})\nfrom behaviour import pool_work\n" + program
+    program = f"import sys; sys.path.insert(0, {str(PROGRAMS.parent)!r})\nfrom support import pool_work\n" + program
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("[]\nFalse\n", "")
