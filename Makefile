@@ -32,17 +32,18 @@ test: $(VENV)/installed
 test-portable: $(VENV)/installed
 	POLYPROC_NATIVE=off $(BIN)/python -m pytest tests --ignore=tests/architecture -m "not chaos"
 
-# What depends on the version; with ALL=1, all tests.
 # With nothing of what Linux alone has (docs/adr/0045), as on other POSIX systems. `make test-posix TESTS=tests/behaviour/test_pool.py`.
 test-posix: $(VENV)/installed
 	POLYPROC_PLATFORM=posix $(BIN)/python -m pytest $(or $(TESTS),tests/behaviour) -m "not chaos"
 
+# What depends on the version; with ALL=1, all tests.
 test-each:
 	$(PYTHON) tests/each_python.py $(if $(ALL),--all) --others $(PYTHONS)
 
 # With and without a compiler: what an installation is, with every CPython found. The sdist and the wheel are then in dist.
 wheels: $(VENV)/installed
 	$(BIN)/python tests/wheels.py $(PYTHONS)
+	$(BIN)/python tests/free_threaded.py --run $(PYTHONS)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check src tests bench demo examples docs setup.py
@@ -57,17 +58,9 @@ lint: $(VENV)/installed
 	$(BIN)/python tests/architecture/stores.py
 	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md docs src csrc tests bench demo examples
 	POLYPROC_BUILD=strict $(BIN)/python setup.py --quiet build_ext --build-temp build/strict --build-lib build/strict
-	for headers in $(FREE_THREADED); do \
-		for file in csrc/bind/*.c; do \
-			$(CC) -std=gnu11 -O2 -fPIC -Wall -Wextra -Werror -Icsrc -I$$headers -DPy_GIL_DISABLED=1 -fsyntax-only $$file || exit 1; \
-		done; \
-	done
+	$(BIN)/python tests/free_threaded.py $(PYTHONS)
 
 FOR_WINDOWS := $(wildcard src/polyproc/*/windows_*.py)
-
-# The headers of the newest CPythons found: without the GIL, as cp314t and cp315t have it, all of the API is compiled.
-FREE_THREADED = $(shell for python in $(PYTHONS); do \
-	$$python -c "import sys, sysconfig; sys.version_info >= (3, 14) and print(sysconfig.get_path('include'))"; done)
 
 C_TEST := $(CC) -std=gnu11 -g -O1 -Wall -Wextra -Werror -fno-sanitize-recover=all -Icsrc -pthread
 CORE := $(wildcard csrc/core/*.c)
@@ -86,6 +79,10 @@ c-test:
 	build/test_queue
 	$(C_TEST) -fsanitize=thread $(CORE) csrc/tests/test_queue.c -o build/test_queue_threads
 	build/test_queue_threads threads
+	$(C_TEST) -fsanitize=address,undefined $(CORE) csrc/tests/test_threads.c -o build/test_use
+	build/test_use
+	$(C_TEST) -fsanitize=thread $(CORE) csrc/tests/test_threads.c -o build/test_use_threads
+	build/test_use_threads
 	$(if $(MUSL),$(MAKE) musl-test)
 
 # With another C library, where its compiler is there (Debian: musl-tools).

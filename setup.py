@@ -9,6 +9,7 @@ import sys
 import sysconfig
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
@@ -18,22 +19,43 @@ from setuptools.errors import BaseError, CCompilerError
 BUILD = os.environ.get("POLYPROC_BUILD", "")
 STRICT = BUILD == "strict"
 CRASHPOINTS = "POLYPROC_CRASHPOINTS" in os.environ
-FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))  # which has no limited API
 # With frame pointers profilers see through the core: perf, py-spy, eBPF. They cost nothing that can be measured.
 FLAGS = ["-std=gnu11", "-O2", "-fvisibility=hidden", "-fno-omit-frame-pointer", "-Wall", "-Wextra"]
 RECORD = "_no_core.txt"  # beside the package's modules: read by polyproc/_native.py
 MOST = 4_000  # characters of what a compiler said
+
+
+class Abi(NamedTuple):
+    """What a core is built for: what its sources are told, what its file and the wheel are called."""
+
+    macros: list[tuple[str, str]]
+    suffix: str | None  # None: as this interpreter says
+    tags: tuple[str, str] | None  # of the interpreter and of the ABI; None: as this interpreter says
+
+
+def abi_of(version: tuple[int, int], is_free_threaded: bool) -> Abi:
+    """Return what to build for, by an interpreter's version: one for all where there is one.
+
+    Without the GIL there is none before 3.15, whose abi3t is also for interpreters that have it.
+    """
+    if not is_free_threaded:
+        return Abi([("Py_LIMITED_API", "0x030b0000")], ".abi3.so", ("cp311", "abi3"))
+    if version >= (3, 15):
+        return Abi([("Py_TARGET_ABI3T", "0x030f0000")], ".abi3t.so", ("cp315", "abi3.abi3t"))
+    return Abi([], None, None)
+
+
+ABI = abi_of(sys.version_info[:2], bool(sysconfig.get_config_var("Py_GIL_DISABLED")))
 
 core = Extension(
     "polyproc._core",
     sources=sorted(str(path) for room in ("bind", "core") for path in Path("csrc", room).glob("*.c")),
     depends=sorted(str(path) for path in Path("csrc").glob("*/*.h")),
     include_dirs=["csrc"],
-    define_macros=([] if FREE_THREADED else [("Py_LIMITED_API", "0x030b0000")])
-    + ([("PP_CRASHPOINTS", "1")] if CRASHPOINTS else []),
+    define_macros=ABI.macros + ([("PP_CRASHPOINTS", "1")] if CRASHPOINTS else []),
     extra_compile_args=FLAGS + (["-Werror"] if STRICT else []),
     extra_link_args=[] if CRASHPOINTS else ["-Wl,--strip-all"],
-    py_limited_api=not FREE_THREADED,
+    py_limited_api=False,  # its names are those of `ABI`
 )
 
 
@@ -43,7 +65,7 @@ class BuildCore(build_ext):
     def get_ext_filename(self, name):
         """Return the name that every version knows: from 3.15 on the interpreter's own also says for which machine."""
         path = Path(super().get_ext_filename(name))
-        return str(path if FREE_THREADED else path.with_name(path.name.partition(".")[0] + ".abi3.so"))
+        return str(path if ABI.suffix is None else path.with_name(path.name.partition(".")[0] + ABI.suffix))
 
     def build_extensions(self):
         """Build it, or record why not. All is compiled: a folder `build` may hold what was built for something else."""
@@ -94,22 +116,22 @@ def _errors_in(output):
 class Wheel(bdist_wheel):
     """A wheel for a platform if it has the core, and else one for any."""
 
-    def finalize_options(self):
-        """Take the limited API where there is one."""
-        self.py_limited_api = False if FREE_THREADED else "cp311"
-        super().finalize_options()
+    def get_tag(self):
+        """Return the tags: of its core's ABI, where it has one."""
+        tags = super().get_tag()
+        return tags if ABI.tags is None or not self.distribution.has_ext_modules() else (*ABI.tags, tags[2])
 
     def run(self):
         """Build first, since a wheel's name depends on what was built."""
         self.run_command("build")
         if not self.distribution.has_ext_modules():
             self.root_is_pure, self.plat_name_supplied = True, False
-            self.py_limited_api = False
         self.skip_build = True
         super().run()
 
 
-setup(
-    ext_modules=[core] if sys.platform == "linux" and BUILD != "pure" else [],
-    cmdclass={"build_ext": BuildCore, "bdist_wheel": Wheel},
-)
+if __name__ == "__main__":
+    setup(
+        ext_modules=[core] if sys.platform == "linux" and BUILD != "pure" else [],
+        cmdclass={"build_ext": BuildCore, "bdist_wheel": Wheel},
+    )

@@ -39,8 +39,26 @@ static PyType_Spec *const types[] = {
     &py_special_spec, &py_bound_spec, &py_latch_spec, &py_lines_spec, &py_segment_spec, &py_shared_memory_spec,
 };
 
+#define DOC "The C core of polyproc."
+
+/* Whether what objects begin with is no longer than we leave room for. */
+static int py_head_fits(void)
+{
+    PyObject *size = PyObject_GetAttrString((PyObject *)&PyBaseObject_Type, "__basicsize__");
+    Py_ssize_t head = size == NULL ? -1 : PyLong_AsSsize_t(size);
+    Py_XDECREF(size);
+    if (head > (Py_ssize_t)PY_HEAD_ROOM) {
+        PyErr_Format(PyExc_ImportError, "an object of this Python begins with %zd bytes, and polyproc._core knows of %zd", head,
+                     (Py_ssize_t)PY_HEAD_ROOM);
+    }
+    return head >= 0 && head <= (Py_ssize_t)PY_HEAD_ROOM;
+}
+
 static int module_exec(PyObject *module)
 {
+    if (!py_head_fits()) {
+        return -1;
+    }
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         PyObject *type = PyType_FromModuleAndSpec(module, types[i], NULL);
         if (type == NULL || PyModule_AddType(module, (PyTypeObject *)type) < 0) {
@@ -56,29 +74,49 @@ static int module_exec(PyObject *module)
 #endif
 }
 
-/* Slots that an older interpreter does not know make the import fail, so the array is cut to the running version:
- * Py_mod_multiple_interpreters is 3 (3.12), Py_mod_gil is 4 (3.13). */
-static PyModuleDef_Slot slots[] = {
-    {Py_mod_exec, (void *)module_exec},
-    {0, NULL},
-    {0, NULL},
-    {0, NULL},
+#ifdef Py_TARGET_ABI3T
+
+/* From 3.15 on a module is told by an array alone (PEP 793), since abi3t has no PyModuleDef. */
+PyABIInfo_VAR(abi);
+
+static PySlot slots[] = {
+    PySlot_STATIC_DATA(Py_mod_abi, &abi),
+    PySlot_STATIC_DATA(Py_mod_name, (void *)"polyproc._core"),
+    PySlot_STATIC_DATA(Py_mod_doc, (void *)DOC),
+    PySlot_STATIC_DATA(Py_mod_methods, methods),
+    PySlot_FUNC(Py_mod_exec, module_exec),
+    PySlot_DATA(Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED),
+    PySlot_DATA(Py_mod_gil, Py_MOD_GIL_NOT_USED),
+    PySlot_END,
 };
 
-static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "polyproc._core", "The C core of polyproc.", 0, methods, slots, NULL, NULL, NULL,
-};
+PyMODEXPORT_FUNC PyModExport__core(void);
+
+PyMODEXPORT_FUNC PyModExport__core(void) { return slots; }
+
+#else
+
+/* What an older interpreter does not know makes the import fail, so each gets what it knows: Py_mod_multiple_interpreters is 3
+ * (3.12), Py_mod_gil is 4 (3.13). */
+#define EXEC {Py_mod_exec, (void *)module_exec}
+#define INTERPRETERS {3, (void *)2} /* Py_MOD_PER_INTERPRETER_GIL_SUPPORTED */
+#define NO_GIL {4, (void *)1}       /* Py_MOD_GIL_NOT_USED */
+
+static PyModuleDef_Slot slots_3_11[] = {EXEC, {0, NULL}};
+static PyModuleDef_Slot slots_3_12[] = {EXEC, INTERPRETERS, {0, NULL}};
+static PyModuleDef_Slot slots_3_13[] = {EXEC, INTERPRETERS, NO_GIL, {0, NULL}};
+
+#define DEFINITION(slots) {PyModuleDef_HEAD_INIT, "polyproc._core", DOC, 0, methods, slots, NULL, NULL, NULL}
+
+static struct PyModuleDef definition_3_11 = DEFINITION(slots_3_11);
+static struct PyModuleDef definition_3_12 = DEFINITION(slots_3_12);
+static struct PyModuleDef definition_3_13 = DEFINITION(slots_3_13);
 
 PyMODINIT_FUNC PyInit__core(void)
 {
-    int next = 1;
-    if (Py_Version >= 0x030c0000) {
-        slots[next].slot = 3;
-        slots[next++].value = (void *)2; /* Py_MOD_PER_INTERPRETER_GIL_SUPPORTED */
-    }
-    if (Py_Version >= 0x030d0000) {
-        slots[next].slot = 4;
-        slots[next].value = (void *)1; /* Py_MOD_GIL_NOT_USED */
-    }
-    return PyModuleDef_Init(&definition);
+    return PyModuleDef_Init(Py_Version >= 0x030d0000   ? &definition_3_13
+                            : Py_Version >= 0x030c0000 ? &definition_3_12
+                                                       : &definition_3_11);
 }
+
+#endif

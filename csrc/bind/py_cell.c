@@ -19,7 +19,7 @@ static CellObject *new_handle(PyTypeObject *type, struct pp_chunk *chunk, uint32
     self->offset = offset;
     self->cell = (struct pp_cell *)((char *)chunk->page + offset);
     self->kind = kind;
-    self->noted = kind != PP_LOCK;
+    pp_store_own(&self->noted, kind != PP_LOCK);
     self->spins = 60;
     return self;
 }
@@ -209,7 +209,7 @@ int py_wait_argument(PyObject *const *args, Py_ssize_t count, PyObject *names, i
 
 int py_warn_owner_died(CellObject *self)
 {
-    self->recovered = 1;
+    pp_store_own(&self->recovered, 1);
     PyObject *errors = PyImport_ImportModule("polyproc._base.errors");
     PyObject *category = errors == NULL ? NULL : PyObject_GetAttrString(errors, "OwnerDiedWarning");
     Py_XDECREF(errors);
@@ -235,7 +235,7 @@ int py_failed(void)
 PyObject *py_cell_recovered(PyObject *self, void *ignored)
 {
     (void)ignored;
-    return PyBool_FromLong(((CellObject *)self)->recovered);
+    return PyBool_FromLong((long)pp_load_own(&((CellObject *)self)->recovered));
 }
 
 PyObject *py_cell_owner(PyObject *object, void *ignored)

@@ -15,8 +15,8 @@ typedef struct {
     uint32_t offset;
     uint32_t kind; /* enum pp_kind: what it was when the handle was made, whatever stands in the cell since */
     pp_word spins;
-    int recovered;
-    int noted; /* a Lock: pp_chunk_note; others have nothing to note */
+    pp_word recovered;
+    pp_word noted; /* a Lock: pp_chunk_note; others have nothing to note */
     PyObject *lock; /* Condition: its lock */
 } CellObject;
 

@@ -9,14 +9,9 @@
 #include "core/pp_futex.h"
 #include "core/pp_spin.h"
 
-void py_connection_close_now(ConnectionObject *self)
-{
-    int handle = self->handle;
-    self->handle = -1;
-    if (handle >= 0) {
-        close(handle);
-    }
-}
+void py_connection_close_now(ConnectionObject *self) { pp_handle_close(&self->handle); }
+
+static int is_closed(ConnectionObject *self) { return pp_handle_number(&self->handle) < 0; }
 
 static PyObject *connection_new(PyTypeObject *type, PyObject *args, PyObject *names)
 {
@@ -25,7 +20,7 @@ static PyObject *connection_new(PyTypeObject *type, PyObject *args, PyObject *na
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     ConnectionObject *self = (ConnectionObject *)allocate(type, 0);
     if (self != NULL) {
-        self->handle = -1;
+        pp_handle_start(&self->handle);
     }
     return (PyObject *)self;
 }
@@ -54,10 +49,13 @@ static int connection_init(PyObject *object, PyObject *args, PyObject *names)
         return -1;
     }
     py_connection_close_now(self);
-    self->handle = (int)handle;
-    self->spins = pp_processors() > 1 ? PP_SPIN_START : PP_SPIN_NEVER;
-    self->readable = readable;
-    self->writable = writable;
+    if (pp_handle_take(&self->handle, (int)handle) < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    pp_store_own(&self->spins, pp_processors() > 1 ? PP_SPIN_START : PP_SPIN_NEVER);
+    pp_store_own(&self->readable, (uint32_t)readable);
+    pp_store_own(&self->writable, (uint32_t)writable);
     return 0;
 }
 
@@ -76,10 +74,12 @@ static void connection_dealloc(PyObject *object)
 
 int py_connection_usable(ConnectionObject *self, int to_write)
 {
-    const char *why = self->handle < 0               ? PY_HANDLE_CLOSED
-                      : to_write && !self->writable  ? "connection is read-only: of Pipe(duplex=False) the second end sends"
-                      : !to_write && !self->readable ? "connection is write-only: of Pipe(duplex=False) the first end receives"
-                                                     : NULL;
+    const char *why = is_closed(self) ? PY_HANDLE_CLOSED
+                      : to_write && !pp_load_own(&self->writable)
+                          ? "connection is read-only: of Pipe(duplex=False) the second end sends"
+                      : !to_write && !pp_load_own(&self->readable)
+                          ? "connection is write-only: of Pipe(duplex=False) the first end receives"
+                          : NULL;
     if (why != NULL) {
         PyErr_SetString(PyExc_OSError, why);
         return 0;
@@ -92,8 +92,12 @@ int py_connection_let_run(ConnectionObject *self, int to_write)
     if (!py_greenlets()) {
         return 0;
     }
-    int error = py_greenlets_await_fd(self->handle, to_write, PP_FOREVER);
-    if (error >= 0 && self->handle < 0) { /* one of them has closed it */
+    int fd = pp_handle_use(&self->handle);
+    int error = fd < 0 ? EBADF : py_greenlets_await_fd(fd, to_write, PP_FOREVER);
+    if (fd >= 0) {
+        pp_handle_leave(&self->handle);
+    }
+    if (error >= 0 && is_closed(self)) { /* one of them has closed it */
         PyErr_SetString(PyExc_OSError, "handle is closed");
         return -1;
     }
@@ -102,8 +106,7 @@ int py_connection_let_run(ConnectionObject *self, int to_write)
 
 int py_connection_go_on(ConnectionObject *self, int error, int begun, int to_write)
 {
-    int fd = self->handle;
-    if (error == EAGAIN && begun && fd >= 0) {
+    if (error == EAGAIN && begun && !is_closed(self)) {
         int is_ready = py_connection_let_run(self, to_write);
         if (is_ready != 0) {
             if (is_ready < 0) {
@@ -112,13 +115,15 @@ int py_connection_go_on(ConnectionObject *self, int error, int begun, int to_wri
             return is_ready > 0;
         }
         Py_BEGIN_ALLOW_THREADS
-        error = pp_await_fd(fd, to_write, PP_FOREVER);
+        int fd = pp_handle_use(&self->handle);
+        error = fd < 0 ? EBADF : pp_await_fd(fd, to_write, PP_FOREVER);
+        py_connection_leave(self, fd);
         Py_END_ALLOW_THREADS
         if (error == 0) {
             return 1;
         }
     }
-    if (error == EINTR && PyErr_CheckSignals() == 0 && self->handle >= 0) {
+    if (error == EINTR && PyErr_CheckSignals() == 0 && !is_closed(self)) {
         return 1;
     }
     if (!PyErr_Occurred()) {
@@ -126,7 +131,7 @@ int py_connection_go_on(ConnectionObject *self, int error, int begun, int to_wri
             PyErr_SetString(PyExc_EOFError, "got end of file during message");
         } else if (error == PP_BAD) {
             PyErr_SetString(PyExc_OSError, "bad message length");
-        } else if (self->handle < 0) {
+        } else if (is_closed(self)) {
             PyErr_SetString(PyExc_OSError, PY_HANDLE_CLOSED);
         } else {
             errno = error;
@@ -147,7 +152,7 @@ static PyObject *send_all(ConnectionObject *self, const void *bytes, size_t size
     pp_send_start(&sending, bytes, size);
     for (;;) {
         int is_ready = py_connection_let_run(self, 1);
-        int error, fd = self->handle;
+        int error;
         if (is_ready < 0) {
             if (sending.done != 0) {
                 py_connection_close_now(self);
@@ -155,7 +160,9 @@ static PyObject *send_all(ConnectionObject *self, const void *bytes, size_t size
             return NULL;
         }
         Py_BEGIN_ALLOW_THREADS
+        int fd = pp_handle_use(&self->handle);
         error = is_ready ? pp_send_now(fd, &sending) : pp_send(fd, &sending);
+        py_connection_leave(self, fd);
         Py_END_ALLOW_THREADS
         if (is_ready && error == EAGAIN) { /* somebody else has used the room */
             error = EINTR;
@@ -179,13 +186,15 @@ static PyObject *connection_send(PyObject *object, PyObject *obj)
     if (py_is_plain(obj)) {
         data = py_dumps_plain(&self->dumps, obj);
     } else {
-        if (self->dumps_all == NULL) {
+        PyObject *dumps_all = py_first(&self->dumps_all);
+        if (dumps_all == NULL) {
             PyObject *module = PyImport_ImportModule("polyproc._pickling.pickler");
-            self->dumps_all = module == NULL ? NULL : PyObject_GetAttrString(module, "dumps_through");
+            PyObject *made = module == NULL ? NULL : PyObject_GetAttrString(module, "dumps_through");
             Py_XDECREF(module);
+            dumps_all = py_keep_first(&self->dumps_all, made);
         }
-        PyObject *through = self->dumps_all == NULL ? NULL : PyObject_GetAttrString(object, "fileno");
-        data = through == NULL ? NULL : PyObject_CallFunctionObjArgs(self->dumps_all, obj, through, NULL);
+        PyObject *through = dumps_all == NULL ? NULL : PyObject_GetAttrString(object, "fileno");
+        data = through == NULL ? NULL : PyObject_CallFunctionObjArgs(dumps_all, obj, through, NULL);
         Py_XDECREF(through);
     }
     if (data == NULL) {
@@ -248,12 +257,12 @@ static PyObject *connection_send_packed(PyObject *object, PyObject *data)
 static PyObject *connection_fileno(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    ConnectionObject *self = (ConnectionObject *)object;
-    if (self->handle < 0) {
+    int number = pp_handle_number(&((ConnectionObject *)object)->handle);
+    if (number < 0) {
         PyErr_SetString(PyExc_OSError, PY_HANDLE_CLOSED);
         return NULL;
     }
-    return PyLong_FromLong(self->handle);
+    return PyLong_FromLong(number);
 }
 
 static PyObject *connection_close(PyObject *object, PyObject *ignored)
@@ -279,25 +288,25 @@ static PyObject *connection_exit(PyObject *object, PyObject *const *args, Py_ssi
 static PyObject *get_closed(PyObject *self, void *ignored)
 {
     (void)ignored;
-    return PyBool_FromLong(((ConnectionObject *)self)->handle < 0);
+    return PyBool_FromLong(is_closed((ConnectionObject *)self));
 }
 
 static PyObject *get_readable(PyObject *self, void *ignored)
 {
     (void)ignored;
-    return PyBool_FromLong(((ConnectionObject *)self)->readable);
+    return PyBool_FromLong((long)pp_load_own(&((ConnectionObject *)self)->readable));
 }
 
 static PyObject *get_writable(PyObject *self, void *ignored)
 {
     (void)ignored;
-    return PyBool_FromLong(((ConnectionObject *)self)->writable);
+    return PyBool_FromLong((long)pp_load_own(&((ConnectionObject *)self)->writable));
 }
 
 static PyObject *get_handle(PyObject *self, void *ignored)
 {
     (void)ignored;
-    int handle = ((ConnectionObject *)self)->handle;
+    int handle = pp_handle_number(&((ConnectionObject *)self)->handle);
     return handle < 0 ? Py_NewRef(Py_None) : PyLong_FromLong(handle);
 }
 
@@ -309,7 +318,10 @@ static int set_handle(PyObject *self, PyObject *value, void *ignored)
     if (handle == -1 && PyErr_Occurred()) {
         return -1;
     }
-    ((ConnectionObject *)self)->handle = (int)handle;
+    if (pp_handle_take(&((ConnectionObject *)self)->handle, (int)handle) < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
     return 0;
 }
 

@@ -4,16 +4,25 @@
 
 #include "bind/py_cell.h"
 #include "bind/py_greenlets.h"
+#include "core/pp_handle.h"
 
 typedef struct {
     PyObject_HEAD
-    int handle; /* -1 when closed */
-    int readable, writable;
+    struct pp_handle handle;
+    pp_word readable, writable;
     pp_word spins;
     PyObject *dumps, *loads, *dumps_all;
 } ConnectionObject;
 
 void py_connection_close_now(ConnectionObject *self);
+
+/* Afterwards, what pp_handle_use has said; errno stays. */
+static inline void py_connection_leave(ConnectionObject *self, int fd)
+{
+    if (fd >= 0) {
+        pp_handle_leave(&self->handle);
+    }
+}
 
 /* Whether it is open, and for this direction; 0 with an exception set. */
 int py_connection_usable(ConnectionObject *self, int to_write);

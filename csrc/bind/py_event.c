@@ -162,7 +162,7 @@ static int acquire_again(CellObject *lock, uint64_t thread, uint32_t depth, int 
         Py_XDECREF(traceback);
         return -1;
     }
-    lock->recovered = 0;
+    pp_store_own(&lock->recovered, 0);
     pp_lock_own(lock->chunk, lock->cell, thread, depth);
     if (answer == PP_RECOVERED && py_warn_owner_died(lock) < 0) {
         PyErr_Clear(); /* the lock is held, as a wait promises; the warning was given */

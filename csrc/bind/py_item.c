@@ -48,6 +48,26 @@ PyObject *py_item_get(const char *place, char code)
     }
 }
 
+/* A TypeError in the words of this version's ctypes: `before` 3.14 they were others. `since` has place for what the item is. */
+static int no_character(PyObject *item, const char *before, const char *since)
+{
+    PyObject *type = PyType_GetName(Py_TYPE(item));
+    if (type != NULL) {
+        PyErr_Format(PyExc_TypeError, Py_Version < 0x030e0000 ? before : since, type);
+        Py_DECREF(type);
+    }
+    return -1;
+}
+
+/* The same of something that has not one character. */
+static int not_one(Py_ssize_t length, const char *before, const char *since)
+{
+    return PyErr_Format(PyExc_TypeError, Py_Version < 0x030e0000 ? before : since, length), -1;
+}
+
+#define OLD_WORDS "one character bytes, bytearray or integer expected"
+#define NEW_WORDS "one character bytes, bytearray, or an integer in range(256) expected, not "
+
 static int set_character(char *place, PyObject *item)
 {
     long number = -1;
@@ -64,8 +84,10 @@ static int set_character(char *place, PyObject *item)
         PyErr_Clear();
     }
     if (number < 0 || number > 255) {
-        PyErr_SetString(PyExc_TypeError, "one character bytes, bytearray or integer expected");
-        return -1;
+        return PyBytes_Check(item)       ? not_one(PyBytes_Size(item), OLD_WORDS, NEW_WORDS "bytes of length %zd")
+               : PyByteArray_Check(item) ? not_one(PyByteArray_Size(item), OLD_WORDS, NEW_WORDS "bytearray of length %zd")
+               : PyLong_Check(item)      ? not_one(0, OLD_WORDS, "integer not in range(256)")
+                                         : no_character(item, OLD_WORDS, NEW_WORDS "%U");
     }
     *place = (char)number;
     return 0;
@@ -75,12 +97,12 @@ static int set_wide_character(char *place, PyObject *item)
 {
     wchar_t text[2];
     if (!PyUnicode_Check(item)) {
-        PyErr_SetString(PyExc_TypeError, "unicode string expected");
-        return -1;
+        return no_character(item, "unicode string expected instead of %U instance",
+                            "a unicode character expected, not instance of %U");
     }
     if (PyUnicode_GetLength(item) != 1 || PyUnicode_AsWideChar(item, text, 2) != 1) {
-        PyErr_SetString(PyExc_TypeError, "one character unicode string expected");
-        return -1;
+        return not_one(PyUnicode_GetLength(item), "one character unicode string expected",
+                       "a unicode character expected, not a string of length %zd");
     }
     memcpy(place, text, sizeof text[0]);
     return 0;

@@ -15,7 +15,7 @@
 typedef struct {
     PyObject_HEAD
     void *mapping; /* keeps a file open, and a lock held, that no program closes with all its descriptors */
-    int replaced;    /* a program has put something in place of a method (docs/adr/0010): it is asked for each segment */
+    pp_word replaced; /* a program has put something in place of a method (docs/adr/0010): it is asked for each segment */
     int64_t looked; /* when the tracker was last seen to live */
     char mark[PY_MARK + 1];
 } LinesObject;
@@ -47,19 +47,16 @@ static void lines_dealloc(PyObject *object)
 /* NULL for what is no Lines, or one that a program has put something into. */
 static LinesObject *lines_of(PyObject *object)
 {
-    return py_class_with(object, lines_dealloc) == NULL || ((LinesObject *)object)->replaced ? NULL : (LinesObject *)object;
+    int is_one = py_class_with(object, lines_dealloc) != NULL && !pp_load_own(&((LinesObject *)object)->replaced);
+    return is_one ? (LinesObject *)object : NULL;
 }
 
 int py_lines_are_replaced(PyObject *object) { return lines_of(object) == NULL; }
 
-int py_lines_mark(PyObject *object, int64_t now, char *mark)
+static int look(LinesObject *self, int64_t now, char *mark)
 {
-    LinesObject *self = lines_of(object);
-    if (self == NULL) {
-        return 0;
-    }
     if (self->mark[0] == '\0' || now - self->looked > LOOK) {
-        PyObject *done = PyObject_CallMethod(object, "ensure_running", NULL);
+        PyObject *done = PyObject_CallMethod((PyObject *)self, "ensure_running", NULL);
         Py_XDECREF(done);
         if (done == NULL) {
             return -1;
@@ -70,13 +67,33 @@ int py_lines_mark(PyObject *object, int64_t now, char *mark)
     return mark[0] != '\0';
 }
 
+int py_lines_mark(PyObject *object, int64_t now, char *mark)
+{
+    LinesObject *self = lines_of(object);
+    int answer = 0;
+    if (self != NULL) {
+        PY_ALONE(object, answer = look(self, now, mark));
+    }
+    return answer;
+}
+
+/* A copy of its mark. */
+static void copy_mark(LinesObject *self, char *mark)
+{
+    PY_ALONE((PyObject *)self, memcpy(mark, self->mark, sizeof self->mark));
+}
+
 int py_lines_cover(PyObject *object, PyObject *name)
 {
     LinesObject *self = lines_of(object);
     const char *text = PyUnicode_AsUTF8AndSize(name, NULL);
     size_t length = strlen(PY_PREFIX);
-    return self != NULL && text != NULL && self->mark[0] != '\0' && strncmp(text, PY_PREFIX, length) == 0 &&
-           strncmp(text + length, self->mark, PY_MARK) == 0;
+    char mark[PY_MARK + 1] = "";
+    if (self != NULL) {
+        copy_mark(self, mark);
+    }
+    return text != NULL && mark[0] != '\0' && strncmp(text, PY_PREFIX, length) == 0 &&
+           strncmp(text + length, mark, PY_MARK) == 0;
 }
 
 static int set_attribute(PyObject *object, PyObject *name, PyObject *value)
@@ -88,8 +105,8 @@ static int set_attribute(PyObject *object, PyObject *name, PyObject *value)
     if (own == NULL) {
         return -1;
     }
-    ((LinesObject *)object)->replaced =
-        PyDict_GetItemString(own, "register") != NULL || PyDict_GetItemString(own, "unregister") != NULL;
+    int replaced = PyDict_GetItemString(own, "register") != NULL || PyDict_GetItemString(own, "unregister") != NULL;
+    pp_store_own(&((LinesObject *)object)->replaced, (uint32_t)replaced);
     Py_DECREF(own);
     return 0;
 }
@@ -97,7 +114,9 @@ static int set_attribute(PyObject *object, PyObject *name, PyObject *value)
 static PyObject *get_mark(PyObject *self, void *ignored)
 {
     (void)ignored;
-    return PyUnicode_FromString(((LinesObject *)self)->mark);
+    char mark[PY_MARK + 1];
+    copy_mark((LinesObject *)self, mark);
+    return PyUnicode_FromString(mark);
 }
 
 static int set_mark(PyObject *self, PyObject *value, void *ignored)
@@ -109,7 +128,7 @@ static int set_mark(PyObject *self, PyObject *value, void *ignored)
         PyErr_SetString(PyExc_ValueError, "a mark has 12 digits, or none");
         return -1;
     }
-    memcpy(((LinesObject *)self)->mark, text, (size_t)length + 1);
+    PY_ALONE(self, memcpy(((LinesObject *)self)->mark, text, (size_t)length + 1));
     return 0;
 }
 
@@ -118,13 +137,8 @@ static PyGetSetDef attributes[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 
-static PyObject *lines_map(PyObject *object, PyObject *argument)
+static PyObject *map_alone(LinesObject *self, long fd)
 {
-    LinesObject *self = (LinesObject *)object;
-    long fd = PyLong_AsLong(argument);
-    if (PyErr_Occurred()) {
-        return NULL;
-    }
     unmap(self);
     if (fd >= 0) {
         void *place = mmap(NULL, MAPPED, PROT_NONE, MAP_SHARED, (int)fd, 0);
@@ -134,6 +148,16 @@ static PyObject *lines_map(PyObject *object, PyObject *argument)
         self->mapping = place;
     }
     Py_RETURN_NONE;
+}
+
+static PyObject *lines_map(PyObject *object, PyObject *argument)
+{
+    long fd = PyLong_AsLong(argument);
+    PyObject *done = NULL;
+    if (!PyErr_Occurred()) {
+        PY_ALONE(object, done = map_alone((LinesObject *)object, fd));
+    }
+    return done;
 }
 
 static PyMethodDef methods[] = {

@@ -40,10 +40,10 @@ static enum pp_answer step(CellObject *self, struct pp_wait *wait, int extra)
 /* What is true of a hold from its first moment on. */
 static inline void own(CellObject *self)
 {
-    self->recovered = 0;
+    pp_store_own(&self->recovered, 0);
     pp_lock_own(self->chunk, self->cell, py_thread(), 1);
-    if (!self->noted) {
-        self->noted = pp_chunk_note(self->chunk, self->offset);
+    if (!pp_load_own(&self->noted)) {
+        pp_store_own(&self->noted, (uint32_t)pp_chunk_note(self->chunk, self->offset));
     }
 }
 
@@ -66,7 +66,7 @@ static __attribute__((noinline)) int acquire_held(CellObject *self, int64_t dead
         }
         return 1;
     }
-    self->recovered = 0;
+    pp_store_own(&self->recovered, 0);
     return answer == PP_FAILED ? -1 : 0;
 }
 

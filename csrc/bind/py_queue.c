@@ -14,7 +14,7 @@
 
 int py_queue_usable(QueueObject *self)
 {
-    if (self->base.chunk == NULL) {
+    if (!py_queue_is_there(self)) {
         PyErr_SetString(PyExc_RuntimeError, "the queue was not initialized: __init__ of its base class was not called");
         return 0;
     }
@@ -54,25 +54,28 @@ PyObject *py_queue_refuse(enum pp_answer answer, const char *timed_out)
 
 /* -- life -- */
 
+/* In this order: only in a queue that is there anything is looked at. */
 static int settle(QueueObject *self, int made, int signal_in, int signal_out)
 {
     if (!made) {
         if (!PyErr_Occurred()) {
             PyErr_SetFromErrno(PyExc_OSError);
         }
+        pp_store(&self->is_begun, 0); /* killed here: it is this process's own */
         return -1;
     }
-    self->base.chunk = self->queue.chunk;
     self->base.cell = &self->queue.page->self;
     self->base.offset = (uint32_t)((char *)self->queue.page - (char *)self->queue.chunk->page);
     pp_fd_own(&self->queue.signal_in, signal_in);
     pp_fd_own(&self->queue.signal_out, signal_out);
+    /* Killed here: as above. From here on it is there, for all threads. */
+    __atomic_store_n(&self->base.chunk, self->queue.chunk, __ATOMIC_RELEASE);
     return 0;
 }
 
 static int make_once(QueueObject *self)
 {
-    if (self->base.chunk != NULL) {
+    if (!pp_cas(&self->is_begun, 0, 1)) { /* killed here: as above */
         PyErr_SetString(PyExc_RuntimeError, "the queue is initialized already");
         return 0;
     }
@@ -150,7 +153,7 @@ static enum pp_answer put_step(CellObject *base, struct pp_wait *wait, int extra
 
 static PyObject *put_record(QueueObject *self, struct pp_record *record, int64_t deadline)
 {
-    self->has_put = 1;
+    pp_store_own(&self->has_put, 1);
     enum pp_answer answer = pp_queue_put(&self->queue, record, NULL);
     if (answer == PP_AGAIN) {
         struct putting putting = {.record = record};
@@ -395,7 +398,7 @@ static PyObject *get(QueueObject *self, int64_t deadline)
     if (!py_queue_usable(self)) {
         return NULL;
     }
-    PyObject *slot, *result = self->kept == NULL ? NULL : py_queue_get_kept(self);
+    PyObject *slot, *result = py_first(&self->kept) == NULL ? NULL : py_queue_get_kept(self);
     if (result != NULL) {
         return result;
     }

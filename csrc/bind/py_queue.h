@@ -8,9 +8,9 @@
 typedef struct {
     CellObject base; /* its chunk is NULL until there is a queue */
     struct pp_queue queue;
-    int closed;      /* PY_QUEUE_ */
-    uint32_t births; /* the process that closed it: pp_birth */
-    int has_put;
+    pp_word is_begun; /* one thread initializes it */
+    pp_word64 closing; /* the process that closed it (pp_birth) << 32 | PY_QUEUE_ */
+    pp_word has_put;
     PyObject *dumps, *loads, *slot_type;
     PyObject *kept;       /* a list: what was taken for a call that raised, and is got next */
     uint32_t kept_births; /* by which process */
@@ -18,6 +18,9 @@ typedef struct {
 
 /* Whether it is closed: not; to be told by ValueError, until the process forks; by OSError, for good. */
 enum { PY_QUEUE_OPEN = 0, PY_QUEUE_CLOSED, PY_QUEUE_CLOSED_FOR_GOOD };
+
+/* Whether it was initialized. */
+static inline int py_queue_is_there(QueueObject *self) { return __atomic_load_n(&self->base.chunk, __ATOMIC_ACQUIRE) != NULL; }
 
 /* Whether it was initialized and is open; 0 with an exception set. */
 int py_queue_usable(QueueObject *self);

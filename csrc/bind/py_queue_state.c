@@ -9,36 +9,53 @@
 
 int py_queue_is_closed(QueueObject *self)
 {
-    if (self->closed == PY_QUEUE_CLOSED && self->births != pp_birth()) {
-        self->closed = PY_QUEUE_OPEN; /* it was our parent that closed it */
+    uint64_t closing = pp_load64(&self->closing);
+    if ((uint32_t)closing == PY_QUEUE_CLOSED && (uint32_t)(closing >> 32) != pp_birth()) {
+        (void)pp_cas64(&self->closing, closing, PY_QUEUE_OPEN); /* it was our parent that closed it; killed here: as before */
+        closing = pp_load64(&self->closing);
     }
-    return self->closed;
+    return (int)(uint32_t)closing;
 }
 
-/* -- what was taken for a call that raised -- */
+/* -- what was taken for a call that raised: the queue is had alone -- */
 
-Py_ssize_t py_queue_kept(QueueObject *self)
+static Py_ssize_t number_kept(QueueObject *self)
 {
     /* A forked child's are its parent's. */
     return self->kept == NULL || self->kept_births != pp_birth() ? 0 : PyList_Size(self->kept);
 }
 
+Py_ssize_t py_queue_kept(QueueObject *self)
+{
+    Py_ssize_t number = 0;
+    if (py_first(&self->kept) != NULL) {
+        PY_ALONE((PyObject *)self, number = number_kept(self));
+    }
+    return number;
+}
+
+static PyObject *get_kept(QueueObject *self)
+{
+    return number_kept(self) == 0 ? NULL : PyObject_CallMethod(self->kept, "pop", "i", 0);
+}
+
 PyObject *py_queue_get_kept(QueueObject *self)
 {
-    PyObject *first = py_queue_kept(self) == 0 ? NULL : PyObject_CallMethod(self->kept, "pop", "i", 0);
+    PyObject *first;
+    PY_ALONE((PyObject *)self, first = get_kept(self));
     if (first == NULL) {
         PyErr_Clear(); /* another thread was faster */
     }
     return first;
 }
 
-PyObject *py_queue_keep(PyObject *object, PyObject *items)
+static PyObject *keep(QueueObject *self, PyObject *items)
 {
-    QueueObject *self = (QueueObject *)object;
-    if (self->kept == NULL || py_queue_kept(self) == 0) {
-        PyObject *before = self->kept;
-        self->kept = PyList_New(0);
+    PyObject *before = self->kept;
+    if (number_kept(self) == 0) {
+        PyObject *made = PyList_New(0);
         self->kept_births = pp_birth();
+        __atomic_store_n(&self->kept, made, __ATOMIC_RELEASE); /* killed here: it is this process's own */
         Py_XDECREF(before);
     }
     if (self->kept == NULL || PyList_SetSlice(self->kept, 0, 0, items) < 0) {
@@ -47,13 +64,20 @@ PyObject *py_queue_keep(PyObject *object, PyObject *items)
     Py_RETURN_NONE;
 }
 
+PyObject *py_queue_keep(PyObject *object, PyObject *items)
+{
+    PyObject *done;
+    PY_ALONE(object, done = keep((QueueObject *)object, items));
+    return done;
+}
+
 /* -- looking at it -- */
 
 PyObject *py_queue_size(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
     QueueObject *self = (QueueObject *)object;
-    size_t size = self->base.chunk == NULL ? 0 : pp_queue_size(&self->queue);
+    size_t size = !py_queue_is_there(self) ? 0 : pp_queue_size(&self->queue);
     return PyLong_FromSize_t(size + (size_t)py_queue_kept(self));
 }
 
@@ -61,7 +85,7 @@ PyObject *py_queue_full(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
     QueueObject *self = (QueueObject *)object;
-    return PyBool_FromLong(self->base.chunk != NULL && pp_queue_is_full(&self->queue));
+    return PyBool_FromLong(py_queue_is_there(self) && pp_queue_is_full(&self->queue));
 }
 
 static enum pp_answer poll_step(CellObject *base, struct pp_wait *wait, int extra)
@@ -75,7 +99,7 @@ PyObject *py_queue_poll_on(PyObject *object, PyObject *ignored)
     (void)ignored;
     QueueObject *self = (QueueObject *)object;
     struct pp_wait wait;
-    if (self->base.chunk == NULL || !pp_fd_is_there(&self->queue.signal_in)) {
+    if (!py_queue_is_there(self) || !pp_fd_is_there(&self->queue.signal_in)) {
         PyErr_SetString(PyExc_OSError, PY_HANDLE_CLOSED);
         return NULL;
     }
@@ -123,7 +147,7 @@ PyObject *py_queue_task_done(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
     QueueObject *self = (QueueObject *)object;
-    enum pp_answer answer = self->base.chunk == NULL ? PP_ENDED : py_queue_one_done(self);
+    enum pp_answer answer = !py_queue_is_there(self) ? PP_ENDED : py_queue_one_done(self);
     if (answer == PP_ENDED) {
         PyErr_SetString(PyExc_ValueError, "task_done() called too many times: it belongs once to each item that get() has returned");
         return NULL;
@@ -143,7 +167,7 @@ PyObject *py_queue_join(PyObject *object, PyObject *ignored)
     QueueObject *self = (QueueObject *)object;
     struct pp_wait wait;
     pp_wait_start(&wait, PP_FOREVER, NULL);
-    enum pp_answer answer = self->base.chunk == NULL ? PP_DONE : py_wait(join_step, &self->base, &wait, 0);
+    enum pp_answer answer = !py_queue_is_there(self) ? PP_DONE : py_wait(join_step, &self->base, &wait, 0);
     if (answer != PP_DONE) {
         return py_queue_refuse(answer, "Empty");
     }
@@ -154,7 +178,7 @@ PyObject *py_queue_unfinished(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
     QueueObject *self = (QueueObject *)object;
-    return PyLong_FromUnsignedLong(self->base.chunk == NULL ? 0 : pp_queue_unfinished(&self->queue));
+    return PyLong_FromUnsignedLong(!py_queue_is_there(self) ? 0 : pp_queue_unfinished(&self->queue));
 }
 
 PyObject *py_queue_empty(PyObject *object, PyObject *ignored)
@@ -162,11 +186,11 @@ PyObject *py_queue_empty(PyObject *object, PyObject *ignored)
     (void)ignored;
     QueueObject *self = (QueueObject *)object;
     int how = py_queue_is_closed(self);
-    if (how == PY_QUEUE_CLOSED_FOR_GOOD || (how == PY_QUEUE_CLOSED && self->has_put)) {
+    if (how == PY_QUEUE_CLOSED_FOR_GOOD || (how == PY_QUEUE_CLOSED && pp_load_own(&self->has_put))) {
         PyErr_Format(PyExc_OSError, how == PY_QUEUE_CLOSED ? PY_QUEUE_IS_CLOSED : PY_HANDLE_CLOSED, object);
         return NULL;
     }
-    return PyBool_FromLong(self->base.chunk == NULL || (pp_queue_size(&self->queue) == 0 && py_queue_kept(self) == 0));
+    return PyBool_FromLong(!py_queue_is_there(self) || (pp_queue_size(&self->queue) == 0 && py_queue_kept(self) == 0));
 }
 
 static enum pp_answer await_step(CellObject *base, struct pp_wait *wait, int extra)
@@ -196,9 +220,11 @@ PyObject *py_queue_await(PyObject *object, PyObject *timeout)
 PyObject *py_queue_close(PyObject *object, PyObject *for_good)
 {
     QueueObject *self = (QueueObject *)object;
-    if (self->closed != PY_QUEUE_CLOSED_FOR_GOOD) {
-        self->closed = for_good == Py_True ? PY_QUEUE_CLOSED_FOR_GOOD : PY_QUEUE_CLOSED;
-        self->births = pp_birth();
+    uint64_t closing = (uint64_t)pp_birth() << 32 | (for_good == Py_True ? PY_QUEUE_CLOSED_FOR_GOOD : PY_QUEUE_CLOSED);
+    uint64_t before = pp_load64(&self->closing);
+    /* Killed here: it is this process's own. */
+    while ((uint32_t)before != PY_QUEUE_CLOSED_FOR_GOOD && !pp_cas64(&self->closing, before, closing)) {
+        before = pp_load64(&self->closing);
     }
     Py_RETURN_NONE;
 }

@@ -20,7 +20,7 @@ static int receive_header(ConnectionObject *self, struct pp_receiving *receiving
     receiving->done = 0;
     for (;;) {
         int is_ready = py_connection_let_run(self, 0);
-        int error, fd = self->handle;
+        int error;
         if (is_ready < 0) {
             if (receiving->header_done != 0) {
                 py_connection_close_now(self);
@@ -28,11 +28,13 @@ static int receive_header(ConnectionObject *self, struct pp_receiving *receiving
             return 0;
         }
         Py_BEGIN_ALLOW_THREADS
+        int fd = pp_handle_use(&self->handle);
         error = pp_receive_header(fd, receiving, &self->spins);
         if (error == 0 && !is_ready && small != NULL && receiving->size <= SMALL) {
             /* What it says is said again when the rest is read. */
             (void)pp_receive_bytes(fd, receiving, small, (size_t)receiving->size);
         }
+        py_connection_leave(self, fd);
         Py_END_ALLOW_THREADS
         if (error == 0) {
             return 1;
@@ -55,9 +57,11 @@ static int receive_bytes(ConnectionObject *self, struct pp_receiving *receiving,
             py_connection_close_now(self);
             return 0;
         }
-        int error, fd = self->handle;
+        int error;
         Py_BEGIN_ALLOW_THREADS
+        int fd = pp_handle_use(&self->handle);
         error = pp_receive_bytes(fd, receiving, bytes, size);
+        py_connection_leave(self, fd);
         Py_END_ALLOW_THREADS
         if (error == 0) {
             return 1;
@@ -155,8 +159,8 @@ PyObject *py_connection_recv_bytes(PyObject *object, PyObject *args, PyObject *n
         return NULL;
     }
     if (receiving.size > (uint64_t)most) {
-        if (self->writable) {
-            self->readable = 0;
+        if (pp_load_own(&self->writable)) {
+            pp_store_own(&self->readable, 0);
         } else {
             py_connection_close_now(self);
         }
@@ -221,15 +225,18 @@ PyObject *py_connection_poll(PyObject *object, PyObject *args, PyObject *names)
         return NULL;
     }
     for (;;) {
-        int error, fd = self->handle;
-        error = deadline > 0 && py_greenlets() ? py_greenlets_await_fd(fd, 0, deadline) : ENOSYS;
-        if (error < 0) {
-            return NULL;
+        int fd = pp_handle_use(&self->handle), error = fd < 0 ? EBADF : ENOSYS;
+        if (fd >= 0 && deadline > 0 && py_greenlets()) {
+            error = py_greenlets_await_fd(fd, 0, deadline);
         }
         if (error == ENOSYS) {
             Py_BEGIN_ALLOW_THREADS
             error = pp_await_fd(fd, 0, deadline);
             Py_END_ALLOW_THREADS
+        }
+        py_connection_leave(self, fd);
+        if (error < 0) {
+            return NULL;
         }
         if (error == 0 || error == ETIMEDOUT) {
             return PyBool_FromLong(error == 0);

@@ -4,14 +4,17 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "core/pp_atomic.h"
 #include "core/pp_futex.h"
 
 typedef struct {
     PyObject_HEAD
     char *bytes;
     size_t size;
-    Py_ssize_t views;
+    pp_word views; /* or CLOSED: one word, so that nobody unmaps what another thread begins to look at */
 } SegmentObject;
+
+#define CLOSED UINT32_MAX
 
 void py_unmap(char *bytes, size_t size)
 {
@@ -30,7 +33,7 @@ PyObject *py_segment_make(PyTypeObject *type, char *bytes, size_t size)
     if (self != NULL) {
         self->bytes = bytes;
         self->size = size;
-        self->views = 0;
+        pp_store_own(&self->views, 0);
     }
     return (PyObject *)self;
 }
@@ -39,34 +42,37 @@ PyObject *py_segment_close(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
     SegmentObject *self = (SegmentObject *)object;
-    if (self->views > 0) {
+    if (pp_cas(&self->views, 0, CLOSED)) { /* killed here: it is this process's own */
+        py_unmap(self->bytes, self->size);
+    } else if (pp_load(&self->views) != CLOSED) {
         PyErr_SetString(PyExc_BufferError, "cannot close exported pointers exist");
         return NULL;
     }
-    char *bytes = self->bytes;
-    self->bytes = NULL;
-    py_unmap(bytes, self->size);
     Py_RETURN_NONE;
 }
 
 static int get_buffer(PyObject *object, Py_buffer *buffer, int flags)
 {
     SegmentObject *self = (SegmentObject *)object;
-    if (self->bytes == NULL) {
-        PyErr_SetString(PyExc_ValueError, "the segment is closed");
-        return -1;
-    }
+    uint32_t views;
+    do {
+        views = pp_load(&self->views);
+        if (views >= CLOSED - 1) {
+            PyErr_SetString(PyExc_ValueError, "the segment is closed");
+            return -1;
+        }
+    } while (!pp_cas(&self->views, views, views + 1)); /* killed here: as above */
     if (PyBuffer_FillInfo(buffer, object, self->bytes, (Py_ssize_t)self->size, 0, flags) < 0) {
+        pp_add(&self->views, (uint32_t)-1); /* killed here: as above */
         return -1;
     }
-    self->views++;
     return 0;
 }
 
 static void release_buffer(PyObject *object, Py_buffer *buffer)
 {
     (void)buffer;
-    ((SegmentObject *)object)->views--;
+    pp_add(&((SegmentObject *)object)->views, (uint32_t)-1); /* killed here: as above */
 }
 
 static Py_ssize_t length(PyObject *self) { return (Py_ssize_t)((SegmentObject *)self)->size; }
@@ -76,7 +82,7 @@ static void dealloc(PyObject *object)
     SegmentObject *self = (SegmentObject *)object;
     PyTypeObject *type = Py_TYPE(object);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
-    py_unmap(self->bytes, self->size);
+    py_unmap(pp_load(&self->views) == CLOSED ? NULL : self->bytes, self->size);
     release(object);
     Py_DECREF(type);
 }

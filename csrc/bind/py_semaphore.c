@@ -57,7 +57,7 @@ static PyObject *acquire(SemaphoreObject *self, int64_t deadline, int bracket)
             return NULL;
         }
     }
-    self->base.recovered = 0;
+    pp_store_own(&self->base.recovered, 0);
     if (answer == PP_FAILED) {
         py_failed();
         return NULL;

@@ -28,10 +28,10 @@ static PyObject *memory_new(PyTypeObject *type, PyObject *args, PyObject *names)
     return (PyObject *)self;
 }
 
-static PyObject *memory_close(PyObject *object, PyObject *ignored)
+/* What changes or looks at more than one of its parts has it alone. */
+
+static PyObject *close_alone(SharedMemoryObject *self)
 {
-    (void)ignored;
-    SharedMemoryObject *self = (SharedMemoryObject *)object;
     if (self->view != NULL) {
         PyObject *done = PyObject_CallMethod(self->view, "release", NULL);
         if (done == NULL) {
@@ -50,6 +50,14 @@ static PyObject *memory_close(PyObject *object, PyObject *ignored)
     }
     py_named_let_go(self);
     Py_RETURN_NONE;
+}
+
+static PyObject *memory_close(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    PyObject *done;
+    PY_ALONE(object, done = close_alone((SharedMemoryObject *)object));
+    return done;
 }
 
 /* The arguments name=None, create=False, size=0, *, track=True; NULL for those that are not given. The parser of the
@@ -77,9 +85,8 @@ static int arguments(PyObject *args, PyObject *names, PyObject **values)
                                                &values[2], &values[3]);
 }
 
-static int memory_init(PyObject *object, PyObject *args, PyObject *names)
+static int init_alone(SharedMemoryObject *self, PyObject *args, PyObject *names)
 {
-    SharedMemoryObject *self = (SharedMemoryObject *)object;
     PyObject *values[4] = {NULL, NULL, NULL, NULL};
     if (!arguments(args, names, values)) {
         return -1;
@@ -107,7 +114,7 @@ static int memory_init(PyObject *object, PyObject *args, PyObject *names)
         }
         return -1;
     }
-    PyObject *closed = memory_close(object, NULL); /* nothing, unless this is called a second time */
+    PyObject *closed = close_alone(self); /* nothing, unless this is called a second time */
     if (closed == NULL) {
         return -1;
     }
@@ -123,10 +130,19 @@ static int memory_init(PyObject *object, PyObject *args, PyObject *names)
     return making ? py_named_create(self) : py_named_attach(self);
 }
 
+static int memory_init(PyObject *object, PyObject *args, PyObject *names)
+{
+    int result;
+    PY_ALONE(object, result = init_alone((SharedMemoryObject *)object, args, names));
+    return result;
+}
+
 static PyObject *memory_unlink(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    return py_named_unlink((SharedMemoryObject *)object) < 0 ? NULL : Py_NewRef(Py_None);
+    int result;
+    PY_ALONE(object, result = py_named_unlink((SharedMemoryObject *)object));
+    return result < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 static void memory_finalize(PyObject *object)
@@ -181,20 +197,28 @@ static PyObject *or_none(PyObject *object)
     return object == NULL && PyErr_Occurred() ? NULL : Py_NewRef(object == NULL ? Py_None : object);
 }
 
-static PyObject *get_mapping(PyObject *self, void *ignored)
+static PyObject *get_mapping(PyObject *object, void *ignored)
 {
     (void)ignored;
-    return or_none(segment_of((SharedMemoryObject *)self));
+    PyObject *mapping;
+    PY_ALONE(object, mapping = or_none(segment_of((SharedMemoryObject *)object)));
+    return mapping;
+}
+
+static PyObject *view_of(SharedMemoryObject *self)
+{
+    if (self->view == NULL && segment_of(self) != NULL) {
+        self->view = PyMemoryView_FromObject(self->segment);
+    }
+    return or_none(self->view);
 }
 
 static PyObject *get_view(PyObject *object, void *ignored)
 {
     (void)ignored;
-    SharedMemoryObject *self = (SharedMemoryObject *)object;
-    if (self->view == NULL && segment_of(self) != NULL) {
-        self->view = PyMemoryView_FromObject(self->segment);
-    }
-    return or_none(self->view);
+    PyObject *view;
+    PY_ALONE(object, view = view_of((SharedMemoryObject *)object));
+    return view;
 }
 
 /* Programs set them to None, so that close() leaves alone what they still use. */
@@ -208,40 +232,56 @@ static int drop(PyObject **place, PyObject *value)
     return 0;
 }
 
+static int drop_mapping(SharedMemoryObject *self, PyObject *value)
+{
+    return segment_of(self) == NULL && PyErr_Occurred() ? -1 : drop(&self->segment, value);
+}
+
 static int set_mapping(PyObject *object, PyObject *value, void *ignored)
 {
     (void)ignored;
-    SharedMemoryObject *self = (SharedMemoryObject *)object;
-    return segment_of(self) == NULL && PyErr_Occurred() ? -1 : drop(&self->segment, value);
+    int result;
+    PY_ALONE(object, result = drop_mapping((SharedMemoryObject *)object, value));
+    return result;
 }
 
 static int set_view(PyObject *object, PyObject *value, void *ignored)
 {
     (void)ignored;
-    return drop(&((SharedMemoryObject *)object)->view, value);
-}
-
-static PyObject *get_name(PyObject *object, void *ignored)
-{
-    (void)ignored;
-    PyObject *name = ((SharedMemoryObject *)object)->name;
-    if (name == Py_None) {
-        return PyUnicode_FromString("");
-    }
-    int slash = PyUnicode_Check(name) && PyUnicode_GetLength(name) > 0 && PyUnicode_ReadChar(name, 0) == '/';
-    return slash ? PyUnicode_Substring(name, 1, PyUnicode_GetLength(name)) : Py_NewRef(name);
+    int result;
+    PY_ALONE(object, result = drop(&((SharedMemoryObject *)object)->view, value));
+    return result;
 }
 
 static PyObject *get_full_name(PyObject *object, void *ignored)
 {
     (void)ignored;
-    return Py_NewRef(((SharedMemoryObject *)object)->name);
+    PyObject *name;
+    PY_ALONE(object, name = Py_NewRef(((SharedMemoryObject *)object)->name));
+    return name;
+}
+
+static PyObject *get_name(PyObject *object, void *ignored)
+{
+    PyObject *name = get_full_name(object, ignored);
+    PyObject *found = NULL;
+    if (name == Py_None) {
+        found = PyUnicode_FromString("");
+    } else if (PyUnicode_Check(name) && PyUnicode_GetLength(name) > 0 && PyUnicode_ReadChar(name, 0) == '/') {
+        found = PyUnicode_Substring(name, 1, PyUnicode_GetLength(name));
+    } else {
+        return name;
+    }
+    Py_DECREF(name);
+    return found;
 }
 
 static int set_full_name(PyObject *object, PyObject *value, void *ignored)
 {
     (void)ignored;
-    return py_named_own((SharedMemoryObject *)object, Py_NewRef(value == NULL ? Py_None : value));
+    int result;
+    PY_ALONE(object, result = py_named_own((SharedMemoryObject *)object, Py_NewRef(value == NULL ? Py_None : value)));
+    return result;
 }
 
 static PyGetSetDef memory_attributes[] = {

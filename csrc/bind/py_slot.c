@@ -12,19 +12,20 @@ typedef struct {
     PyObject_HEAD
     QueueObject *queue;
     int64_t slot; /* -1: it is no longer ours, or it is the view's */
-    int is_mapped;
+    pp_word is_mapped; /* the view is there, for good */
     struct pp_view view;
 } SlotObject;
 
 /* The class, found by way of the queue's own. */
 static PyTypeObject *slot_type(QueueObject *queue)
 {
-    if (queue->slot_type == NULL) {
+    PyObject *type = py_first(&queue->slot_type);
+    if (type == NULL) {
         PyTypeObject *own = py_class_with((PyObject *)queue, py_queue_dealloc);
         PyObject *module = own == NULL ? NULL : PyType_GetModule(own);
-        queue->slot_type = module == NULL ? NULL : PyObject_GetAttrString(module, "Slot");
+        type = py_keep_first(&queue->slot_type, module == NULL ? NULL : PyObject_GetAttrString(module, "Slot"));
     }
-    return (PyTypeObject *)queue->slot_type;
+    return (PyTypeObject *)type;
 }
 
 PyObject *py_slot_new(QueueObject *queue)
@@ -38,7 +39,12 @@ PyObject *py_slot_new(QueueObject *queue)
     return (PyObject *)self;
 }
 
-void py_slot_own(PyObject *slot, int64_t number) { ((SlotObject *)slot)->slot = number; }
+void py_slot_own(PyObject *slot, int64_t number)
+{
+    __atomic_store_n(&((SlotObject *)slot)->slot, number, __ATOMIC_SEQ_CST); /* killed here: it is a dead holder's */
+}
+
+static int64_t number_of(SlotObject *self) { return __atomic_load_n(&self->slot, __ATOMIC_SEQ_CST); }
 
 static void slot_dealloc(PyObject *object);
 
@@ -48,13 +54,13 @@ int64_t py_slot_of(QueueObject *queue, PyObject *object)
         return PyLong_AsLongLong(object);
     }
     int is_slot = py_class_with(object, slot_dealloc) != NULL && ((SlotObject *)object)->queue == queue;
-    return is_slot ? ((SlotObject *)object)->slot : -1;
+    return is_slot ? number_of((SlotObject *)object) : -1;
 }
 
 void py_slot_gone(PyObject *object)
 {
     if (!PyLong_Check(object)) {
-        ((SlotObject *)object)->slot = -1;
+        py_slot_own(object, -1);
     }
 }
 
@@ -71,7 +77,7 @@ static void slot_dealloc(PyObject *object)
     SlotObject *self = (SlotObject *)object;
     PyTypeObject *type = Py_TYPE(object);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
-    if (self->is_mapped) {
+    if (pp_load_own(&self->is_mapped)) {
         pp_view_unmap(&self->view);
     }
     if (self->queue != NULL) {
@@ -85,10 +91,11 @@ static void slot_dealloc(PyObject *object)
 /* The slot's number; -1 with an exception set when it was given back. */
 static int64_t held(SlotObject *self)
 {
-    if (self->slot < 0) {
+    int64_t slot = number_of(self);
+    if (slot < 0) {
         PyErr_SetString(PyExc_ValueError, "the slot is no longer held");
     }
-    return self->slot;
+    return slot;
 }
 
 /* _slot(size) -> Slot */
@@ -128,7 +135,7 @@ PyObject *py_slot_memory(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
     QueueObject *self = (QueueObject *)object;
-    return PyLong_FromUnsignedLongLong(self->base.chunk == NULL ? 0 : pp_slot_memory(&self->queue));
+    return PyLong_FromUnsignedLongLong(!py_queue_is_there(self) ? 0 : pp_slot_memory(&self->queue));
 }
 
 /* write(offset, buffer) */
@@ -184,17 +191,18 @@ static int read_all(QueueObject *queue, int64_t slot, char *bytes, Py_ssize_t si
 
 static PyObject *read_object(SlotObject *self, Py_ssize_t size, int mutable)
 {
-    if (held(self) < 0) {
+    int64_t slot = held(self);
+    if (slot < 0) {
         return NULL;
     }
     if (size < 0 || (uint64_t)size > self->queue->queue.slot_size
-        || !pp_slot_has(&self->queue->queue, self->slot, (uint64_t)size)) {
+        || !pp_slot_has(&self->queue->queue, slot, (uint64_t)size)) {
         errno = PP_WRITTEN_OVER;
         return py_queue_refuse(PP_FAILED, "Empty");
     }
     PyObject *data = mutable ? PyByteArray_FromStringAndSize(NULL, size) : PyBytes_FromStringAndSize(NULL, size);
     char *bytes = data == NULL ? NULL : mutable ? PyByteArray_AsString(data) : PyBytes_AsString(data);
-    if (data != NULL && !read_all(self->queue, self->slot, bytes, size)) {
+    if (data != NULL && !read_all(self->queue, slot, bytes, size)) {
         Py_DECREF(data);
         return py_queue_refuse(PP_FAILED, "Empty");
     }
@@ -248,18 +256,21 @@ static PyObject *slot_map(PyObject *object, PyObject *size_object)
     if (PyErr_Occurred() || held(self) < 0) {
         return NULL;
     }
-    if (size <= 0 || !pp_view_map(&self->view, &self->queue->queue, self->slot, (size_t)size)) {
+    int64_t slot = __atomic_exchange_n(&self->slot, -1, __ATOMIC_SEQ_CST); /* killed here: it is a dead holder's */
+    if (slot < 0 || size <= 0 || !pp_view_map(&self->view, &self->queue->queue, slot, (size_t)size)) {
+        int error = slot < 0 || size <= 0 ? EINVAL : errno;
+        py_slot_own(object, slot);
+        errno = error;
         return PyErr_SetFromErrno(PyExc_OSError);
     }
-    self->is_mapped = 1;
-    self->slot = -1;
+    pp_publish(&self->is_mapped, 1); /* killed here: as above */
     return Py_NewRef(object);
 }
 
 static int slot_buffer(PyObject *object, Py_buffer *buffer, int flags)
 {
     SlotObject *self = (SlotObject *)object;
-    if (!self->is_mapped) {
+    if (!pp_load(&self->is_mapped)) {
         PyErr_SetString(PyExc_BufferError, "the slot is not mapped");
         return -1;
     }
@@ -269,7 +280,7 @@ static int slot_buffer(PyObject *object, Py_buffer *buffer, int flags)
 static PyObject *slot_number(PyObject *self, void *ignored)
 {
     (void)ignored;
-    return PyLong_FromLongLong(((SlotObject *)self)->slot);
+    return PyLong_FromLongLong(number_of((SlotObject *)self));
 }
 
 static PyMethodDef slot_methods[] = {

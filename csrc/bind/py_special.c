@@ -10,7 +10,8 @@
  *
  * The functions behind are those of the method table: __enter__ is METH_NOARGS, __exit__ is METH_FASTCALL.
  *
- * One SpecialMethod belongs to one interpreter, and its GIL is all the protection that it needs.
+ * One SpecialMethod belongs to one interpreter, and its GIL is all the protection that it needs. Without a GIL nothing is kept:
+ * threads would hinder each other with the one that is, and each has memory of its own for small objects.
  */
 #include "bind/py_special.h"
 
@@ -94,10 +95,41 @@ static PyObject *call_tuple(PyObject *callable, PyObject *args, PyObject *named)
     for (size_t i = 0; i < count; i++) {
         array[i] = PyTuple_GetItem(args, (Py_ssize_t)i); /* borrowed from the tuple */
     }
-    PyObject *answer = (*(vector_call *)((char *)callable + sizeof(PyObject)))(callable, array, count, named);
+    PyObject *answer = (*(vector_call *)((char *)callable + offsetof(SpecialMethod, call)))(callable, array, count, named);
     PyMem_Free(array);
     return answer;
 }
+
+#if defined(Py_GIL_DISABLED)
+static BoundSpecial *take_kept(SpecialMethod *special)
+{
+    (void)special;
+    return NULL;
+}
+
+static int keep(SpecialMethod *special, BoundSpecial *bound)
+{
+    (void)special;
+    (void)bound;
+    return 0;
+}
+#else
+static BoundSpecial *take_kept(SpecialMethod *special)
+{
+    BoundSpecial *bound = special->kept;
+    special->kept = NULL;
+    return bound;
+}
+
+static int keep(SpecialMethod *special, BoundSpecial *bound)
+{
+    int keeps = special->kept == NULL;
+    if (keeps) {
+        special->kept = bound;
+    }
+    return keeps;
+}
+#endif
 
 static PyObject *get(PyObject *descriptor, PyObject *self, PyObject *type)
 {
@@ -110,9 +142,8 @@ static PyObject *get(PyObject *descriptor, PyObject *self, PyObject *type)
     if (!is_owned(special, self)) {
         return NULL;
     }
-    BoundSpecial *bound = special->kept;
+    BoundSpecial *bound = take_kept(special);
     if (bound != NULL) {
-        special->kept = NULL;
         PyObject_Init((PyObject *)bound, (PyTypeObject *)special->bound_type);
     } else {
         bound = PyObject_New(BoundSpecial, (PyTypeObject *)special->bound_type);
@@ -134,9 +165,7 @@ static void bound_dealloc(PyObject *object)
     SpecialMethod *special = bound->special;
     PyObject *type = (PyObject *)Py_TYPE(object);
     Py_DECREF(bound->self); /* may run code that binds another */
-    if (special->kept == NULL) {
-        special->kept = bound;
-    } else {
+    if (!keep(special, bound)) {
         PyObject_Free(object);
     }
     Py_DECREF(type);

@@ -10,19 +10,16 @@ import time
 
 import pytest
 
-from conftest import PROGRAMS, run_program
+from conftest import PROGRAMS, plain_fork, run_program
 
 PROMPT = "(Pdb) "
-
-# 3.15 warns behind the fork, where an error would leave the child: this process may have threads.
-pytestmark = pytest.mark.filterwarnings("ignore:.*forkpty")
 
 
 class Session:
     """A program that has a terminal of its own; somebody sits at it."""
 
     def __init__(self, *args):
-        self.pid, self.fd = pty.fork()
+        self.pid, self.fd = plain_fork(pty.fork)
         if self.pid == 0:
             try:
                 os.execv(sys.executable, [sys.executable, str(PROGRAMS / "breaks.py"), *args])

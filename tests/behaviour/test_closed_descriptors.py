@@ -6,7 +6,7 @@ import threading
 import pytest
 
 import polyproc
-from conftest import run_program
+from conftest import plain_fork, run_program
 from polyproc._base.native import native
 from polyproc._memory.segment import SharedMemory
 from polyproc._platform import posix
@@ -46,7 +46,7 @@ def test_a_descriptor_that_was_closed_and_whose_number_is_anothers_is_not_closed
 
 def test_the_tracker_removes_nothing_of_a_program_that_has_closed_all_descriptors():
     segment = SharedMemory(create=True, size=10)
-    pid = os.fork()
+    pid = plain_fork()
     if pid == 0:
         os.closerange(3, 1000)
         found = SharedMemory(segment.name)

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 import polyproc
-from conftest import eventually, needs
+from conftest import eventually, needs, plain_fork
 from polyproc._base.native import native
 from polyproc._connection.sharer import sharer
 from polyproc._pickling.in_transit import find, in_transit
@@ -218,7 +218,7 @@ def test_a_forked_child_keeps_nothing_of_what_its_parent_has_sent():
     ctx = polyproc.get_context("fork")
     queue = ctx.Queue()
     queue.put(transit.made(ctx, 3))
-    pid = os.fork()
+    pid = plain_fork()
     if pid == 0:
         os._exit(held())
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

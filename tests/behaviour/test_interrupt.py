@@ -11,7 +11,7 @@ import time
 import pytest
 
 import polyproc
-from conftest import PROGRAMS, eventually, is_running
+from conftest import PROGRAMS, eventually, is_running, plain_fork
 from polyproc._base.process_state import process_state
 from polyproc._start.stopping import children_of
 from support import targets
@@ -36,7 +36,7 @@ def members(session):
 
 def run_until_interrupted(command, interrupt):
     """Run a program in a terminal until two work, interrupt it, and wait for the end of all; return code and output."""
-    pid, terminal = pty.fork()
+    pid, terminal = plain_fork(pty.fork)
     if pid == 0:
         os.execv(command[0], command)
     output, code, deadline = b"", None, time.monotonic() + 40

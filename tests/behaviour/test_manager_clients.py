@@ -12,7 +12,7 @@ import time
 import pytest
 
 import polyproc
-from conftest import eventually
+from conftest import eventually, plain_fork
 from polyproc._managers import server as server_module
 from polyproc._managers.server import References
 from polyproc._managers.serving import Client, ClientGone, Holdings, WatchedCondition, serving, watch
@@ -97,7 +97,7 @@ def test_a_proxy_that_was_not_made_whole_drops_nothing(manager, monkeypatch):
 def test_proxies_in_a_child_by_os_fork(manager):
     """Without callbacks of ours: the child's calls do not go over its parent's connections."""
     numbers = manager.list([1])
-    pid = os.fork()
+    pid = plain_fork()
     if pid == 0:
         try:
             numbers.append(2)

@@ -9,7 +9,7 @@ import time
 import pytest
 
 import polyproc
-from conftest import eventually
+from conftest import eventually, plain_fork
 
 
 class TooLong(Exception):
@@ -129,7 +129,7 @@ def test_a_killed_clients_lock_is_free_though_a_fork_of_it_lives(manager):
 
 def hold_and_fork(lock, told):
     lock.acquire()
-    fork = os.fork()
+    fork = plain_fork()
     if not fork:
         while True:
             time.sleep(60)
@@ -140,7 +140,7 @@ def hold_and_fork(lock, told):
 def test_a_plain_fork_is_another_client(manager):
     table, lock = manager.dict(a=1), manager.RLock()
     lock.acquire()
-    fork = os.fork()
+    fork = plain_fork()
     if not fork:
         try:
             os._exit(0 if table["a"] == 1 and not lock.acquire(False) else 1)

@@ -4,12 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import pytest
-from tests.conftest import PROGRAMS, eventually
 
+from conftest import PROGRAMS, eventually, plain_fork
 from polyproc._memory.tracker import tracker
 from polyproc.resource_tracker import ResourceTracker
 from polyproc.shared_memory import SharedMemory
@@ -65,9 +64,7 @@ def test_the_end_of_a_child_that_a_program_forked_itself_ends_nothing_of_its_par
 
 def in_a_raw_fork(call):
     """Return the exit status of a child of `os.fork` that makes a call and exits with what comes of it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of threads: 3.15 raises it in the child's parent, too
-        pid = os.fork()
+    pid = plain_fork()
     if pid == 0:
         status = 99
         try:

@@ -9,12 +9,11 @@ import subprocess
 import sys
 import threading
 import time
-import warnings
 
 import pytest
 
 import polyproc
-from conftest import PROGRAMS, eventually, is_running
+from conftest import PROGRAMS, eventually, is_running, plain_fork
 from polyproc import process, resource_tracker, util
 from support import targets
 
@@ -89,8 +88,7 @@ class OwnPopen:
     def __init__(self, obj):
         self.returncode = None
         self.sentinel, write_fd = os.pipe()
-        with warnings.catch_warnings(action="ignore"):  # of threads, by the interpreter
-            self.pid = os.fork()
+        self.pid = plain_fork()
         if not self.pid:
             code = 1
             try:

@@ -1,5 +1,6 @@
 """What CPython 3.14 and 3.15 changed: it is so here with every version, but for the default start method and lazy imports."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -219,3 +220,42 @@ if __name__ == "__main__":
 def test_a_function_that_is_sent_by_value_brings_what_lazy_imports_stand_for(tmp_path, method, place):
     program = SENDS_WHAT_USES_THEM.replace("METHOD", repr(method))
     assert run(program, tmp_path=tmp_path if place == "file" else None) == ["[1]", "[2]"]
+
+
+@pytest.mark.parametrize("code, kind", [("c", ctypes.c_char), ("u", ctypes.c_wchar)])
+def test_what_is_no_character_is_refused_in_the_words_of_this_versions_ctypes(code, kind):
+    value = polyproc.Value(code, b"a" if code == "c" else "a")
+    for wrong in (1 << 40, -1, 300, None, 1.5, "", "ab", b"", b"ab", bytearray(b"xy"), object()):
+        if code == "c" and isinstance(wrong, str):
+            wrong = wrong or "a"
+        with pytest.raises(TypeError) as theirs:
+            kind(wrong)
+        with pytest.raises(TypeError) as ours:
+            value.value = wrong
+        assert str(ours.value) == str(theirs.value)
+
+
+FORKS_IN_THREADS = """
+import polyproc, sys, threading, warnings
+sys.setswitchinterval(1e-6)
+def go():
+    for _ in range(10):
+        child = polyproc.get_context("fork").Process(target=int)
+        child.start()
+        child.join()
+        codes.append(child.exitcode)
+codes = []
+threads = [threading.Thread(target=go) for _ in range(4)]
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    before = list(warnings.filters)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    print(codes.count(0), list(warnings.filters) == before)
+"""
+
+
+def test_threads_that_fork_at_once_leave_the_filters_of_warnings_as_they_were():
+    assert run(FORKS_IN_THREADS) == ["40", "True"]

@@ -16,6 +16,7 @@ import warnings
 import pytest
 
 import polyproc
+from conftest import plain_fork
 from polyproc._base import native as _native
 
 pytestmark = pytest.mark.skipif(not _native.native, reason="needs the C core")
@@ -228,7 +229,7 @@ def test_whatever_is_written_over_shared_memory_nobody_crashes_or_hangs(chance):
     seconds = float(os.environ.get("POLYPROC_CHAOS_SECONDS", "3"))
     ctx.Lock().acquire()  # this process has its place before the registry is written over
     parent, target = os.getpid(), Target()
-    writer = os.fork()
+    writer = plain_fork()
     if writer == 0:
         with contextlib.suppress(BaseException):
             target.write_over(random.Random(chance.randrange(2**32)), parent)
@@ -238,7 +239,7 @@ def test_whatever_is_written_over_shared_memory_nobody_crashes_or_hangs(chance):
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             seed = chance.randrange(2**32)
-            user = os.fork()
+            user = plain_fork()
             if user == 0:
                 try:
                     use_and_end(target, seed)

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polyproc
+from conftest import plain_fork
 from polyproc._start.stopping import children_of
 
 LIMIT = 40.0  # seconds for an episode: then every stack is shown
@@ -135,7 +136,7 @@ class Actor:
     def in_fork(self, act, *args):
         """Start another actor, in a plain fork of this process, and wait for its end."""
         name = f"{self.name}-f{self.chance.randrange(10**6)}"
-        pid = os.fork()
+        pid = plain_fork()
         if not pid:
             try:
                 Actor(self.folder, name, self.seed, self.raising).run(act, *args)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+from _thread import RLock
 
 from polyproc._base.kernel import os
 from polyproc._base.log import log
@@ -48,7 +49,7 @@ class ProcessState:
         self.lifeline: Lifeline | None = None
         self.children: set[BaseProcess[Any]] = set()
         self.unjoined = 0
-        self.counter: Iterator[int] = iter(range(1, 1 << 62))  # and not itertools.count, which a bare child spares
+        self.start_counting()
         self.start_method: str | None = None
         self.importing_main = False
         self.receiving = False
@@ -66,6 +67,21 @@ class ProcessState:
     def forget_children(self) -> None:
         """Let go of the children, at the interpreter's end: their handles are closed while there are modules."""
         self.children.clear()
+
+    def start_counting(self) -> None:
+        """Number children from one on."""
+        self.counter: Iterator[int] = iter(range(1, 1 << 62))  # and not itertools.count, which a bare child spares
+        self._numbering = RLock()  # taken again where a signal handler makes a process
+
+    def next_number(self) -> int:
+        """Return the number of the next child: each thread another, also where there is no GIL."""
+        # With a limit for a child that was forked, outside of us, while another thread was here.
+        is_mine = self._numbering.acquire(timeout=1.0)
+        try:
+            return next(self.counter)
+        finally:
+            if is_mine:
+                self._numbering.release()
 
     def leave_tracker(self) -> None:
         """Let go of the part in the family of trackers that came with this process's start."""

@@ -6,7 +6,7 @@ A new child loads this, so it imports next to nothing.
 from __future__ import annotations
 
 import sys
-from _thread import get_ident
+from _thread import RLock, get_ident
 
 from polyproc._base.kernel import PLATFORM, os, variable
 from polyproc._base.modules import load, loaded
@@ -144,6 +144,35 @@ class Forks:
 forks = Forks()
 
 
+class Quiet:
+    """Forks without what the interpreter says of other threads (3.12 and later). One instance, `quiet`.
+
+    Filters of warnings are the whole process's: threads that fork at once would restore each other's.
+    """
+
+    __slots__ = ("_is_told", "_lock")
+
+    def __init__(self) -> None:
+        self._lock = RLock()
+        self._is_told = False  # that others fork
+
+    def fork(self, os_fork: Callable[[], int], warnings: Any) -> int:
+        """Fork a child of ours, whatever the filters say."""
+        if not self._is_told:
+            self._is_told = True
+            os.register_at_fork(after_in_child=self._renew)
+        with self._lock, warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return forks.own(os_fork)
+
+    def _renew(self) -> None:
+        """Have a lock that nobody holds: a child that another thread has forked meanwhile would wait for ever."""
+        self._lock = RLock()
+
+
+quiet = Quiet()
+
+
 def fork() -> int:
     """Fork a child of ours, without what the interpreter says of other threads: 3.15 says it when the child is there.
 
@@ -152,11 +181,7 @@ def fork() -> int:
     from os import fork as os_fork  # each time: gevent replaces it
 
     warnings: Any = loaded("warnings") if sys.version_info >= (3, 15) else None
-    if warnings is None:
-        return forks.own(os_fork)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return forks.own(os_fork)
+    return forks.own(os_fork) if warnings is None else quiet.fork(os_fork, warnings)
 
 
 def anonymous_file(name: str) -> int:

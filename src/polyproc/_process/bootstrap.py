@@ -190,7 +190,7 @@ def run_child(process: BaseProcess[Any], parent_sentinel: int | None = None) -> 
         process_state.children = set()
     process_state.forked_in_import |= process_state.receiving
     process_state.receiving = False
-    process_state.counter = iter(range(1, 1 << 62))
+    process_state.start_counting()
     if process._start_method is not None:
         process_state.start_method = process._start_method
     if log.sink is not None:

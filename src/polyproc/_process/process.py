@@ -79,7 +79,7 @@ class BaseProcess(_Generic[T]):
     ) -> None:
         assert group is None, said("has_group", group)
         parent = process_state.current
-        count = next(process_state.counter)
+        count = process_state.next_number()
         self._identity: tuple[int, ...] = (*parent._identity, count)
         number = count if len(self._identity) == 1 else ":".join(map(str, self._identity))
         self._config = parent._config.copy()

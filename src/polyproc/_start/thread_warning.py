@@ -6,7 +6,7 @@ import os
 import threading
 import warnings
 
-from polyproc._platform.posix import forks
+from polyproc._platform.posix import quiet
 from polyproc._start.forked_streams import renew
 
 
@@ -40,9 +40,7 @@ def _warn_of_threads() -> None:
 def warn_and_fork() -> int:
     """Warn, then fork without the interpreter's own warning (3.12 and later): ours has said which threads they are."""
     _warn_of_threads()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pid = forks.own(os.fork)
+    pid = quiet.fork(os.fork, warnings)
     if pid == 0:
         renew()
     return pid
