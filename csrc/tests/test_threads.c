@@ -131,7 +131,7 @@ static void *come_and_go(void *ignored)
     pp_word spins = 60;
     for (int i = 0; i < ROUNDS; i++) {
         struct pp_chunk *mine = NULL, *same = pp_chunk_find(chunk->id);
-        CHECK(same == chunk && pp_chunk_take(sizeof(struct pp_cell), PP_EVENT, &mine) != 0);
+        CHECK(same == chunk && pp_chunk_alloc(sizeof(struct pp_cell), PP_EVENT, &mine) != 0);
         struct pp_cell *cell = pp_chunk_cell(same, offset, PP_LOCK, sizeof *cell);
         struct pp_wait wait;
         enum pp_answer answer = pp_lock_try(same, cell);
@@ -154,7 +154,7 @@ static void *come_and_go(void *ignored)
 static void handles_come_and_go(void)
 {
     pthread_t all[USERS];
-    offset = pp_chunk_take(sizeof(struct pp_cell), PP_LOCK, &chunk);
+    offset = pp_chunk_alloc(sizeof(struct pp_cell), PP_LOCK, &chunk);
     CHECK(offset != 0);
     for (int i = 0; i < USERS; i++) {
         CHECK(pthread_create(&all[i], NULL, come_and_go, NULL) == 0);
