@@ -49,7 +49,7 @@ static int connection_init(PyObject *object, PyObject *args, PyObject *names)
         return -1;
     }
     py_connection_close_now(self);
-    if (pp_handle_take(&self->handle, (int)handle) < 0) {
+    if (pp_handle_set(&self->handle, (int)handle) < 0) {
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;
     }
@@ -318,7 +318,7 @@ static int set_handle(PyObject *self, PyObject *value, void *ignored)
     if (handle == -1 && PyErr_Occurred()) {
         return -1;
     }
-    if (pp_handle_take(&((ConnectionObject *)self)->handle, (int)handle) < 0) {
+    if (pp_handle_set(&((ConnectionObject *)self)->handle, (int)handle) < 0) {
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;
     }

@@ -31,7 +31,7 @@ static int number_of(uint64_t word) { return (int)(int32_t)(uint32_t)word; }
 
 void pp_handle_start(struct pp_handle *handle) { pp_store64(&handle->word, NUMBER); /* killed here: as above */ }
 
-int pp_handle_take(struct pp_handle *handle, int number)
+int pp_handle_set(struct pp_handle *handle, int number)
 {
     uint64_t now, next;
     do {

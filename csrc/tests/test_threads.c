@@ -31,7 +31,7 @@ static void open_ours(void)
     int number = (int)syscall(SYS_memfd_create, "polyproc-test", 1u);
     CHECK(number >= 0 && fstat(number, &info) == 0);
     pp_store64(&ours, (uint64_t)info.st_ino);
-    CHECK(pp_handle_take(&handle, number) == 0);
+    CHECK(pp_handle_set(&handle, number) == 0);
 }
 
 /* Under its number there is this file, or one that can do nothing: never another. */
@@ -102,7 +102,7 @@ static void a_child_has_no_users(void)
     int status, ends[2];
     CHECK(pipe(ends) == 0);
     pp_handle_start(&handle);
-    CHECK(pp_handle_take(&handle, ends[1]) == 0 && pp_handle_use(&handle) == ends[1]);
+    CHECK(pp_handle_set(&handle, ends[1]) == 0 && pp_handle_use(&handle) == ends[1]);
     pid_t child = fork();
     if (child == 0) {
         pp_handle_close(&handle);
@@ -113,7 +113,7 @@ static void a_child_has_no_users(void)
     CHECK(fcntl(ends[1], F_GETFL) >= 0); /* the number is kept for who uses it, */
     char byte;
     CHECK(read(ends[0], &byte, 1) == 0); /* and its file is closed: nobody can write there any more */
-    CHECK(pp_handle_take(&handle, ends[0]) < 0 && errno == EBUSY);
+    CHECK(pp_handle_set(&handle, ends[0]) < 0 && errno == EBUSY);
     pp_handle_leave(&handle);
     CHECK(fcntl(ends[1], F_GETFL) < 0);
     close(ends[0]);
