@@ -51,6 +51,8 @@ RUN, CLOSE, TERMINATE = "RUN", "CLOSE", "TERMINATE"
 NOT_RUNNING = "Pool not running: it was closed or terminated, or `with` has ended; make another one"
 _LONG = 0.005  # seconds after which it looks at what else there is
 _TICK = 0.01
+_SHORT = 0.001
+_PATIENCE = 0.5  # seconds that a terminated pool waits for one more outcome that the user's code has a part in
 _ENOUGH = 4  # short tasks at hand, while which a feeder may gather more
 
 
@@ -91,6 +93,7 @@ class Outcomes:
         self._is_over = False  # whether nothing is opened any more, and nobody called back
         self._opening: dict[int, None] = {}  # threads that open a value
         self._opened = self._seen = 0  # how many were, and when it was last looked
+        self._called = 0  # how many jobs were called back for
         self._in_hand: dict[int, Outcome] = {}  # by thread: whose value is opened, or whose job calls back
 
     def are_left(self) -> bool:
@@ -230,6 +233,7 @@ class Outcomes:
                         report("a pool's callback raised")
                     finally:
                         self._in_hand.pop(me, None)
+                        self._called += 1
                         if away is not None:
                             stays = away.back()
                     del outcome
@@ -245,9 +249,18 @@ class Outcomes:
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def give_up(self) -> None:
-        """The pool was terminated: what the user's code holds up is settled as it is, and nobody is called back."""
-        self._is_over = True
+        """Hand out what there is: the pool was terminated. What the user's code holds up is settled as it is.
+
+        Whoever was to be called back behind that is not.
+        """
+        self.settle()
         me = threading.get_ident()
+        if me not in self._in_hand:
+            if self.are_in_hand():
+                self._hand_out_while_it_goes_on()
+            if not self.are_in_hand():
+                return
+        self._is_over = True
         held = [self._in_hand.pop(thread) for thread in list(self._in_hand) if thread != me and thread in self._in_hand]
         while self._closed:
             held.append(self._closed.popleft())
@@ -258,6 +271,18 @@ class Outcomes:
                 outcome.job._let_go()
         while self._calling:
             self.add(self._calling.popleft())
+
+    def _hand_out_while_it_goes_on(self) -> None:
+        """Have a thread do what there is, which may never return."""
+        try:
+            threading.Thread(target=self.deliver, name="polyproc-pool", daemon=True).start()
+        except (RuntimeError, MemoryError):  # there can be no more now
+            return
+        done, until = -1, 0.0
+        while self.are_in_hand() and (done != self._opened + self._called or monotonic() < until):
+            if done != self._opened + self._called:
+                done, until = self._opened + self._called, monotonic() + _PATIENCE
+            pause(_SHORT)
 
     @staticmethod
     def _end(outcome: Outcome) -> None:

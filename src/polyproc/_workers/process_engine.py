@@ -593,8 +593,8 @@ class ProcessPoolEngine(ProcessCalls):
             self.workers.close()
         self.has_ended = self._is_finished = True  # from now on, callers do what the thread would do
         self.carry_out()
-        if self.state == TERMINATE:
-            self.outcomes.give_up()
         if self._inbox:
             self.event("looked")
+        if self.state == TERMINATE:
+            self.outcomes.give_up()
         self.outcomes.deliver()
