@@ -83,6 +83,42 @@ PyObject *py_cell_where(PyObject *object, PyObject *ignored)
     return Py_BuildValue("y#k", (char *)self->chunk->id, (Py_ssize_t)PP_ID_SIZE, (unsigned long)self->offset);
 }
 
+/* Of this process, and true of its forked children: whether a thread has ever had something to be called while it waits. */
+static pp_word has_checks;
+static const char CHECK[] = "polyproc.check";
+
+PyObject *py_check_waits(PyObject *module, PyObject *check)
+{
+    (void)module;
+    PyObject *own = PyThreadState_GetDict();
+    if (own == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "this thread keeps nothing");
+        return NULL;
+    }
+    if (check != Py_None) {
+        pp_store_own(&has_checks, 1);
+    }
+    return PyDict_SetItemString(own, CHECK, check) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+/* What may end a wait: signal handlers, and what this thread has asked for. -1 with an exception. */
+static int check(void)
+{
+    if (PyErr_CheckSignals() < 0) {
+        return -1;
+    }
+    PyObject *own = pp_load(&has_checks) ? PyThreadState_GetDict() : NULL;
+    PyObject *found = own == NULL ? NULL : PyDict_GetItemString(own, CHECK);
+    if (found == NULL || found == Py_None) {
+        return 0;
+    }
+    Py_INCREF(found);
+    PyObject *result = PyObject_CallNoArgs(found);
+    Py_DECREF(found);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
 enum pp_answer py_wait(py_step step, CellObject *self, struct pp_wait *wait, int extra)
 {
     wait->polls = py_greenlets();
@@ -99,7 +135,7 @@ enum pp_answer py_wait(py_step step, CellObject *self, struct pp_wait *wait, int
         if (answer != PP_AGAIN) {
             return answer;
         }
-        if (PyErr_CheckSignals() < 0) {
+        if (check() < 0) {
             return PP_FAILED;
         }
         if (wait->polls && (wait->polls = py_let_run(turns, wait->deadline)) < 0) {

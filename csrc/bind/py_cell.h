@@ -54,9 +54,12 @@ PyObject *py_cell_where(PyObject *self, PyObject *ignored);
 /* One step of a wait, without the GIL. */
 typedef enum pp_answer (*py_step)(CellObject *self, struct pp_wait *wait, int extra);
 
-/* Take steps until there is an answer; signal handlers run in between, and what they raise ends the wait: PP_FAILED with
- * an exception set. */
+/* Take steps until there is an answer; signal handlers, and what check_waits was told, run in between, and what they raise
+ * ends the wait: PP_FAILED with an exception set. */
 enum pp_answer py_wait(py_step step, CellObject *self, struct pp_wait *wait, int extra);
+
+/* check_waits(function or None): have it called now and then while this thread waits; what it raises ends the wait. */
+PyObject *py_check_waits(PyObject *module, PyObject *check);
 
 #define PY_HANDLE_CLOSED "handle is closed: close() was called in this process"
 #define PY_QUEUE_IS_CLOSED                                                                                                 \

@@ -88,6 +88,12 @@ def batch_close(buffer: Any, place: int, /) -> int:
     Returns how many chunks it has begun; the others are the caller's again. -1: it is not at that batch.
     """
 
+def check_waits(check: Callable[[], object] | None, /) -> None:
+    """Have `check` called now and then while this thread waits for a lock, a queue and the like; None for nothing.
+
+    What it raises ends the wait, as what a signal handler raises does.
+    """
+
 def leave() -> None:
     """Say that this process comes to an orderly end: plain locks that it still holds stay held."""
 

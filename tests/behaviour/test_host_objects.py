@@ -12,6 +12,12 @@ from support import on_hosts
 IN_TIME = 30
 
 
+@pytest.fixture(scope="module")
+def hosts(hosts_here_and_elsewhere):
+    """A context with two nodes."""
+    return hosts_here_and_elsewhere
+
+
 @pytest.fixture
 def start(hosts):
     """Starts processes; those that are left are killed."""
@@ -96,6 +102,7 @@ def test_host_objects_value_has_its_lock(hosts, start):
     assert value.value == 45
 
 
+@pytest.mark.filterwarnings("ignore::polyproc.OwnerDiedWarning")  # where it was in memory, one is told so
 @pytest.mark.parametrize("kind", ["Lock", "RLock", "BoundedSemaphore", "Condition"])
 def test_host_objects_lock_of_a_killed_process_is_let_go(hosts, start, kind):
     lock, taken = getattr(hosts, kind)(), hosts.Event()
@@ -204,6 +211,61 @@ def test_host_objects_travel_through_each_other(hosts, start):
     start(on_hosts.make_and_send, outer, inner)
     outer.get(timeout=IN_TIME).put("found")
     assert inner.get(timeout=IN_TIME) == "found"
+
+
+def test_host_objects_need_no_server_on_their_host(hosts, start, request):
+    is_here = "elsewhere" not in request.node.name
+    objects = [hosts.Lock(), hosts.RLock(), hosts.Condition(), hosts.Semaphore(), hosts.Queue(), hosts.JoinableQueue()]
+    objects += [hosts.SimpleQueue(), hosts.Event(), hosts.Barrier(1)]
+    is_in_memory = is_here and bool(polyproc.native)
+    assert start(on_hosts.use_all, *objects).result(IN_TIME) == [is_in_memory] * len(objects)
+    assert start(on_hosts.use_value, hosts.Value("i", 6)).result(IN_TIME) == (7, is_here)
+
+
+def test_host_objects_exclude_processes_of_all_hosts(hosts, start, hosts_elsewhere):
+    """Locks and queues are one object, whether somebody has them in memory or asks the server."""
+    lock, value, numbers = hosts.Lock(), hosts.Value("i", 0, lock=False), hosts.Queue(5)
+    far = hosts_elsewhere.Process(target=on_hosts.add_up, args=(lock, value, 50))
+    far.start()
+    near = start(on_hosts.add_up, lock, value, 50)
+    assert near.exception(IN_TIME) is far.exception(IN_TIME) is None
+    assert value.value == 100
+    far = hosts_elsewhere.Process(target=on_hosts.put_all, args=(numbers, range(40)))
+    far.start()
+    near = start(on_hosts.put_all, numbers, range(40))
+    assert sorted(numbers.get(timeout=IN_TIME) for _ in range(80)) == sorted([*range(40)] * 2)
+    near.join(IN_TIME)
+    far.join(IN_TIME)
+
+
+def test_host_objects_lock_that_others_have_taken_over_is_not_let_go(hosts, start, hosts_elsewhere):
+    """Any process may release a lock; who held it before and dies takes nothing from the next."""
+    lock, taken = hosts.Lock(), hosts.Event()
+    far = hosts_elsewhere.Process(target=on_hosts.take_and_hold, args=(lock, taken))
+    far.start()
+    assert taken.wait(IN_TIME)
+    lock.release()
+    taken.clear()
+    start(on_hosts.take_and_hold, lock, taken)
+    assert taken.wait(IN_TIME)
+    far.kill()
+    far.join(IN_TIME)
+    assert not lock.acquire(timeout=0.5)
+
+
+def test_host_objects_notification_goes_to_who_lives(hosts, start, hosts_elsewhere):
+    condition, ready = hosts.Condition(), hosts.Semaphore(0)
+    dead = hosts_elsewhere.Process(target=on_hosts.wait_for_notice, args=(condition, ready))
+    dead.start()
+    assert ready.acquire(timeout=IN_TIME)
+    with condition:  # it waits
+        dead.kill()
+    dead.join(IN_TIME)
+    living = start(on_hosts.wait_for_notice, condition, ready)
+    assert ready.acquire(timeout=IN_TIME)
+    with condition:
+        condition.notify()
+    assert living.result(IN_TIME) is True
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])

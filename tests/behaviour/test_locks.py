@@ -346,3 +346,30 @@ def test_lock_tells_who_holds_it(ctx):
     assert repr(lock) == "<Lock(owner=SomeOtherProcess)>"
     process.kill()
     process.join()
+
+
+@native_only
+def test_wait_ends_by_what_its_thread_has_asked_for():
+    import polyproc._core as core
+
+    def check():
+        raise BrokenPipeError
+
+    waits = [polyproc.Semaphore(0).acquire, polyproc.Event().wait, polyproc.Queue().get]
+    held, condition = polyproc.Lock(), polyproc.Condition()
+    condition.acquire()
+    held.acquire()
+    core.check_waits(check)
+    try:
+        for wait in (*waits, held.acquire, condition.wait):
+            with pytest.raises(BrokenPipeError):
+                wait()
+        thread = threading.Thread(target=lambda: found.append(polyproc.Event().wait(0.1)))
+        found = []
+        thread.start()
+        thread.join()
+    finally:
+        core.check_waits(None)
+    assert found == [False]
+    assert not polyproc.Event().wait(0.1)
+    condition.release()  # which its wait has taken again

@@ -131,7 +131,7 @@ def meet(barrier, numbers):
 
 def wait_for_notice(condition, ready):
     with condition:
-        ready.set()
+        (ready.set if hasattr(ready, "set") else ready.release)()
         return condition.wait(20)
 
 
@@ -143,6 +143,29 @@ def fill(array, dictionary):
 
 def make_and_send(queue, inner):
     queue.put(inner)
+
+
+def use_all(*handles):
+    """Use each, and say whether it was had without its server."""
+    for handle in handles:
+        if hasattr(handle, "acquire"):
+            with handle:
+                pass
+        elif hasattr(handle, "put"):
+            handle.put("item")
+            assert handle.get() == "item"
+        elif hasattr(handle, "is_set"):
+            handle.set()
+            assert handle.is_set()
+        else:
+            assert handle.wait() == 0
+    return [handle._here is not None for handle in handles]
+
+
+def use_value(value):
+    with value.get_lock():
+        value.value += 1
+    return value.value, value._cell._here is not None
 
 
 # -- pools -------------------------------------------------------------------------------------------------------------

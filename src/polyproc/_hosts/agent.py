@@ -29,12 +29,12 @@ import signal
 import socket
 import sys
 import time
-from pathlib import Path
 
 from polyproc._base.typing import Any, Callable, Mapping
 from polyproc._connection.connection import Pipe
 from polyproc._forkserver.fork_server import forkserver
 from polyproc._hosts.remote_life import live
+from polyproc._hosts.same_host import boot_id
 from polyproc._hosts.wire import Wire, dial, notice_loss, prove
 from polyproc._platform.handles import WakePipe
 from polyproc._platform.interpreter import usable_processors
@@ -64,14 +64,6 @@ def introduction() -> dict[str, Any]:
         "boot": boot_id(),
         "cpus": usable_processors(),
     }
-
-
-def boot_id() -> str:
-    """Return what names this run of this host; "" where nothing does."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
 
 
 def join(invitation: Mapping[str, Any]) -> Wire:

@@ -13,9 +13,11 @@ import threading
 from types import TracebackType
 
 from polyproc._base.errors import ProcessError
-from polyproc._base.typing import TYPE_CHECKING, Any, Callable, ClassVar, Iterator, Self
+from polyproc._base.typing import TYPE_CHECKING, Any, ClassVar, Iterator, Self
 from polyproc._hosts.crossing import dumps_across
+from polyproc._hosts.host_object import HostObject
 from polyproc._hosts.object_server import SERIALIZER, HostToken
+from polyproc._hosts.served_kinds import Cell
 from polyproc._managers.proxies import BarrierProxy, BaseProxy, ConditionProxy, EventProxy
 from polyproc._pickling.pickler import loads
 
@@ -35,26 +37,10 @@ def handle_for(server: ObjectServer, kind: type[Any], obj: Any) -> Any:
 # -- locks -------------------------------------------------------------------------------------------------------------
 
 
-class CountingSemaphore(threading.Semaphore):
-    """A semaphore that tells its value."""
-
-    def get_value(self) -> int:
-        """Return it."""
-        return self._value
-
-
-class BoundedCountingSemaphore(threading.BoundedSemaphore):
-    """A bounded semaphore that tells its value."""
-
-    def get_value(self) -> int:
-        """Return it."""
-        return self._value
-
-
-class HostLock(BaseProxy):
+class HostLock(HostObject):
     """A lock. When the process that holds it dies, or its host is lost, it is unlocked."""
 
-    _exposed_: ClassVar[tuple[str, ...]] = ("acquire", "release", "locked")
+    _exposed_: tuple[str, ...] = ("acquire", "release", "locked")
     _unlocked: ClassVar[tuple[type[Exception], str]] = (ValueError, "semaphore or lock released too many times")
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
@@ -104,25 +90,35 @@ class HostSemaphore(HostLock):
         return self.get_value() == 0
 
 
-class HostCondition(ConditionProxy):
+class HostCondition(HostObject, ConditionProxy):
     """A condition to wait for."""
+
+    _exposed_ = ConditionProxy._exposed_
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
         """Acquire its lock."""
         return super().acquire(block, timeout if block else None)
 
 
-HostEvent = EventProxy
-HostBarrier = BarrierProxy
+class HostEvent(HostObject, EventProxy):
+    """A flag to wait for."""
+
+    _exposed_ = EventProxy._exposed_
+
+
+class HostBarrier(HostObject, BarrierProxy):
+    """A place where processes wait for each other."""
+
+    _exposed_ = BarrierProxy._exposed_
 
 
 # -- queues ------------------------------------------------------------------------------------------------------------
 
 
-class HostQueue(BaseProxy):
+class HostQueue(HostObject):
     """A queue for any number of producers and consumers."""
 
-    _exposed_: ClassVar[tuple[str, ...]] = ("put", "get", "qsize", "empty", "full", "task_done", "join")
+    _exposed_: tuple[str, ...] = ("put", "get", "qsize", "empty", "full", "task_done", "join")
     _is_closed = False
 
     def put(self, obj: Any, block: bool = True, timeout: float | None = None) -> None:
@@ -268,13 +264,13 @@ class PipeEnd:
 class HostStream(BaseProxy):
     """A direction of a pipe."""
 
-    _exposed_: ClassVar[tuple[str, ...]] = ("put", "get", "poll")
+    _exposed_ = ("put", "get", "poll")
 
 
 class HostEnd(BaseProxy):
     """A reference to an end of a pipe."""
 
-    _exposed_: ClassVar[tuple[str, ...]] = ("__doc__",)
+    _exposed_ = ("__doc__",)
 
 
 class HostConnection:
@@ -384,37 +380,10 @@ def pipe(server: ObjectServer, duplex: bool) -> tuple[HostConnection, HostConnec
 # -- values ------------------------------------------------------------------------------------------------------------
 
 
-class Cell:
-    """A ctypes object in the server."""
-
-    def __init__(self, obj: Any) -> None:
-        self.obj = obj
-
-    def get(self, name: str) -> Any:
-        """Return an attribute."""
-        return getattr(self.obj, name)
-
-    def set(self, name: str, value: Any) -> None:
-        """Set an attribute."""
-        setattr(self.obj, name, value)
-
-    def item(self, place: int | slice) -> Any:
-        """Return elements."""
-        return self.obj[place]
-
-    def set_item(self, place: int | slice, value: Any) -> None:
-        """Set elements."""
-        self.obj[place] = value
-
-    def size(self) -> int:
-        """Return how many elements there are."""
-        return len(self.obj)
-
-
-class HostCell(BaseProxy):
+class HostCell(HostObject):
     """A ctypes object in the process that made it."""
 
-    _exposed_: ClassVar[tuple[str, ...]] = ("get", "set", "item", "set_item", "size")
+    _exposed_ = ("get", "set", "item", "set_item", "size")
 
 
 class HostValue:
@@ -490,15 +459,15 @@ def make_cell(server: ObjectServer, obj: Any) -> HostCell:
     return cell
 
 
-LOCKS: dict[str, tuple[type[Any], Callable[..., Any]]] = {
-    "Lock": (HostLock, threading.Lock),
-    "RLock": (HostRLock, threading.RLock),
-    "Semaphore": (HostSemaphore, CountingSemaphore),
-    "BoundedSemaphore": (HostSemaphore, BoundedCountingSemaphore),
-    "Event": (HostEvent, threading.Event),
-    "Barrier": (HostBarrier, threading.Barrier),
-    "Condition": (HostCondition, threading.Condition),
-    "Queue": (HostQueue, queue.Queue),
-    "JoinableQueue": (HostJoinableQueue, queue.Queue),
-    "SimpleQueue": (HostSimpleQueue, queue.Queue),
+HANDLES: dict[str, type[Any]] = {
+    "Lock": HostLock,
+    "RLock": HostRLock,
+    "Semaphore": HostSemaphore,
+    "BoundedSemaphore": HostSemaphore,
+    "Event": HostEvent,
+    "Barrier": HostBarrier,
+    "Condition": HostCondition,
+    "Queue": HostQueue,
+    "JoinableQueue": HostJoinableQueue,
+    "SimpleQueue": HostSimpleQueue,
 }

@@ -12,6 +12,7 @@ from polyproc._hosts.host_engine import find_engine
 from polyproc._hosts.host_launcher import HostLauncher
 from polyproc._hosts.host_manager import HostManager
 from polyproc._hosts.nodes import Nodes
+from polyproc._hosts.served_kinds import MAKERS
 from polyproc._process.process import Process, launched_by
 from polyproc._synchronize.typed import RawArray, RawValue
 
@@ -35,8 +36,8 @@ class RemoteContext(BaseContext):
     # -- shared objects, in this process ---------------------------------------------------------------------------
 
     def _shared(self, name: str, *args: Any) -> Any:
-        kind, make = host_objects.LOCKS[name]
-        return host_objects.handle_for(self._nodes.objects(), kind, make(*args))
+        made = MAKERS[name](*args)
+        return host_objects.handle_for(self._nodes.objects(), host_objects.HANDLES[name], made)
 
     def Manager(self) -> Any:
         """Return a manager of objects in this process, for processes on any host."""

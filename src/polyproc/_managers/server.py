@@ -186,16 +186,9 @@ Registered = tuple[Callable[..., Any] | None, Any, dict[str, str] | None, Any]
 class Server:
     """A listening server. `serve_forever` runs it; each connection is served by a thread of its own."""
 
-    public: tuple[str, ...] = (
-        "shutdown",
-        "create",
-        "incref",
-        "get_methods",
-        "number_of_objects",
-        "debug_info",
-        "dummy",
-        "here",
-    )
+    public: tuple[str, ...] = ("shutdown", "create", "incref", "get_methods", "number_of_objects", "debug_info")
+    public += ("dummy", "here")
+    _gives_items, _put_back = staticmethod(gives_items), staticmethod(put_back)
 
     def __init__(
         self, registry: dict[str, Registered], address: Any, authkey: bytes, serializer: str, tls: Any = None
@@ -328,7 +321,7 @@ class Server:
                 entry = None if ident is None else self.id_to_obj.get(ident)
                 answer = self._call(client, name, entry, (ident, method, args, kwds))
                 taken_from = None
-                if answer[0] == RETURN and entry is not None and gives_items(entry.obj, method):
+                if answer[0] == RETURN and entry is not None and self._gives_items(entry.obj, method):
                     taken_from = entry.obj
                 self._answer(client, answer, taken_from)
                 del entry, args, kwds, answer, taken_from
@@ -362,12 +355,12 @@ class Server:
                 if client.is_gone():
                     raise BrokenPipeError
                 if client.has_called_off():
-                    put_back(taken_from, answer[1])
+                    self._put_back(taken_from, answer[1])
                     taken_from, answer = None, (TRACEBACK, "called off")
             client.connection.send(answer)
         except OSError:
             if taken_from is not None:
-                put_back(taken_from, answer[1])
+                self._put_back(taken_from, answer[1])
             raise
         except Exception:  # noqa: BLE001  (a result that cannot be pickled)
             client.connection.send((UNSERIALIZABLE, repr(answer)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _queue
 import collections
+import os
 import queue
 import threading
 import time
@@ -35,10 +36,19 @@ class Holdings:
         self._locks = (type(threading.Lock()), type(threading.RLock()), threading.Condition)
         self._held = (*self._locks, threading.BoundedSemaphore)
         self.acquired = (*self._held, threading.Semaphore)
+        self.alone = self._held  # taken through this server alone
         self._changed = threading.Condition()  # recursive: a condition's lock may be a proxy of another lock here
         self._holders: dict[int, Client] = {}
         self._waiting: collections.Counter[int] = collections.Counter()
         self._suspended: collections.Counter[tuple[int, str]] = collections.Counter()
+
+    def hold_also(self, held: tuple[type[Any], ...], counted: tuple[type[Any], ...]) -> None:
+        """Treat these kinds as locks, and as semaphores; other processes use them, too, and this server is not asked.
+
+        What waits for them has to see by itself that its client has gone.
+        """
+        self._held += held
+        self.acquired += (*held, *counted)
 
     def acquire(self, client: Client, obj: Any, blocking: bool = True, timeout: float | None = None) -> bool:
         """Acquire for a client."""
@@ -85,6 +95,13 @@ class Holdings:
             self._unbook(holder, key, args[0] if args else kwds.get("n", 1))
         return result
 
+    def release_here(self, obj: Any, *args: Any, **kwds: Any) -> Any:
+        """Release for this process itself; which client had acquired it holds it no more."""
+        with self._changed:
+            result = obj.release(*args, **kwds)
+            self._unbook(self._holders.get(id(obj)), id(obj), 1)
+        return result
+
     def _other_holder(self, client: Client, key: int) -> Client | None:
         """Return the holder of a lock that a client does not hold; one of its process that has gone parks first."""
 
@@ -119,13 +136,14 @@ class Holdings:
             self._suspended[id(obj), client.name] += 1
             return self._forget(client, id(obj))
 
-    def resume(self, client: Client, obj: Any, held: HeldLock | None) -> None:
-        """Note that it has the lock again."""
+    def resume(self, client: Client, obj: Any, held: HeldLock | None, has_it: bool = True) -> None:
+        """Note that it waits no more, and has the lock again."""
         if held is not None:
             with self._changed:
                 _count_down(self._suspended, (id(obj), client.name))
-                client.held[id(obj)] = held
-                self._holders[id(obj)] = client
+                if has_it:
+                    client.held[id(obj)] = held
+                    self._holders[id(obj)] = client
                 self._changed.notify_all()
 
     def park(self, client: Client) -> None:
@@ -139,13 +157,23 @@ class Holdings:
         with self._changed:
             client.is_parked = False
             for key, held in list(client.held.items()):
+                is_its = self._is_still_held(client, key, held.lock)
                 self._forget(client, key)
-                for _ in range(held.count):
+                for _ in range(held.count if is_its else 0):
                     try:
                         held.lock.release()
-                    except (RuntimeError, ValueError):  # it was released otherwise
+                    except (RuntimeError, ValueError, AssertionError):  # it was released otherwise
                         break
             self._changed.notify_all()
+
+    def _is_still_held(self, client: Client, key: int, lock: Any) -> bool:
+        """Return whether a client holds what it is booked for: other processes may have released it, and taken it."""
+        if isinstance(lock, self.alone):
+            return True
+        lock = getattr(lock, "_lock", lock)  # of a condition
+        if not hasattr(lock, "owner"):  # a semaphore: nobody's token is another than somebody else's
+            return True
+        return lock.owner == os.getpid() and self._holders.get(key) is client
 
 
 def _count_down(counter: collections.Counter[Any], key: Any) -> None:
