@@ -7,6 +7,8 @@ import pytest
 
 import polyproc
 from conftest import eventually
+from conftest import eventually
+from polyproc.connection import wait
 from support import on_hosts
 
 IN_TIME = 30
@@ -190,11 +192,37 @@ def test_host_objects_one_way_pipe_refuses_the_other(hosts):
         reader.send(1)
     with pytest.raises(OSError, match="write-only"):
         writer.recv()
-    with pytest.raises(polyproc.ProcessError, match="no descriptor"):
-        reader.fileno()
+    with pytest.raises(OSError, match="write-only"):
+        writer.fileno()
     reader.close()
     with pytest.raises(OSError, match="is closed"):
         reader.recv()
+
+
+def test_host_objects_pipes_can_be_waited_for_beside_others(hosts, start):
+    """Each has a descriptor: ready while there is a message, and at the end; and not after what was there was got."""
+    pipes = [hosts.Pipe() for _ in range(2)]
+    process = start(on_hosts.echo_all, pipes[0][1])
+    ends = [ours for ours, _ in pipes]
+    assert wait([*ends, process.sentinel], 0.05) == []
+    for number in range(20):
+        ends[0].send(number)
+        assert wait([*ends, process.sentinel], IN_TIME) == [ends[0]]
+        assert ends[0].recv() == number
+        assert wait(ends, 0) == []
+    pipes[1][1].send("one")
+    pipes[1][1].send("two")
+    for text in ("one", "two"):
+        assert wait(ends, IN_TIME) == [ends[1]]
+        assert ends[1].recv() == text
+    process.kill()
+    process.join(IN_TIME)
+    del pipes
+    assert wait(ends[:1], IN_TIME) == ends[:1]
+    with pytest.raises(EOFError):
+        ends[0].recv()
+    for end in ends:
+        end.close()
 
 
 def test_host_objects_array_and_managers_objects_are_shared(hosts, start):

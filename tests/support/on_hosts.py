@@ -13,6 +13,10 @@ def where():
     return os.environ["POLYPROC_HOST"]
 
 
+def surroundings(name):
+    return os.environ.get(name), os.getcwd()
+
+
 def family():
     parent = polyproc.parent_process()
     return polyproc.current_process().name, parent.pid, parent.is_alive(), os.getppid()

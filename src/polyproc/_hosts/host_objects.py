@@ -8,6 +8,7 @@ about to get goes back (_managers/serving.py).
 from __future__ import annotations
 
 import ctypes
+import os
 import queue
 import threading
 from types import TracebackType
@@ -17,6 +18,7 @@ from polyproc._base.typing import TYPE_CHECKING, Any, ClassVar, Iterator, Self
 from polyproc._hosts.crossing import dumps_across
 from polyproc._hosts.host_object import HostObject
 from polyproc._hosts.object_server import SERIALIZER, HostToken
+from polyproc._hosts.readiness import Readiness
 from polyproc._hosts.served_kinds import Cell
 from polyproc._managers.proxies import BarrierProxy, BaseProxy, ConditionProxy, EventProxy
 from polyproc._pickling.pickler import loads
@@ -274,7 +276,9 @@ class HostEnd(BaseProxy):
 
 
 class HostConnection:
-    """One end of a pipe between hosts: as `Connection`, but for a descriptor, which it does not have."""
+    """One end of a pipe between hosts: as `Connection`. It has a descriptor once somebody asks, to wait for it."""
+
+    _readiness: Readiness | None = None
 
     def __init__(self, end: HostEnd, incoming: HostStream | None, outgoing: HostStream | None) -> None:
         self._end: HostEnd | None = end
@@ -333,6 +337,8 @@ class HostConnection:
         if data == _END:
             stream._callmethod("put", (_END, False))  # for whoever asks next
             raise EOFError
+        if self._readiness is not None:
+            self._readiness.note_received()
         return data
 
     def _readable(self) -> HostStream:
@@ -347,12 +353,25 @@ class HostConnection:
         return bool(self._readable()._callmethod("poll", (timeout,)))
 
     def fileno(self) -> int:
-        """Refuse: there is no descriptor between hosts."""
-        raise ProcessError("a pipe of a remote context has no descriptor, which `wait` would need: use poll()")
+        """Return a descriptor that is readable when something, or the end, can be received. Do not read from it."""
+        stream = self._readable()
+        found = self._readiness
+        if found is None or found.pid != os.getpid():
+            found = self._readiness = Readiness(lambda seconds: stream._callmethod("poll", (seconds,)))
+        return found.fd
 
     def close(self) -> None:
         """Close this end; the other sees the end when all holders have closed it."""
         self._end = None
+        found, self._readiness = self._readiness, None
+        if found is not None and found.pid == os.getpid():
+            found.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_readiness"}
+
+    def __del__(self) -> None:
+        self.close()
 
     def __enter__(self) -> Self:
         return self

@@ -73,6 +73,7 @@ class Nodes:
         self.engine_name = engine_name
         self._engine = engine
         self._resources: Resources = resources or {}
+        self.has_folder = cwd is not None
         self._modules = list(modules)
         self._carried: dict[str, CarriedModule] | None = None
         self._told: dict[str, Any] = {

@@ -69,6 +69,8 @@ class RemoteChild(Child):
         pickled, payload = pack(process_obj, self)
         job = pack_objects(capture_main(capture_extras(capture(process_obj.name))))
         job.update(pickled=pickled, payload=payload, modules=nodes.carried(), ancestors=())
+        if nodes.has_folder:  # in which the agent is, and not in that of this process
+            job.pop("dir", None)
         return marshal.dumps(job)
 
     def duplicate_for_child(self, fd: int) -> int:
