@@ -124,6 +124,7 @@ chaos: $(VENV)/installed
 bench: $(VENV)/installed
 	$(BIN)/python -m compileall -q src bench
 	$(BIN)/python bench/main.py
+	$(BIN)/python bench/hosts.py
 
 docs: $(VENV)/installed
 	$(BIN)/python docs/build.py

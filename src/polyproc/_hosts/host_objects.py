@@ -11,10 +11,11 @@ import ctypes
 import os
 import queue
 import threading
+import time
 from types import TracebackType
 
 from polyproc._base.errors import ProcessError
-from polyproc._base.typing import TYPE_CHECKING, Any, ClassVar, Iterator, Self
+from polyproc._base.typing import TYPE_CHECKING, Any, ClassVar, Iterable, Iterator, Self
 from polyproc._hosts.crossing import dumps_across
 from polyproc._hosts.host_object import HostObject
 from polyproc._hosts.object_server import SERIALIZER, HostToken
@@ -22,6 +23,8 @@ from polyproc._hosts.readiness import Readiness
 from polyproc._hosts.served_kinds import Cell
 from polyproc._managers.proxies import BarrierProxy, BaseProxy, ConditionProxy, EventProxy
 from polyproc._pickling.pickler import loads
+from polyproc._platform.handles import due
+from polyproc._queues.closing import ShutDown
 
 if TYPE_CHECKING:
     from polyproc._hosts.object_server import ObjectServer
@@ -120,7 +123,16 @@ class HostBarrier(HostObject, BarrierProxy):
 class HostQueue(HostObject):
     """A queue for any number of producers and consumers."""
 
-    _exposed_: tuple[str, ...] = ("put", "get", "qsize", "empty", "full", "task_done", "join")
+    _exposed_: tuple[str, ...] = (
+        "put",
+        "get",
+        "qsize",
+        "empty",
+        "full",
+        "task_done",
+        "join",
+        "shutdown",
+    )
     _is_closed = False
 
     def put(self, obj: Any, block: bool = True, timeout: float | None = None) -> None:
@@ -139,6 +151,12 @@ class HostQueue(HostObject):
         """Put an item if there is room."""
         self.put(obj, False)
 
+    def put_many(self, items: Iterable[Any], block: bool = True, timeout: float | None = None) -> None:
+        """Put items in order; wait up to `timeout` seconds in all for places. Raises queue.Full."""
+        deadline = None if timeout is None else due(timeout)
+        for item in items:
+            self.put(item, block, None if deadline is None else max(deadline - time.monotonic(), 0.0))
+
     def get_nowait(self) -> Any:
         """Take the next item if there is one."""
         return self.get(False)
@@ -154,6 +172,19 @@ class HostQueue(HostObject):
     def full(self) -> bool:
         """Return whether there is no room."""
         return bool(self._callmethod("full"))
+
+    def shutdown(self, immediate: bool = False) -> None:
+        """End the queue for all processes, as `queue.Queue.shutdown` of Python 3.13 (needed without the core)."""
+        self._callmethod("shutdown", (immediate,))
+
+    def __iter__(self) -> Iterator[Any]:
+        """Get items until the queue is shut down."""
+        while True:
+            try:
+                item = self.get()
+            except ShutDown:
+                return
+            yield item
 
     def close(self) -> None:
         """Put and get no more in this process."""

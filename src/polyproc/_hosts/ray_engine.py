@@ -47,6 +47,8 @@ class AgentHolder:
 
     def wait(self) -> tuple[int, str]:
         """Wait for the agent's end; return its exit code and what it has written last."""
+        if self._agent is None:  # it could not be started
+            return -1, ""
         said, _ = self._agent.communicate()
         return self._agent.returncode, said.decode(errors="replace")[-_TOLD:]
 

@@ -1,9 +1,10 @@
-"""Processes, a queue, a lock and a pool on three nodes of Ray, one of them lost in the middle; and what Ray's own ways to do that cost.
+"""What every engine has to do, the demo's job, and shared objects on three nodes of Ray, some of them lost in the middle; and what Ray's own ways cost.
 
 It runs with polyproc alone: the standard library has no such context.
 """
 
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -99,6 +100,81 @@ def real_job(context, cluster, node):
     print("the job:", dict(done), "lost:", lost)
 
 
+def engine(cluster):
+    """What every engine has to do; and a node that is lost with its raylet."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from behaviour import engine_suite
+
+    def make(**options):
+        return polyproc.get_context("ray", modules=["behaviour"], **options)
+
+    def lose(processes):
+        found = next(node for node in cluster.worker_nodes if node.node_id.startswith(name_of(processes[0])))
+        cluster.remove_node(found, allow_graceful=False)
+        return processes[0]
+
+    def name_of(process):
+        return process._popen.host.rpartition("-")[2]
+
+    engine_suite.run_all(make)
+    engine_suite.lost_node_is_told_in_time(make, lambda processes: lose(sorted(processes, key=is_head)))
+
+
+def is_head(process):
+    """Return whether a process is on the node that must not be lost."""
+    import ray
+
+    [head] = [node["NodeID"] for node in ray.nodes() if "node:__internal_head__" in node["Resources"]]
+    return head.startswith(process._popen.host.rpartition("-")[2])
+
+
+def placed(context_options, **resources):
+    with polyproc.get_context("ray", resources=resources, **context_options) as context:
+        process = context.Process(target=seen)
+        process.start()
+        return process.result(IN_TIME)
+
+
+def seen():
+
+    return os.environ["POLYPROC_HOST"].rpartition("-")[2], os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def resources(cluster):
+    """What a context asks for is Ray's placement; and the devices that it gives are those that children see."""
+    import ray
+
+    node = cluster.add_node(num_cpus=1, num_gpus=2, labels={"zone": "far"})
+    try:
+        for asked in ({"gpus": 1}, {"labels": {"zone": "far"}}, {"gpus": 2, "cpus": 1, "memory": 1 << 20}):
+            host, devices = placed({}, **asked)
+            assert node.node_id.startswith(host), (asked, host, node.node_id)
+            if "gpus" in asked:
+                assert len(devices.split(",")) == asked["gpus"], (asked, devices)
+        with polyproc.get_context("ray", resources={"gpus": 2}) as context:
+            process = context.Process(target=seen)
+            process.start()
+            process.join(IN_TIME)
+            assert ray.available_resources().get("GPU", 0) == 0  # the lease has both
+        try:
+            placed({}, gpus=3)
+        except polyproc.ProcessError as error:
+            assert "has no nodes" in str(error), error
+        else:
+            raise AssertionError("three of two devices were found")
+    finally:
+        cluster.remove_node(node)
+
+
+def doctor(cluster):
+    """`python -m polyproc doctor --engine ray` finds the nodes."""
+    env = {**os.environ, "RAY_ADDRESS": cluster.address}
+    words = [sys.executable, "-m", "polyproc", "doctor", "--engine", "ray"]
+    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=IN_TIME)
+    assert done.returncode == 0, done
+    assert "3 nodes" in done.stdout, done.stdout
+
+
 def lose_a_node(context, cluster, node):
     """Run a job on three nodes, and lose one while it runs: its call is lost and named, or done elsewhere."""
     begun = context.Queue()
@@ -159,6 +235,10 @@ def main():
     try:
         nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
         ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+        doctor(cluster)
+        resources(cluster)
+        engine(cluster)
+        nodes = [cluster.add_node(num_cpus=1), *cluster.worker_nodes]
         with polyproc.get_context("ray") as context:
             processes(context)
             shared(context)

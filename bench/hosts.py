@@ -1,0 +1,151 @@
+"""What processes, queues and pools on hosts cost, beside what they cost here and what Ray's own ways cost, in one run.
+
+    python bench/hosts.py                      the engine `command`, on this machine
+    PYTHON_WITH_RAY bench/hosts.py             and Ray's, where it is installed
+
+Each measure is taken turn by turn; quoted are medians of ratios. It ends with 1 if a goal is missed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import polyproc
+
+ROUNDS = 7
+TURNS = 500
+TASKS = 10_000
+
+
+def nothing() -> None:
+    """Do nothing."""
+
+
+def square(number: int) -> int:
+    """Do little."""
+    return number * number
+
+
+def turns(queue: Any) -> float:
+    """Put and get in a process that did not make the queue; return seconds for one of each."""
+    queue.put(1)
+    queue.get()
+    begin = time.perf_counter()
+    for _ in range(TURNS):
+        queue.put(1)
+        queue.get()
+    return (time.perf_counter() - begin) / TURNS
+
+
+def timed(act: Callable[[], object]) -> float:
+    """Return how many seconds something takes."""
+    begin = time.perf_counter()
+    act()
+    return time.perf_counter() - begin
+
+
+def start_and_join(context: Any) -> Callable[[], float]:
+    """Return what starts a process and joins it."""
+
+    def run() -> None:
+        process = context.Process(target=nothing)
+        process.start()
+        process.join()
+
+    return lambda: timed(run)
+
+
+def in_a_process(context: Any) -> Callable[[], float]:
+    """Return what puts and gets in a process of a context."""
+
+    def run() -> float:
+        process = context.Process(target=turns, args=(context.Queue(),))
+        process.start()
+        found: float = process.result()
+        return found
+
+    return run
+
+
+def ratio(what: str, goal: float, ours: Callable[[], float], other: Callable[[], float], than: str) -> bool:
+    """Print how much ours takes of what another takes; return whether that is at most the goal."""
+    import statistics  # not what each process would import with this module
+
+    ours(), other()
+    pairs = [(ours(), other()) for _ in range(ROUNDS)]
+    found = statistics.median(mine / theirs for mine, theirs in pairs)
+    mine, theirs = (statistics.median(column) * 1e3 for column in zip(*pairs, strict=True))
+    mark = "reached" if found <= goal else "MISSED"
+    print(f"  {what:<40} {found:8.4f}  (goal {goal:g})  {mine:9.3f} ms, {than} {theirs:9.3f} ms   {mark}", flush=True)
+    return found <= goal
+
+
+def against_this_host() -> bool:
+    """Compare with processes of this host."""
+    print("the engine `command`, on this machine, against processes beside this one")
+    local = polyproc.get_context("forkserver")
+    remote: Any = polyproc.get_context("command")
+    with remote as context:
+        reached = ratio("Process, start and join", 10, start_and_join(context), start_and_join(local), "forkserver")
+        reached &= ratio("Queue, put and get", 30, in_a_process(context), in_a_process(local), "forkserver")
+    return reached
+
+
+class Actor:
+    """What Ray makes an actor of."""
+
+    def ping(self) -> None:
+        """Be there."""
+
+
+def against_ray() -> bool:
+    """Compare with Ray's own actors, queues and pools."""
+    try:
+        ray: Any = import_module("ray")
+        RayPool: Any = import_module("ray.util.multiprocessing").Pool
+        RayQueue: Any = import_module("ray.util.queue").Queue
+    except ImportError as error:
+        print(f"NOT MEASURED, Ray: {error}; pip install 'polyproc[ray]'")
+        return True
+    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    print("the engine `ray`, against Ray's own ways")
+
+    actor, turns_there = ray.remote(num_cpus=0)(Actor), ray.remote(num_cpus=0)(turns)
+    queue = RayQueue()
+    try:
+        remote: Any = polyproc.get_context("ray")
+        with remote as context:
+            reached = ratio(
+                "Process, start and join",
+                1,
+                start_and_join(context),
+                lambda: timed(lambda: ray.get(actor.remote().ping.remote())),
+                "an actor",
+            )
+            there = lambda: float(ray.get(turns_there.remote(queue)))  # noqa: E731
+            reached &= ratio("Queue, put and get", 1 / 20, in_a_process(context), there, "its Queue")
+            with context.Pool(2) as ours, RayPool(2) as theirs:
+                reached &= ratio(
+                    f"Pool.map of {TASKS:,} tasks",
+                    1,
+                    lambda: timed(lambda: ours.map(square, range(TASKS))),
+                    lambda: timed(lambda: theirs.map(square, range(TASKS))),
+                    "its Pool",
+                )
+                ours.terminate()
+                ours.join()
+    finally:
+        ray.shutdown()
+    return reached
+
+
+if __name__ == "__main__":
+    sys.exit(0 if against_this_host() & against_ray() else 1)
