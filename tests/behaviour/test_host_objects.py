@@ -7,7 +7,6 @@ import pytest
 
 import polyproc
 from conftest import eventually
-from conftest import eventually
 from polyproc.connection import wait
 from support import on_hosts
 

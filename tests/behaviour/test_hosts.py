@@ -1,6 +1,7 @@
 """Processes on other hosts, by the engine that starts agents by command lines: here they are processes beside us."""
 
 import asyncio
+import ctypes
 import json
 import os
 import signal
@@ -243,6 +244,16 @@ def test_hosts_agent_that_has_to_leave_gives_its_children_time():
         assert (gentle.exception(IN_TIME).reason, gentle.exitcode) == ("preempted", -15)
         assert stubborn.exception(IN_TIME).reason in ("host lost", "preempted")
         eventually(lambda: not is_running(stubborn.pid))
+
+
+def test_hosts_parent_that_reads_nothing_for_long_loses_no_child(capfd):
+    """What a child writes fills all buffers meanwhile: whoever has no room is there all the same."""
+    with polyproc.get_context("command", hosts=["one"], peer_timeout=0.5) as context:
+        process = started(context, on_hosts.write_much)
+        ctypes.PyDLL(None).usleep(2_500_000)  # keeps the GIL
+        process.join(IN_TIME)
+        assert process.exitcode == 0
+    assert capfd.readouterr().out.count("\n") == 20_000
 
 
 def test_hosts_nothing_is_left_of_a_program_that_is_killed():

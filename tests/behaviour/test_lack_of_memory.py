@@ -11,7 +11,7 @@ import pytest
 import polyproc
 from conftest import PROGRAMS, eventually, needs
 from polyproc._platform import memory as oom
-from support import targets
+from support import on_hosts, targets
 
 LIMIT = 150 << 20
 
@@ -55,6 +55,19 @@ def test_a_worker_that_takes_too_much(small_group, method):
     )
     told = "was killed by SIGKILL (the kernel counts a kill for lack of memory) without a result while it ran take"
     assert done.stdout.splitlines() == ["1048576", "oom SIGKILL take", told, "1048576", "1048576"], done
+
+
+@needs("system calls of Linux")
+def test_a_process_on_a_host_that_takes_too_much(small_group):
+    command = ["sh", "-c", f"echo $$ > {small_group} && exec {{agent}}"]
+    with polyproc.get_context("command", command=command) as context:
+        sibling = context.Process(target=on_hosts.sleep)
+        sibling.start()
+        process = context.Process(target=on_hosts.take_memory, args=(2 * LIMIT,))
+        process.start()
+        died = process.exception(60)
+        assert (died.reason, died.host, process.exitcode) == ("oom", "localhost", -signal.SIGKILL)
+        assert sibling.is_alive()
 
 
 @pytest.fixture

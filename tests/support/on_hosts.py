@@ -27,6 +27,20 @@ def say(out, err):
     print(err, end="", file=sys.stderr, flush=True)
 
 
+def write_much():
+    for _ in range(20_000):
+        sys.stdout.write("x" * 1023 + "\n")
+
+
+def take_memory(size):
+    return len(bytearray(os.urandom(1 << 20)) * (size >> 20))
+
+
+def write_for_ever():
+    while True:
+        sys.stdout.write("x" * 1023 + "\n")
+
+
 def fail():
     raise KeyError("the key")
 

@@ -35,7 +35,7 @@ from polyproc._connection.connection import Pipe
 from polyproc._forkserver.fork_server import forkserver
 from polyproc._hosts.remote_life import live
 from polyproc._hosts.same_host import boot_id
-from polyproc._hosts.wire import Wire, dial, notice_loss, prove
+from polyproc._hosts.wire import LOOK, Wire, dial, notice_loss, prove
 from polyproc._platform.handles import WakePipe
 from polyproc._platform.interpreter import usable_processors
 from polyproc._process.process import ForkProcess, ForkServerProcess, SpawnProcess
@@ -164,7 +164,9 @@ class Agent:
         try:
             self._hear()
             while not self._is_done():
-                for key, _ in self._selector.select(1.0 if self._leaving_until else None):
+                found = self._selector.select(LOOK)
+                self._wire.check()
+                for key, _ in found:
                     if self._selector.get_map().get(key.fd) is key:  # not closed by what was done before
                         key.data()
         except (EOFError, OSError) as error:

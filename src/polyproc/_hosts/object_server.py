@@ -61,7 +61,8 @@ def connect(address: HostAddress, authkey: bytes) -> Any:
     host, port, fingerprint, _ = address
     sock = dial([(host, port)], fingerprint or None)
     try:
-        notice_loss(sock, PEER_TIMEOUT)
+        # Of a lost host its agent tells; a server that holds its GIL for long is there.
+        notice_loss(sock, PEER_TIMEOUT, when_busy=False)
         prove(sock, authkey)
     except BaseException:
         sock.close()

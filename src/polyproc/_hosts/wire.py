@@ -1,9 +1,10 @@
 """A wire: marshalled messages over a socket, plain or encrypted, between this process and an agent.
 
 Any thread sends; one receives. Nothing blocks with a lock held that the other direction needs: with TLS both use the
-same state, so each call of it is made alone and does not block. A peer that is gone is noticed by the kernel, not by a
-program that would have to be awake for it: keepalive for a silent wire, a limit on what is not acknowledged for a busy
-one (tcp(7)).
+same state, so each call of it is made alone and does not block. Whether a peer is there is said by its kernel, not by a
+program that would have to be awake for it: keepalive for a silent wire; for a busy one, that nothing is acknowledged
+(tcp(7)). A peer that has no room for more acknowledges that it has been asked: it may hold its GIL for as long as it
+likes. TCP_USER_TIMEOUT makes no difference between the two, so a wire looks itself, where it can (TCP_INFO).
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import marshal
 import select
 import socket
 import ssl
+import sys
 import threading
+import time
 
 from polyproc._base.errors import AuthenticationError
 from polyproc._base.typing import Any
@@ -21,7 +24,7 @@ from polyproc._connection.auth import answer_challenge, deliver_challenge
 from polyproc._connection.portable_connection import PortableConnection
 from polyproc._connection.tls import TlsConnection
 from polyproc._platform.handles import ready
-from polyproc._platform.posix import close_quietly
+from polyproc._platform.posix import LINUX, close_quietly
 
 Address = tuple[str, int]
 
@@ -29,15 +32,20 @@ _HEADER = 8
 _PIECE = 1 << 18
 _DIALLING = 5.0  # seconds for an address to answer
 PEER_TIMEOUT = 5.0  # seconds until a silent peer is given up
+LOOK = 1.0  # seconds from one look to the next at what is acknowledged
+# Of struct tcp_info: probes of a peer without room that were not answered; what is not acknowledged; milliseconds since
+# the last acknowledgement.
+_PROBES, _UNACKED, _LAST_ACK = 3, slice(24, 28), slice(56, 60)
+_TELLS = LINUX and hasattr(socket, "TCP_INFO")
 
 
-def notice_loss(sock: Any, seconds: float = PEER_TIMEOUT) -> None:
-    """Have the kernel end a connection whose other host says nothing for so many seconds."""
+def notice_loss(sock: Any, seconds: float = PEER_TIMEOUT, when_busy: bool = True) -> None:
+    """Have the kernel end a connection whose other host says nothing for so many seconds, also when that is owed."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     probes = 4
     pause = max(1, round(seconds / (probes + 1)))
     options = {"TCP_KEEPIDLE": pause, "TCP_KEEPINTVL": pause, "TCP_KEEPCNT": probes}
-    options["TCP_USER_TIMEOUT"] = round(seconds * 1000)
+    options["TCP_USER_TIMEOUT"] = round(seconds * 1000) if when_busy else 0
     for name, value in options.items():
         if hasattr(socket, name):  # each is some systems' only
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
@@ -85,13 +93,36 @@ def prove(sock: socket.socket, key: bytes) -> None:
         connection._handle = None  # the socket stays
 
 
+class Acknowledgements:
+    """Whether the other host acknowledges what it is sent, as the kernel knows."""
+
+    def __init__(self, sock: Any, seconds: float) -> None:
+        self._socket = sock
+        self._seconds = seconds
+        self._owed_since: float | None = None
+
+    def check(self) -> None:
+        """Look; raise ConnectionAbortedError if something has been owed for too long, and nothing came meanwhile."""
+        info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_ACK.stop)
+        owed = info[_PROBES] or any(info[_UNACKED])
+        now = time.monotonic()
+        heard = now - int.from_bytes(info[_LAST_ACK], sys.byteorder) / 1000
+        if not owed:
+            self._owed_since = None
+        elif self._owed_since is None or heard > self._owed_since:
+            self._owed_since = now
+        elif now - self._owed_since > self._seconds:
+            raise ConnectionAbortedError(f"its host has acknowledged nothing for {self._seconds:g} s")
+
+
 class Wire:
     """One connection, after both sides have proved that they know the key."""
 
     def __init__(self, sock: socket.socket, timeout: float = PEER_TIMEOUT) -> None:
-        notice_loss(sock, timeout)
+        notice_loss(sock, timeout, when_busy=not _TELLS)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setblocking(False)
+        self._acknowledgements = Acknowledgements(sock, timeout) if _TELLS else None
         self._socket = sock
         self.fd = sock.fileno()
         self._sending = threading.Lock()
@@ -110,9 +141,9 @@ class Wire:
                         self._check_open()
                         sent = self._socket.send(view)
                 except (BlockingIOError, ssl.SSLWantWriteError):
-                    ready([self.fd], None, select.POLLOUT)
+                    self._await(select.POLLOUT)
                 except ssl.SSLWantReadError:
-                    ready([self.fd], None)
+                    self._await(select.POLLIN)
                 else:
                     view = view[sent:]
 
@@ -146,9 +177,18 @@ class Wire:
             at = end
         del received[:at]
 
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until something has come."""
-        return bool(ready([self.fd], timeout))
+    def wait(self) -> None:
+        """Wait until something has come. Raises OSError when the peer is lost."""
+        self._await(select.POLLIN)
+
+    def _await(self, event: int) -> None:
+        while not ready([self.fd], LOOK, event):
+            self.check()
+
+    def check(self) -> None:
+        """Look whether the peer's host is there; for who waits for this wire among others, every LOOK seconds."""
+        if self._acknowledgements is not None:
+            self._acknowledgements.check()
 
     def shut(self) -> None:
         """End the connection: whoever waits for it, here and there, hears of the end."""
