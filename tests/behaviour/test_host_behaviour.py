@@ -22,7 +22,6 @@ HOLD = {
     test_queues: """test_many_producers_and_consumers test_limit_on_the_number_of_items
         test_what_a_killed_producer_had_put_is_there test_a_producer_ends_though_nobody_reads
         test_a_consumer_that_is_killed_as_it_waits_hinders_nobody test_closed_in_this_process_only""",
-    test_locks: "test_lock_used_wrongly_raises_the_standard_librarys_errors",
     test_pool: """test_calls_that_wait_for_each_other test_killed_worker_costs_its_own_task
         test_large_arguments_and_results_do_not_block test_callbacks_do_not_run_in_who_submits
         test_chunk_sizes_are_checked test_errors_are_their_calls_alone test_workers_leave_after_their_tasks
@@ -33,6 +32,7 @@ HOLD = {
         test_map_takes_as_much_as_it_may""",
 }
 IN_MEMORY = {
+    test_locks: "test_lock_used_wrongly_raises_the_standard_librarys_errors",
     test_queues: "test_iteration_ends_with_the_queue test_shutdown_wakes_who_waits",
 }
 

@@ -27,11 +27,11 @@ def job(monkeypatch):
         spec.loader.exec_module(module)
         modules.append(module)
     demo, example = modules
-    files = demo.find_files(60)
+    files = demo.find_files(120)
     yield types.SimpleNamespace(
         demo=demo,
         example=example,
-        batches=[files[start : start + 3] for start in range(0, len(files), 3)],
+        batches=[files[start : start + 20] for start in range(0, len(files), 20)],
         expected=demo.measure_files(files),
     )
     sys.modules.pop("parsing", None)
