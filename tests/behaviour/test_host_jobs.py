@@ -53,11 +53,12 @@ def test_host_jobs_of_a_node_that_is_lost_are_done_elsewhere_and_named(job):
 
     def lose(host, agent):
         killed.append(host)
-        job.example.kill(host, agent)
+        job.example.kill(host, agents[host])
 
     lost = []
     while not lost and len(killed) < 10:  # who waits for the results may be slower than all of them
         with on_three_hosts("command") as context:
+            agents = {node.name: node.facts["pid"] for node in context._nodes.all()}
             done, total, lost = job.example.run(context, job.batches, lose)
         assert total == job.expected
         assert sum(done.values()) == len(job.batches)
