@@ -113,7 +113,7 @@ FIRST_USES = {
         (45, 45),
         (54, 47),
     ),
-    "Pool": ("with context.Pool(2) as pool: pool.map(abs, range(2))", (66, 32), (71, 47), (73, 47)),
+    "Pool": ("with context.Pool(2) as pool: pool.map(abs, range(2))", (66, 32), (71, 48), (73, 48)),
     "executor": (
         "with polyproc.ProcessPoolExecutor(2, context) as pool: list(pool.map(abs, range(2)))",
         *((72, 52), (77, 59), (79, 59)),

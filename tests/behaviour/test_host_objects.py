@@ -1,5 +1,6 @@
 """Queues, locks, pipes, values and managers of a remote context, between this process and others on two nodes."""
 
+import asyncio
 import queue
 import threading
 
@@ -311,3 +312,14 @@ def test_host_objects_memory_that_hosts_do_not_share_is_refused(hosts):
             make("i", 1)
     with pytest.raises(polyproc.ProcessError, match="memory that is shared"):
         hosts.Value("i").get_obj()
+
+
+def test_host_objects_can_be_awaited(hosts):
+    async def main():
+        made, lock = hosts.Queue(), hosts.Lock()
+        async with lock.aio:
+            await made.aio.put("item")
+        assert await made.aio.get() == "item"
+        return made.empty()
+
+    assert asyncio.run(main())

@@ -8,7 +8,6 @@ calls go there. Elsewhere, and where that memory cannot be had, they go to the s
 from __future__ import annotations
 
 from polyproc._base.log import log
-from polyproc._base.modules import load
 from polyproc._base.typing import Any
 from polyproc._hosts.same_host import this_host
 from polyproc._hosts.served_kinds import IN_MEMORY
@@ -54,4 +53,4 @@ class HostObject(BaseProxy):
         """The methods as coroutines. They are calls of the server: those can be called off."""
         served = object.__new__(type(self))
         served.__dict__.update(self.__dict__, _here=None, _may_be_here=False, _is_counted=False, _counted=self)
-        return load("polyproc._managers.async_proxy", "AsyncProxy")(served)  # type: ignore[operator]
+        return super(HostObject, served).aio
