@@ -119,7 +119,7 @@ class Wire:
     """One connection, after both sides have proved that they know the key."""
 
     def __init__(self, sock: socket.socket, timeout: float = PEER_TIMEOUT) -> None:
-        notice_loss(sock, timeout, when_busy=not _TELLS)
+        notice_loss(sock, timeout, when_busy=False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setblocking(False)
         self._acknowledgements = Acknowledgements(sock, timeout) if _TELLS else None
