@@ -6,7 +6,7 @@ import signal
 import pytest
 
 import polyproc
-from behaviour import engine_suite
+from support import engine_suite
 
 
 def make(**options):

@@ -14,9 +14,9 @@ import time
 import pytest
 
 import polyproc
-from behaviour import on_hosts
 from behaviour.test_hosts import Line, context_of, started
 from polyproc.connection import Client, answer_challenge
+from support import on_hosts
 
 IN_TIME = 30
 

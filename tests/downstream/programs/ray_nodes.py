@@ -103,10 +103,10 @@ def real_job(context, cluster, node):
 def engine(cluster):
     """What every engine has to do; and a node that is lost with its raylet."""
     sys.path.insert(0, str(ROOT / "tests"))
-    from behaviour import engine_suite
+    from support import engine_suite
 
     def make(**options):
-        return polyproc.get_context("ray", modules=["behaviour"], **options)
+        return polyproc.get_context("ray", modules=["support"], **options)
 
     def lose(processes):
         found = next(node for node in cluster.worker_nodes if node.node_id.startswith(name_of(processes[0])))

@@ -11,8 +11,8 @@ import sys
 import time
 
 import polyproc
-from behaviour import on_hosts
 from polyproc._hosts import node as node_module
+from support import on_hosts
 
 IN_TIME = 60
 
