@@ -237,6 +237,8 @@ def test_names_signatures_are_the_standard_librarys():
 TESTS = ROOT / "tests"
 # The random programs of managers are those of what they serve.
 RANDOM_PROGRAMS = [f"models.test_random_{name}" for name in ("locks", "queues", "waits")]
+# What holds of local processes is tried on hosts by the same tests.
+ON_HOSTS = [f"behaviour.test_{name}" for name in ("executor", "locks", "pool", "process", "queues", "result")]
 
 
 @pytest.mark.parametrize("path", sorted(TESTS.rglob("test_*.py")), ids=lambda path: str(path.relative_to(TESTS)))
@@ -250,6 +252,6 @@ def test_test_modules_share_by_support_and_import_no_other(path):
             imported |= {alias.name for alias in node.names}
     files = [name for name in imported if (TESTS / f"{name.replace('.', '/')}.py").is_file()]
     homes = {"support", "programs", "conftest", "conformance"}
-    assert sorted(name for name in files if name.split(".")[0] not in homes) in ([], RANDOM_PROGRAMS)
+    assert sorted(name for name in files if name.split(".")[0] not in homes) in ([], RANDOM_PROGRAMS, ON_HOSTS)
     # A module that is no file: of a folder that it has left.
     assert not [name for name in imported if name.startswith(("behaviour", "chaos", "unit")) and name not in files]

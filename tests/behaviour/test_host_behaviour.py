@@ -7,8 +7,13 @@ connection; how long what was sent is kept.
 
 import pytest
 
+import behaviour.test_executor as test_executor
+import behaviour.test_locks as test_locks
+import behaviour.test_pool as test_pool
+import behaviour.test_process as test_process
+import behaviour.test_queues as test_queues
+import behaviour.test_result as test_result
 import polyproc
-from behaviour import test_executor, test_locks, test_pool, test_process, test_queues, test_result
 
 HOLD = {
     test_process: """test_target_gets_its_arguments_and_ends_with_zero test_sentinel_is_ready_at_the_end

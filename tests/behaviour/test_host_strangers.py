@@ -14,9 +14,9 @@ import time
 import pytest
 
 import polyproc
-from behaviour.test_hosts import Line, context_of, started
 from polyproc.connection import Client, answer_challenge
 from support import on_hosts
+from support.lines import Line, context_of, started
 
 IN_TIME = 30
 
