@@ -38,7 +38,7 @@ from polyproc._scheduling.actions import (
 from polyproc._scheduling.assignments import NEVER, NEW, WAKING, QueuedTask, ResolvedOptions
 from polyproc._scheduling.call_events import PoolStats
 from polyproc._workers.interrupter import out_of_time
-from polyproc._workers.messages import Closed, ClosedError, ClosedOutcomes
+from polyproc._workers.messages import ClosedOutcomes, is_closed
 
 traceback: Any = Later("traceback")
 
@@ -49,12 +49,9 @@ if TYPE_CHECKING:
 
 RUN, CLOSE, TERMINATE = "RUN", "CLOSE", "TERMINATE"
 NOT_RUNNING = "Pool not running: it was closed or terminated, or `with` has ended; make another one"
-_LONG = 0.005  # seconds after which it looks at what else there is
-_TICK = 0.01
-_SHORT = 0.001
+_LONG = 0.005  # seconds after which a thread looks at what else there is
 _PATIENCE = 0.5  # seconds that a terminated pool waits for one more outcome that the user's code has a part in
 _ENOUGH = 4  # short tasks at hand, while which a feeder may gather more
-
 
 Outcome = Settle | SettleAll | Stop
 
@@ -109,7 +106,7 @@ class Outcomes:
     def wait(self) -> None:
         """Wait until all have come to their end, but for what this thread is at."""
         while self.are_in_hand() and threading.get_ident() not in self._in_hand:
-            pause(_TICK)
+            pause(_LONG)
 
     def deliver(self, away: Away | None = None) -> bool:
         """Hand out what there is, for a while if `away` is given; return False if its place is another's now."""
@@ -155,14 +152,14 @@ class Outcomes:
     def _settle(self, outcome: Outcome) -> None:
         """Settle an outcome, or put it where it is opened, or called back for."""
         if type(outcome) is Settle:
-            is_closed, calls_back = _is_closed(outcome.value), outcome.job._calls_back
+            closed, calls_back = is_closed(outcome.value), outcome.job._calls_back
         elif type(outcome) is SettleAll:
-            is_closed, calls_back = type(outcome.outcomes) is ClosedOutcomes, outcome.job._calls_back
+            closed, calls_back = type(outcome.outcomes) is ClosedOutcomes, outcome.job._calls_back
         else:
-            is_closed, calls_back = False, outcome.source.calls_back  # type: ignore[union-attr]
-        if self._is_over and (is_closed or calls_back):
+            closed, calls_back = False, outcome.source.calls_back  # type: ignore[union-attr]
+        if self._is_over and (closed or calls_back):
             self._end(outcome)
-        elif is_closed:
+        elif closed:
             self._closed.append(outcome)
         elif calls_back:
             self._calling.append(outcome)
@@ -209,11 +206,14 @@ class Outcomes:
         """Have one thread more that opens values if those that do are held up; return whether to look again."""
         opened, self._seen = self._seen, self._opened
         if self._closed and self._opening and opened == self._seen:
-            try:
-                threading.Thread(target=self.deliver, name="polyproc-pool", daemon=True).start()
-            except (RuntimeError, MemoryError):  # there can be no more now
-                pass
+            self._have_helped()
         return bool(self._opening)
+
+    def _have_helped(self) -> None:
+        try:
+            threading.Thread(target=self.deliver, name="polyproc-pool", daemon=True).start()
+        except (RuntimeError, MemoryError):  # there can be no more now
+            pass
 
     def _call_back(self, away: Away | None) -> bool:
         """Settle the next one whose job calls back, or all; return whether this thread keeps its place."""
@@ -249,17 +249,11 @@ class Outcomes:
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def give_up(self) -> None:
-        """Hand out what there is: the pool was terminated. What the user's code holds up is settled as it is.
-
-        Whoever was to be called back behind that is not.
-        """
+        """Hand out what there is: the pool was terminated. What hangs, and is behind that, is settled as it is."""
         self.settle()
         me = threading.get_ident()
-        if me not in self._in_hand:
-            if self.are_in_hand():
-                self._hand_out_while_it_goes_on()
-            if not self.are_in_hand():
-                return
+        if me not in self._in_hand and self._come_to_their_end():
+            return
         self._is_over = True
         held = [self._in_hand.pop(thread) for thread in list(self._in_hand) if thread != me and thread in self._in_hand]
         while self._closed:
@@ -272,17 +266,16 @@ class Outcomes:
         while self._calling:
             self.add(self._calling.popleft())
 
-    def _hand_out_while_it_goes_on(self) -> None:
-        """Have a thread do what there is, which may never return."""
-        try:
-            threading.Thread(target=self.deliver, name="polyproc-pool", daemon=True).start()
-        except (RuntimeError, MemoryError):  # there can be no more now
-            return
+    def _come_to_their_end(self) -> bool:
+        """Have a thread hand out all while that goes on: it may hang. Return whether it has."""
+        if self.are_in_hand():
+            self._have_helped()
         done, until = -1, 0.0
-        while self.are_in_hand() and (done != self._opened + self._called or monotonic() < until):
-            if done != self._opened + self._called:
+        while self.are_in_hand() and (done < self._opened + self._called or monotonic() < until):
+            if done < self._opened + self._called:
                 done, until = self._opened + self._called, monotonic() + _PATIENCE
-            pause(_SHORT)
+            pause(_LONG)
+        return not self.are_in_hand()
 
     @staticmethod
     def _end(outcome: Outcome) -> None:
@@ -536,14 +529,9 @@ def function_name(function: Any) -> str:
     return name if type(name) is str else ""
 
 
-def _is_closed(value: object) -> bool:
-    kind = type(value)  # a class of the user's may say that it is equal to any
-    return kind is Closed or kind is ClosedError
-
-
 def _indices_of(outcome: Outcome) -> range:
     """Return the chunks of what was to be opened; none of what was to be called back."""
-    if type(outcome) is Settle and _is_closed(outcome.value):
+    if type(outcome) is Settle and is_closed(outcome.value):
         return range(outcome.chunk, outcome.chunk + 1)
     if type(outcome) is SettleAll and type(outcome.outcomes) is ClosedOutcomes:
         return range(outcome.first, outcome.first + len(outcome.outcomes))
