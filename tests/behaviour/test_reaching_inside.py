@@ -95,6 +95,11 @@ def test_a_pool_whose_queues_pickle(ctx):
             pool.apply(threading.Lock)
 
 
+def test_a_pool_says_how_many_workers_it_has(ctx):
+    with ctx.Pool(2) as pool:
+        assert pool._processes == 2
+
+
 def test_a_descriptor_goes_to_a_process_that_runs(ctx):
     queue, answers = ctx.Queue(), ctx.Queue()
     process = ctx.Process(target=inside.read_from, args=(queue, answers))

@@ -32,6 +32,13 @@ def test_public_module_can_be_loaded(name):
     assert all(hasattr(module, word) for word in module.__all__)
 
 
+def test_the_doctor_finds_that_all_is_well(capsys):
+    from polyproc._cli import doctor
+
+    assert doctor.main() == 0, capsys.readouterr().out
+    assert "spawn                  starts" in capsys.readouterr().out
+
+
 def test_stop_ends_what_a_child_has_started():
     ours, theirs = polyproc.Pipe()
     process = started(targets.start_and_tell, theirs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import sys
 from functools import partial
@@ -15,9 +14,10 @@ from polyproc._context.context import BaseContext, default_context
 from polyproc._memory.block import allocate
 from polyproc._memory.segment import SharedMemory
 from polyproc._pickling.pickler import dumps
-from polyproc._platform.capabilities import INSTEAD, refused_calls
+from polyproc._platform.capabilities import INSTEAD, refused_calls, system
 from polyproc._platform.handles import has_pidfds
 from polyproc._platform.interpreter import usable_processors
+from polyproc._platform.posix import IS_WINDOWS
 
 _FEW_DESCRIPTORS = 1024
 _SOME = 1 << 20  # bytes of memory that are tried
@@ -50,16 +50,16 @@ def show(found: Iterable[Finding]) -> int:
 
 def findings() -> Iterator[Finding]:
     """Yield all findings. Starts some processes; leaves nothing behind."""
-    system = os.uname()
     yield Finding("Python", f"{sys.implementation.name} {sys.version.split()[0]}, {sys.executable}")
-    yield Finding("system", f"{system.sysname} {system.release}, {system.machine}")
+    yield Finding("system", system())
     usable, all_there = usable_processors(), os.cpu_count()
     yield Finding("processors", f"{usable}" if usable == all_there else f"{usable} of {all_there} may be used")
-    if native:
-        yield Finding("C core", "on")
+    if native or IS_WINDOWS:
+        yield Finding("C core", "on" if native else "none for Windows: all is in Python")
     else:
         yield Finding("C core", _in_lines(f"off: {native.reason}"), _in_lines(_without_core()))
-    yield _tried("process handles", "pidfd" if has_pidfds() else "pipe", has_pidfds, "children cannot be watched")
+    kind = "handle" if IS_WINDOWS else "pidfd" if has_pidfds() else "pipe"
+    yield _tried("process handles", kind, has_pidfds, "children cannot be watched")
     yield _tried("shared memory", "has no name", lambda: allocate(_SOME), "queues, locks and values cannot be made")
     advice = "SharedMemory cannot be made: is /dev/shm there, and has it room?"
     yield _tried("named shared memory", _named_room(), _make_segment, advice)
@@ -110,6 +110,10 @@ def _make_segment() -> None:
 
 
 def _descriptors() -> Finding:
+    if IS_WINDOWS:
+        return Finding("open files", "as many handles as there is memory for")
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     found = "no limit" if soft == resource.RLIM_INFINITY else f"up to {soft}"
     if soft == resource.RLIM_INFINITY or soft >= _FEW_DESCRIPTORS:

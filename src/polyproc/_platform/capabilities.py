@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
 from polyproc._base.native import native
 from polyproc._platform.handles import has_pidfds, open_pidfd, pidfd
 from polyproc._platform.interpreter import affinity
-from polyproc._platform.posix import anonymous_file, close_quietly, memfd
+from polyproc._platform.posix import IS_WINDOWS, anonymous_file, close_quietly, memfd
 
 INSTEAD = {
     "memfd_create": "memory is in files without a name, in /dev/shm or the temporary directory: these must have room",
@@ -29,8 +30,21 @@ INSTEAD = {
 }
 
 
+def system() -> str:
+    """Return the system's name, its version and the kind of processor."""
+    if sys.platform == "win32":
+        version = sys.getwindowsversion()
+        return (
+            f"Windows {version.major}.{version.minor}.{version.build}, {os.environ.get('PROCESSOR_ARCHITECTURE', '')}"
+        )
+    told = os.uname()
+    return f"{told.sysname} {told.release}, {told.machine}"
+
+
 def refused_calls() -> dict[str, int]:
     """Try them, without effect; return those that are refused, and with which errno."""
+    if IS_WINDOWS:  # which has none of them, and others that nobody refuses
+        return {}
     refused = {} if native.core is None else dict(native.core.refused_calls())
     close_quietly(anonymous_file("polyproc-probe"))
     if has_pidfds():

@@ -177,6 +177,10 @@ class _Insides(Calls):
         """Return a process object of a context, as a worker is one. For programs that call it."""
         return ctx.Process(*args, **kwds)
 
+    @property
+    def _processes(self) -> int:
+        return self._engine.size
+
     def _repopulate_pool(self) -> None:
         """Do nothing: workers are replaced as they end. For programs that call it."""
 
