@@ -38,7 +38,7 @@ from polyproc._scheduling.actions import (
 from polyproc._scheduling.assignments import NEVER, NEW, WAKING, QueuedTask, ResolvedOptions
 from polyproc._scheduling.call_events import PoolStats
 from polyproc._workers.interrupter import out_of_time
-from polyproc._workers.messages import ClosedOutcomes, is_closed
+from polyproc._workers.messages import Closed, ClosedError, ClosedOutcomes
 
 traceback: Any = Later("traceback")
 
@@ -123,9 +123,8 @@ class Outcomes:
                 self.deliver()  # what this thread has brought
                 return False
             if away is not None:
-                now = monotonic()
-                until = until or now + _LONG
-                if now > until:
+                until = until or monotonic() + _LONG
+                if monotonic() > until:
                     return True
 
     # -- steps -----------------------------------------------------------------------------------------------------
@@ -152,11 +151,12 @@ class Outcomes:
     def _settle(self, outcome: Outcome) -> None:
         """Settle an outcome, or put it where it is opened, or called back for."""
         if type(outcome) is Settle:
-            closed, calls_back = is_closed(outcome.value), outcome.job._calls_back
+            kind, calls_back = type(outcome.value), outcome.job._calls_back
         elif type(outcome) is SettleAll:
-            closed, calls_back = type(outcome.outcomes) is ClosedOutcomes, outcome.job._calls_back
+            kind, calls_back = type(outcome.outcomes), outcome.job._calls_back
         else:
-            closed, calls_back = False, outcome.source.calls_back  # type: ignore[union-attr]
+            kind, calls_back = Stop, outcome.source.calls_back  # type: ignore[union-attr]
+        closed = kind is Closed or kind is ClosedError or kind is ClosedOutcomes
         if self._is_over and (closed or calls_back):
             self._end(outcome)
         elif closed:
@@ -531,7 +531,7 @@ def function_name(function: Any) -> str:
 
 def _indices_of(outcome: Outcome) -> range:
     """Return the chunks of what was to be opened; none of what was to be called back."""
-    if type(outcome) is Settle and is_closed(outcome.value):
+    if type(outcome) is Settle and (type(outcome.value) is Closed or type(outcome.value) is ClosedError):
         return range(outcome.chunk, outcome.chunk + 1)
     if type(outcome) is SettleAll and type(outcome.outcomes) is ClosedOutcomes:
         return range(outcome.first, outcome.first + len(outcome.outcomes))

@@ -66,12 +66,6 @@ class ClosedOutcomes(list[tuple[bool, Closed]]):
         return [closed.opened() for _, closed in self]
 
 
-def is_closed(value: object) -> bool:
-    """Whether it is to be opened."""
-    kind = type(value)  # a class of the user's may say that it is equal to any
-    return kind is Closed or kind is ClosedError
-
-
 def names_of(error: BaseException) -> str:
     """Return the names of the classes that an error is one of."""
     return "|".join(map(_full_name, _mro_of(type(error))))[:_MAX_NAMES]
