@@ -37,8 +37,8 @@ def system() -> str:
         return (
             f"Windows {version.major}.{version.minor}.{version.build}, {os.environ.get('PROCESSOR_ARCHITECTURE', '')}"
         )
-    told = os.uname()
-    return f"{told.sysname} {told.release}, {told.machine}"
+    found = os.uname()
+    return f"{found.sysname} {found.release}, {found.machine}"
 
 
 def refused_calls() -> dict[str, int]:
