@@ -1,6 +1,6 @@
-"""The program of a pool's fork server: a copy of its client. Forked by `pool_fork_server.py`; nobody imports it.
+"""What a pool's fork server does: a copy of its client, forked by `pool_fork_server.py`.
 
-become a fork server -> fork_loop.Loop; in a child: run_spawned.live
+become a fork server -> fork_loop.Loop; in a child: preparation.live
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The program of the fork server: import, then fork on request. Started by `fork_server.py`; nobody imports it.
 
-    ready report -> fork_loop.Loop; in a child: _programs/run_spawned.live
+    ready report -> fork_loop.Loop; in a child: preparation.live
 
 It does not hear of SIGINT, and ends when its client does also while it is busy importing: the lifeline kills it.
 """

@@ -88,7 +88,7 @@ def get_command_line(**kwds: Any) -> list[str]:
 # file, that was imported by the standard loader.
 
 
-# The arguments of `_sent.import_sent`.
+# The arguments of `_base.modules.import_sent`.
 SentModule = tuple[str, str, None, bytes, str | None]
 _LARGEST = 1 << 14  # a larger module takes longer to run than to find
 

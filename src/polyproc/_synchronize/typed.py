@@ -1,4 +1,4 @@
-"""RawValue and RawArray: ctypes objects in shared memory, without a lock; and `copy` of one."""
+"""RawValue and RawArray: ctypes objects in shared memory, and `copy` of one; Value and Array: the same with a lock."""
 
 from __future__ import annotations
 
