@@ -112,6 +112,20 @@ def release(lock):
     lock.release()
 
 
+def hold_in_block(semaphore, connection):
+    with semaphore:
+        connection.send("held")
+        time.sleep(60)
+
+
+def take_and_give(semaphore, times):
+    for _ in range(times):
+        assert semaphore.acquire(timeout=60)
+        semaphore.release()
+    with semaphore:
+        pass
+
+
 def hold_in_turn(lock, connection):
     lock.acquire()
     connection.send("held")

@@ -1,3 +1,4 @@
+import threading
 import time
 import warnings
 
@@ -89,6 +90,98 @@ def test_lock_may_be_released_by_another_process():
     assert lock.acquire(timeout=30)
     process.join()
     lock.release()
+
+
+def killed_holder_of(semaphore, target):
+    ours, theirs = polyproc.Pipe()
+    process = started(target, semaphore, theirs)
+    assert ours.recv() == "held"
+    process.kill()
+    process.join()
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "comes_back"),
+    [
+        ("BoundedSemaphore", targets.hold, True),
+        ("BoundedSemaphore", targets.hold_in_block, True),
+        ("Semaphore", targets.hold_in_block, True),
+        ("Semaphore", targets.hold, False),
+    ],
+)
+def test_token_of_a_killed_process_comes_back_if_it_cannot_be_a_message(kind, target, comes_back):
+    semaphore = getattr(polyproc, kind)(2)
+    killed_holder_of(semaphore, target)
+    assert semaphore.acquire(False)
+    assert not semaphore.recovered
+    assert semaphore.acquire(timeout=30 if comes_back else 0.7) is comes_back
+    assert semaphore.recovered is comes_back
+    assert not semaphore.acquire(False)
+    semaphore.release()
+    assert semaphore.acquire(False)
+    assert not semaphore.recovered
+
+
+def test_who_waits_for_a_token_gets_that_of_a_process_that_is_killed():
+    semaphore = polyproc.BoundedSemaphore(1)
+    ours, theirs = polyproc.Pipe()
+    process = started(targets.hold, semaphore, theirs)
+    assert ours.recv() == "held"
+    waiter = started(targets.hold, semaphore, theirs)
+    assert not ours.poll(0.3)
+    process.kill()
+    assert ours.recv() == "held"
+    waiter.kill()
+    waiter.join()
+    process.join()
+    assert semaphore.acquire(timeout=30)
+
+
+def test_tokens_are_counted_however_they_are_taken_and_given_back():
+    for value in (0, 1, 3, 32, 33):
+        semaphore = polyproc.Semaphore(value)
+        for left in reversed(range(value)):
+            assert semaphore.acquire(False)
+            assert semaphore.get_value() == left
+        assert not semaphore.acquire(False)
+        for count in range(value + 2):
+            assert semaphore.get_value() == count
+            semaphore.release()
+        with semaphore:
+            assert semaphore.acquire(False)
+            assert semaphore.get_value() == value
+            semaphore.release()
+        assert semaphore.get_value() == value + 2
+    bounded = polyproc.BoundedSemaphore(2)
+    with bounded, bounded:
+        assert not bounded.acquire(False)
+    with pytest.raises(ValueError, match="released too many times"):
+        bounded.release()
+
+
+def test_process_that_ends_in_good_order_keeps_its_token():
+    semaphore = polyproc.BoundedSemaphore(1)
+    process = started(targets.hold_and_end, semaphore, False)
+    process.join()
+    assert process.exitcode == 0
+    assert not semaphore.acquire(timeout=0.7)
+    semaphore.release()
+    assert semaphore.acquire(False)
+    assert not semaphore.recovered
+
+
+@pytest.mark.slow
+def test_threads_and_processes_that_wait_for_tokens_miss_none():
+    semaphore = polyproc.Semaphore(1)
+    processes = [started(targets.take_and_give, semaphore, 60) for _ in range(2)]
+    threads = [threading.Thread(target=targets.take_and_give, args=(semaphore, 60)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    semaphore.release()
+    for each in (*threads, *processes):
+        each.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert semaphore.get_value() == 2
 
 
 def test_processes_that_are_killed_again_and_again_in_a_locks_hold_do_not_stop_others():

@@ -28,7 +28,7 @@ from polyproc._pickling.pickler import dumps
 from polyproc._pickling.spawning import assert_spawning
 from polyproc._platform.handles import due
 from polyproc._queues.closing import Empty, Full, is_closed, whole_size
-from polyproc._synchronize.primitives import SEM_VALUE_MAX, BoundedSemaphore, Lock, Semaphore
+from polyproc._synchronize.primitives import SEM_VALUE_MAX, BoundedSemaphore, Lock
 
 _sentinel = object()
 
@@ -37,7 +37,7 @@ class ClassicQueue:
     """A queue for any number of producers and consumers. A process waits at its exit for what it has put."""
 
     __class_getitem__: ClassVar[Any] = classmethod(GenericAlias)
-    _counter: ClassVar[type[Semaphore]] = BoundedSemaphore
+    _counter: ClassVar[Any] = BoundedSemaphore
     _lock: ClassVar[Any] = Lock
 
     def __init__(self, maxsize: int = 0, *, ctx: Any = None) -> None:

@@ -30,8 +30,8 @@ from polyproc._platform.handles import AT_ONCE, due
 from polyproc._queues.any_queue import Batches, Subclassed
 from polyproc._queues.classic import ClassicQueue, _sentinel
 from polyproc._queues.closing import Empty, Full, ShutDown, is_closed
-from polyproc._synchronize.portable_locks import InnerLock
-from polyproc._synchronize.primitives import Condition, Event, Semaphore
+from polyproc._synchronize.portable_locks import InnerLock, InnerSemaphore
+from polyproc._synchronize.primitives import Condition, Event
 
 if TYPE_CHECKING:
     from polyproc._queues.async_queue import AsyncJoinableQueue, AsyncQueue
@@ -54,7 +54,7 @@ class Queue(Remade, Batches[T], ClassicQueue, metaclass=Subclassed):
 
     _classic = ("polyproc._queues.classic", "ClassicQueue")
     _lock = InnerLock
-    _counter = Semaphore  # not bounded: a dead producer's items still take their places
+    _counter = InnerSemaphore  # not bounded: a dead producer's items still take their places
 
     def __init__(self, maxsize: int = 0, *, ctx: Any = None) -> None:
         self._ended = Event(ctx=ctx)
@@ -244,7 +244,7 @@ class JoinableQueue(Queue[T]):
 
     def __init__(self, maxsize: int = 0, *, ctx: Any = None) -> None:
         super().__init__(maxsize, ctx=ctx)
-        self._unfinished_tasks = Semaphore(0, ctx=ctx)
+        self._unfinished_tasks = InnerSemaphore(0, ctx=ctx)
         self._cond = Condition(ctx=ctx)
 
     def __getstate__(self) -> tuple[Any, ...]:

@@ -200,7 +200,7 @@ def _rebuild_tokens(fd: Any, turn: TokenCounter, signal: TokenCounter) -> ManyTo
 RECURSIVE_MUTEX, SEMAPHORE = 0, 1
 _CALLER = "the thread that called acquire() calls release()"
 _NOT_OWNED = f"attempt to release recursive lock not owned by thread: {_CALLER}"
-_TOO_OFTEN = "semaphore or lock released too many times: each release() belongs to one acquire() before it"
+TOO_OFTEN = "semaphore or lock released too many times: each release() belongs to one acquire() before it"
 
 
 class TokenLock(Remade, HeldByAio):
@@ -209,8 +209,11 @@ class TokenLock(Remade, HeldByAio):
     def __init__(self, kind: int, value: int, maxvalue: int, *, ctx: Any = None) -> None:
         self._kind = kind
         self._maxvalue = maxvalue
-        self._tokens = token_of_lock() if value == maxvalue == 1 else counter_of(checked_value(value))
+        self._tokens = self._new_tokens(checked_value(value))
         self._forget_holds()
+
+    def _new_tokens(self, value: int) -> Any:
+        return token_of_lock() if value == self._maxvalue == 1 else counter_of(value)
 
     def _forget_holds(self) -> None:
         self._count = 0
@@ -223,7 +226,11 @@ class TokenLock(Remade, HeldByAio):
         if self._kind == RECURSIVE_MUTEX and self._is_mine():
             self._count += 1
             return True
-        if not self._tokens.acquire(block, timeout):
+        return self._note(self._tokens.acquire(block, timeout))
+
+    def _note(self, taken: bool) -> bool:
+        """Note that it was taken, if it was."""
+        if not taken:
             return False
         self._taken()
         self._holder = (os.getpid(), threading.get_ident())
@@ -244,7 +251,7 @@ class TokenLock(Remade, HeldByAio):
             self._forget_holds()
         else:
             if self._maxvalue != SEM_VALUE_MAX and self._tokens.value() >= self._maxvalue:
-                raise ValueError(_TOO_OFTEN)
+                raise ValueError(TOO_OFTEN)
             self._count = max(self._count - 1, 0)
         self._tokens.release()
 
@@ -252,10 +259,10 @@ class TokenLock(Remade, HeldByAio):
         return self._count > 0 and self._holder == (os.getpid(), threading.get_ident())
 
     def _get_value(self) -> int:
-        return self._tokens.value()
+        return int(self._tokens.value())
 
     def _is_zero(self) -> bool:
-        return self._tokens.value() == 0
+        return self._get_value() == 0
 
     def locked(self) -> bool:
         """Return whether it cannot be taken at this moment."""
@@ -319,6 +326,10 @@ class BoundedSemaphore(Semaphore):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}(value={self._get_value()}, maxvalue={self._maxvalue})>"
+
+
+class InnerSemaphore(Semaphore):
+    """A semaphore whose tokens are messages: those of a killed process are never given back."""
 
 
 @public("synchronize")

@@ -15,7 +15,7 @@ from polyproc._base.modules import Remade, public
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable
 from polyproc._pickling.live_fd import live_fd
 from polyproc._platform.posix import anonymous_file, close_quietly
-from polyproc._synchronize.portable_locks import InnerLock, Lock, RLock, Semaphore
+from polyproc._synchronize.portable_locks import InnerLock, InnerSemaphore, Lock, RLock
 from polyproc._synchronize.predicate import WaitsForPredicate, checked_parties
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ class Condition(Remade, WaitsForPredicate):
         self._lock = lock if lock is not None else RLock(ctx=ctx)
         if not hasattr(self._lock, "_is_mine"):
             raise TypeError(f"a condition needs a Lock or an RLock of polyproc, and not {lock!r}")
-        self._sleeping_count = Semaphore(0, ctx=ctx)
-        self._woken_count = Semaphore(0, ctx=ctx)
-        self._wait_semaphore = Semaphore(0, ctx=ctx)
+        self._sleeping_count = InnerSemaphore(0, ctx=ctx)
+        self._woken_count = InnerSemaphore(0, ctx=ctx)
+        self._wait_semaphore = InnerSemaphore(0, ctx=ctx)
         self._take_methods()
 
     @property
@@ -125,7 +125,7 @@ class Event(Remade):
 
     def __init__(self, *, ctx: Any = None) -> None:
         self._cond = Condition(InnerLock(ctx=ctx), ctx=ctx)
-        self._flag = Semaphore(0, ctx=ctx)
+        self._flag = InnerSemaphore(0, ctx=ctx)
 
     def is_set(self) -> bool:
         """Return whether the flag is set."""

@@ -1,13 +1,16 @@
 """What locks are made of on Windows, in the place of `portable_locks`' counters.
 
-A semaphore is one of the system, by its handle. A lock knows its owner, so that it is handed on when that has ended:
+A lock knows its owner, and a semaphore of up to 32 tokens the owner of each, so that they are handed on when that has
+ended. A semaphore of none or of more is one of the system, by its handle.
 
-    page        memory of the page file: the owner, the number that wait, whether the event is set
+    page        memory of the page file: an owner for each token, the tokens without one, the number that wait,
+                whether the event is set
     guard       a mutex, held for each look at the page; the system frees it where a thread ends that has it
-    wake event  set, if anybody waits, when the lock comes free
+    wake event  set, if anybody waits, when a token comes free
 
-A waiter waits for the wake event and for the owner's process. Only the page's handle travels: guard and event have
-names, which follow from the page's, and are made anew where nobody has them, for then nobody waits.
+A waiter waits for the wake event and for the owners' processes. Only the page's handle travels: guard and event have
+names, which follow from the page's, and are made anew where nobody has them, for then nobody waits. A token that was
+taken from a plain semaphore without `with` may be a message: it is marked as one, and stays taken.
 
     killed                                      leaves
     ------------------------------------------  -----------------------------------------------------------
@@ -34,7 +37,7 @@ from _multiprocessing import SemLock
 
 from polyproc._base.errors import OwnerDiedWarning
 from polyproc._base.modules import public
-from polyproc._base.typing import Any
+from polyproc._base.typing import Any, Sequence
 from polyproc._pickling.live_fd import live_fd
 from polyproc._platform.handles import due, open_pidfd, ready
 from polyproc._platform.posix import close_quietly
@@ -43,20 +46,21 @@ from polyproc._synchronize import portable_locks
 
 _SEMAPHORE, _MOST = 1, 0x7FFFFFFF
 _LONGEST = 1_000_000.0  # seconds of one wait
-_SIZE = 24
-_OWNER, _WAITERS, _BELL = range(3)  # 8 bytes each
-_NOBODY, _LEFT = 0, 1  # owners: none; one that has ended in good order, and may have meant to leave it locked
-_TICK = 0.5  # seconds from one look at who the owner is to the next: another may have become it before the wait began
+_WITH_OWNERS = 32  # tokens of a semaphore that knows who has them
+_WAITERS, _BELL, _EXTRA, _TOKENS = range(4)  # 8 bytes each; from the last one on, the owner of each token
+_NOBODY, _LEFT = 0, 1  # owners: none; one that has ended in good order, and may have meant to leave it taken
+_MESSAGE = 1 << 63  # in an owner: the token may be a message, and stays taken
+_TICK = 0.5  # seconds from one look at who the owners are to the next: others may have become it before the wait began
 
 
 def counter_of(value: int) -> SemaphoreCounter:
-    """Return a counter of tokens."""
+    """Return a counter of tokens that have no owners."""
     return SemaphoreCounter(value)
 
 
-def token_of_lock() -> OwnedToken:
+def token_of_lock() -> OwnedTokens:
     """Return the one token of a lock."""
-    return OwnedToken()
+    return OwnedTokens(1, True)
 
 
 class SemaphoreCounter:
@@ -105,7 +109,7 @@ class _ThisProcess:
     def word(self) -> int:
         """Return what stands for this process in a page."""
         if not self._word:
-            word = int.from_bytes(os.urandom(4), "little") << 32 | os.getpid()
+            word = int.from_bytes(os.urandom(4), "little") << 32 & ~_MESSAGE | os.getpid()
             new_event(False, _event_of(word))  # closed by the system, when this process ends
             self._word = word
         return self._word
@@ -120,40 +124,50 @@ def _pid_of(word: int) -> int:
 
 
 this_process = _ThisProcess()
-_held: set[OwnedToken] = set()
+_held: set[OwnedTokens] = set()
 
 
 @atexit.register
 def leave_locks() -> None:
-    """Leave what is held locked, at an end in good order: somebody else may be meant to release it."""
-    for token in tuple(_held):
-        token.leave()
+    """Leave what is held taken, at an end in good order: somebody else may be meant to release it."""
+    for tokens in tuple(_held):
+        tokens.leave()
 
 
-class OwnedToken:
-    """One token, with a note of the process that has it. It is handed on when that ends without giving it back."""
+class OwnedTokens:
+    """Tokens with a note of the process that has each. One is handed on when that ends without giving it back.
 
-    recovered = False  # whether it was taken over from a process that had ended
+    Args:
+        number: how many there are.
+        bounded: whether there are never more, and none is a message.
+        sent: of those that were received, the name of the page and its handle.
+    """
 
-    def __init__(self, sent: tuple[str, Any] | None = None) -> None:
-        self._section = self._guard = self._wake_event = self._process = -1
-        self._word = 0  # the owner whose process that is
+    recovered = False  # whether the last one was taken over from a process that had ended
+
+    def __init__(self, number: int, bounded: bool, sent: tuple[str, Any] | None = None) -> None:
+        self._section = self._guard = self._wake_event = -1
+        self._processes: dict[int, int] = {}  # of owners that were waited for: handles, -1 where there is none
+        self._number = number
+        self._bounded = bounded
+        size = 8 * (_TOKENS + number)
         if sent is None:
             self._name = f"polyproc-lock-{os.getpid()}-{os.urandom(16).hex()}"
             self._section = _winapi.CreateFileMapping(
-                _winapi.INVALID_HANDLE_VALUE, _winapi.NULL, _winapi.PAGE_READWRITE, 0, _SIZE, self._name
+                _winapi.INVALID_HANDLE_VALUE, _winapi.NULL, _winapi.PAGE_READWRITE, 0, size, self._name
             )
         else:
             self._name, handle = sent
             self._section = handle.detach()
-        self._map = mmap.mmap(-1, _SIZE, tagname=self._name)
+        self._map = mmap.mmap(-1, size, tagname=self._name)
         self._page = memoryview(self._map).cast("Q")
+        self._tokens = self._page[_TOKENS:]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return OwnedToken, ((self._name, live_fd(self._section)),)
+        return OwnedTokens, (self._number, self._bounded, (self._name, live_fd(self._section)))
 
     def __del__(self) -> None:
-        close_quietly(self._section, self._guard, self._wake_event, self._process)
+        close_quietly(self._section, self._guard, self._wake_event, *self._processes.values())
 
     # -- the page --------------------------------------------------------------------------------------------------
 
@@ -173,28 +187,38 @@ class OwnedToken:
     def _open_page(self) -> None:
         _winapi.WaitForSingleObject(self._guard, _winapi.INFINITE)  # WAIT_ABANDONED will do
 
-    def _take(self, dead: int, waits: int) -> int:
-        """Take it if nobody has it, or if `dead` has; return who has it otherwise. Add to the number that wait."""
+    def _take(self, sure: bool, dead: Sequence[int], waits: int) -> list[int] | None:
+        """Take one that nobody has, or that one of `dead` has. Add to the number that wait, or take from it.
+
+        Returns:
+            None if one was taken; if not, the owners that may end.
+        """
         me = this_process.word()
         page = self._page
         try:
             self._open_page()
-            owner = page[_OWNER]
-            if page[_BELL]:
+            owners = self._tokens.tolist()
+            at = next((at for at, owner in enumerate(owners) if owner == _NOBODY or owner in dead), -1)
+            is_free = at >= 0 or page[_EXTRA] > 0
+            if page[_BELL] and not (is_free and owners.count(_NOBODY) + page[_EXTRA] > 1):
                 reset_event(self._wake_event)
                 page[_BELL] = 0
-            if owner not in (_NOBODY, dead):
+            if not is_free:
                 if waits > 0:
                     page[_WAITERS] += 1
-                return owner
+                return [owner for owner in owners if owner != _LEFT and not owner & _MESSAGE]
             if waits < 0 and page[_WAITERS]:
                 page[_WAITERS] -= 1
-            page[_OWNER] = me
+            if at < 0:
+                page[_EXTRA] -= 1
+            else:
+                self._tokens[at] = me if sure else me | _MESSAGE
         finally:
             self._close_page()
-        self.recovered = owner != _NOBODY
-        _held.add(self)
-        return _NOBODY
+        self.recovered = at >= 0 and owners[at] != _NOBODY
+        if sure and at >= 0:
+            _held.add(self)
+        return None
 
     def _wait_no_more(self) -> None:
         try:
@@ -204,98 +228,133 @@ class OwnedToken:
         finally:
             self._close_page()
 
-    def release(self) -> None:
-        """Give it back, whoever has it."""
-        self._set_owner(_NOBODY, None)
-
-    def leave(self) -> None:
-        """Have nobody be its owner, and it stay taken."""
-        self._set_owner(_LEFT, this_process.word())
-
-    def _set_owner(self, to: int, only: int | None) -> None:
+    def release(self, sure: bool | None = None) -> None:
+        """Give one back, if possible one that this process has taken, as `sure` or not. Raises ValueError."""
+        me = this_process.word()
+        first = me if sure or (sure is None and self._bounded) else me | _MESSAGE
         self._open()
-        _held.discard(self)
-        page = self._page
+        page, tokens = self._page, self._tokens
         try:
             self._open_page()
-            if only in (None, page[_OWNER]):
-                if page[_WAITERS]:
-                    page[_BELL] = 1
-                    set_event(self._wake_event)
-                page[_OWNER] = to
+            owners = tokens.tolist()
+            at = self._to_be_given_back(owners, first)
+            if at < 0 and self._bounded:
+                raise ValueError(portable_locks.TOO_OFTEN)
+            if page[_WAITERS]:
+                page[_BELL] = 1
+                set_event(self._wake_event)
+            if at < 0:
+                page[_EXTRA] += 1
+            else:
+                tokens[at] = _NOBODY
         finally:
             self._close_page()
+        if me not in tokens.tolist():
+            _held.discard(self)
+
+    def _to_be_given_back(self, owners: list[int], first: int) -> int:
+        for owner in (first, first ^ _MESSAGE):
+            if owner in owners:
+                return owners.index(owner)
+        others = (
+            at
+            for at, owner in enumerate(owners)
+            if owner != _NOBODY and (self._bounded or owner == _LEFT or owner & _MESSAGE)
+        )
+        return next(others, -1)
+
+    def leave(self) -> None:
+        """Have nobody be the owner of what this process has, and it stay taken."""
+        me = this_process.word()
+        self._open()
+        try:
+            self._open_page()
+            for at, owner in enumerate(self._tokens):
+                if owner == me:
+                    self._tokens[at] = _LEFT
+        finally:
+            self._close_page()
+        _held.discard(self)
 
     def value(self) -> int:
-        """Return 1 if nobody has it, else 0."""
-        return int(self._page[_OWNER] == _NOBODY)
+        """Return how many nobody has."""
+        return self._tokens.tolist().count(_NOBODY) + self._page[_EXTRA]
 
     def owner(self) -> int | None:
-        """Return the number of the process that has it; None if there is none."""
-        return _pid_of(self._page[_OWNER]) or None
+        """Return the number of the process that has the first; None if there is none."""
+        return _pid_of(self._tokens[0]) or None
 
     # -- waiting ---------------------------------------------------------------------------------------------------
 
-    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
-        """Take it; wait up to `timeout` seconds (None: without limit) while another has it."""
-        self._open()
-        owner = self._take(_NOBODY, 0)
-        if owner == _NOBODY:
-            return True
-        if self._has_ended(owner):
-            owner = self._take(owner, 0)
-        if owner == _NOBODY or not block:
-            return owner == _NOBODY
-        return self._wait(None if timeout is None else due(timeout))
+    def acquire(self, block: bool = True, timeout: float | None = None, sure: bool | None = None) -> bool:
+        """Take one; wait up to `timeout` seconds (None: without limit) while others have them all.
 
-    def _wait(self, deadline: float | None) -> bool:
-        owner = self._take(_NOBODY, 1)
-        counted = owner != _NOBODY
+        Args:
+            sure: whether it is handed on should this process be killed; None: if it cannot be a message.
+        """
+        if sure is None:
+            sure = self._bounded
+        self._open()
+        owners = self._take(sure, (), 0)
+        if owners is not None and (dead := self._ended(owners)):
+            owners = self._take(sure, dead, 0)
+        if owners is None or not block:
+            return owners is None
+        return self._wait(sure, None if timeout is None else due(timeout))
+
+    def _wait(self, sure: bool, deadline: float | None) -> bool:
+        owners = self._take(sure, (), 1)
+        counted = owners is not None
         try:
-            while owner != _NOBODY:
+            while owners is not None:
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     return False
-                dead = owner if self._wait_for(owner, left) else _NOBODY
-                owner = self._take(dead, -1)
-                counted = owner != _NOBODY
+                owners = self._take(sure, self._wait_for(owners, left), -1)
+                counted = owners is not None
         finally:
             if counted:
                 self._wait_no_more()
         return True
 
-    def _wait_for(self, owner: int, left: float | None) -> bool:
-        """Wait until it may have come free; return whether its owner has ended."""
-        if self._has_ended(owner):
-            return True
-        handles = [self._wake_event] if self._process < 0 else [self._wake_event, self._process]
-        return self._process in ready(handles, _TICK if left is None else min(left, _TICK))
+    def _wait_for(self, owners: list[int], left: float | None) -> list[int]:
+        """Wait until one may have come free; return the owners that have ended."""
+        dead = self._ended(owners)
+        if not dead:
+            processes = {self._processes[owner]: owner for owner in owners if self._processes.get(owner, -1) >= 0}
+            found = ready([self._wake_event, *processes], _TICK if left is None else min(left, _TICK))
+            dead = [processes[handle] for handle in found if handle in processes]
+        return dead
+
+    def _ended(self, owners: list[int]) -> list[int]:
+        """Return those of some owners whose process is gone; have handles of the others, if they may be waited for."""
+        for owner in self._processes.keys() - owners:
+            close_quietly(self._processes.pop(owner, -1))
+        me = this_process.word()
+        return [owner for owner in {*owners} - {me} if self._has_ended(owner)]
 
     def _has_ended(self, owner: int) -> bool:
-        """Return whether the process is gone that was the owner; have a handle of it, if it may be waited for."""
-        if owner != self._word:
-            process, self._process, self._word = self._process, -1, 0
-            close_quietly(process)
-            if owner in (_LEFT, this_process.word()):
-                return False
-            self._process = open_pidfd(_pid_of(owner))
-            self._word = owner
-        if self._process >= 0 and ready([self._process], 0):
+        if owner not in self._processes:
+            self._processes[owner] = open_pidfd(_pid_of(owner))
+        process = self._processes[owner]
+        if process >= 0 and ready([process], 0):
             return True
         # Whose number it is now, if another has got it, has no such event.
-        return self._word != 0 and not is_event(_event_of(owner))
+        return not is_event(_event_of(owner))
 
 
 class _Handed:
-    """What Lock and RLock have more of, as with the C core."""
+    """What locks and semaphores have more of, as with the C core."""
 
     _tokens: Any
 
     @property
     def recovered(self) -> bool:
-        """Whether the current hold came from an owner that died: what the lock guards may be half done."""
-        return bool(self._tokens.recovered)
+        """Whether the last one was taken over from a process that died: what it guards may be half done."""
+        return getattr(self._tokens, "recovered", False)
 
+
+class _HandedLock(_Handed):
     @property
     def owner(self) -> int | None:
         """The pid of the process that holds it, or None."""
@@ -312,10 +371,42 @@ class _Handed:
 
 
 @public("synchronize")
-class Lock(_Handed, portable_locks.Lock):
+class Lock(_HandedLock, portable_locks.Lock):
     """A lock. Any process or thread may release it."""
 
 
 @public("synchronize")
-class RLock(_Handed, portable_locks.RLock):
+class RLock(_HandedLock, portable_locks.RLock):
     """A lock that its holder may take again; it must release it as often, and nobody else may."""
+
+
+@public("synchronize")
+class Semaphore(_Handed, portable_locks.Semaphore):
+    """A counter that `acquire` lowers, waiting while it is zero, and `release` raises.
+
+    When a process is killed in a `with` block of it, what it had taken is given back. What it took by `acquire` alone
+    is not: that may have been meant as a message. Of more than 32 tokens none is given back.
+    """
+
+    def _new_tokens(self, value: int) -> Any:
+        return OwnedTokens(value, value == self._maxvalue) if 0 < value <= _WITH_OWNERS else counter_of(value)
+
+    def __enter__(self) -> bool:
+        if not isinstance(self._tokens, OwnedTokens):
+            return self.acquire()
+        return self._note(self._tokens.acquire(sure=True))
+
+    def __exit__(self, *exc: object) -> None:
+        if not isinstance(self._tokens, OwnedTokens):
+            self.release()
+            return
+        self._tokens.release(True)
+        self._count = max(self._count - 1, 0)
+
+
+@public("synchronize")
+class BoundedSemaphore(Semaphore, portable_locks.BoundedSemaphore):
+    """A semaphore whose counter never gets above its first value: `release` then raises ValueError.
+
+    What a process held that was killed is given back, whichever way it was taken.
+    """
