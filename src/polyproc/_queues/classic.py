@@ -220,7 +220,7 @@ class ClassicQueue:
 
     def qsize(self) -> int:
         """Return the number of items as it is at this moment."""
-        return self._maxsize - self._sem.get_value()
+        return self._maxsize - int(self._sem.get_value())
 
     def empty(self) -> bool:
         """Return whether nothing can be got at this moment."""
@@ -228,7 +228,7 @@ class ClassicQueue:
 
     def full(self) -> bool:
         """Return whether nothing can be put at this moment."""
-        return self._sem.get_value() == 0
+        return not self._sem.get_value()
 
     def close(self) -> None:
         """Put nothing more from this process; what was put is still written."""
