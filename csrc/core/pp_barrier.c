@@ -63,14 +63,21 @@ enum pp_arrival pp_barrier_arrive(struct pp_chunk *chunk, struct pp_cell *cell, 
     return arrival;
 }
 
-/* Break it, if it is still in this state; it wakes all. */
+/* Give the guard back, and then wake all: whom a wake-up puts in our place would find the guard held. */
+static void release_and_wake(struct pp_chunk *chunk, struct pp_cell *cell)
+{
+    pp_lock_release(chunk, cell);
+    PP_CRASH_POINT("barrier.unguarded");
+    wake_all(cell);
+}
+
+/* Break it, if it is still in this state; all are to be woken then. */
 static int break_now(struct pp_cell *cell, uint64_t state)
 {
     if (!pp_cas64(&cell->tid, state, (state & ~(uint64_t)UINT32_MAX) | BROKEN)) {
         return 0;
     }
     PP_CRASH_POINT("barrier.broken");
-    wake_all(cell);
     return 1;
 }
 
@@ -85,7 +92,11 @@ enum pp_answer pp_barrier_wait(struct pp_chunk *chunk, struct pp_cell *cell, str
     }
     if (wait->slept && (lower(state) & FULL) != 0 && pp_is_dead(chunk->registry, lower(state))) {
         /* Nobody will open it. One step under no guard: who is late finds it broken already. */
-        return break_now(cell, state) ? PP_DONE : PP_AGAIN;
+        if (!break_now(cell, state)) {
+            return PP_AGAIN;
+        }
+        wake_all(cell);
+        return PP_DONE;
     }
     if (wait->spins != NULL) {
         pp_word *spins = wait->spins;
@@ -110,7 +121,7 @@ int pp_barrier_was_broken(struct pp_cell *cell, uint32_t generation)
     return (int)(pp_load(&cell->died) >> (generation % 32) & 1);
 }
 
-/* End the generation of a state, and let all go. 0: the runner of its action has died, and it was broken meanwhile. */
+/* End the generation of a state; all are to be woken then. 0: the runner of its action has died, and it was broken meanwhile. */
 static int turn(struct pp_cell *cell, uint64_t state, int by_reset)
 {
     uint32_t bit = 1u << (generation_of(state) % 32);
@@ -124,7 +135,6 @@ static int turn(struct pp_cell *cell, uint64_t state, int by_reset)
         return 0;
     }
     PP_CRASH_POINT("barrier.opened");
-    wake_all(cell);
     return 1;
 }
 
@@ -132,7 +142,11 @@ int pp_barrier_open(struct pp_chunk *chunk, struct pp_cell *cell, uint32_t gener
 {
     uint64_t state = pp_load64(&cell->tid);
     int opened = generation_of(state) == generation && (state & BROKEN) == 0 && turn(cell, state, 0);
-    pp_lock_release(chunk, cell);
+    if (opened) {
+        release_and_wake(chunk, cell);
+    } else {
+        pp_lock_release(chunk, cell);
+    }
     return opened;
 }
 
@@ -140,16 +154,22 @@ void pp_barrier_abort(struct pp_chunk *chunk, struct pp_cell *cell)
 {
     while (!break_now(cell, pp_load64(&cell->tid))) {
     }
-    pp_lock_release(chunk, cell);
+    release_and_wake(chunk, cell);
 }
 
 void pp_barrier_reset(struct pp_chunk *chunk, struct pp_cell *cell)
 {
     uint64_t state;
+    int is_new;
     do { /* also one that is broken: who comes from now on belongs to a new generation */
         state = pp_load64(&cell->tid);
-    } while ((lower(state) != 0 || (state & BROKEN) != 0) && !turn(cell, state, 1));
-    pp_lock_release(chunk, cell);
+        is_new = lower(state) == 0 && (state & BROKEN) == 0;
+    } while (!is_new && !turn(cell, state, 1));
+    if (is_new) {
+        pp_lock_release(chunk, cell);
+    } else {
+        release_and_wake(chunk, cell);
+    }
 }
 
 enum pp_answer pp_barrier_give_up(struct pp_chunk *chunk, struct pp_cell *cell, uint32_t generation, enum pp_arrival arrival)
@@ -164,7 +184,11 @@ enum pp_answer pp_barrier_give_up(struct pp_chunk *chunk, struct pp_cell *cell, 
             answer = PP_DONE;
         }
     }
-    pp_lock_release(chunk, cell);
+    if (answer == PP_DONE && arrival != PP_FULL) {
+        release_and_wake(chunk, cell);
+    } else {
+        pp_lock_release(chunk, cell);
+    }
     return answer;
 }
 

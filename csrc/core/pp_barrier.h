@@ -17,7 +17,7 @@
  * | "barrier.arrived": counted, guard held           | the same; it has arrived     | the same; a killed member counts       |
  * | in the action, or "barrier.noted" as it opens    | all wait                     | their tick: the runner is dead: broken |
  * | "barrier.noted" in a reset                       | a note on a generation that goes on | written anew when that ends     |
- * | "barrier.opened", "barrier.broken": before the wake-up | sleepers               | their tick                             |
+ * | "barrier.opened", "barrier.broken", "barrier.unguarded": before the wake-up | sleepers | their tick          |
  * | "barrier.doomed": a late comer gave up           | the next one is broken       | -                                      |
  */
 #ifndef PP_BARRIER_H

@@ -4,7 +4,8 @@
  * When both share a processor, or the peer is busy, looking is pure loss. So the number of looks grows while what is
  * waited for comes during them, shrinks to nearly none while it does not, and then a long look is tried now and then: as
  * long as a sleeping peer on another processor may take to wake up (50 us and more), since two that both sleep find out
- * only so that they need not. Sooner at first, then more and more seldom: on one processor such a look is lost.
+ * only so that they need not. Sooner at first, then more and more seldom: on one processor such a look is lost. What was
+ * there at the first look teaches nothing: whoever brought it may have run here, before us.
  *
  * The word holds the number (16 bits) and how often in a row it was not worth it; or PP_SPIN_NEVER.
  */
@@ -35,7 +36,7 @@ static inline uint32_t pp_spin_limit(pp_word *spins, uint32_t most)
 static inline void pp_spin_learn(pp_word *spins, uint32_t looked, uint32_t most, int worth)
 {
     uint32_t word = pp_load_own(spins), limit = word & 0xffff;
-    if (word == PP_SPIN_NEVER) {
+    if (word == PP_SPIN_NEVER || (worth && looked == 0)) {
         return;
     }
     if (worth) {

@@ -24,7 +24,13 @@ def waiting(barrier, act=come):
 
 
 @pytest.mark.parametrize(
-    "point, act", [("barrier.arrived", come_in_vain), ("barrier.noted", come_in_vain), ("barrier.opened", come)]
+    "point, act",
+    [
+        ("barrier.arrived", come_in_vain),
+        ("barrier.noted", come_in_vain),
+        ("barrier.opened", come),
+        ("barrier.unguarded", come),
+    ],
 )
 def test_the_last_to_come_dies(point, act):
     barrier = ctx.Barrier(3)
@@ -41,7 +47,15 @@ def test_the_last_to_come_dies(point, act):
         ended(other)
 
 
-@pytest.mark.parametrize("call, point", [("abort", "barrier.broken"), ("reset", "barrier.opened")])
+@pytest.mark.parametrize(
+    "call, point",
+    [
+        ("abort", "barrier.broken"),
+        ("reset", "barrier.opened"),
+        ("abort", "barrier.unguarded"),
+        ("reset", "barrier.unguarded"),
+    ],
+)
 def test_who_breaks_it_dies_before_it_wakes_anybody(call, point):
     barrier = ctx.Barrier(3)
     others = waiting(barrier, come_in_vain)
