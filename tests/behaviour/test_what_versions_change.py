@@ -1,6 +1,7 @@
 """What CPython 3.14 and 3.15 changed: it is so here with every version, but for the default start method and lazy imports."""
 
 import ctypes
+import itertools
 import os
 import subprocess
 import sys
@@ -115,11 +116,35 @@ def test_an_executors_workers_are_ended_at_once_and_its_calls_have_an_error(ctx)
         getattr(executor, end)()
         assert not futures.wait(calls, 30).not_done
         assert all(call.cancelled() or call.exception() for call in calls)
-        with pytest.raises(RuntimeError):
-            executor.submit(int)
+        for use in (executor.submit, executor.options(priority=1).submit, executor.map):
+            with pytest.raises(
+                polyproc.pool.BrokenProcessPool, match="^A child process terminated abruptly, the process "
+            ):
+                use(int, ())
+        assert executor._broken
         with pytest.raises(ValueError, match="^Unsupported operation: 'stop'$"):
             executor._force_shutdown("stop")
         executor.shutdown()
+
+
+@pytest.mark.parametrize("end", ["terminate_workers", "kill_workers"])
+def test_an_executor_whose_workers_are_ended_while_they_have_nothing_to_do_is_shut_down(ctx, end):
+    with polyproc.ProcessPoolExecutor(1, mp_context=ctx) as executor:
+        executor.submit(int).result(60)
+        getattr(executor, end)()
+        with pytest.raises(RuntimeError, match="^cannot schedule new futures after shutdown") as caught:
+            executor.submit(int)
+        assert not isinstance(caught.value, futures.BrokenExecutor)
+
+
+def test_a_map_with_a_buffer_goes_on_to_say_that_workers_were_ended(ctx):
+    with polyproc.ProcessPoolExecutor(1, mp_context=ctx) as executor:
+        results = executor.map(time.sleep, itertools.repeat(0.05), buffersize=2)
+        next(results)
+        executor.submit(time.sleep, 600)
+        executor.kill_workers()
+        with pytest.raises((polyproc.pool.BrokenProcessPool, futures.CancelledError)):
+            list(results)
 
 
 def test_a_map_with_a_buffer_takes_no_more_than_that(ctx):

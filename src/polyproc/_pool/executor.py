@@ -28,6 +28,10 @@ _TERMINATE, _KILL = "terminate", "kill"
 _AFTER_SHUTDOWN = (
     "cannot schedule new futures after shutdown: shutdown() was called, or `with` has ended; make another executor"
 )
+_CUT_OFF = (
+    "A child process terminated abruptly, the process pool is not usable anymore: terminate_workers() or "
+    "kill_workers() was called while calls were open; make another executor"
+)
 _AFTER_EXIT = "cannot schedule new futures after interpreter shutdown: the program is at its end; submit before"
 
 
@@ -94,8 +98,8 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
     # What programs look at that reach inside concurrent.futures.
 
     @property
-    def _broken(self) -> BaseException | bool:
-        return self._engine.error or False
+    def _broken(self) -> BaseException | str | bool:
+        return self._engine.error or (_CUT_OFF if self._engine.scheduler.was_cut_off else False)
 
     @property
     def _executor_manager_thread(self) -> Any:
@@ -113,11 +117,11 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
         """Call `fn(*args, **kwargs)` in a worker; return its future at once.
 
         What cannot be pickled is the future's error, as in the standard library. Raises RuntimeError after `shutdown`,
-        BrokenProcessPool when no worker can be started.
+        BrokenProcessPool when no worker can be started, or the workers were ended while calls were open.
         """
         engine = self._engine
         if engine.state != RUN or exit_sequence.exiting or engine.scheduler.error is not None:
-            self._check()
+            _check(engine)
         future: Future[T] = Future()
         options = self._options
         if options.progress:
@@ -128,7 +132,7 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
                 raise said("no_function", fn, "submit", "submit(a_function, an_argument)")
             future._call = engine, engine.add_call(future, fn, (args, kwargs), options)
         except Exception as error:  # noqa: BLE001  (told where the result is waited for)
-            self._check()
+            _check(engine)
             future.set_exception(error)
         return future
 
@@ -137,14 +141,6 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
     def __reduce__(self) -> tuple[Any, ...]:
         text = f"cannot pickle {type(self).__name__!r} object"
         raise TypeError(said("holds_pool", f"{text}: executors cannot be passed between processes"))
-
-    def _check(self) -> None:
-        if self._engine.state != RUN:
-            raise RuntimeError(_AFTER_SHUTDOWN)
-        if exit_sequence.is_exiting():
-            raise RuntimeError(_AFTER_EXIT)
-        if self._engine.error is not None:
-            raise BrokenProcessPool(str(self._engine.error)) from self._engine.error
 
     def map(
         self,
@@ -173,7 +169,7 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
             raise TypeError(f"buffersize must be an integer or None, and not {buffersize!r}")
         if buffersize is not None and buffersize < 1:
             raise ValueError(f"buffersize must be None or > 0, and not {buffersize!r}")
-        self._check()
+        _check(self._engine)
         deadline = None if timeout is None else due(timeout)
         try:
             calls = zip(*iterables, strict=False)
@@ -225,6 +221,18 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
         if isinstance(error, KeyboardInterrupt):
             _end_now(self._engine)
         self.shutdown(wait=True)
+
+
+def _check(engine: ProcessPoolEngine) -> None:
+    """Raise what says why it takes no more calls, if it does not."""
+    if engine.state != RUN:
+        if engine.scheduler.was_cut_off:
+            raise BrokenProcessPool(_CUT_OFF)
+        raise RuntimeError(_AFTER_SHUTDOWN)
+    if exit_sequence.is_exiting():
+        raise RuntimeError(_AFTER_EXIT)
+    if engine.error is not None:
+        raise BrokenProcessPool(str(engine.error)) from engine.error
 
 
 def _let_go(engine: ProcessPoolEngine) -> None:
@@ -299,7 +307,7 @@ class _Feed:
             return
         messages = [(self._packed, STARMAP, chunk) for chunk in itertools.islice(self._chunks(), most)]
         if messages and self._engine.state != RUN:
-            raise RuntimeError(_AFTER_SHUTDOWN)
+            _check(self._engine)
         self._engine.add_tasks(self._result, self._sent, messages, self._name, self._options)
         self._sent += len(messages)
         if len(messages) < most:

@@ -100,6 +100,7 @@ class PoolState:
         self.can_kill = can_kill
         self._kill_at = NEVER
         self._retries = True
+        self.was_cut_off = False  # whether the user has ended its workers while calls were open
 
     def next_tick(self) -> float:
         """Return when `tick` has to be called, at the latest; infinity for never."""

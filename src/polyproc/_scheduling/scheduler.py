@@ -232,6 +232,7 @@ class Scheduler(CallEvents):
 
     def workers_killed(self, gently: bool, now: float) -> list[Action]:
         """The user ends the workers: what they run fails for good, the rest is cancelled, no more calls come."""
+        self.was_cut_off = self.was_cut_off or bool(self.open)
         actions = self.closing(now) + self.waiting_cancelled(now)
         self._retries = False
         self._stop_sources(CANCELLED, None, actions)
