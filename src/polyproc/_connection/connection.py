@@ -64,8 +64,8 @@ def _rebuild(kind: type | str, sent: Any, readable: bool, writable: bool) -> Con
     return of_kind(kind)(fd, readable, writable)  # type: ignore[no-any-return]
 
 
-def connection_of(sock: Any) -> Connection[Any, Any]:
-    """Return a connection that has a socket's descriptor from now on, and which blocks.
+def connection_of(sock: Any, kind: type[Connection[Any, Any]] = Connection) -> Connection[Any, Any]:
+    """Return a connection of a class that has a socket's descriptor from now on, and which blocks.
 
     Whatever the class of sockets says of that: a library may have replaced it, or set a default time limit. When a
     signal handler raises meanwhile nothing is lost: no code of Python runs while the descriptor is nobody's.
@@ -75,7 +75,7 @@ def connection_of(sock: Any) -> Connection[Any, Any]:
         sock = own_socket(sock)
     detach: Any = _socket.socket.detach if isinstance(sock, _socket.socket) else type(sock).detach
     connection: Connection[Any, Any]
-    [connection] = map(Connection, itertools.starmap(detach, [(sock,)]))
+    [connection] = map(kind, itertools.starmap(detach, [(sock,)]))
     return connection
 
 

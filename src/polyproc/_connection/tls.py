@@ -7,6 +7,8 @@ import ssl
 from polyproc._base.typing import Any
 from polyproc._connection.portable_connection import PortableConnection
 
+_TOGETHER = 16000  # bytes that are sent with the header before them: as many as a record takes
+
 
 class TlsConnection(PortableConnection):
     """What `Connection` says, over TLS. It cannot be sent to another process: its keys are in this one.
@@ -27,8 +29,11 @@ class TlsConnection(PortableConnection):
         return self._socket.recv_into(view)
 
     def _write(self, handle: int, header: bytes, data: bytes | memoryview) -> int:
-        self._socket.sendall(header)
-        self._socket.sendall(data)
+        if len(data) <= _TOGETHER:  # one record, one packet
+            self._socket.sendall(header + bytes(data))
+        else:
+            self._socket.sendall(header)
+            self._socket.sendall(data)
         return len(header) + len(data)
 
     def _shut(self, handle: int) -> None:

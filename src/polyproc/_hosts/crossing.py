@@ -31,7 +31,10 @@ class Crossing:
         refuse("a message of a remote context")
 
 
-def dumps_across(obj: object) -> bytes:
-    """Pickle for a process on any host. Raises what pickling raises, and ProcessError for what is of this host."""
-    packed: Any = while_preparing(Crossing(), lambda: dumps(obj))
+def dumps_across(obj: object, apart: list[memoryview] | None = None) -> bytes:
+    """Pickle for a process on any host; large buffers go into `apart`, if it is given.
+
+    Raises what pickling raises, and ProcessError for what is of this host.
+    """
+    packed: Any = while_preparing(Crossing(), lambda: dumps(obj, None if apart is None else 5, apart))
     return bytes(packed)

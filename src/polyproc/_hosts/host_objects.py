@@ -1,28 +1,24 @@
-"""Queues, locks, pipes and values of a remote context: handles for objects in the process that made them.
+"""Queues, locks and values of a remote context: handles for objects in the process that made them.
 
 They have the methods of the local kinds, and travel to processes on any host. What is put is pickled by who puts it,
-and opened by who gets it: the server keeps bytes. What a process held when it died is let go, and an item that it was
+and opened by who gets it: the server keeps parcels. What a process held when it died is let go, and an item that it was
 about to get goes back (_managers/serving.py).
 """
 
 from __future__ import annotations
 
 import ctypes
-import os
-import queue
-import threading
 import time
 from types import TracebackType
 
 from polyproc._base.errors import ProcessError
-from polyproc._base.typing import TYPE_CHECKING, Any, ClassVar, Iterable, Iterator, Self
-from polyproc._hosts.crossing import dumps_across
+from polyproc._base.typing import TYPE_CHECKING, Any, ClassVar, Iterable, Iterator
 from polyproc._hosts.host_object import HostObject
 from polyproc._hosts.object_server import SERIALIZER, HostToken
-from polyproc._hosts.readiness import Readiness
+from polyproc._hosts.parcels import pack, unpack
 from polyproc._hosts.served_kinds import Cell
-from polyproc._managers.proxies import BarrierProxy, BaseProxy, ConditionProxy, EventProxy
-from polyproc._pickling.pickler import loads
+from polyproc._managers.links import GONE, answer_of
+from polyproc._managers.proxies import BarrierProxy, ConditionProxy, EventProxy
 from polyproc._platform.handles import due
 from polyproc._queues.closing import ShutDown
 
@@ -134,18 +130,21 @@ class HostQueue(HostObject):
         "shutdown",
     )
     _is_closed = False
+    _has_no_limit = True  # so that put never waits, and raises nothing but at the end
 
     def put(self, obj: Any, block: bool = True, timeout: float | None = None) -> None:
         """Put an item. Raises what pickling raises, and queue.Full."""
         self._check_open()
-        self._callmethod("put", (dumps_across(obj), block, timeout))
+        packed = pack(obj)
+        if not self._put_ahead(packed):
+            self._callmethod("put", (packed, block, timeout))
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         """Take the next item; wait for it up to `timeout` seconds. Raises queue.Empty."""
         self._check_open()
         if timeout is not None and timeout < 0:
             timeout = 0.0
-        return loads(self._callmethod("get", (block, timeout)))
+        return unpack(self._callmethod("get", (block, timeout)))
 
     def put_nowait(self, obj: Any) -> None:
         """Put an item if there is room."""
@@ -200,8 +199,39 @@ class HostQueue(HostObject):
         if self._is_closed:
             raise ValueError(f"Queue {self!r} is closed")
 
+    def _put_ahead(self, packed: Any) -> bool:
+        """Send an item without waiting for the answer, if that may be; return whether it was sent."""
+        connection = self._connection() if self._here is None and self._has_no_limit else None
+        if connection is None:
+            return False
+        try:
+            return bool(connection.tell(self._id, packed))
+        except OSError as error:
+            error.add_note(GONE)
+            raise
 
-class HostJoinableQueue(HostQueue):
+    def _connection(self) -> Any:
+        """Return this thread's connection to the server, if any. Raises what became of an item sent ahead by it."""
+        connection = None if self._link is None else self._link.connection
+        if connection is not None and (failure := connection.failure_of(self._id)) is not None:
+            answer_of(*failure)
+        return connection
+
+    def _callmethod(self, methodname: str, args: tuple[Any, ...] = (), kwds: dict[str, Any] = {}) -> Any:  # noqa: B006
+        self._connection()
+        result = super()._callmethod(methodname, args, kwds)
+        if self._has_no_limit and self._here is None and (connection := self._connection()) is not None:
+            connection.note_answered(self._id)
+        return result
+
+
+class HostBoundedQueue(HostQueue):
+    """A queue of a limited size."""
+
+    _has_no_limit = False
+
+
+class HostJoinableQueue(HostBoundedQueue):
     """A queue that counts its items until they are done."""
 
     def task_done(self) -> None:
@@ -225,206 +255,6 @@ class HostSimpleQueue(HostQueue):
     def get(self) -> Any:  # type: ignore[override]
         """Wait for the next item and take it."""
         return super().get()
-
-
-# -- pipes -------------------------------------------------------------------------------------------------------------
-
-# Stands for the end behind the last message. A message is not empty: its first byte says how it was sent.
-_END = b""
-_ROOM = 1 << 20  # bytes on their way, from which on a sender waits
-_OBJECT, _BYTES = b"o", b"b"
-
-
-class Stream(queue.Queue[bytes]):
-    """Messages on their way from one end of a pipe to the other; its size is in bytes."""
-
-    def __init__(self) -> None:
-        super().__init__(_ROOM)
-        self.mutex: Any = threading.RLock()  # an end may be let go by a collection of garbage in the middle of a call
-        self.not_empty, self.not_full = threading.Condition(self.mutex), threading.Condition(self.mutex)
-        self.all_tasks_done = threading.Condition(self.mutex)
-        self._bytes = 0
-        self.has_reader = True
-
-    def _qsize(self) -> int:
-        return self._bytes
-
-    def _put(self, item: bytes) -> None:
-        if not self.has_reader:
-            raise BrokenPipeError("the other end of the pipe was closed")
-        self._bytes += max(len(item), 1)
-        super()._put(item)
-
-    def _get(self) -> bytes:
-        item: bytes = super()._get()
-        self._bytes -= max(len(item), 1)
-        return item
-
-    def poll(self, timeout: float | None) -> bool:
-        """Wait until there is something to get."""
-        with self.not_empty:
-            return bool(self.not_empty.wait_for(lambda: self._bytes, timeout))
-
-    def end(self) -> None:
-        """Say that nothing more is sent."""
-        with self.mutex:
-            if self.has_reader:
-                self._put(_END)
-                self.not_empty.notify()
-
-    def leave(self) -> None:
-        """Say that nothing more is received."""
-        with self.mutex:
-            self.has_reader = False
-            self.not_full.notify_all()
-            self.queue.clear()
-            self._bytes = 0
-
-
-class PipeEnd:
-    """One end: what it receives and what it sends. When nobody refers to it any more, the other hears of the end."""
-
-    def __init__(self, incoming: Stream | None, outgoing: Stream | None) -> None:
-        self.incoming, self.outgoing = incoming, outgoing
-
-    def __del__(self) -> None:
-        if self.outgoing is not None:
-            self.outgoing.end()
-        if self.incoming is not None:
-            self.incoming.leave()
-
-
-class HostStream(BaseProxy):
-    """A direction of a pipe."""
-
-    _exposed_ = ("put", "get", "poll")
-
-
-class HostEnd(BaseProxy):
-    """A reference to an end of a pipe."""
-
-    _exposed_ = ("__doc__",)
-
-
-class HostConnection:
-    """One end of a pipe between hosts: as `Connection`. It has a descriptor once somebody asks, to wait for it."""
-
-    _readiness: Readiness | None = None
-
-    def __init__(self, end: HostEnd, incoming: HostStream | None, outgoing: HostStream | None) -> None:
-        self._end: HostEnd | None = end
-        self._incoming, self._outgoing = incoming, outgoing
-
-    @property
-    def closed(self) -> bool:
-        """Whether it was closed here."""
-        return self._end is None
-
-    @property
-    def readable(self) -> bool:
-        """Whether one can receive."""
-        return self._incoming is not None
-
-    @property
-    def writable(self) -> bool:
-        """Whether one can send."""
-        return self._outgoing is not None
-
-    def send(self, obj: Any) -> None:
-        """Send an object."""
-        self._send(_OBJECT + dumps_across(obj))
-
-    def send_bytes(self, buf: Any, offset: int = 0, size: int | None = None) -> None:
-        """Send the bytes of a bytes-like object as one message."""
-        view = memoryview(buf).cast("B")
-        size = len(view) - offset if size is None else size
-        if offset < 0 or size < 0 or offset + size > len(view):
-            raise ValueError("buffer length < offset + size")
-        self._send(_BYTES + bytes(view[offset : offset + size]))
-
-    def _send(self, data: bytes) -> None:
-        if self._end is None:
-            raise OSError("handle is closed: close() was called in this process")
-        if self._outgoing is None:
-            raise OSError("connection is read-only: of Pipe(duplex=False) the second end sends")
-        self._outgoing._callmethod("put", (data,))
-
-    def recv(self) -> Any:
-        """Receive an object. Raises EOFError when the other end has no holder any more."""
-        data = self._receive()
-        return loads(memoryview(data)[1:]) if data[:1] == _OBJECT else data[1:]
-
-    def recv_bytes(self, maxlength: int | None = None) -> bytes:
-        """Receive a message of bytes."""
-        data = self._receive()[1:]
-        if maxlength is not None and len(data) > maxlength:
-            self.close()
-            raise OSError("bad message length")
-        return data
-
-    def _receive(self) -> bytes:
-        stream = self._readable()
-        data: bytes = stream._callmethod("get")
-        if data == _END:
-            stream._callmethod("put", (_END, False))  # for whoever asks next
-            raise EOFError
-        if self._readiness is not None:
-            self._readiness.note_received()
-        return data
-
-    def _readable(self) -> HostStream:
-        if self._end is None:
-            raise OSError("handle is closed: close() was called in this process")
-        if self._incoming is None:
-            raise OSError("connection is write-only: of Pipe(duplex=False) the first end receives")
-        return self._incoming
-
-    def poll(self, timeout: float | None = 0.0) -> bool:
-        """Return whether something, or the end, can be received, waiting up to `timeout` seconds."""
-        return bool(self._readable()._callmethod("poll", (timeout,)))
-
-    def fileno(self) -> int:
-        """Return a descriptor that is readable when something, or the end, can be received. Do not read from it."""
-        stream = self._readable()
-        found = self._readiness
-        if found is None or found.pid != os.getpid():
-            found = self._readiness = Readiness(lambda seconds: stream._callmethod("poll", (seconds,)))
-        return found.fd
-
-    def close(self) -> None:
-        """Close this end; the other sees the end when all holders have closed it."""
-        self._end = None
-        found, self._readiness = self._readiness, None
-        if found is not None and found.pid == os.getpid():
-            found.close()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_readiness"}
-
-    def __del__(self) -> None:
-        self.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
-
-
-def pipe(server: ObjectServer, duplex: bool) -> tuple[HostConnection, HostConnection]:
-    """Make two connected ends; without `duplex` the first only receives and the second only sends."""
-    there, back = Stream(), Stream() if duplex else None
-    ends = (PipeEnd(there, back), PipeEnd(back, there))
-    handles = {id(stream): handle_for(server, HostStream, stream) for stream in (there, back) if stream is not None}
-    first, second = (
-        HostConnection(
-            handle_for(server, HostEnd, end),
-            None if end.incoming is None else handles[id(end.incoming)],
-            None if end.outgoing is None else handles[id(end.outgoing)],
-        )
-        for end in ends
-    )
-    return first, second
 
 
 # -- values ------------------------------------------------------------------------------------------------------------

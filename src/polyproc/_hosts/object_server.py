@@ -6,15 +6,14 @@ import threading
 
 from polyproc._base.native import native
 from polyproc._base.typing import TYPE_CHECKING, Any, Mapping
-from polyproc._connection.connection import connection_of
 from polyproc._connection.listener import Listener
-from polyproc._connection.tls import TlsConnection
 from polyproc._hosts.same_host import this_host
 from polyproc._hosts.served_kinds import CONDITIONS, COUNTED, HELD, IN_MEMORY, QUEUES, put_behind
+from polyproc._hosts.server_connection import link_of
 from polyproc._hosts.wire import PEER_TIMEOUT, dial, notice_loss, prove
 from polyproc._managers.links import Token, links, listener_client
 from polyproc._managers.proxies import servers_here
-from polyproc._managers.server import Server
+from polyproc._managers.server import Server, raised
 from polyproc._managers.serving import Client, gives_items, put_back, serving
 from polyproc._pickling.pickler import dumps_to_keep
 from polyproc._process.process import current_process
@@ -37,6 +36,7 @@ def _check_client() -> None:
 
 SERIALIZER = "hosts"
 _TICK = 0.5
+_ITEM_AHEAD = 2  # parts of a request that is not answered: see server_connection.py
 # An address: host, port, the fingerprint of what encrypts the connection, "" for none, and which host that is.
 HostAddress = tuple[str, int, str, str]
 
@@ -48,6 +48,9 @@ class HostListener(Listener):
         host, port, self._fingerprint, self._host = address
         super().__init__((host, port), "AF_INET", backlog, authkey, ssl=ssl)
         notice_loss(self._listening)  # what it accepts has it from it
+
+    def _connection_of(self, admitted: Any) -> Any:
+        return link_of(admitted.sock, bool(self._fingerprint))
 
     @property
     def address(self) -> HostAddress:
@@ -67,7 +70,7 @@ def connect(address: HostAddress, authkey: bytes) -> Any:
     except BaseException:
         sock.close()
         raise
-    return TlsConnection(sock) if fingerprint else connection_of(sock)  # type: ignore[arg-type]
+    return link_of(sock, bool(fingerprint))
 
 
 listener_client[SERIALIZER] = (HostListener, connect)
@@ -116,6 +119,20 @@ class ObjectServer(Server):
             check_waits(_check_client)
         super()._serve_calls(connection, name)
 
+    def _serve_request(self, client: Client, name: str, request: Any) -> None:
+        """Answer a request, or take an item that was sent ahead."""
+        if len(request) != _ITEM_AHEAD:
+            super()._serve_request(client, name, request)
+            return
+        ident, item = request
+        serving.client = None  # more may come meanwhile: that calls nothing off
+        try:
+            self.id_to_obj[ident].obj.put(item)
+        except Exception as error:  # noqa: BLE001  (told, in time)
+            client.connection.send_failure(ident, raised(error))
+        finally:
+            serving.client = client
+
     def invoke(self, client: Client | None, obj: Any, method: str, args: Any, kwds: Any) -> Any:
         """Call a method for a client, if it is for one."""
         if client is None:
@@ -148,7 +165,12 @@ class ObjectServer(Server):
 
     @staticmethod
     def _put_back(obj: Any, item: Any) -> None:
-        (put_behind if isinstance(obj, QUEUES) else put_back)(obj, item)
+        if isinstance(obj, QUEUES):
+            put_behind(obj, item)
+        elif hasattr(obj, "put_back"):  # a pipe's
+            obj.put_back(item)
+        else:
+            put_back(obj, item)
 
     def adopt(self, obj: Any, exposed: Any, method_to_typeid: dict[str, str] | None = None) -> str:
         """Keep an object that this process has made; return its name. This process refers to it."""

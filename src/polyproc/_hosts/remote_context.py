@@ -7,7 +7,7 @@ from types import TracebackType
 from polyproc._base.errors import ProcessError
 from polyproc._base.typing import Any, Callable, Self
 from polyproc._context.context import BaseContext
-from polyproc._hosts import host_objects
+from polyproc._hosts import host_objects, host_pipes
 from polyproc._hosts.host_engine import find_engine
 from polyproc._hosts.host_launcher import HostLauncher
 from polyproc._hosts.host_manager import HostManager
@@ -45,7 +45,7 @@ class RemoteContext(BaseContext):
 
     def Pipe(self, duplex: bool = True) -> Any:
         """Return two connected ends; without `duplex` the first only receives and the second only sends."""
-        return host_objects.pipe(self._nodes.objects(), duplex)
+        return host_pipes.pipe(self._nodes.objects(), duplex)
 
     def Lock(self) -> Any:
         """Return a lock; any process or thread may release it."""
@@ -104,7 +104,11 @@ class RemoteContext(BaseContext):
 
     def Queue(self, maxsize: int = 0) -> Any:
         """Return a queue for any number of producers and consumers."""
-        return self._shared("Queue", maxsize)
+        return self._shared("Queue", maxsize) if maxsize <= 0 else self._bounded(maxsize)
+
+    def _bounded(self, maxsize: int) -> Any:
+        made = MAKERS["Queue"](maxsize)
+        return host_objects.handle_for(self._nodes.objects(), host_objects.HostBoundedQueue, made)
 
     def JoinableQueue(self, maxsize: int = 0) -> Any:
         """Return a queue that counts its items until they are done."""

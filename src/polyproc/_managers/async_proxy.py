@@ -15,7 +15,8 @@ from os import dup
 
 from polyproc._aio.loops import current_task, in_thread
 from polyproc._base.typing import Any, Awaitable, Callable, Generic, TypeVar
-from polyproc._managers.links import Link
+from polyproc._managers.links import Link, links
+from polyproc._managers.proxies import servers_here
 
 T = TypeVar("T")
 
@@ -74,7 +75,7 @@ class AsyncProxy:
     """
 
     def __init__(self, proxy: Any) -> None:
-        self._proxy = proxy
+        self._proxy = by_link(proxy)
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
         proxy = self._proxy
@@ -82,17 +83,17 @@ class AsyncProxy:
             raise AttributeError(f"{name!r} of {type(proxy).__name__} is not a method: there is no coroutine of it")
         method = getattr(proxy, name)
 
-        def call(*args: Any, **kwds: Any) -> Awaitable[Any]:
-            return _call(proxy, lambda: method(*args, **kwds))
+        def called(*args: Any, **kwds: Any) -> Awaitable[Any]:
+            return call(proxy, lambda: method(*args, **kwds))
 
-        call.__name__ = call.__qualname__ = name
-        return call
+        called.__name__ = called.__qualname__ = name
+        return called
 
     async def __aenter__(self) -> Any:
-        return await _call(self._proxy, self._proxy.__enter__)
+        return await call(self._proxy, self._proxy.__enter__)
 
     async def __aexit__(self, *error: Any) -> None:
-        await _call(self._proxy, lambda: self._proxy.__exit__(*error))
+        await call(self._proxy, lambda: self._proxy.__exit__(*error))
 
 
 class AsyncAcquirerProxy(AsyncProxy):
@@ -100,16 +101,16 @@ class AsyncAcquirerProxy(AsyncProxy):
 
     async def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
         """Acquire; wait for it up to `timeout` seconds, None without limit. Return whether it was got."""
-        got: bool = await _call(self._proxy, lambda: self._proxy.acquire(blocking, timeout))
+        got: bool = await call(self._proxy, lambda: self._proxy.acquire(blocking, timeout))
         return got
 
     async def release(self) -> None:
         """Release."""
-        await _call(self._proxy, self._proxy.release)
+        await call(self._proxy, self._proxy.release)
 
     async def locked(self) -> bool:
         """Return whether somebody holds it."""
-        found: bool = await _call(self._proxy, self._proxy.locked)
+        found: bool = await call(self._proxy, self._proxy.locked)
         return found
 
 
@@ -118,21 +119,21 @@ class AsyncConditionProxy(AsyncAcquirerProxy):
 
     async def wait(self, timeout: float | None = None) -> bool:
         """Wait to be notified, up to `timeout` seconds; return whether that happened."""
-        notified: bool = await _call(self._proxy, lambda: self._proxy.wait(timeout))
+        notified: bool = await call(self._proxy, lambda: self._proxy.wait(timeout))
         return notified
 
     async def wait_for(self, predicate: Callable[[], T], timeout: float | None = None) -> T:
         """Wait until the predicate is true, up to `timeout` seconds; return its last value. It runs in a thread."""
-        result: T = await _call(self._proxy, lambda: self._proxy.wait_for(predicate, timeout))
+        result: T = await call(self._proxy, lambda: self._proxy.wait_for(predicate, timeout))
         return result
 
     async def notify(self, n: int = 1) -> None:
         """Wake up to `n` waiters."""
-        await _call(self._proxy, lambda: self._proxy.notify(n))
+        await call(self._proxy, lambda: self._proxy.notify(n))
 
     async def notify_all(self) -> None:
         """Wake all waiters."""
-        await _call(self._proxy, self._proxy.notify_all)
+        await call(self._proxy, self._proxy.notify_all)
 
 
 class AsyncEventProxy(AsyncProxy):
@@ -140,20 +141,20 @@ class AsyncEventProxy(AsyncProxy):
 
     async def is_set(self) -> bool:
         """Return whether the flag is set."""
-        found: bool = await _call(self._proxy, self._proxy.is_set)
+        found: bool = await call(self._proxy, self._proxy.is_set)
         return found
 
     async def set(self) -> None:
         """Set the flag and wake all waiters."""
-        await _call(self._proxy, self._proxy.set)
+        await call(self._proxy, self._proxy.set)
 
     async def clear(self) -> None:
         """Clear the flag."""
-        await _call(self._proxy, self._proxy.clear)
+        await call(self._proxy, self._proxy.clear)
 
     async def wait(self, timeout: float | None = None) -> bool:
         """Wait until the flag is set, up to `timeout` seconds; return whether it is."""
-        found: bool = await _call(self._proxy, lambda: self._proxy.wait(timeout))
+        found: bool = await call(self._proxy, lambda: self._proxy.wait(timeout))
         return found
 
 
@@ -162,16 +163,16 @@ class AsyncBarrierProxy(AsyncProxy):
 
     async def wait(self, timeout: float | None = None) -> int:
         """Wait for the others, up to `timeout` seconds; return our number. Raises BrokenBarrierError."""
-        number: int = await _call(self._proxy, lambda: self._proxy.wait(timeout))
+        number: int = await call(self._proxy, lambda: self._proxy.wait(timeout))
         return number
 
     async def abort(self) -> None:
         """Break the barrier."""
-        await _call(self._proxy, self._proxy.abort)
+        await call(self._proxy, self._proxy.abort)
 
     async def reset(self) -> None:
         """Make the barrier whole; what waits gets BrokenBarrierError."""
-        await _call(self._proxy, self._proxy.reset)
+        await call(self._proxy, self._proxy.reset)
 
 
 class AsyncValueProxy(AsyncProxy, Generic[T]):
@@ -179,15 +180,27 @@ class AsyncValueProxy(AsyncProxy, Generic[T]):
 
     async def get(self) -> T:
         """Return the value."""
-        value: T = await _call(self._proxy, self._proxy.get)
+        value: T = await call(self._proxy, self._proxy.get)
         return value
 
     async def set(self, value: T) -> None:
         """Set the value."""
-        await _call(self._proxy, lambda: self._proxy.set(value))
+        await call(self._proxy, lambda: self._proxy.set(value))
 
 
-async def _call(proxy: Any, function: Callable[[], Any]) -> Any:
+def by_link(proxy: Any) -> Any:
+    """Return a proxy whose calls can be called off: in the process that has the server, too, by a connection to it."""
+    if proxy._owner is None or servers_here.get(proxy._token.address) is not proxy._owner:
+        return proxy
+    found = object.__new__(type(proxy))
+    link = links.to(proxy._token.address, proxy._serializer, proxy._authkey)
+    link.is_own = True
+    found.__dict__.update(proxy.__dict__, _owner=None, _link=link, _is_counted=False, _counted=proxy)
+    return found
+
+
+async def call(proxy: Any, function: Callable[[], Any]) -> Any:
+    """Call a function whose requests are a proxy's, in a thread; to cancel it ends their connection."""
     task = current_task()
     link = proxy._link
     if link is None:  # in the server itself, where there is no connection

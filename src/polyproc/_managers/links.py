@@ -116,7 +116,7 @@ listener_client: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "xmlrpclib": (xml.XmlListener, xml.XmlClient),
 }
 _LATE = -100  # a priority of finalizers: after the user's
-_GONE = "the manager's server is not there: it was shut down, its process has ended, or it was never started"
+GONE = "the manager's server is not there: it was shut down, its process has ended, or it was never started"
 _SETTLED = 0.5  # seconds that an interrupted call waits at most until the server has called it off
 
 
@@ -178,6 +178,7 @@ class Link:
         self.authkey = authkey
         self._tls = tls
         self._ref = weakref.ref(self)
+        self.is_own = False  # the server is this process's: its objects are kept without an anchor
         self.inherits = False  # what our memory had of its proxies at the fork that made us is counted for us
         self._begin()
 
@@ -195,6 +196,7 @@ class Link:
 
     def after_fork_in_child(self, inherits: bool) -> None:
         """Close the parent's connections."""
+        self.is_own = False
         self.inherits = inherits and self._anchor is not None
         opened = list(self._opened)
         self._begin()
@@ -221,9 +223,15 @@ class Link:
         return anchor
 
     def _connected(self) -> Any:
-        if self._anchor is None:
+        if self._anchor is None and not self.is_own:
             self.anchor.sync()  # what is created is this process's from the first moment on
         return self._open(CALLS)
+
+    @property
+    def connection(self) -> Any:
+        """This thread's connection, if it has one and owes nothing to the answer of another call."""
+        own = self._local()
+        return own.connection if own.request is None else None
 
     def ask(self, request: tuple[Any, ...]) -> Any:
         """Send a request over this thread's connection; return the answer.
@@ -238,7 +246,7 @@ class Link:
             try:
                 connection = own.connection = self._connected()
             except (OSError, EOFError) as error:
-                error.add_note(_GONE)
+                error.add_note(GONE)
                 raise
         links.answering().link = self._ref
         own.request = request
@@ -248,7 +256,7 @@ class Link:
         except BaseException as error:
             self._call_off(own, _SETTLED)
             if isinstance(error, OSError | EOFError):
-                error.add_note(_GONE)
+                error.add_note(GONE)
             else:
                 _say_in_callers_words(error, is_making=request[1] == "create")
             raise
@@ -306,6 +314,8 @@ class Link:
 
     def leave(self) -> None:
         """Say, at the end of this process, that it ends in good order: what it has locked stays locked."""
+        if self.connection is not None:  # it may have to see that the server has all
+            self.connection.close()
         if self._anchor is not None:
             self._anchor.say(BYE, "")
             try:

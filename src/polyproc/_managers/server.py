@@ -312,23 +312,27 @@ class Server:
         try:
             while not self.stop_event.is_set():
                 try:
-                    ident, method, args, kwds = connection.recv()
+                    request = connection.recv()
                 except (EOFError, OSError):
                     return
                 except Exception:  # noqa: BLE001  (arguments that cannot be opened here)
                     self._answer(client, (TRACEBACK, traceback.format_exc()), None)
                     continue
-                entry = None if ident is None else self.id_to_obj.get(ident)
-                answer = self._call(client, name, entry, (ident, method, args, kwds))
-                taken_from = None
-                if answer[0] == RETURN and entry is not None and self._gives_items(entry.obj, method):
-                    taken_from = entry.obj
-                self._answer(client, answer, taken_from)
-                del entry, args, kwds, answer, taken_from
+                self._serve_request(client, name, request)
+                del request
         finally:
             client.end()
             if client.held:
                 self._outlive(client, ending)
+
+    def _serve_request(self, client: Client, name: str, request: Any) -> None:
+        ident, method, _, _ = request
+        entry = None if ident is None else self.id_to_obj.get(ident)
+        answer = self._call(client, name, entry, request)
+        taken_from = None
+        if answer[0] == RETURN and entry is not None and self._gives_items(entry.obj, method):
+            taken_from = entry.obj
+        self._answer(client, answer, taken_from)
 
     def _outlive(self, client: Client, ending: ClientExit) -> None:
         """Stay as long as a client that has gone holds locks: some are this thread's, and no other can release them.
@@ -381,7 +385,7 @@ class Server:
             try:
                 result = self.invoke(client, entry.obj, method, args, kwds)
             except Exception as error:  # noqa: BLE001  (the caller's)
-                return _raised(error)
+                return raised(error)
             typeid = entry.method_to_typeid.get(method)
             if typeid is None:
                 return RETURN, list(result) if isinstance(result, KeysView | ValuesView | ItemsView) else result
@@ -471,7 +475,7 @@ def _look() -> None:
     """Do nothing: a thread that waits for orders looks around."""
 
 
-def _raised(error: Exception) -> tuple[str, Any]:
+def raised(error: Exception) -> tuple[str, Any]:
     """Return the answer to a call that raised."""
     text = traceback.format_exc()
     try:
