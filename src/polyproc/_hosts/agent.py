@@ -5,13 +5,17 @@ connection ends, so does the agent, and with it, by their lifelines, all that it
 gone, or will take them for lost.
 
     there                                          here
-    start id, name, job, for a pool?          ->
+    start id, name, job, for a pool?, sizes   ->
+    part key + bytes                          ->   (of a start's buffers)
                                               <-   started id, pid  |  failed id, why
     signal id, number                         ->
-    word id, place, why  |  data id, bytes    ->   (of a pool's worker)
-                                              <-   data id, bytes
+    word id, place, why  |  data id + bytes   ->   (of a pool's worker)
+                                              <-   data id + bytes  |  taken id, how much
+                                              <-   want name                (see shared_things.py)
+    keep name, size  |  gone name             ->
+    part name + bytes  |  drop name           ->
     look id  |  kill tree id                  ->
-                                              <-   output id, stream, bytes
+                                              <-   output id, stream + bytes
                                               <-   exited id, code, what it left
                                               <-   leaving                (SIGTERM: the node is to be vacated)
 """
@@ -30,22 +34,25 @@ import socket
 import sys
 import time
 
-from polyproc._base.typing import Any, Callable, Mapping
-from polyproc._connection.connection import Pipe
+from polyproc._base.typing import Any, Callable, Mapping, Sequence
+from polyproc._connection.connection import Pipe, connection_of
 from polyproc._forkserver.fork_server import forkserver
 from polyproc._hosts.remote_life import live
 from polyproc._hosts.same_host import boot_id
+from polyproc._hosts.shared_things import KeptThings
 from polyproc._hosts.wire import LOOK, Wire, dial, notice_loss, prove
+from polyproc._memory.block import FileBlock, allocate
 from polyproc._platform.handles import WakePipe
 from polyproc._platform.interpreter import usable_processors
 from polyproc._process.process import ForkProcess, ForkServerProcess, SpawnProcess
 from polyproc._start.stopping import Tree
 from polyproc._workers.interrupter import CancelWord
 
-PROTOCOL = 1
+PROTOCOL = 2
 LINE_LIMIT = 65536  # bytes of an invitation, and of an introduction
 _PIECE = 65536
 _LARGE_PIECE = 1 << 20
+TOLD = 1 << 20  # bytes of a worker's that were taken, until that is said
 _JOINING = 30  # seconds until an agent that nobody talks to gives up
 _METHODS: dict[str, Any] = {"fork": ForkProcess, "spawn": SpawnProcess, "forkserver": ForkServerProcess}
 
@@ -100,10 +107,11 @@ class WorkerPipe:
         os.set_blocking(self.fd, False)
         self.word = CancelWord()
         self._unsent: collections.deque[memoryview] = collections.deque()
+        self._taken = 0  # bytes, of which nothing was said
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: memoryview) -> None:
         """Write as much as the pipe takes, and keep the rest."""
-        self._unsent.append(memoryview(data))
+        self._unsent.append(data)
         self.write_rest()
 
     def write_rest(self) -> bool:
@@ -112,6 +120,7 @@ class WorkerPipe:
             while self._unsent:
                 piece = self._unsent.popleft()
                 written = os.write(self.fd, piece)
+                self._taken += written
                 if written < len(piece):
                     self._unsent.appendleft(piece[written:])
         except BlockingIOError:
@@ -119,6 +128,41 @@ class WorkerPipe:
         except OSError:  # it has ended
             self._unsent.clear()
         return not self._unsent
+
+    def taken(self) -> int:
+        """Return how many bytes the pipe has taken that nothing was said of, if that is worth a word, else 0."""
+        count = self._taken if self._taken >= TOLD else 0
+        self._taken -= count
+        return count
+
+
+class Arriving:
+    """Memory that is being filled with what comes for a start, or for what is kept here; and what is done then."""
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        act: Callable[[list[tuple[Any, int]]], object],
+        allocate: Callable[[int], Any] = allocate,
+    ) -> None:
+        self._blocks = [(allocate(size), size) for size in sizes]
+        self._views = [memoryview(block.buffer).cast("B")[:size] for block, size in self._blocks]
+        self._act = act
+
+    def place(self, size: int) -> memoryview | None:
+        """Return where the next part is to be put."""
+        return self._views[0][:size] if self._views and size <= len(self._views[0]) else None
+
+    def note(self, size: int) -> bool:
+        """Note that a part has come; return whether that is all."""
+        self._views[0] = self._views[0][size:]
+        while self._views and not self._views[0]:
+            self._views.pop(0)
+        return not self._views
+
+    def act(self) -> None:
+        """Do what it is for."""
+        self._act(self._blocks)
 
 
 class AgentChild:
@@ -141,11 +185,19 @@ class Agent:
         self._grace: float = invitation["grace"]
         self._process = _METHODS[invitation["start_method"]]
         self._children: dict[int, AgentChild] = {}
+        self._arriving: dict[int | str, Arriving] = {}
+        wire.place = self._place  # type: ignore[method-assign]
+        self._kept = KeptThings(wire)
+        self._door = connection_of(self._kept.theirs)
         self._selector = selectors.DefaultSelector()
         self._leaving_until: float | None = None
         self._wake = WakePipe()
         self._orders: dict[str, Callable[..., None]] = {
-            "start": self._start,
+            "start": self._prepare,
+            "part": self._part,
+            "keep": self._keep,
+            "gone": lambda name: self._kept.note(name, None),
+            "drop": self._drop,
             "signal": self._signal,
             "word": self._name_call,
             "data": self._pass_on,
@@ -161,6 +213,7 @@ class Agent:
         signal.signal(signal.SIGTERM, lambda *args: self._wake.wake())
         self._watch(self._wire.fd, self._hear)
         self._watch(self._wake.fd, self._leave)
+        self._watch(self._kept.fd, self._kept.serve)
         try:
             self._hear()
             while not self._is_done():
@@ -177,8 +230,7 @@ class Agent:
         self._selector.register(fd, selectors.EVENT_READ, act)
 
     def _hear(self) -> None:
-        for name, *details in self._wire.receive():
-            self._orders[name](*details)
+        self._wire.receive(lambda name, *details: self._orders[name](*details))
 
     # -- leaving ---------------------------------------------------------------------------------------------------
 
@@ -200,14 +252,48 @@ class Agent:
 
     # -- orders ----------------------------------------------------------------------------------------------------
 
-    def _start(self, id: int, name: str, job: bytes, is_worker: bool) -> None:
+    def _place(self, message: tuple[Any, ...], size: int) -> memoryview | None:
+        """Return where a payload that comes is to be put."""
+        arriving = self._arriving.get(message[1]) if message[0] == "part" else None
+        return None if arriving is None else arriving.place(size)
+
+    def _part(self, key: int | str, part: memoryview) -> None:
+        arriving = self._arriving.get(key)
+        if arriving is not None and arriving.note(len(part)):
+            del self._arriving[key]
+            arriving.act()
+
+    def _keep(self, name: str, size: int) -> None:
+        """Keep, for the processes here, what comes now."""
+        try:
+            arriving = Arriving([size], lambda blocks: self._kept.note(name, blocks[0][0]), FileBlock)
+        except (OSError, MemoryError):
+            self._kept.note(name, None)
+        else:
+            self._arriving[name] = arriving
+
+    def _drop(self, name: str) -> None:
+        self._arriving.pop(name, None)
+        self._kept.drop(name)
+
+    def _prepare(self, id: int, name: str, job: bytes, is_worker: bool, sizes: Sequence[int]) -> None:
+        """Start a child, when its buffers are here."""
+        if not sizes:
+            self._start(id, name, job, is_worker, [])
+            return
+        try:
+            self._arriving[id] = Arriving(sizes, lambda blocks: self._start(id, name, job, is_worker, blocks))
+        except (OSError, MemoryError) as error:
+            self._wire.send("failed", id, f"there is no memory for its arguments: {error}")
+
+    def _start(self, id: int, name: str, job: bytes, is_worker: bool, blocks: list[tuple[Any, int]]) -> None:
         ours, theirs = zip(Pipe(duplex=False), Pipe(duplex=False), strict=True)
         channel = WorkerPipe() if is_worker else None
         try:
             if self._leaving_until is not None:
                 raise OSError("the node is to be vacated")
             passed = None if channel is None else (channel.theirs, channel.word.block)
-            process = self._process(target=live, args=(job, theirs, passed), name=name, daemon=True)
+            process = self._process(target=live, args=(job, theirs, self._door, passed, blocks), name=name, daemon=True)
             process.start()
         except Exception as error:  # noqa: BLE001  (whatever it was: told to who asked)
             for end in (*ours, *([channel.ours] if channel is not None else [])):
@@ -237,7 +323,7 @@ class Agent:
         if child is not None and child.channel is not None:
             child.channel.word.set(place, why)
 
-    def _pass_on(self, id: int, data: bytes) -> None:
+    def _pass_on(self, id: int, data: memoryview) -> None:
         child = self._children.get(id)
         if child is not None and child.channel is not None:
             child.channel.write(data)
@@ -248,6 +334,8 @@ class Agent:
         events = selectors.EVENT_READ
         if not channel.write_rest():
             events |= selectors.EVENT_WRITE
+        if count := channel.taken():
+            self._wire.send("taken", child.id, count)
         if self._selector.get_key(channel.fd).events != events:
             self._selector.modify(channel.fd, events, functools.partial(self._serve_channel, child, channel))
 
@@ -264,7 +352,7 @@ class Agent:
         except OSError:  # it was killed
             piece = b""
         if piece:
-            self._wire.send("data", child.id, piece)
+            self._wire.send("data", child.id, payload=piece)
             return True
         self._selector.unregister(channel.fd)
         channel.ours.close()
@@ -290,6 +378,7 @@ class Agent:
             child.tree.look()
 
     def _kill_tree(self, id: int) -> None:
+        self._arriving.pop(id, None)
         self._look(id)
         child = self._children.get(id)
         if child is not None and child.tree is not None:
@@ -310,7 +399,7 @@ class Agent:
         except BlockingIOError:
             return False
         if piece:
-            self._wire.send("output", child.id, number, piece)
+            self._wire.send("output", child.id, number, payload=piece)
             return True
         self._selector.unregister(end.fileno())
         del child.streams[number]

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pickle import PickleBuffer
+
 from polyproc._base.errors import ProcessError
-from polyproc._base.typing import Any, NoReturn
+from polyproc._base.typing import TYPE_CHECKING, Any, NoReturn
+from polyproc._memory.share import Shared, loaded_from
 from polyproc._pickling.pickler import dumps
 from polyproc._pickling.spawning import while_preparing
+
+if TYPE_CHECKING:
+    from polyproc._hosts.shared_things import SharedThings
 
 
 def refuse(what: str) -> NoReturn:
@@ -30,11 +36,39 @@ class Crossing:
         """Refuse."""
         refuse("a message of a remote context")
 
+    def pickled_shared(self, shared: Shared[Any]) -> tuple[Any, ...]:
+        """Return what is pickled for what share() has made: in a message it goes along by value."""
+        sizes, _, writable = shared.layout()
+        return loaded_from_copy, (PickleBuffer(shared.memory() or b""), sizes, writable)
 
-def dumps_across(obj: object, apart: list[memoryview] | None = None) -> bytes:
+
+class NodeCrossing(Crossing):
+    """Stands for the receiver, where that is on one of a context's nodes: what many use is sent once to each."""
+
+    def __init__(self, things: SharedThings) -> None:
+        self._things = things
+
+    def pickled_shared(self, shared: Shared[Any]) -> tuple[Any, ...]:
+        """Return what is pickled for what share() has made."""
+        return self._things.pickled(shared)
+
+
+def loaded_from_copy(memory: Any, sizes: list[int], writable: bool) -> Any:
+    """Return the object whose parts are in memory of its own."""
+    return loaded_from(Copied(memory), sizes, writable)
+
+
+class Copied:
+    """Memory that was received."""
+
+    def __init__(self, buffer: Any) -> None:
+        self.buffer = buffer
+
+
+def dumps_across(obj: object, apart: list[memoryview] | None = None, crossing: Crossing | None = None) -> bytes:
     """Pickle for a process on any host; large buffers go into `apart`, if it is given.
 
     Raises what pickling raises, and ProcessError for what is of this host.
     """
-    packed: Any = while_preparing(Crossing(), lambda: dumps(obj, None if apart is None else 5, apart))
+    packed: Any = while_preparing(crossing or Crossing(), lambda: dumps(obj, None if apart is None else 5, apart))
     return bytes(packed)

@@ -12,10 +12,11 @@ import time
 from types import TracebackType
 
 from polyproc._base.errors import ProcessError
+from polyproc._base.native import native
 from polyproc._base.typing import TYPE_CHECKING, Any, ClassVar, Iterable, Iterator
 from polyproc._hosts.host_object import HostObject
 from polyproc._hosts.object_server import SERIALIZER, HostToken
-from polyproc._hosts.parcels import pack, unpack
+from polyproc._hosts.parcels import Parcel, pack, unpack
 from polyproc._hosts.served_kinds import Cell
 from polyproc._managers.links import GONE, answer_of
 from polyproc._managers.proxies import BarrierProxy, ConditionProxy, EventProxy
@@ -137,6 +138,8 @@ class HostQueue(HostObject):
         self._check_open()
         packed = pack(obj)
         if not self._put_ahead(packed):
+            if not native and self._owner is not None and isinstance(packed, Parcel):
+                packed = packed.copied()  # it stays in this process
             self._callmethod("put", (packed, block, timeout))
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:

@@ -97,6 +97,12 @@ class HostStream(BaseProxy):
 
     _exposed_ = ("put", "get", "poll")
 
+    def put(self, message: Message) -> None:
+        """Send a message, as it is now."""
+        if self._owner is not None and isinstance(message, Parcel):
+            message = message.copied()
+        self._callmethod("put", (message,))
+
 
 class HostEnd(BaseProxy):
     """A reference to an end of a pipe."""
@@ -130,11 +136,11 @@ class HostConnection:
 
     def send(self, obj: Any) -> None:
         """Send an object."""
-        self._writable()._callmethod("put", (message_of(obj),))
+        self._writable().put(message_of(obj))
 
     def send_bytes(self, buf: Any, offset: int = 0, size: int | None = None) -> None:
         """Send the bytes of a bytes-like object as one message."""
-        self._writable()._callmethod("put", (message_of_bytes(buf, offset, size),))
+        self._writable().put(message_of_bytes(buf, offset, size))
 
     def _writable(self) -> HostStream:
         if self._end is None:

@@ -6,19 +6,23 @@ reads none. What was sent cannot be taken back: a worker has one task, and one m
 
 from __future__ import annotations
 
+import _pickle as pickle  # what is not written in Python
 import collections
 import queue
 import threading
 
 from polyproc._base.errors import ProcessError
-from polyproc._base.typing import Any, Callable, Sequence
+from polyproc._base.typing import Any, Callable, Iterator, Sequence
 from polyproc._connection.connection import Connection
-from polyproc._hosts.crossing import dumps_across
+from polyproc._hosts.crossing import NodeCrossing, dumps_across
 from polyproc._hosts.nodes import Nodes
+from polyproc._hosts.parcels import Parcel, pack
 from polyproc._hosts.remote_child import RemoteChild
 from polyproc._hosts.remote_life import remote_life
+from polyproc._hosts.wire import PAYLOAD
 from polyproc._pickling.inherited_values import InheritedValue
-from polyproc._pickling.pickler import dumps
+from polyproc._pickling.pickler import KeptPickle, dumps
+from polyproc._pickling.spawning import while_sending
 from polyproc._process.process import BaseProcess, Process, launched_by
 from polyproc._workers.messages import of_bytes, to_bytes
 from polyproc._workers.pipe_channels import WorkerEnd
@@ -27,18 +31,54 @@ from polyproc._workers.worker_set import PoolConfig, WorkerHandle
 
 _LARGEST_SHORT = 0x7FFFFFFF  # of a message's length, in four bytes: see portable_connection.py
 _LONG = b"\xff\xff\xff\xff"
+_MOST_ON_WAY = 1 << 22  # bytes on their way to a worker
 
 
 class HostWorkerEnd(WorkerEnd):
-    """A worker's side, on another host than the pool's."""
+    """A worker's side, on another host than the pool's.
+
+    A message that has large buffers is followed by them, each as a message: how many, and their sizes, come before it.
+    """
+
+    def get(self) -> tuple[int, bool, Any]:
+        """Wait for a message of the pool; return its number, whether it could be opened, it or the error."""
+        if self._kept is not None and not self._kept.is_there():
+            return 0, True, None
+        try:
+            data = memoryview(self.connection.recv_bytes())
+            sizes, rest = _sizes_of(data[2:])
+            buffers = [bytearray(size) for size in sizes]
+            for buffer in buffers:
+                self.connection.recv_bytes_into(buffer)
+        except (EOFError, OSError):
+            return 0, True, None
+        number = int.from_bytes(data[:2], "little")
+        try:
+            return number, True, pickle.loads(rest, buffers=buffers)
+        except BaseException as error:  # noqa: BLE001  (that task's error alone)
+            return number, False, error
 
     def put(self, message: Any) -> None:
         """Send a message to the pool. Raises what pickling raises, and ProcessError for what is of this host."""
-        data = to_bytes(message, dumps_across)
+        apart: list[memoryview] = []
+        data = to_bytes(message, lambda value: dumps_across(value, apart))
         try:
-            self.connection.send_bytes(data)
+            self.connection.send_bytes(_with_sizes(apart) + data)
+            for view in apart:
+                self.connection.send_bytes(view)
         except OSError:  # the pool has ended, which `get` says
             pass
+
+
+def _with_sizes(buffers: Sequence[Any]) -> bytes:
+    sizes = [memoryview(buffer).nbytes for buffer in buffers]
+    return len(sizes).to_bytes(2, "little") + b"".join(size.to_bytes(8, "little") for size in sizes)
+
+
+def _sizes_of(data: memoryview) -> tuple[list[int], memoryview]:
+    """Return the sizes of a message's buffers, and the rest of it."""
+    end = 2 + 8 * int.from_bytes(data[:2], "little")
+    return [int.from_bytes(data[at : at + 8], "little") for at in range(2, end, 8)], data[end:]
 
 
 def host_worker(threads: int | None, kept: InheritedValue[WorkerPlan]) -> None:
@@ -67,33 +107,52 @@ class HostWord:
 
 
 class HostWorkerChannel:
-    """The pool's side of one worker."""
+    """The pool's side of one worker. No more than some bytes are on their way to it, however large its tasks are."""
 
     def __init__(self, number: int, take: Callable[[tuple[int, bool, Any]], object]) -> None:
         self._number = number
         self._take = take
         self._lock = threading.Lock()
         self._child: RemoteChild | None = None
-        self._unsent: collections.deque[bytes] = collections.deque()  # before there is a process
-        self._received = bytearray()
+        self._unsent: collections.deque[memoryview] = collections.deque()
+        self._on_way = 0  # bytes that its pipe has not taken, as far as is known
+        self._incoming = Incoming()
+        self._begun: list[bytearray] = []  # a message, and its buffers, that is not whole
+        self._lacking = 0  # how many of its buffers are still to come
 
     def begin(self, child: RemoteChild) -> None:
         """Send what was kept, now that there is a process."""
         with self._lock:
             self._child = child
-            while self._unsent:
-                child.node.send("data", child.id, self._unsent.popleft())
+            self._send_on()
 
-    def send(self, number: int, packed: bytes) -> None:
+    def send(self, number: int, packed: bytes | Parcel) -> None:
         """Send a packed message."""
-        length = 2 + len(packed)
-        size = _LONG + length.to_bytes(8, "big") if length > _LARGEST_SHORT else length.to_bytes(4, "big")
-        data = b"".join((size, number.to_bytes(2, "little"), packed))
+        data, *buffers = packed.parts if isinstance(packed, Parcel) else (packed,)
+        start = number.to_bytes(2, "little") + _with_sizes(buffers)
+        pieces = [_header(len(start) + len(data)) + start, data]
+        for buffer in buffers:
+            pieces += (_header(len(buffer)), buffer)
+        if not buffers and len(data) < PAYLOAD:
+            pieces = [b"".join(pieces)]
         with self._lock:
-            if self._child is None:
-                self._unsent.append(data)
-            else:
-                self._child.node.send("data", self._child.id, data)
+            self._unsent += map(memoryview, pieces)
+            self._send_on()
+
+    def note_taken(self, count: int) -> None:
+        """Send more, in the node's thread, of what waits."""
+        with self._lock:
+            self._on_way -= count
+            self._send_on()
+
+    def _send_on(self) -> None:
+        while self._child is not None and self._unsent and self._on_way < _MOST_ON_WAY:
+            piece = self._unsent.popleft()
+            if len(piece) > PAYLOAD:
+                self._unsent.appendleft(piece[PAYLOAD:])
+                piece = piece[:PAYLOAD]
+            self._on_way += len(piece)
+            self._child.node.send("data", self._child.id, payload=piece)
 
     def order(self, what: str, *details: Any) -> None:
         """Send its agent an order about it."""
@@ -111,21 +170,21 @@ class HostWorkerChannel:
         """Say that nothing is known of what a worker that has ended had not begun."""
         return [], 0
 
-    def receive(self, piece: bytes) -> None:
-        """Take bytes of the worker's, in its node's thread; hand on each message that is whole."""
-        self._received += piece
-        while (message := self._whole()) is not None:
-            self._take((self._number, True, message))
+    def place(self, size: int) -> memoryview | None:
+        """Return where the next bytes of the worker's are to be put."""
+        return self._incoming.place(size)
 
-    def _whole(self) -> bytes | None:
-        received = self._received
-        start, size = (12, received[4:12]) if received[:4] == _LONG else (4, received[:4])
-        end = start + int.from_bytes(size, "big")
-        if len(received) < start or len(received) < end:
-            return None
-        message = bytes(received[start:end])
-        del received[:end]
-        return message
+    def receive(self, piece: memoryview) -> None:
+        """Take bytes of the worker's, in its node's thread; hand on each message that is whole."""
+        for frame in self._incoming.add(piece):
+            self._begun.append(frame)
+            if self._lacking:
+                self._lacking -= 1
+            else:
+                self._lacking = len(_sizes_of(memoryview(frame))[0])
+            if not self._lacking:
+                message, self._begun = self._begun, []
+                self._take((self._number, True, message))
 
     def release(self) -> None:
         """Do nothing: the worker's side was never here."""
@@ -133,6 +192,47 @@ class HostWorkerChannel:
     def close(self) -> None:
         """Give it up."""
         self._unsent.clear()
+
+
+class Incoming:
+    """Frames of a connection (portable_connection.py), of which pieces come; the larger ones go straight into place."""
+
+    def __init__(self) -> None:
+        self._head = bytearray()
+        self._frame: bytearray | None = None
+        self._missing = memoryview(b"")
+
+    def place(self, size: int) -> memoryview | None:
+        """Return the memory for the next bytes, if they are all of the frame that has begun."""
+        return self._missing[:size] if size <= len(self._missing) else None
+
+    def add(self, piece: memoryview) -> Iterator[bytearray]:
+        """Take a piece, perhaps one that is in its place; give each frame that is whole."""
+        if self._missing and piece.obj is self._missing.obj:
+            self._missing = self._missing[len(piece) :]
+            piece = piece[:0]
+        while True:
+            if self._frame is not None:
+                count = min(len(piece), len(self._missing))
+                self._missing[:count] = piece[:count]
+                self._missing, piece = self._missing[count:], piece[count:]
+                if self._missing:
+                    return
+                frame, self._frame = self._frame, None
+                yield frame
+            while len(self._head) < (12 if self._head[:4] == _LONG else 4):
+                if not piece:
+                    return
+                self._head.append(piece[0])
+                piece = piece[1:]
+            size = self._head[4:] if self._head[:4] == _LONG else self._head
+            self._frame = bytearray(int.from_bytes(size, "big"))
+            self._missing = memoryview(self._frame)
+            self._head.clear()
+
+
+def _header(length: int) -> bytes:
+    return _LONG + length.to_bytes(8, "big") if length > _LARGEST_SHORT else length.to_bytes(4, "big")
 
 
 class HostChannels:
@@ -165,12 +265,29 @@ class HostChannels:
             return None
         number, is_packed, value = found
         try:
-            return number, True, of_bytes(value) if is_packed else value
+            return number, True, _opened(value) if is_packed else value
         except BaseException as error:  # noqa: BLE001  (one that cannot be read is that task's error alone)
             return number, False, error
 
     def close(self) -> None:
         """Do nothing: it has no descriptors."""
+
+
+def _opened(message: list[bytearray]) -> Any:
+    data, *buffers = message
+    return of_bytes(_sizes_of(memoryview(data))[1], buffers)
+
+
+def kept_with(packed: Any, things: list[Any]) -> Any:
+    """Return what was packed; as long as somebody has it, so are the things that it speaks of."""
+    if not things:
+        return packed
+    if isinstance(packed, Parcel):
+        packed.things = things
+        return packed
+    kept = KeptPickle(packed)
+    kept.things = things
+    return kept
 
 
 class HostWorkerSet:
@@ -182,16 +299,27 @@ class HostWorkerSet:
         self.channels = HostChannels()
         self.handles: dict[int, WorkerHandle] = {}
         self._nodes = nodes
+        self._crossing = NodeCrossing(nodes.things)
         plan = WorkerPlan(config.initializer, config.initargs, config.max_memory, config.is_executors)
         self._kept = InheritedValue(plan)
         self._process: type[Any] = launched_by(self, Process)
         self._starting: HostWorkerChannel | None = None
 
-    @staticmethod
-    def pack(message: Any) -> tuple[bytes, int]:
-        """Pickle a message for a worker; return it, and its size."""
-        data = dumps_across(message)
-        return data, len(data)
+    def pack(self, message: Any) -> tuple[Any, int]:
+        """Pickle a message for a worker; return it, as it is now, and its size."""
+        things: list[Any] = []
+        packed = while_sending(None, things, lambda: pack(message, self._crossing))
+        if isinstance(packed, Parcel):
+            data, *buffers = packed.parts
+            packed = Parcel(data, *map(bytes, buffers))  # it may be sent later, and changed before
+        return kept_with(packed, things), len(packed)
+
+    def pack_function(self, function: Any) -> bytes:
+        """Pickle what workers are to call."""
+        things: list[Any] = []
+        data = while_sending(None, things, lambda: dumps_across(function, None, self._crossing))
+        found: bytes = kept_with(data, things)
+        return found
 
     def launch(self, process: BaseProcess[Any]) -> RemoteChild:
         """Start a worker's process."""

@@ -11,15 +11,16 @@ import time
 
 from polyproc._base.errors import AuthenticationError, ProcessError, TimeoutError
 from polyproc._base.log import log
-from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Mapping
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
 from polyproc._connection.listener import Listener
 from polyproc._hosts.agent import LINE_LIMIT, versions
 from polyproc._hosts.host_engine import AgentSpec, Engine, Lease, Resources
-from polyproc._hosts.wire import Wire
+from polyproc._hosts.wire import PAYLOAD, Wire
 
 if TYPE_CHECKING:
     from polyproc._hosts.certificate import Certificate
     from polyproc._hosts.remote_child import RemoteChild
+    from polyproc._hosts.shared_things import SharedThings
 
 AGENT = "polyproc._programs.run_agent"
 _LOOK = 0.2  # seconds between looks whether an agent that is waited for cannot come any more
@@ -37,6 +38,7 @@ def invite(
     options: Mapping[str, Any],
     resources: Resources,
     certificate: Certificate | None,
+    things: SharedThings,
 ) -> Node:
     """Lease an agent and wait for its call; return its node.
 
@@ -73,7 +75,8 @@ def invite(
         lease.release()
         raise
     lease.forward()
-    return Node(name, lease, Wire(sock, options["invitation"]["peer_timeout"]), facts)
+    wire = Wire(sock, options["invitation"]["peer_timeout"])
+    return Node(name, lease, wire, facts, things, options["start_timeout"])
 
 
 def _admit(listener: Listener, lease: Lease, timeout: float) -> Any:
@@ -129,13 +132,18 @@ class Node:
         is_leaving: whether its agent was told to vacate it: it gets no more work.
     """
 
-    def __init__(self, name: str, lease: Lease, wire: Wire, facts: dict[str, Any]) -> None:
+    def __init__(
+        self, name: str, lease: Lease, wire: Wire, facts: dict[str, Any], things: SharedThings, patience: float
+    ) -> None:
         self.name = name
         self.facts = facts
         self.lost: str | None = None
         self.is_leaving = False
         self._lease = lease
         self._wire = wire
+        wire.place = self._place  # type: ignore[method-assign]
+        self._things = things
+        self._patience = patience
         self._lock = threading.Lock()
         self._ids = itertools.count(1)
         self._children: dict[int, RemoteChild] = {}
@@ -145,6 +153,8 @@ class Node:
             "failed": self._failed,
             "output": self._output,
             "data": self._data,
+            "taken": self._taken,
+            "want": self._wanted,
             "exited": self._exited,
             "leaving": self._leaving,
         }
@@ -157,15 +167,27 @@ class Node:
         """How many children there are for each processor."""
         return len(self._children) / max(int(self.facts.get("cpus", 1)), 1)
 
-    def start(self, child: RemoteChild, job: bytes, is_worker: bool) -> None:
-        """Have a child started; it is told what becomes of that."""
+    def start(self, child: RemoteChild, job: bytes, buffers: Sequence[memoryview], is_worker: bool) -> None:
+        """Have a child started; it is told what becomes of that. Raises TimeoutError if the agent takes nothing."""
         with self._lock:
             if self.lost is not None:
                 child.note_lost(self.lost)
                 return
             child.id = next(self._ids)
             self._children[child.id] = child
-        self.send("start", child.id, child.name, job, is_worker)
+        self.send("start", child.id, child.name, job, is_worker, [buffer.nbytes for buffer in buffers])
+        self.send_large(child.id, buffers, self._patience)
+
+    def send_large(self, key: int | str, buffers: Sequence[memoryview], patience: float | None = None) -> None:
+        """Send buffers, as fast as the agent takes them. Raises TimeoutError if it takes nothing for so long."""
+        try:
+            for buffer in buffers:
+                for start in range(0, buffer.nbytes, PAYLOAD):
+                    self._wire.send("part", key, payload=buffer[start : start + PAYLOAD], patience=patience)
+        except TimeoutError:
+            raise
+        except OSError:
+            self._wire.shut()
 
     def forget(self, child: RemoteChild) -> None:
         """Have nothing more to do with a child whose start has failed; if it is there after all, it is killed."""
@@ -174,10 +196,10 @@ class Node:
                 return
         self.send("kill tree", child.id)
 
-    def send(self, *message: Any) -> None:
-        """Send an order. If the agent is gone, its children hear of that."""
+    def send(self, *message: Any, payload: Any = b"") -> None:
+        """Send an order, and do not wait until it has gone. If the agent is gone, its children hear of that."""
         try:
-            self._wire.send(*message)
+            self._wire.post(*message, payload=payload)
         except OSError:
             self._wire.shut()  # for the thread that hears
 
@@ -188,8 +210,7 @@ class Node:
         try:
             while True:
                 self._wire.wait()
-                for name, *details in self._wire.receive():
-                    self._reports[name](*details)
+                self._wire.receive(lambda name, *details: self._reports[name](*details))
         except EOFError:
             pass
         except OSError as error:
@@ -216,10 +237,30 @@ class Node:
         if child is not None:  # else its start was broken off, by a Ctrl-C
             child.note_started(pid)
 
-    def _data(self, id: int, piece: bytes) -> None:
+    def _data(self, id: int, piece: memoryview) -> None:
         child = self._children.get(id)
         if child is not None:
             child.note_data(piece)
+
+    def _place(self, message: tuple[Any, ...], size: int) -> memoryview | None:
+        child = self._children.get(message[1]) if message[0] == "data" else None
+        return None if child is None else child.place_for_data(size)
+
+    def _taken(self, id: int, count: int) -> None:
+        child = self._children.get(id)
+        if child is not None:
+            child.note_taken(count)
+
+    def _wanted(self, name: str) -> None:
+        """Send what is shared, by a thread that waits for the agent to take it."""
+        memory = self._things.bytes_of(name)
+        if memory is None:
+            self.send("gone", name)
+            return
+        self.send("keep", name, memory.nbytes)
+        threading.Thread(
+            target=self.send_large, args=(name, [memory]), name=f"polyproc-share-{self.name}", daemon=True
+        ).start()
 
     def _failed(self, id: int, why: str) -> None:
         child = self._children.pop(id, None)
@@ -236,8 +277,8 @@ class Node:
     def _leaving(self) -> None:
         self.is_leaving = True
 
-    def _output(self, id: int, number: int, piece: bytes) -> None:
-        data = self._lines.pop((id, number), b"") + piece
+    def _output(self, id: int, number: int, piece: memoryview) -> None:
+        data = self._lines.pop((id, number), b"") + bytes(piece)
         lines, end, rest = data.rpartition(b"\n")
         if end:
             self._show(number, lines)

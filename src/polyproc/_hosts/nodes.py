@@ -19,6 +19,7 @@ from polyproc._hosts.certificate import Certificate, make_certificate
 from polyproc._hosts.host_engine import Engine, Resources
 from polyproc._hosts.node import Node, invite, is_loopback
 from polyproc._hosts.object_server import ObjectServer
+from polyproc._hosts.shared_things import SharedThings
 from polyproc._hosts.wire import PEER_TIMEOUT
 from polyproc._managers.manager import SyncManager
 
@@ -43,7 +44,7 @@ class Nodes:
         python: the Python there.
         peer_timeout: after how many seconds without a word a host is lost.
         grace: how many seconds children have to end when their node is to be vacated.
-        start_timeout: how many seconds an agent has to call.
+        start_timeout: how many seconds an agent has to call, and to answer when a process is to be started.
     """
 
     def __init__(  # noqa: PLR0913  (what a user may choose)
@@ -88,6 +89,7 @@ class Nodes:
                 "preload": list(preload),
             },
         }
+        self.start_timeout = start_timeout
         self._lock = threading.RLock()
         self._certificate: Certificate | None = None
         self._nodes: dict[str, Node] = {}
@@ -95,6 +97,7 @@ class Nodes:
         self._is_closed = False
         self._turn = 0
         self._objects: ObjectServer | None = None
+        self.things = SharedThings(self._drop_thing)
         _all.add(self)
 
     def carried(self) -> dict[str, CarriedModule]:
@@ -163,7 +166,13 @@ class Nodes:
 
     def invite(self, name: str) -> Node:
         """Lease one agent."""
-        return invite(self._engine, name, self._told, self._resources, self._certificate)
+        return invite(self._engine, name, self._told, self._resources, self._certificate, self.things)
+
+    def _drop_thing(self, name: str) -> None:
+        """Have all nodes drop what is shared no more."""
+        for node in list(self._nodes.values()):
+            if node.lost is None:
+                node.send("drop", name)
 
     def cpu_count(self) -> int:
         """Return how many processors there are on all nodes."""

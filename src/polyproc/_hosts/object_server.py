@@ -11,8 +11,7 @@ from polyproc._hosts.same_host import this_host
 from polyproc._hosts.served_kinds import CONDITIONS, COUNTED, HELD, IN_MEMORY, QUEUES, put_behind
 from polyproc._hosts.server_connection import link_of
 from polyproc._hosts.wire import PEER_TIMEOUT, dial, notice_loss, prove
-from polyproc._managers.links import Token, links, listener_client
-from polyproc._managers.proxies import servers_here
+from polyproc._managers.links import Token, links, listener_client, servers_here
 from polyproc._managers.server import Server, raised
 from polyproc._managers.serving import Client, gives_items, put_back, serving
 from polyproc._pickling.pickler import dumps_to_keep

@@ -10,7 +10,7 @@ import _pickle as pickle  # what is not written in Python
 
 from polyproc._base.native import native
 from polyproc._base.typing import Any, Sequence
-from polyproc._hosts.crossing import dumps_across
+from polyproc._hosts.crossing import Crossing, dumps_across
 
 if native:
     from polyproc._core import dumps_plain
@@ -21,10 +21,11 @@ LARGE = 65536  # bytes from which on something travels beside the message that i
 class Parcel:
     """A pickle and its buffers: bytes-like objects."""
 
-    __slots__ = ("parts",)
+    __slots__ = ("parts", "things")
 
     def __init__(self, *parts: Any) -> None:
         self.parts: Sequence[Any] = parts
+        self.things: Sequence[Any] = ()  # which it speaks of, and which have to live
 
     def __len__(self) -> int:
         return sum(memoryview(part).nbytes for part in self.parts)
@@ -32,15 +33,19 @@ class Parcel:
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         return Parcel, tuple((bytes if protocol < 5 else pickle.PickleBuffer)(part) for part in self.parts)
 
+    def copied(self) -> Parcel:
+        """Return one that stays as this one is now."""
+        return Parcel(*map(bytearray, self.parts))
 
-def pack(obj: object) -> bytes | Parcel:
+
+def pack(obj: object, crossing: Crossing | None = None) -> bytes | Parcel:
     """Pickle for a process on any host. Raises what pickling raises, and ProcessError for what is of this host."""
     if native:
         plain = dumps_plain(obj)
         if plain is not None:
             return plain if len(plain) < LARGE else Parcel(plain)
     apart: list[memoryview] = []
-    data = dumps_across(obj, apart)
+    data = dumps_across(obj, apart, crossing)
     return Parcel(data, *apart) if apart or len(data) >= LARGE else data
 
 

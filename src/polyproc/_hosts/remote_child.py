@@ -7,9 +7,10 @@ import marshal
 import os
 import threading
 
-from polyproc._base.errors import ProcessDied, ProcessError
+from polyproc._base.errors import ProcessDied, ProcessError, TimeoutError
 from polyproc._base.typing import TYPE_CHECKING, Any, Protocol, Self
 from polyproc._hosts.crossing import refuse
+from polyproc._pickling.spawning import while_sending
 from polyproc._platform.handles import ready
 from polyproc._platform.posix import LongLived, close_quietly
 from polyproc._process import black_box as box_module
@@ -28,8 +29,16 @@ _SIGKILL = 9
 class Receiver(Protocol):
     """What takes the bytes of a pool's worker."""
 
-    def receive(self, piece: bytes) -> None:
+    def receive(self, piece: memoryview) -> None:
         """Take some, in the thread of the worker's node."""
+        ...
+
+    def place(self, size: int) -> memoryview | None:
+        """Return where the next ones are to be put; None for anywhere."""
+        ...
+
+    def note_taken(self, count: int) -> None:
+        """Note that so many of those that were sent are the worker's."""
         ...
 
 
@@ -49,15 +58,16 @@ class RemoteChild(Child):
         self._ended = threading.Event()
         self._end = -1
         self._receiver = receiver
+        self._shared: list[Any] = []  # what its arguments have of share(): kept until it ends
         flush_before_start()
-        job = self._describe(process_obj, nodes)
+        buffers: list[memoryview] = []
+        job = self._describe(process_obj, nodes, buffers)
         self.node = nodes.pick()
         self.host = self.node.name
         self.sentinel, self._end = os.pipe()
         self._watched = LongLived(self.sentinel)
         try:
-            self.node.start(self, job, receiver is not None)
-            self._begun.wait()
+            self._ask_to_start(job, buffers, nodes.start_timeout)
             if self._refusal is not None:
                 raise ProcessError(f"{self.name} could not be started on {self.host!r}: {self._refusal}")
         except BaseException:
@@ -65,8 +75,19 @@ class RemoteChild(Child):
             self._close_end()
             raise
 
-    def _describe(self, process_obj: BaseProcess[Any], nodes: Nodes) -> bytes:
-        pickled, payload = pack(process_obj, self)
+    def _ask_to_start(self, job: bytes, buffers: list[memoryview], patience: float) -> None:
+        """Have it started; return when its agent has answered."""
+        try:
+            self.node.start(self, job, buffers, self._receiver is not None)
+            is_answered = self._begun.wait(patience)
+        except TimeoutError:
+            is_answered = False
+        if not is_answered:
+            raise TimeoutError(f"{self.name} could not be started on {self.host!r}: its agent does not answer")
+
+    def _describe(self, process_obj: BaseProcess[Any], nodes: Nodes, buffers: list[memoryview]) -> bytes:
+        self._things = nodes.things
+        pickled, payload = while_sending(None, self._shared, lambda: pack(process_obj, self, buffers))
         job = pack_objects(capture_main(capture_extras(capture(process_obj.name))))
         job.update(pickled=pickled, payload=payload, modules=nodes.carried(), ancestors=())
         if nodes.has_folder:  # in which the agent is, and not in that of this process
@@ -81,6 +102,10 @@ class RemoteChild(Child):
         """Refuse."""
         refuse(f"what the engine {self.method!r} starts")
 
+    def pickled_shared(self, shared: Any) -> tuple[Any, ...]:
+        """Return what is pickled for what share() has made."""
+        return self._things.pickled(shared)
+
     # -- what the agent reports, in its node's thread --------------------------------------------------------------
 
     def note_started(self, pid: int) -> None:
@@ -93,10 +118,19 @@ class RemoteChild(Child):
         self._refusal = why
         self._begun.set()
 
-    def note_data(self, piece: bytes) -> None:
+    def note_data(self, piece: memoryview) -> None:
         """Take what a pool's worker has written to its pipe."""
         if self._receiver is not None:
             self._receiver.receive(piece)
+
+    def place_for_data(self, size: int) -> memoryview | None:
+        """Return where what it has written is to be put."""
+        return None if self._receiver is None else self._receiver.place(size)
+
+    def note_taken(self, count: int) -> None:
+        """Take how much its pipe has taken."""
+        if self._receiver is not None:
+            self._receiver.note_taken(count)
 
     def note_exit(self, code: int, kind: int, data: bytes, *left: Any) -> None:
         """Take its exit code and what it left."""
@@ -117,6 +151,7 @@ class RemoteChild(Child):
 
     def _settle_end(self, code: int) -> None:
         self.returncode = code
+        self._shared.clear()
         self._ended.set()
         self._close_end()
 

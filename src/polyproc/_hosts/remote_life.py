@@ -28,7 +28,10 @@ class RemoteLife:
     Attributes:
         channel: of a pool's worker: the descriptor of its pipe, and the memory by which the agent names the call that
             it is to end.
+        door: the descriptor by which its agent is asked for what is shared (shared_things.py).
     """
+
+    door: int | None = None
 
     def __init__(self) -> None:
         self.channel: tuple[int, Any] | None = None
@@ -37,19 +40,27 @@ class RemoteLife:
 remote_life = RemoteLife()
 
 
-def live(data: bytes, streams: tuple[Connection[Any, Any], Connection[Any, Any]], channel: Any) -> Any:
+def live(
+    data: bytes,
+    streams: tuple[Connection[Any, Any], Connection[Any, Any]],
+    door: Connection[Any, Any],
+    channel: Any,
+    blocks: list[tuple[Any, int]],
+) -> Any:
     """Become what a job says and run it; return what it returns."""
     for fd, end in zip((1, 2), streams, strict=True):
         os.dup2(end.fileno(), fd)
         end.close()
+    remote_life.door = os.dup(door.fileno())
+    door.close()
     if channel is not None:
         end, word = channel
         remote_life.channel = os.dup(end.fileno()), word
         end.close()
-    return _become(marshal.loads(data)).run()
+    return _become(marshal.loads(data), blocks).run()
 
 
-def _become(job: dict[str, Any]) -> BaseProcess[Any]:
+def _become(job: dict[str, Any], blocks: list[tuple[Any, int]]) -> BaseProcess[Any]:
     own_path = sys.path.copy()
     process_state.receiving = True
     try:
@@ -59,7 +70,9 @@ def _become(job: dict[str, Any]) -> BaseProcess[Any]:
         job["sys_path"] = path + [entry for entry in own_path if entry not in path]
         apply_preparation(job)
         payload: bytes = job["payload"]
-        process: BaseProcess[Any] = pickle.loads(payload) if job["pickled"] else unmarshal(payload)
+        buffers = [memoryview(block.buffer).cast("B")[:size] for block, size in blocks]
+        process: BaseProcess[Any]
+        process = pickle.loads(payload, buffers=buffers) if job["pickled"] else unmarshal(payload)
     finally:
         process_state.receiving = False
     # Of its parent, on another host, it sees the end by that of the agent, which ends with it.

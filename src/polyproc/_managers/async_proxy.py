@@ -15,8 +15,7 @@ from os import dup
 
 from polyproc._aio.loops import current_task, in_thread
 from polyproc._base.typing import Any, Awaitable, Callable, Generic, TypeVar
-from polyproc._managers.links import Link, links
-from polyproc._managers.proxies import servers_here
+from polyproc._managers.links import Link, links, servers_here
 
 T = TypeVar("T")
 

@@ -110,6 +110,9 @@ def public_methods(obj: object) -> list[str]:
     return [name for name in all_methods(obj) if name[0] != "_"]
 
 
+# The servers that this process has, by address, beside the one that it may be: of remote contexts (_hosts).
+servers_here: dict[Any, Any] = {}
+
 # How a serializer's name leads to what listens and what connects.
 listener_client: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "pickle": (Listener, Client),

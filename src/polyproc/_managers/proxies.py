@@ -20,7 +20,7 @@ from polyproc._base.typing import (
     TypeVar,
 )
 from polyproc._cleanup.after_fork import register_after_fork
-from polyproc._managers.links import PROXY, RETURN, Token, answer_of, links
+from polyproc._managers.links import PROXY, RETURN, Token, answer_of, links, servers_here
 from polyproc._managers.serving import serving
 from polyproc._pickling import spawning
 from polyproc._platform.handles import due
@@ -36,10 +36,6 @@ V = TypeVar("V")
 # BaseProxy: stands for an object in a manager's server; and proxies that are made from a list of methods.
 
 _OF_LINK = "of_link"  # among what a proxy's pickle tells: it is part of an answer
-
-# The servers that this process has, by address, beside the one that it may be: of remote contexts (_hosts).
-servers_here: dict[Any, Any] = {}
-
 
 def the_server(address: Any) -> Any:
     """Return the manager's server that this process is, or has, if it is the one at an address."""

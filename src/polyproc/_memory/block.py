@@ -38,16 +38,16 @@ class FileBlock:
     """A block in an anonymous file of its own."""
 
     def __init__(self, size: int, fd: int | None = None) -> None:
-        self._fd = fd if fd is not None else anonymous_memory("polyproc-block", max(size, 1))
+        self.fd = fd if fd is not None else anonymous_memory("polyproc-block", max(size, 1))
         self._size = size
-        self.buffer = memoryview(mapped(self._fd, max(size, 1)))[:size]
+        self.buffer = memoryview(mapped(self.fd, max(size, 1)))[:size]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _receive, (self._size, live_fd(self._fd, owner=self))
+        return _receive, (self._size, live_fd(self.fd, owner=self))
 
     def __del__(self) -> None:
-        if hasattr(self, "_fd"):
-            os.close(self._fd)
+        if hasattr(self, "fd"):
+            os.close(self.fd)
 
 
 def _receive(size: int, sent: Any) -> FileBlock:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import _pickle as pickle  # what is not written in Python
 from types import TracebackType
 
-from polyproc._base.typing import Any, Generic, TypeVar
+from polyproc._base.typing import Any, Callable, Generic, TypeVar
 from polyproc._memory.block import allocate
+from polyproc._pickling import spawning
 from polyproc._pickling.pickler import dumps
 
 T = TypeVar("T")
@@ -26,16 +27,32 @@ class Shared(Generic[T]):
         self._block = block
         self._sizes = sizes
         self._writable = writable
+        self._at_close: list[Callable[[], object]] = []
 
     def get(self) -> T:
         """Return the object. Raises ValueError after `close`."""
         if self._block is None:
             raise ValueError("the shared object is closed")
-        return _load(self._block, self._sizes, self._writable)  # type: ignore[no-any-return]
+        return loaded_from(self._block, self._sizes, self._writable)  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """Unmap the memory here; processes that have the object keep it."""
         self._block = None
+        while self._at_close:
+            self._at_close.pop()()
+
+    def call_at_close(self, function: Callable[[], object]) -> None:
+        """Call a function when it is closed."""
+        self._at_close.append(function)
+
+    def layout(self) -> tuple[list[int], int, bool]:
+        """Return the sizes of its parts, of its memory, and whether that may be written to."""
+        return self._sizes, sum(map(_padded, self._sizes)), self._writable
+
+    def memory(self) -> memoryview | None:
+        """Return its memory; None after `close`."""
+        block = self._block
+        return None if block is None else memoryview(block.buffer).cast("B")[: sum(map(_padded, self._sizes))]
 
     def __enter__(self) -> Shared[T]:
         return self
@@ -46,7 +63,11 @@ class Shared(Generic[T]):
     def __reduce__(self) -> tuple[Any, ...]:
         if self._block is None:
             raise ValueError("the shared object is closed")
-        return _load, (self._block, self._sizes, self._writable)
+        pickled = getattr(spawning.current(), "pickled_shared", None)
+        if pickled is not None:  # on its way to another host
+            found: tuple[Any, ...] = pickled(self)
+            return found
+        return loaded_from, (self._block, self._sizes, self._writable)
 
 
 def share(obj: T, /, *, writable: bool = False) -> Shared[T]:
@@ -82,7 +103,8 @@ def _padded(size: int) -> int:
     return -(-size // _ALIGNMENT) * _ALIGNMENT
 
 
-def _load(block: Any, sizes: list[int], writable: bool) -> Any:
+def loaded_from(block: Any, sizes: list[int], writable: bool) -> Any:
+    """Return the object whose parts are in a block."""
     place = memoryview(block.buffer)
     if not writable:
         place = place.toreadonly()

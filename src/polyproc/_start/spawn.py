@@ -215,13 +215,16 @@ PROGRAM = (
 )
 
 
-def pack(process_obj: BaseProcess[Any], child: Spawning) -> tuple[bool, bytes]:
-    """Return (pickled?, bytes) of the process object for `child`. Raises what pickling raises."""
+def pack(process_obj: BaseProcess[Any], child: Spawning, apart: list[memoryview] | None = None) -> tuple[bool, bytes]:
+    """Return (pickled?, bytes) of the process object for `child`; its large buffers go into `apart`, if it is given.
+
+    Raises what pickling raises.
+    """
     main_definitions.note_start(None if getattr(child, "finds_kept", False) else main_code.missing())
     plain = try_marshal(process_obj, target_code.of(process_obj._target))
     if plain is not None:
         return False, plain
-    return True, while_preparing(child, lambda: dumps(process_obj))
+    return True, while_preparing(child, lambda: dumps(process_obj, None if apart is None else 5, apart))
 
 
 def start_program(job: dict[str, Any], entry: str, pass_fds: list[int], mask: set[int] | None = None) -> int:

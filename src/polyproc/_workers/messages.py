@@ -137,10 +137,10 @@ def to_bytes(message: Message, dumps: Callable[[Any], bytes]) -> bytes:
     return b"".join((len(head).to_bytes(4, "little"), head, dumps(value)))
 
 
-def of_bytes(data: Any) -> Any:
-    """Return what `to_bytes` was given, as `heard` has it."""
+def of_bytes(data: Any, buffers: Sequence[Any] = ()) -> Any:
+    """Return what `to_bytes` was given, as `heard` has it; `buffers` are those that its value's pickle wants."""
     view = memoryview(data)
     size = int.from_bytes(view[:4], "little")
     if not size:
         return heard(pickle.loads(view[4:]))
-    return heard(pickle.loads(view[4 : 4 + size]), lambda: pickle.loads(view[4 + size :]))
+    return heard(pickle.loads(view[4 : 4 + size]), lambda: pickle.loads(view[4 + size :], buffers=buffers))

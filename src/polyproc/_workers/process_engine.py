@@ -58,6 +58,8 @@ class ProcessWorkers(PoolEngine):
         starts_together = config.is_executors and config.idle_timeout is None and config.forks
         staffing = StaffingConfig(config.size, config.on_demand, starts_together, config.idle_timeout)
         self.workers = workers_of(config)
+        if hasattr(self.workers, "pack_function"):  # they are on other hosts
+            self.pack_function = self.workers.pack_function  # type: ignore[method-assign]
         super().__init__(Scheduler(staffing, config.max_tasks, self.workers.max_behind))
         self._translated = translated
         self.handles = self.workers.handles
