@@ -16,12 +16,35 @@ GROUP = "polyproc.engines"
 
 
 class Resources(TypedDict, total=False):
-    """What a node has to have for an agent. Which of these an engine understands is up to it."""
+    """What a node has to have for an agent, and keeps for it. An engine that places nothing refuses them.
+
+    Attributes:
+        cpus: processors, perhaps a part of one.
+        gpus: devices, perhaps a part of one.
+        memory: bytes.
+        labels: what the node is labelled with; of custom resources how much it has of each: {"ssd": 1}.
+    """
 
     cpus: float
     gpus: float
     memory: int
-    labels: Mapping[str, str]
+    labels: Mapping[str, str | float]
+
+
+def check_resources(resources: Resources) -> None:
+    """Raise TypeError or ValueError for what cannot be asked for."""
+    for name, amount in resources.items():
+        if name not in Resources.__annotations__:
+            known = ", ".join(Resources.__annotations__)
+            raise ValueError(f"resources has no {name!r}: what can be asked for is {known}")
+        if name == "labels":
+            if not isinstance(amount, Mapping):
+                raise TypeError(f"labels must be a mapping of names to texts or numbers, and not {amount!r}")
+            continue
+        if isinstance(amount, bool) or not isinstance(amount, int | float):
+            raise TypeError(f"{name} must be a number, and not {amount!r}")
+        if not 0 <= amount < float("inf"):
+            raise ValueError(f"{name} must be zero or more, and not {amount!r}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,7 +31,7 @@ from polyproc._workers.worker_set import PoolConfig, WorkerHandle
 
 _LARGEST_SHORT = 0x7FFFFFFF  # of a message's length, in four bytes: see portable_connection.py
 _LONG = b"\xff\xff\xff\xff"
-_MOST_ON_WAY = 1 << 22  # bytes on their way to a worker
+_MAX_ON_WAY = 1 << 22  # bytes on their way to a worker
 
 
 class HostWorkerEnd(WorkerEnd):
@@ -146,7 +146,7 @@ class HostWorkerChannel:
             self._send_on()
 
     def _send_on(self) -> None:
-        while self._child is not None and self._unsent and self._on_way < _MOST_ON_WAY:
+        while self._child is not None and self._unsent and self._on_way < _MAX_ON_WAY:
             piece = self._unsent.popleft()
             if len(piece) > PAYLOAD:
                 self._unsent.appendleft(piece[PAYLOAD:])
@@ -300,6 +300,7 @@ class HostWorkerSet:
         self.handles: dict[int, WorkerHandle] = {}
         self._nodes = nodes
         self._crossing = NodeCrossing(nodes.things)
+        self.instead = {"pack_function": self.pack_function}
         plan = WorkerPlan(config.initializer, config.initargs, config.max_memory, config.is_executors)
         self._kept = InheritedValue(plan)
         self._process: type[Any] = launched_by(self, Process)

@@ -16,7 +16,7 @@ from polyproc._base.modules import said
 from polyproc._base.typing import Any, Mapping, Sequence
 from polyproc._hosts.carried_code import CarriedModule, carry
 from polyproc._hosts.certificate import Certificate, make_certificate
-from polyproc._hosts.host_engine import Engine, Resources
+from polyproc._hosts.host_engine import Engine, Resources, check_resources
 from polyproc._hosts.node import Node, invite, is_loopback
 from polyproc._hosts.object_server import ObjectServer
 from polyproc._hosts.shared_things import SharedThings
@@ -27,6 +27,19 @@ _RESTS = 10.0  # seconds for which a place whose agent was lost or did not come 
 _GRACE = 10.0
 _START_TIMEOUT = 60.0
 _METHODS = ("fork", "spawn", "forkserver")
+
+
+def _check(local: str, modules: Sequence[str], resources: Resources, **limits: float) -> None:
+    """Raise TypeError or ValueError for options that mean nothing."""
+    if local not in _METHODS:
+        raise ValueError(f"local must be a start method, one of {', '.join(_METHODS)}, and not {local!r}")
+    if isinstance(modules, str):
+        raise TypeError(f"modules must be a list of names, and not the string {modules!r}: write [{modules!r}]")
+    for what, seconds in limits.items():
+        said("seconds", seconds, what)
+        if not seconds > 0:
+            raise ValueError(f"{what} must be a number of seconds above zero, and not {seconds!r}")
+    check_resources(resources)
 
 
 class Nodes:
@@ -63,14 +76,7 @@ class Nodes:
         grace: float = _GRACE,
         start_timeout: float = _START_TIMEOUT,
     ) -> None:
-        if local not in _METHODS:
-            raise ValueError(f"local must be a start method, one of {', '.join(_METHODS)}, and not {local!r}")
-        if isinstance(modules, str):
-            raise TypeError(f"modules must be a list of names, and not the string {modules!r}: write [{modules!r}]")
-        for what, seconds in (("peer_timeout", peer_timeout), ("grace", grace), ("start_timeout", start_timeout)):
-            said("seconds", seconds, what)
-            if not seconds > 0:
-                raise ValueError(f"{what} must be a number of seconds above zero, and not {seconds!r}")
+        _check(local, modules, resources or {}, peer_timeout=peer_timeout, grace=grace, start_timeout=start_timeout)
         self.engine_name = engine_name
         self._engine = engine
         self._resources: Resources = resources or {}

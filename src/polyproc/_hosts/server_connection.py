@@ -38,7 +38,7 @@ _SIZE = 8  # bytes of a size
 _FRESH = 0.005  # seconds for which what the server has answered about a queue is taken for true
 _CREDIT = 1 << 18  # bytes that are sent ahead, and what an item counts for beside its own
 _ITEM = 256
-_MOST_QUEUES = 64
+_MAX_QUEUES = 64
 _CONFIRMING = 5.0  # seconds for the server to take what was sent ahead, when the connection is closed
 
 
@@ -115,7 +115,7 @@ class ServerLink(Base):
 
     def note_answered(self, ident: str) -> None:
         """Note that the server has answered about a queue: it has all that was sent before, and may be sent more."""
-        if len(self._until) >= _MOST_QUEUES:
+        if len(self._until) >= _MAX_QUEUES:
             self._until.clear()
         self._until[ident] = time.monotonic() + _FRESH
         self._ahead = 0

@@ -193,7 +193,7 @@ def by_link(proxy: Any) -> Any:
         return proxy
     found = object.__new__(type(proxy))
     link = links.to(proxy._token.address, proxy._serializer, proxy._authkey)
-    link.is_own = True
+    link.serves_itself = True
     found.__dict__.update(proxy.__dict__, _owner=None, _link=link, _is_counted=False, _counted=proxy)
     return found
 

@@ -181,7 +181,7 @@ class Link:
         self.authkey = authkey
         self._tls = tls
         self._ref = weakref.ref(self)
-        self.is_own = False  # the server is this process's: its objects are kept without an anchor
+        self.serves_itself = False  # the server is this process's: its objects are kept without an anchor
         self.inherits = False  # what our memory had of its proxies at the fork that made us is counted for us
         self._begin()
 
@@ -199,7 +199,7 @@ class Link:
 
     def after_fork_in_child(self, inherits: bool) -> None:
         """Close the parent's connections."""
-        self.is_own = False
+        self.serves_itself = False
         self.inherits = inherits and self._anchor is not None
         opened = list(self._opened)
         self._begin()
@@ -226,7 +226,7 @@ class Link:
         return anchor
 
     def _connected(self) -> Any:
-        if self._anchor is None and not self.is_own:
+        if self._anchor is None and not self.serves_itself:
             self.anchor.sync()  # what is created is this process's from the first moment on
         return self._open(CALLS)
 

@@ -37,6 +37,7 @@ V = TypeVar("V")
 
 _OF_LINK = "of_link"  # among what a proxy's pickle tells: it is part of an answer
 
+
 def the_server(address: Any) -> Any:
     """Return the manager's server that this process is, or has, if it is the one at an address."""
     server = getattr(current_process(), "_manager_server", None)

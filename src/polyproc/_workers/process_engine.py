@@ -58,12 +58,10 @@ class ProcessWorkers(PoolEngine):
         starts_together = config.is_executors and config.idle_timeout is None and config.forks
         staffing = StaffingConfig(config.size, config.on_demand, starts_together, config.idle_timeout)
         self.workers = workers_of(config)
-        if hasattr(self.workers, "pack_function"):  # they are on other hosts
-            self.pack_function = self.workers.pack_function  # type: ignore[method-assign]
+        vars(self).update(getattr(self.workers, "instead", {}))  # what workers on other hosts do in place of methods
         super().__init__(Scheduler(staffing, config.max_tasks, self.workers.max_behind))
         self._translated = translated
-        self.handles = self.workers.handles
-        self.channels = self.workers.channels
+        self.handles, self.channels = self.workers.handles, self.workers.channels
         look = lambda: self._leader.look(self.outcomes.look())  # noqa: E731
         self._monitor = Monitor(self.handles, self.channels.note, self._cannot_watch, look)
         self._to_start: collections.deque[tuple[int, ...]] = collections.deque()
