@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from polyproc._base.errors import RemoteError as RemoteError
     from polyproc._base.errors import TimeoutError as TimeoutError
     from polyproc._base.native import native as native
-    from polyproc._context.context import default_context as _default
+    from polyproc._context import default_context as _default
     from polyproc._memory.share import share as share
     from polyproc._pool.executor import ProcessPoolExecutor as ProcessPoolExecutor
     from polyproc._pool.future import Future as Future
@@ -164,7 +164,7 @@ def __getattr__(name: str) -> object:
         __import__(module)
         value = getattr(sys.modules[module], attribute)
     elif name in _OF_DEFAULT_CONTEXT:
-        module = "polyproc._context.context"
+        module = "polyproc._context"
         __import__(module)
         value = getattr(sys.modules[module].default_context, name)
     elif name in _DOORS:

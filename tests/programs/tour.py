@@ -12,7 +12,7 @@ import warnings
 
 import polyproc
 from polyproc import connection, shared_memory
-from polyproc._context.context import default_context
+from polyproc._context import default_context
 
 SECOND = 20  # what anything may take at most, ten times over
 LARGE = 300_000

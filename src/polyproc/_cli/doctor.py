@@ -10,7 +10,7 @@ from functools import partial
 from polyproc._base.errors import ProcessError
 from polyproc._base.native import how_to_have_it, native
 from polyproc._base.typing import Callable, Iterable, Iterator, NamedTuple
-from polyproc._context.context import BaseContext, default_context
+from polyproc._context import BaseContext, default_context
 from polyproc._memory.block import allocate
 from polyproc._memory.segment import SharedMemory
 from polyproc._pickling.pickler import dumps

@@ -7,7 +7,7 @@ import time
 from polyproc._base.errors import ProcessError
 from polyproc._base.typing import Any, Iterator
 from polyproc._cli.doctor import Finding, show
-from polyproc._context.context import default_context
+from polyproc._context import default_context
 
 _IN_TIME = 60.0
 

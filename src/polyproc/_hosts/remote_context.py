@@ -6,7 +6,7 @@ from types import TracebackType
 
 from polyproc._base.errors import ProcessError
 from polyproc._base.typing import Any, Callable, Self
-from polyproc._context.context import BaseContext
+from polyproc._context import BaseContext
 from polyproc._hosts import host_objects, host_pipes
 from polyproc._hosts.host_engine import find_engine
 from polyproc._hosts.host_launcher import HostLauncher

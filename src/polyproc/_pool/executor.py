@@ -83,7 +83,7 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
             if max_tasks_per_child <= 0:
                 raise ValueError(f"max_tasks_per_child must be >= 1, and not {max_tasks_per_child!r}")
         if mp_context is None:
-            from polyproc._context.context import default_context
+            from polyproc._context import default_context
 
             default: Any = default_context
             # As documented there, though fork would do.

@@ -157,7 +157,7 @@ class MapResult(ApplyResult[list[T]]):
 
 
 def _default_context() -> Any:
-    from polyproc._context.context import default_context
+    from polyproc._context import default_context
 
     return default_context
 

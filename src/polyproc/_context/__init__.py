@@ -1,1 +1,0 @@
-"""Where everything is plugged together."""
