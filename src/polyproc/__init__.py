@@ -67,8 +67,8 @@ __version__ = "0.1.0"
 
 # name -> (module, attribute): what is not bound to a start method.
 _HOMES = {
-    "SUBDEBUG": ("polyproc._base.log", "SUBDEBUG"),
-    "SUBWARNING": ("polyproc._base.log", "SUBWARNING"),
+    "SUBDEBUG": ("polyproc._base.process_state", "SUBDEBUG"),
+    "SUBWARNING": ("polyproc._base.process_state", "SUBWARNING"),
     "OwnerDiedWarning": ("polyproc._base.errors", "OwnerDiedWarning"),
     "RemoteError": ("polyproc._base.errors", "RemoteError"),
     "share": ("polyproc._memory.share", "share"),

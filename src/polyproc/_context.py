@@ -8,7 +8,6 @@ import sys
 from polyproc._base import errors as _errors
 from polyproc._base.modules import public, said
 from polyproc._base.process_state import process_state
-from polyproc._base.typing import TYPE_CHECKING, Any, Callable, ClassVar, Final, Sequence
 from polyproc._platform.posix import start_methods
 from polyproc._process import process
 from polyproc._process.process import (
@@ -21,9 +20,12 @@ from polyproc._process.process import (
     launched_by,
 )
 
+TYPE_CHECKING = False  # a bare name: a program does without `typing`, type checkers know what is meant
+
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Iterable, Sequence
+    from typing import Any, ClassVar, Final
 
     from polyproc._connection.connection import Connection
     from polyproc._managers.manager import SyncManager

@@ -1,4 +1,4 @@
-"""Public names of `_context/`: contexts, and the errors under their old place."""
+"""Public names of `_context`: contexts, and the errors under their old place."""
 
 from polyproc._context import BaseContext as BaseContext
 from polyproc._context import DefaultContext as DefaultContext

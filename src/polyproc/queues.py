@@ -8,10 +8,10 @@ from polyproc._queues.queue import ShutDown as ShutDown
 from polyproc._queues.queue import SimpleQueue as SimpleQueue
 
 # Kept for programs that reach inside multiprocessing.
-from polyproc._cleanup.after_fork import register_after_fork as register_after_fork
+from polyproc._cleanup import register_after_fork as register_after_fork
 from polyproc._base.process_state import exit_sequence as _exit_sequence
-from polyproc._cleanup.finalizers import Finalize as Finalize
-from polyproc._base.log import log as _log
+from polyproc._cleanup import Finalize as Finalize
+from polyproc._base.process_state import log as _log
 from polyproc._base.typing import Final as _Final
 from polyproc._pickling.pickler import ForkingPickler as _ForkingPickler
 from polyproc._queues.classic import _sentinel as _sentinel

@@ -1,34 +1,34 @@
-"""Public names of `_cleanup/` and the log: what the standard library keeps in `util`."""
+"""Public names of `_cleanup` and the log: what the standard library keeps in `util`."""
 
 from polyproc._base import modules as _modules
-from polyproc._cleanup.after_fork import ForkAwareLocal as ForkAwareLocal
-from polyproc._cleanup.after_fork import ForkAwareThreadLock as ForkAwareThreadLock
-from polyproc._cleanup.after_fork import register_after_fork as register_after_fork
+from polyproc._cleanup import ForkAwareLocal as ForkAwareLocal
+from polyproc._cleanup import ForkAwareThreadLock as ForkAwareThreadLock
+from polyproc._cleanup import register_after_fork as register_after_fork
 from polyproc._base.process_state import exit_sequence as _exit_sequence
-from polyproc._cleanup.finalizers import Finalize as Finalize
-from polyproc._cleanup.temp_dir import get_temp_dir as get_temp_dir
-from polyproc._base.log import SUBDEBUG as SUBDEBUG
-from polyproc._base.log import SUBWARNING as SUBWARNING
-from polyproc._base.log import log as _log
+from polyproc._cleanup import Finalize as Finalize
+from polyproc._cleanup import get_temp_dir as get_temp_dir
+from polyproc._base.process_state import SUBDEBUG as SUBDEBUG
+from polyproc._base.process_state import SUBWARNING as SUBWARNING
+from polyproc._base.process_state import log as _log
 from polyproc._base.logger import get_logger as get_logger
 from polyproc._base.logger import log_to_stderr as log_to_stderr
 from polyproc._base.logger import logging_state as _logging_state
 
 # Kept for programs that reach inside multiprocessing.
-from polyproc._cleanup.after_fork import _afterfork_counter as _afterfork_counter
-from polyproc._cleanup.after_fork import _afterfork_registry as _afterfork_registry
-from polyproc._cleanup.after_fork import run_after_forkers as _run_after_forkers
-from polyproc._cleanup.finalizers import _finalizer_counter as _finalizer_counter
-from polyproc._cleanup.finalizers import _finalizer_registry as _finalizer_registry
-from polyproc._cleanup.finalizers import run_finalizers as _run_finalizers
-from polyproc._cleanup.temp_dir import abstract_sockets_supported as abstract_sockets_supported
-from polyproc._cleanup.temp_dir import close_all_fds_except as close_all_fds_except
-from polyproc._cleanup.temp_dir import close_fds as close_fds
-from polyproc._cleanup.temp_dir import is_abstract_socket_namespace as is_abstract_socket_namespace
+from polyproc._cleanup import _afterfork_counter as _afterfork_counter
+from polyproc._cleanup import _afterfork_registry as _afterfork_registry
+from polyproc._cleanup import run_after_forkers as _run_after_forkers
+from polyproc._cleanup import _finalizer_counter as _finalizer_counter
+from polyproc._cleanup import _finalizer_registry as _finalizer_registry
+from polyproc._cleanup import run_finalizers as _run_finalizers
+from polyproc._cleanup import abstract_sockets_supported as abstract_sockets_supported
+from polyproc._cleanup import close_all_fds_except as close_all_fds_except
+from polyproc._cleanup import close_fds as close_fds
+from polyproc._cleanup import is_abstract_socket_namespace as is_abstract_socket_namespace
 from polyproc._forkserver.fork_server import cleanup_tests as _cleanup_tests
-from polyproc._base.log import DEBUG as DEBUG
-from polyproc._base.log import INFO as INFO
-from polyproc._base.log import NOTSET as NOTSET
+from polyproc._base.process_state import DEBUG as DEBUG
+from polyproc._base.process_state import INFO as INFO
+from polyproc._base.process_state import NOTSET as NOTSET
 from polyproc._base.typing import Final as _Final
 from polyproc._base.logger import DEFAULT_LOGGING_FORMAT as DEFAULT_LOGGING_FORMAT
 from polyproc._base.logger import LOGGER_NAME as LOGGER_NAME

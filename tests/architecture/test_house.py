@@ -105,22 +105,22 @@ def test_import_polyproc_loads_one_module_of_ours():
 # What a first use loads in the parent by fork, spawn and fork server: modules of ours, and others. They may only shrink:
 # it is most of what a small program waits for.
 FIRST_USES = {
-    "Process": ("end(context.Process(target=abs, args=(1,)))", (23, 13), (33, 41), (42, 44)),
-    "locks": ("end(context.Process(target=hold, args=(context.Lock(), event())))", (34, 21), (42, 44), (51, 46)),
+    "Process": ("end(context.Process(target=abs, args=(1,)))", (19, 13), (31, 41), (38, 44)),
+    "locks": ("end(context.Process(target=hold, args=(context.Lock(), event())))", (31, 21), (40, 44), (47, 46)),
     "Queue": (
         "queue = context.Queue(); end(context.Process(target=queue.put, args=(1,)))",
-        (39, 28),
-        (45, 45),
-        (54, 47),
+        (36, 28),
+        (43, 45),
+        (50, 47),
     ),
-    "Pool": ("with context.Pool(2) as pool: pool.map(abs, range(2))", (66, 32), (71, 48), (73, 48)),
+    "Pool": ("with context.Pool(2) as pool: pool.map(abs, range(2))", (61, 32), (67, 48), (69, 48)),
     "executor": (
         "with polyproc.ProcessPoolExecutor(2, context) as pool: list(pool.map(abs, range(2)))",
-        *((72, 52), (77, 59), (79, 59)),
+        *((67, 52), (73, 59), (75, 59)),
     ),
     "Manager": (
         "with context.Manager() as made: end(context.Process(target=made.dict().get, args=(1,)))",
-        *((50, 39), (55, 54), (62, 55)),
+        *((45, 39), (51, 54), (57, 55)),
     ),
 }
 FIRST_USE = """

@@ -10,7 +10,7 @@ import pytest
 
 import polyproc
 from conftest import PROGRAMS, eventually, needs
-from polyproc._platform import memory as oom
+from polyproc._start import child
 from support import on_hosts, targets
 
 LIMIT = 150 << 20
@@ -75,8 +75,8 @@ def counted(tmp_path, monkeypatch):
     """The kernel's count, to be set."""
     path = tmp_path / "memory.events"
     path.write_text("oom 5\noom_kill 3\n")
-    kills = oom.Kills()
-    monkeypatch.setattr(oom, "_paths", lambda: [str(tmp_path / "not there"), str(path)])
+    kills = child.Kills()
+    monkeypatch.setattr(child, "_counters", lambda: [str(tmp_path / "not there"), str(path)])
     kills.begin()
     monkeypatch.setattr("polyproc._start.child.kills", kills)
     return path
@@ -104,4 +104,4 @@ def test_each_kill_explains_one_death(ctx, counted):
 
 @needs("system calls of Linux")
 def test_this_system_counts():
-    assert any(oom._read(path) is not None for path in oom._paths())
+    assert any(child._kills_in(path) is not None for path in child._counters())

@@ -8,8 +8,8 @@ import threading
 import time
 import weakref
 
-from polyproc._base.log import log
 from polyproc._base.modules import loaded
+from polyproc._base.process_state import log
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable
 from polyproc._platform.handles import due
 

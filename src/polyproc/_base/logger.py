@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 
-from polyproc._base.log import SUBDEBUG, SUBWARNING, log
+from polyproc._base.process_state import SUBDEBUG, SUBWARNING, log
 
 LOGGER_NAME = "multiprocessing"  # the standard library's: programs configure it by this name
 DEFAULT_LOGGING_FORMAT = "[%(levelname)s/%(processName)s] %(message)s"

@@ -1,4 +1,4 @@
-"""This process: what it is, who started it, whom it has started, and what it does at its exit."""
+"""This process: what it is, who started it, whom it has started, what it logs, and what it does at its exit."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import atexit
 from _thread import RLock
 
 from polyproc._base.kernel import os
-from polyproc._base.log import log
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from polyproc._platform.posix import LongLived
     from polyproc._process.parent import Lifeline, ParentProcess
     from polyproc._process.process import BaseProcess
+
+    Sink = Callable[[int, str, tuple[object, ...]], None]
 
 
 class ProcessState:
@@ -93,6 +95,50 @@ class ProcessState:
 process_state = ProcessState()
 atexit.register(process_state.forget_children)  # the last of ours: after the exit sequence, which is registered below
 
+# Log lines: they go nowhere, and `logging` is not loaded, until `_base/logger.py` plugs itself in as the sink.
+
+NOTSET = 0
+SUBDEBUG = 5
+DEBUG = 10
+INFO = 20
+SUBWARNING = 25
+WARNING = 30
+
+
+class Log:
+    """Holds the sink. One instance, `log`."""
+
+    def __init__(self) -> None:
+        self.sink: Sink | None = None
+
+    def sub_debug(self, msg: str, *args: object) -> None:
+        """Log at level 5."""
+        if self.sink is not None:
+            self.sink(SUBDEBUG, msg, args)
+
+    def debug(self, msg: str, *args: object) -> None:
+        """Log at level 10."""
+        if self.sink is not None:
+            self.sink(DEBUG, msg, args)
+
+    def info(self, msg: str, *args: object) -> None:
+        """Log at level 20."""
+        if self.sink is not None:
+            self.sink(INFO, msg, args)
+
+    def sub_warning(self, msg: str, *args: object) -> None:
+        """Log at level 25."""
+        if self.sink is not None:
+            self.sink(SUBWARNING, msg, args)
+
+    def warn(self, msg: str, *args: object) -> None:
+        """Log at level 30."""
+        if self.sink is not None:
+            self.sink(WARNING, msg, args)
+
+
+log = Log()
+
 
 # The order of a clean exit. It knows no package: they hand it callbacks, each with a rank; lower ranks run first.
 #
@@ -102,7 +148,6 @@ atexit.register(process_state.forget_children)  # the last of ours: after the ex
 #     3  the other finalizers
 #
 # It runs once in a process: at exit of a main process (by `atexit`), and at the end of a child's bootstrap.
-
 FINALIZERS = 0
 DAEMONS = 1
 CHILDREN = 2

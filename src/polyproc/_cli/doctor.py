@@ -15,8 +15,8 @@ from polyproc._memory.block import allocate
 from polyproc._memory.segment import SharedMemory
 from polyproc._pickling.pickler import dumps
 from polyproc._platform.capabilities import INSTEAD, refused_calls, system
+from polyproc._platform.circumstances import usable_processors
 from polyproc._platform.handles import has_pidfds
-from polyproc._platform.interpreter import usable_processors
 from polyproc._platform.posix import IS_WINDOWS
 
 _FEW_DESCRIPTORS = 1024

@@ -24,8 +24,8 @@ from contextlib import closing
 from itertools import starmap
 
 from polyproc._base.errors import AuthenticationError, TimeoutError
-from polyproc._base.log import log
 from polyproc._base.modules import loaded
+from polyproc._base.process_state import log
 from polyproc._base.typing import TYPE_CHECKING, Any
 from polyproc._connection.auth import LIMIT, PROVED, Proof, Steps, answer_steps, deliver_steps
 from polyproc._connection.sockets import Admitted, ListeningSocket

@@ -11,7 +11,7 @@ from types import TracebackType
 from polyproc._base.errors import TimeoutError
 from polyproc._base.modules import public, said
 from polyproc._base.typing import TYPE_CHECKING, Any
-from polyproc._cleanup.finalizers import Finalize
+from polyproc._cleanup import Finalize
 from polyproc._connection.admission import Admission
 from polyproc._connection.auth import answer_challenge, deliver_challenge
 from polyproc._connection.connection import Connection, connection_of

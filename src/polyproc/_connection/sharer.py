@@ -20,9 +20,9 @@ from array import array
 from contextlib import closing
 
 from polyproc._base.errors import AuthenticationError
-from polyproc._base.log import log
+from polyproc._base.process_state import log
 from polyproc._base.typing import Any, Sequence
-from polyproc._cleanup.after_fork import register_after_fork
+from polyproc._cleanup import register_after_fork
 from polyproc._connection.connection import Connection
 from polyproc._connection.listener import Client, Listener
 from polyproc._connection.sockets import Address

@@ -142,7 +142,7 @@ def arbitrary_address(family: str) -> Address:
         name = os.urandom(16).hex()
         if have_abstract_sockets:
             return _OURS + name
-        from polyproc._cleanup.temp_dir import temp_dir
+        from polyproc._cleanup import temp_dir
 
         return os.path.join(temp_dir.get(), f"{_NAME}-{name[:8]}")
     raise ValueError(f"unrecognized family: it is 'AF_INET' or 'AF_UNIX', and not {family!r}")

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from polyproc._base.errors import AuthenticationError, TimeoutError
-from polyproc._base.log import log
+from polyproc._base.process_state import log
 from polyproc._connection.auth import answer_challenge, deliver_challenge
 from polyproc._connection.connection import Connection
 from polyproc._connection.sockets import Admitted

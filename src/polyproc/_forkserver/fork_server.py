@@ -7,13 +7,13 @@ import os
 import threading
 import time
 
-from polyproc._base.log import log
 from polyproc._base.modules import Later, loaded
+from polyproc._base.process_state import log
 from polyproc._base.typing import Any
-from polyproc._cleanup.finalizers import run_finalizers
+from polyproc._cleanup import run_finalizers
 from polyproc._forkserver.client import Forked, ForkServerClient, new_comm
-from polyproc._platform.circumstances import Circumstances
-from polyproc._platform.interpreter import environ, starter
+from polyproc._platform.circumstances import Circumstances, environ
+from polyproc._platform.interpreter import starter
 from polyproc._platform.posix import HAVE_FORK
 from polyproc._process.capture import capture, describe_main
 from polyproc._process.parent import lifeline

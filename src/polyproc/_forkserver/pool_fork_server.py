@@ -19,16 +19,15 @@ import _thread
 import os
 import sys
 
-from polyproc._base.log import log
 from polyproc._base.modules import loaded
 from polyproc._base.native import native
+from polyproc._base.process_state import log
 from polyproc._base.typing import TYPE_CHECKING, Any, NoReturn
 from polyproc._forkserver.client import ForkServerClient, new_comm
 from polyproc._pickling.inherited_values import InheritedValue, inherited_values
 from polyproc._pickling.main_definitions import main_definitions
-from polyproc._platform.circumstances import Circumstances
+from polyproc._platform.circumstances import Circumstances, environ
 from polyproc._platform.handles import open_pidfd, send_signal
-from polyproc._platform.interpreter import environ
 from polyproc._platform.posix import close_quietly, fork
 from polyproc._process.parent import lifeline
 from polyproc._start.child import flush_before_start

@@ -42,8 +42,8 @@ from polyproc._hosts.same_host import boot_id
 from polyproc._hosts.shared_things import KeptThings
 from polyproc._hosts.wire import LOOK, Wire, dial, notice_loss, prove
 from polyproc._memory.block import FileBlock, allocate
+from polyproc._platform.circumstances import usable_processors
 from polyproc._platform.handles import WakePipe
-from polyproc._platform.interpreter import usable_processors
 from polyproc._process.process import ForkProcess, ForkServerProcess, SpawnProcess
 from polyproc._start.stopping import Tree
 from polyproc._workers.interrupter import CancelWord

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from polyproc._base.typing import Any
-from polyproc._cleanup.finalizers import Finalize
+from polyproc._cleanup import Finalize
 from polyproc._hosts.host_workers import HostWorkerSet
 from polyproc._hosts.nodes import Nodes
 from polyproc._hosts.remote_child import RemoteChild

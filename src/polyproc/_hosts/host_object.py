@@ -7,7 +7,7 @@ calls go there. Elsewhere, and where that memory cannot be had, they go to the s
 
 from __future__ import annotations
 
-from polyproc._base.log import log
+from polyproc._base.process_state import log
 from polyproc._base.typing import Any
 from polyproc._hosts.same_host import this_host
 from polyproc._hosts.served_kinds import IN_MEMORY

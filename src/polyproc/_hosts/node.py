@@ -10,7 +10,7 @@ import threading
 import time
 
 from polyproc._base.errors import AuthenticationError, ProcessError, TimeoutError
-from polyproc._base.log import log
+from polyproc._base.process_state import log
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
 from polyproc._connection.listener import Listener
 from polyproc._hosts.agent import LINE_LIMIT, versions

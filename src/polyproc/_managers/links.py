@@ -22,7 +22,7 @@ from itertools import starmap
 from polyproc._base.errors import RemoteError
 from polyproc._base.modules import Remade, public
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable
-from polyproc._cleanup.finalizers import Finalize
+from polyproc._cleanup import Finalize
 from polyproc._connection import xml
 from polyproc._connection.listener import Client, Listener
 from polyproc._pickling.diagnosis import in_callers_words

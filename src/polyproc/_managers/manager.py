@@ -9,10 +9,10 @@ from enum import IntEnum
 from types import TracebackType
 
 from polyproc._base.errors import ProcessError
-from polyproc._base.log import log
 from polyproc._base.modules import of_kind, public, shown
+from polyproc._base.process_state import log
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Self, Sequence, TypeVar, overload
-from polyproc._cleanup.finalizers import Finalize
+from polyproc._cleanup import Finalize
 from polyproc._connection.connection import Pipe
 from polyproc._managers.links import Link, Token, answer_of, links, listener_client
 from polyproc._managers.proxies import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from types import GenericAlias, TracebackType
 
-from polyproc._base.log import log
 from polyproc._base.modules import kind_of, of_kind, public
+from polyproc._base.process_state import log
 from polyproc._base.typing import (
     TYPE_CHECKING,
     Any,
@@ -19,7 +19,7 @@ from polyproc._base.typing import (
     Self,
     TypeVar,
 )
-from polyproc._cleanup.after_fork import register_after_fork
+from polyproc._cleanup import register_after_fork
 from polyproc._managers.links import PROXY, RETURN, Token, answer_of, links, servers_here
 from polyproc._managers.serving import serving
 from polyproc._pickling import spawning

@@ -10,8 +10,8 @@ import time
 from queue import Empty, SimpleQueue
 
 from polyproc._base.errors import AuthenticationError, TimeoutError
-from polyproc._base.log import log
 from polyproc._base.modules import Later, public
+from polyproc._base.process_state import log
 from polyproc._base.typing import Any, Callable, ItemsView, KeysView, ValuesView
 from polyproc._managers.links import (
     BYE,

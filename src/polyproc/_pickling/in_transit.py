@@ -27,7 +27,7 @@ import sys
 import threading
 import time
 
-from polyproc._base.log import log
+from polyproc._base.process_state import log
 from polyproc._base.typing import Any, Callable
 from polyproc._pickling import spawning
 from polyproc._platform.handles import ready

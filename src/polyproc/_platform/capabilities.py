@@ -10,8 +10,8 @@ import signal
 import sys
 
 from polyproc._base.native import native
+from polyproc._platform.circumstances import affinity
 from polyproc._platform.handles import has_pidfds, open_pidfd, pidfd
-from polyproc._platform.interpreter import affinity
 from polyproc._platform.posix import IS_WINDOWS, anonymous_file, close_quietly, memfd
 
 INSTEAD = {

@@ -1,6 +1,6 @@
-"""What a process inherits from who starts it, and may change later: the one list of it.
+"""What a process inherits from the one that starts it: processors, environment, and the one list of all the rest.
 
-A child that was made ahead, or that another process makes, would have what was then. So its client compares, and starts
+A child that was made ahead, or that another process makes, has what there was then. So its client compares, and starts
 anew what was started under other circumstances. The working directory and the environment go with each job.
 """
 
@@ -8,23 +8,68 @@ from __future__ import annotations
 
 import _signal
 import os
+from contextvars import ContextVar
 
 from polyproc._base.typing import Callable
-from polyproc._platform.posix import IS_WINDOWS, PROC, LongLived, tells_of_processes, temporary_folder
+from polyproc._platform.posix import LINUX, PROC, LongLived, tells_of_processes, temporary_folder
 
-if not IS_WINDOWS:  # where this is never asked, though loaded with what is public
-    import resource
-
-    _LIMITS = tuple(sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}))
 # What only /proc/self/status tells.
 _LINES = (b"\nUmask:", b"\nNoNewPrivs:", b"\nSeccomp:", b"\nSigIgn:")
+
+
+def usable_processors() -> int:
+    """Return how many processors this process may use."""
+    return len(affinity()) or os.cpu_count() or 1
+
+
+def affinity() -> set[int]:
+    """Return the processors that this process may use; none where the system does not tell."""
+    try:
+        return os.sched_getaffinity(0) if LINUX else set()
+    except (AttributeError, OSError):  # another system, or a filter
+        return set()
+
+
+def environ() -> dict[bytes, bytes]:
+    """Return the environment as it is now, not to be changed.
+
+    os.environ itself decodes and encodes each variable when it is copied, compared or passed on: a tenth of a start.
+    """
+    data: dict[bytes, bytes] = os.environb._data  # type: ignore[attr-defined]
+    added = _added.get()
+    return data if added is None else {**added, **data}
+
+
+_added: ContextVar[dict[bytes, bytes] | None] = ContextVar("polyproc_added_environment", default=None)
+
+
+def added_variables() -> dict[str, str]:
+    """Return what `added_environment` adds for this thread."""
+    return {os.fsdecode(name): os.fsdecode(value) for name, value in (_added.get() or {}).items()}
+
+
+class added_environment:
+    """A context in which the processes that this thread starts find more variables; those of ours win."""
+
+    def __init__(self, variables: dict[str, str]) -> None:
+        self._variables = {os.fsencode(name): os.fsencode(value) for name, value in variables.items()}
+
+    def __enter__(self) -> None:
+        self._token = _added.set(self._variables)
+
+    def __exit__(self, *exc: object) -> None:
+        _added.reset(self._token)
 
 
 class Circumstances:
     """What a process inherits that is started now."""
 
     def __init__(self) -> None:
+        import resource  # Windows has none, and loads this module for the environment alone
+
         self._pid = os.getpid()
+        self._limit_of = resource.getrlimit
+        self._limits = sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
         # Open as long as they are compared with: to open a file of /proc costs more than all else here.
         self._files = [LongLived(_open(f"{PROC}/self/{name}")) for name in ("status", "oom_score_adj")]
         self._then = self._now()
@@ -48,7 +93,7 @@ class Circumstances:
             _of(lambda: os.getresuid()) or (os.getuid(), os.geteuid()),
             _of(lambda: os.getresgid()) or (os.getgid(), os.getegid()),
             os.getgroups(),
-            _of(lambda: [resource.getrlimit(limit) for limit in _LIMITS]),
+            _of(lambda: [self._limit_of(limit) for limit in self._limits]),
             _of(lambda: os.sched_getaffinity(0)),
             _of(lambda: (os.sched_getscheduler(0), os.sched_getparam(0).sched_priority)),
             _of(lambda: os.getpriority(os.PRIO_PROCESS, 0)),

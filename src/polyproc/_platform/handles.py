@@ -16,12 +16,12 @@ from time import monotonic
 
 from polyproc._base.kernel import read, write
 from polyproc._base.modules import loaded, said
-from polyproc._base.typing import Sequence
 from polyproc._platform.posix import LINUX, PROC, Capability, LongLived, close_quietly, has
 
 TYPE_CHECKING = False  # a parent that only forks loads this: each forked child would pay for `typing`
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import ModuleType
     from typing import Any
 

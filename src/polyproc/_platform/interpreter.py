@@ -6,11 +6,11 @@ import _signal
 import errno
 import os
 import sys
-from contextvars import ContextVar
 
 from polyproc._base.modules import Later, load
 from polyproc._base.native import native
 from polyproc._base.typing import Any, Callable, Collection, Final, Sequence
+from polyproc._platform.circumstances import environ
 from polyproc._platform.posix import LINUX, PROC, close_quietly
 
 fcntl: Any = Later("fcntl")
@@ -194,50 +194,6 @@ def _spawn_by_subprocess(line: list[bytes], pass_fds: Sequence[int], blocked: Co
         _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
     process.returncode = 0  # it is waited for by who has its pid
     return int(process.pid)
-
-
-def usable_processors() -> int:
-    """Return how many processors this process may use."""
-    return len(affinity()) or os.cpu_count() or 1
-
-
-def affinity() -> set[int]:
-    """Return the processors that this process may use; none where the system does not tell."""
-    try:
-        return os.sched_getaffinity(0) if LINUX else set()
-    except (AttributeError, OSError):  # another system, or a filter
-        return set()
-
-
-def environ() -> dict[bytes, bytes]:
-    """Return the environment as it is now, not to be changed.
-
-    os.environ itself decodes and encodes each variable when it is copied, compared or passed on: a tenth of a start.
-    """
-    data: dict[bytes, bytes] = os.environb._data  # type: ignore[attr-defined]
-    added = _added.get()
-    return data if added is None else {**added, **data}
-
-
-_added: ContextVar[dict[bytes, bytes] | None] = ContextVar("polyproc_added_environment", default=None)
-
-
-def added_variables() -> dict[str, str]:
-    """Return what `added_environment` adds for this thread."""
-    return {os.fsdecode(name): os.fsdecode(value) for name, value in (_added.get() or {}).items()}
-
-
-class added_environment:
-    """A context in which the processes that this thread starts find more variables; those of ours win."""
-
-    def __init__(self, variables: dict[str, str]) -> None:
-        self._variables = {os.fsencode(name): os.fsencode(value) for name, value in variables.items()}
-
-    def __enter__(self) -> None:
-        self._token = _added.set(self._variables)
-
-    def __exit__(self, *exc: object) -> None:
-        _added.reset(self._token)
 
 
 def spawn_with_fds(path: bytes | str, args: Sequence[bytes | str], passfds: Sequence[int]) -> int:

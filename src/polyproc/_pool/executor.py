@@ -12,7 +12,7 @@ from polyproc._base.errors import ProcessDied, ProcessError
 from polyproc._base.modules import public, said
 from polyproc._base.process_state import exit_sequence
 from polyproc._base.typing import Any, Callable, Iterable, Iterator, TypeVar
-from polyproc._cleanup.finalizers import Finalize
+from polyproc._cleanup import Finalize
 from polyproc._platform.handles import due
 from polyproc._pool.calls import Calls, Memory, make_config, progress_of
 from polyproc._pool.future import Future

@@ -9,9 +9,9 @@ from polyproc._base.errors import TimeoutError as PolyprocTimeoutError
 from polyproc._base.modules import Later, load, public, said
 from polyproc._base.native import native
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Generator, Generic, Iterable, Self, TypeVar
-from polyproc._cleanup.finalizers import Finalize
+from polyproc._cleanup import Finalize
+from polyproc._platform.circumstances import usable_processors
 from polyproc._platform.handles import due
-from polyproc._platform.interpreter import usable_processors
 from polyproc._pool.calls import Calls, Job, Memory, make_config, progress_of
 from polyproc._workers.engine import NOT_RUNNING, RUN, Dropped, function_name, report
 from polyproc._workers.process_engine import ProcessPoolEngine

@@ -12,9 +12,8 @@ import sys
 from io import BufferedRandom, BufferedWriter, TextIOWrapper
 
 from polyproc._base.kernel import os
-from polyproc._base.log import log
 from polyproc._base.modules import load
-from polyproc._base.process_state import exit_sequence, process_state
+from polyproc._base.process_state import exit_sequence, log, process_state
 from polyproc._process import black_box
 from polyproc._process.black_box import Box, recorder
 
@@ -102,12 +101,12 @@ def after_fork() -> None:
     if exit_sequence.started:
         exit_sequence.after_fork_in_child()
     modules = sys.modules
-    if _FINALIZERS in modules:
-        modules[_FINALIZERS]._finalizer_registry.clear()
     if _GREENLETS in modules:
         modules[_GREENLETS].after_fork_in_child()
-    if _AFTER_FORK in modules:
-        modules[_AFTER_FORK].run_after_forkers()
+    if _CLEANUP in modules:
+        modules[_CLEANUP]._finalizer_registry.clear()
+        if modules[_CLEANUP]._afterfork_registry.data:
+            modules[_CLEANUP].run_after_forkers()
     if "threading" in modules:
         modules["threading"].main_thread()._set_native_id()
 
@@ -115,12 +114,11 @@ def after_fork() -> None:
 def has_more_to_reset() -> bool:
     """Say, before a fork, whether its child must do more than freeze and forget exit functions."""
     modules = sys.modules
-    return exit_sequence.started or "threading" in modules or _FINALIZERS in modules or _AFTER_FORK in modules
+    return exit_sequence.started or "threading" in modules or _CLEANUP in modules
 
 
-_FINALIZERS = "polyproc._cleanup.finalizers"
+_CLEANUP = "polyproc._cleanup"
 _GREENLETS = "polyproc._platform.handles"
-_AFTER_FORK = "polyproc._cleanup.after_fork"
 
 
 def live(process: BaseProcess[Any], parent_sentinel: int | None, box: Box) -> int:
@@ -208,7 +206,7 @@ def run_child(process: BaseProcess[Any], parent_sentinel: int | None = None) -> 
                     commit_value(box, value)
         except BaseException as error:  # noqa: BLE001  (whatever leaves the target ends here, as an exit code)
             exitcode = report(process, box, error)
-        if process_state.children or log.sink is not None or _FINALIZERS in sys.modules:
+        if process_state.children or log.sink is not None or _CLEANUP in sys.modules:
             exitcode = _run_exit_sequence(process, exitcode)
     finally:
         threading = sys.modules.get("threading")

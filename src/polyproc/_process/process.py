@@ -8,9 +8,8 @@ Also the objects of the main process and of a child's parent, and the functions 
 from __future__ import annotations
 
 from polyproc._base.kernel import os
-from polyproc._base.log import log
 from polyproc._base.modules import kind_of, loaded, public, remake, said
-from polyproc._base.process_state import CHILDREN, DAEMONS, exit_sequence, process_state
+from polyproc._base.process_state import CHILDREN, DAEMONS, exit_sequence, log, process_state
 from polyproc._platform.posix import start_methods
 from polyproc._process.bootstrap import MainReached, run_child
 

@@ -14,8 +14,7 @@ import marshal
 import os
 import sys
 
-from polyproc._base.log import log
-from polyproc._base.process_state import exit_sequence, process_state
+from polyproc._base.process_state import exit_sequence, log, process_state
 from polyproc._pickling.spawning import received
 from polyproc._platform.posix import anonymous_file
 from polyproc._process.black_box import Box, recorder
@@ -87,7 +86,7 @@ def _somebody_waits_for_the_end() -> bool:
 
     In a fresh interpreter: a forked child has forgotten what its fork server registered.
     """
-    finalizers: Any = sys.modules.get("polyproc._cleanup.finalizers")
+    finalizers: Any = sys.modules.get("polyproc._cleanup")
     threading: Any = sys.modules.get("threading")
     return bool(
         atexit._ncallbacks()

@@ -18,11 +18,9 @@ import weakref
 from itertools import starmap
 from types import GenericAlias
 
-from polyproc._base.log import log
-from polyproc._base.process_state import exit_sequence
+from polyproc._base.process_state import exit_sequence, log
 from polyproc._base.typing import Any, Callable, ClassVar
-from polyproc._cleanup.after_fork import register_after_fork
-from polyproc._cleanup.finalizers import Finalize
+from polyproc._cleanup import Finalize, register_after_fork
 from polyproc._connection.connection import Pipe
 from polyproc._pickling.pickler import dumps
 from polyproc._pickling.spawning import assert_spawning

@@ -17,12 +17,10 @@ import time
 import weakref
 from itertools import starmap
 
-from polyproc._base.log import log
 from polyproc._base.modules import Remade, public
-from polyproc._base.process_state import exit_sequence
+from polyproc._base.process_state import exit_sequence, log
 from polyproc._base.typing import TYPE_CHECKING, Any, Generic, TypeVar
-from polyproc._cleanup.after_fork import register_after_fork
-from polyproc._cleanup.finalizers import Finalize
+from polyproc._cleanup import Finalize, register_after_fork
 from polyproc._connection.connection import Pipe
 from polyproc._pickling.pickler import dumps_through
 from polyproc._pickling.spawning import assert_spawning

@@ -18,7 +18,6 @@ from polyproc._base.errors import ProcessDied, RemoteError, RemoteTraceback
 from polyproc._base.kernel import os, read
 from polyproc._base.modules import load
 from polyproc._base.process_state import process_state
-from polyproc._base.typing import Any
 from polyproc._platform.handles import (
     ended_sentinel,
     has_pidfds,
@@ -29,8 +28,7 @@ from polyproc._platform.handles import (
     ready,
     send_signal,
 )
-from polyproc._platform.memory import kills
-from polyproc._platform.posix import LINUX, PROC, SHM, LongLived, close_quietly, temporary_folder, waitid
+from polyproc._platform.posix import CGROUPS, LINUX, PROC, SHM, LongLived, close_quietly, temporary_folder, waitid
 from polyproc._process import black_box
 from polyproc._process.black_box import Box
 from polyproc._process.bootstrap import flush_streams
@@ -100,6 +98,66 @@ def _look_for_leftovers() -> None:
         from polyproc._connection.sockets import remove_left
 
         remove_left(folder)
+
+
+# How many processes the kernel has killed for lack of memory: of our control group, or of the system.
+#
+# The kernel does not tell which process it killed, only how many: `oom_kill` in memory.events (cgroups(7), version 2),
+# memory.oom_control (version 1) and /proc/vmstat. It counts before it kills.
+
+
+class Kills:
+    """The count, as far as deaths were explained by it. One instance, `kills`."""
+
+    def __init__(self) -> None:
+        self._path: str | None = None
+        self._explained = -1  # -1: not looked at yet
+
+    def begin(self) -> None:
+        """Count from now on, unless that was done."""
+        if self._explained < 0:
+            self._path = next((path for path in _counters() if _kills_in(path) is not None), None)
+            self._explained = self._count()
+
+    def explain_one(self) -> bool:
+        """Return whether there was a kill that explains the death of a process, and that of no other yet."""
+        if self._count() <= self._explained:
+            return False
+        self._explained += 1
+        return True
+
+    def _count(self) -> int:
+        return (0 if self._path is None else _kills_in(self._path)) or 0
+
+
+def _counters() -> list[str]:
+    """Return where the count may stand, the nearest group first."""
+    root = CGROUPS
+    paths = []
+    try:
+        with open(f"{PROC}/self/cgroup") as file:
+            for line in file:
+                _, controllers, group = line.rstrip("\n").split(":", 2)
+                if not controllers:
+                    paths += [f"{root}{group}/memory.events", f"{root}/unified{group}/memory.events"]
+                elif "memory" in controllers.split(","):
+                    paths.append(f"{root}/{controllers}{group}/memory.oom_control")
+    except (OSError, ValueError):  # no /proc, or not as we know it
+        pass
+    # In a container our group is the root of what we see.
+    return [*paths, f"{root}/memory.events", f"{root}/memory/memory.oom_control", f"{PROC}/vmstat"]
+
+
+def _kills_in(path: str) -> int | None:
+    try:
+        with open(path) as file:
+            words = file.read().split()
+        return int(words[words.index("oom_kill") + 1])
+    except (OSError, ValueError, IndexError):  # not there, or not in it
+        return None
+
+
+kills = Kills()
 
 
 class Child:

@@ -15,8 +15,8 @@ import os
 import select
 import sys
 
-from polyproc._base.log import log
 from polyproc._base.modules import loaded
+from polyproc._base.process_state import log
 from polyproc._base.typing import Any
 from polyproc._platform.handles import ready
 

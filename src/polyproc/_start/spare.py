@@ -14,8 +14,8 @@ import os
 import threading
 
 from polyproc._base.typing import TYPE_CHECKING, Any
-from polyproc._platform.circumstances import Circumstances
-from polyproc._platform.interpreter import command_line, environ, starter
+from polyproc._platform.circumstances import Circumstances, environ
+from polyproc._platform.interpreter import command_line, starter
 from polyproc._process.capture import capture, describe_main
 from polyproc._process.parent import lifeline
 from polyproc._start import protocol

@@ -137,7 +137,7 @@ CHILD = (
     "polyproc._base",
     "polyproc._base.modules",
     "polyproc._base.kernel",
-    "polyproc._base.log",
+    "polyproc._base.process_state",
     "polyproc._platform",
     "polyproc._platform.posix",
     "polyproc._base.process_state",

@@ -20,8 +20,9 @@ from polyproc._base.typing import TYPE_CHECKING, Any, Callable
 from polyproc._pickling.main_definitions import main_definitions
 from polyproc._pickling.pickler import dumps
 from polyproc._pickling.spawning import InheritedFd, while_preparing
+from polyproc._platform.circumstances import added_variables
 from polyproc._platform.handles import ready
-from polyproc._platform.interpreter import added_variables, command_line, interpreter
+from polyproc._platform.interpreter import command_line, interpreter
 from polyproc._platform.posix import LongLived, close_quietly, file_with
 from polyproc._platform.windows_handles import TERMINATED
 from polyproc._platform.windows_kernel import close, dup, pipe, write

@@ -1,1 +1,0 @@
-"""Who tidies what, and when."""
