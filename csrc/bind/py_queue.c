@@ -37,7 +37,7 @@ PyObject *py_queue_refuse(enum pp_answer answer, const char *timed_out)
     }
     if (answer == PP_TIMED_OUT || answer == PP_ENDED) {
         /* queue.Empty is of _queue, which is there; a first wait that ends without an item loads no more for it. */
-        const char *from = answer == PP_ENDED ? "polyproc._queues.closing" : *timed_out == 'E' ? "_queue" : "queue";
+        const char *from = answer == PP_ENDED ? "polyproc._queues.any_queue" : *timed_out == 'E' ? "_queue" : "queue";
         PyObject *module = PyImport_ImportModule(from);
         const char *name = answer == PP_ENDED ? "ShutDown" : timed_out;
         PyObject *kind = module == NULL ? NULL : PyObject_GetAttrString(module, name);

@@ -18,8 +18,8 @@ from polyproc._process.process import SpawnProcess as SpawnProcess
 from polyproc._context import force_start_method as _force_start_method
 from polyproc._context import default_context as _default_context
 from polyproc._context import contexts as _concrete_contexts
-from polyproc._pickling.spawning import assert_spawning as assert_spawning
-from polyproc._pickling.spawning import current as get_spawning_popen
-from polyproc._pickling.spawning import set_spawning as set_spawning_popen
+from polyproc._pickling.sending import assert_spawning as assert_spawning
+from polyproc._pickling.sending import current as get_spawning_popen
+from polyproc._pickling.sending import set_spawning as set_spawning_popen
 
 __all__ = ()

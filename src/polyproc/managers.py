@@ -8,7 +8,7 @@ from polyproc._managers.manager import SyncManager as SyncManager
 from polyproc._managers.links import Token as Token
 
 # Kept for programs that reach inside multiprocessing.
-from polyproc._pickling.spawning import current as get_spawning_popen
+from polyproc._pickling.sending import current as get_spawning_popen
 from polyproc._managers.proxies import PoolProxy as BasePoolProxy
 from polyproc._base.errors import ProcessError as ProcessError
 from polyproc._managers.links import listener_client as listener_client

@@ -3,7 +3,7 @@
 from polyproc._pickling.handle_passing import HAVE_SEND_HANDLE as HAVE_SEND_HANDLE
 from polyproc._pickling.handle_passing import recv_handle as recv_handle
 from polyproc._pickling.handle_passing import send_handle as send_handle
-from polyproc._pickling.spawning import DupFd as DupFd
+from polyproc._pickling.sending import DupFd as DupFd
 from polyproc._pickling.pickler import ForkingPickler as ForkingPickler
 from polyproc._pickling.pickler import dump as dump
 from polyproc._pickling.pickler import register as register

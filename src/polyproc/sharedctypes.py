@@ -6,7 +6,7 @@ from polyproc._synchronize.typed import copy as copy
 
 # Kept for programs that reach inside multiprocessing.
 from polyproc._pickling.pickler import ForkingPickler as _ForkingPickler
-from polyproc._pickling.spawning import assert_spawning as assert_spawning
+from polyproc._pickling.sending import assert_spawning as assert_spawning
 from polyproc._synchronize.typed import in_block as rebuild_ctype
 from polyproc._synchronize.typed import _reduce as reduce_ctype
 from polyproc._synchronize.typed import new as _new_value

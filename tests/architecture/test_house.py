@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGE = ROOT / "src" / "polyproc"
 FILES = sorted(PACKAGE.rglob("*.py"))
-PACKAGES = sorted(p for p in PACKAGE.iterdir() if p.is_dir() and p.name.startswith("_") and p.name != "__pycache__")
+PACKAGES = sorted(path.parent for path in PACKAGE.glob("_*/__init__.py"))
 GROUND_WITHOUT_UNDERSCORE = {"__init__", "abc"}
 PUBLIC_MODULES = [
     p for p in PACKAGE.glob("*.py") if not p.name.startswith("_") and p.stem not in GROUND_WITHOUT_UNDERSCORE

@@ -223,7 +223,7 @@ def test_handle_from_nowhere_is_refused():
 def test_corrupted_memory_raises_or_waits_and_never_crashes():
     fd = None
     lock, semaphore = polyproc.Lock(), polyproc.BoundedSemaphore(3)
-    from polyproc._memory.chunk import descriptors
+    from polyproc._pickling.chunk import descriptors
 
     for handle in (lock, semaphore):
         id, offset = handle._where()

@@ -9,7 +9,7 @@ import time
 import pytest
 
 import polyproc
-from polyproc._workers.channels import WorkerChannel
+from polyproc._workers.worker_set import WorkerChannel
 from support import pool_work
 
 LARGE = b"x" * 10_000_000  # more than any pipe takes

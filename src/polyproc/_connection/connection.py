@@ -9,7 +9,7 @@ from polyproc._base.kernel import os
 from polyproc._base.modules import kind_of, of_kind, public
 from polyproc._base.native import native
 from polyproc._base.typing import TYPE_CHECKING, Any, Generic, TypeVar
-from polyproc._pickling.live_fd import sent_fds
+from polyproc._pickling.sending import sent_fds
 from polyproc._platform.handles import own_socket
 from polyproc._platform.posix import IS_WINDOWS
 

@@ -18,7 +18,7 @@ import select
 
 from polyproc._base.kernel import write
 from polyproc._base.native import native
-from polyproc._pickling.spawning import received
+from polyproc._pickling.sending import received
 from polyproc._platform.handles import has_pidfds, new_poll, open_pidfd, ready
 from polyproc._platform.posix import PROC, close_quietly, fork, forks
 from polyproc._process.bootstrap import after_fork
@@ -103,7 +103,7 @@ class Loop:
                 had_threads = bool(_thread._count())  # of what it has imported
                 pid = fork()
                 if pid == 0 and had_threads:
-                    from polyproc._start.forked_streams import renew
+                    from polyproc._start.fork_with_threads import renew
 
                     renew()
                 pidfd = -1 if pid == 0 else open_pidfd(pid)

@@ -24,8 +24,8 @@ from polyproc._base.native import native
 from polyproc._base.process_state import log
 from polyproc._base.typing import TYPE_CHECKING, Any, NoReturn
 from polyproc._forkserver.client import ForkServerClient, new_comm
-from polyproc._pickling.inherited_values import InheritedValue, inherited_values
 from polyproc._pickling.main_definitions import main_definitions
+from polyproc._pickling.sending import InheritedValue, inherited_values
 from polyproc._platform.circumstances import Circumstances, environ
 from polyproc._platform.handles import open_pidfd, send_signal
 from polyproc._platform.posix import close_quietly, fork
@@ -187,7 +187,7 @@ def _fork_to_wait(fd: int) -> int:
 def _fork() -> int:
     if not _thread._count():
         return fork()
-    from polyproc._start.thread_warning import warn_and_fork
+    from polyproc._start.fork_with_threads import warn_and_fork
 
     return warn_and_fork()
 

@@ -8,7 +8,7 @@ from polyproc._base.errors import ProcessError
 from polyproc._base.typing import TYPE_CHECKING, Any, NoReturn
 from polyproc._memory.share import Shared, loaded_from
 from polyproc._pickling.pickler import dumps
-from polyproc._pickling.spawning import while_preparing
+from polyproc._pickling.sending import while_preparing
 
 if TYPE_CHECKING:
     from polyproc._hosts.shared_things import SharedThings

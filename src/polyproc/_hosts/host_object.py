@@ -1,7 +1,7 @@
 """A handle that needs no network on the host where its object was made.
 
 There the object is in memory that processes share, where the C core is there (served_kinds.py). A process of the same
-host asks the server for it, once, and gets what it would get by any connection (_memory/chunk.py); from then on its
+host asks the server for it, once, and gets what it would get by any connection (_pickling/chunk.py); from then on its
 calls go there. Elsewhere, and where that memory cannot be had, they go to the server. Whoever calls, it is one object.
 """
 

@@ -21,7 +21,7 @@ from polyproc._hosts.served_kinds import Cell
 from polyproc._managers.links import GONE, answer_of
 from polyproc._managers.proxies import BarrierProxy, ConditionProxy, EventProxy
 from polyproc._platform.handles import due
-from polyproc._queues.closing import ShutDown
+from polyproc._queues.any_queue import ShutDown
 
 if TYPE_CHECKING:
     from polyproc._hosts.object_server import ObjectServer

@@ -12,7 +12,7 @@ import threading
 
 from polyproc._base.native import native
 from polyproc._base.typing import Any, Callable
-from polyproc._queues.closing import Full
+from polyproc._queues.any_queue import Full
 from polyproc._queues.queue import JoinableQueue, Queue, SimpleQueue
 from polyproc._synchronize import primitives
 

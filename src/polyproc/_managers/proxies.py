@@ -22,7 +22,7 @@ from polyproc._base.typing import (
 from polyproc._cleanup import register_after_fork
 from polyproc._managers.links import PROXY, RETURN, Token, answer_of, links, servers_here
 from polyproc._managers.serving import serving
-from polyproc._pickling import spawning
+from polyproc._pickling import sending
 from polyproc._platform.handles import due
 from polyproc._process.process import current_process
 
@@ -168,7 +168,7 @@ class BaseProxy:
 
     def __reduce__(self) -> tuple[Any, ...]:
         kwds: dict[str, Any] = {}
-        if spawning.current() is not None:
+        if sending.current() is not None:
             kwds["authkey"] = self._authkey
         token = type(self._token)(self._token.typeid, self._token.address, self._id, links.new_passage())
         if self._owner is not None:

@@ -12,12 +12,12 @@ from polyproc._base.kernel import os
 from polyproc._base.modules import public
 from polyproc._base.native import native
 from polyproc._base.typing import TYPE_CHECKING, Any
-from polyproc._pickling.live_fd import live_fd
+from polyproc._pickling.sending import live_fd
 from polyproc._platform.posix import anonymous_memory, mapped
 
 if TYPE_CHECKING or native:
     import polyproc._core as core
-    from polyproc._memory.chunk import Chunk, where
+    from polyproc._pickling.chunk import Chunk, where
 
     class CoreBlock(core.Memory):
         """A block in a chunk of the C core."""

@@ -29,7 +29,7 @@ from cloudpickle.cloudpickle import _dynamic_class_reduce, _find_imported_submod
 from polyproc._base.modules import shown
 from polyproc._base.typing import IO, Any, Callable, Iterable
 from polyproc._pickling import by_value_parts as parts
-from polyproc._pickling import spawning
+from polyproc._pickling import sending
 from polyproc._pickling.global_names import contents, globals_of, names_in
 from polyproc._pickling.main_definitions import MAIN, Definition, is_code, is_definition, main_definitions
 
@@ -118,7 +118,7 @@ class _Updates:
     ) -> tuple[bytes, tuple[str, ...], tuple[str, ...], bool]:
         """Pickle a definition or a value; return what it needs, too, and whether it may be sent any number of times."""
         outer, self._before, self._later = (self._before, self._later), [], []
-        kept = spawning.count_kept()
+        kept = sending.count_kept()
         buffer = io.BytesIO()
         self.opening.append(name)
         try:
@@ -127,7 +127,7 @@ class _Updates:
         finally:
             self.opening.pop()
             self._before, self._later = outer
-        return buffer.getvalue(), before, later, spawning.current() is None and spawning.count_kept() == kept
+        return buffer.getvalue(), before, later, sending.current() is None and sending.count_kept() == kept
 
 
 def _reduce_lazy(lazy: Any) -> tuple[Any, ...]:

@@ -10,8 +10,8 @@ import os
 
 from polyproc._base.modules import load, loaded
 from polyproc._base.typing import Any
-from polyproc._pickling.live_fd import sent_fds
 from polyproc._pickling.pickler import ForkingPickler, register
+from polyproc._pickling.sending import sent_fds
 
 
 def add_reducers() -> bool:

@@ -1,7 +1,7 @@
 """What was sent and has not arrived: it is kept here, and let go when its receiver has it, or nobody can get it now.
 
 A message says where its receipt goes: to a slot of an anonymous file of the sender, which the receiver opens as it
-opens what it was sent (live_fd.py).
+opens what it was sent (sending.py).
 
     sender                                       receiver
     keep(thing): slot 7, number 42
@@ -9,7 +9,7 @@ opens what it was sent (live_fd.py).
     a thread sees it: thing is let go            it has it
 
 A message may never arrive: its receiver was killed, or what it travelled through was dropped. So what it travels
-through is noted (spawning.py), and looked for among what all processes have open or mapped (proc(5)): where nobody has
+through is noted (sending.py), and looked for among what all processes have open or mapped (proc(5)): where nobody has
 it, no message is in it. That is to be seen twice, since a descriptor may be on its way itself.
 
 A ticket of the sharer, which is good for one receiver, needs no receipt: the sharer knows whether it was used.
@@ -29,7 +29,7 @@ import time
 
 from polyproc._base.process_state import log
 from polyproc._base.typing import Any, Callable
-from polyproc._pickling import spawning
+from polyproc._pickling import sending
 from polyproc._platform.handles import ready
 from polyproc._platform.posix import PROC, anonymous_file, close_quietly, tells_of_processes
 
@@ -100,7 +100,7 @@ class InTransit:
         Raises:
             OSError: no descriptor is left.
         """
-        passage = spawning.passage()
+        passage = sending.passage()
         with self._lock:
             self._open()
             if not self._free:

@@ -15,7 +15,7 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 
 from polyproc._base.modules import public
 from polyproc._base.typing import IO, Any, Callable
-from polyproc._pickling import spawning
+from polyproc._pickling import sending
 from polyproc._pickling.main_definitions import MAIN, main_definitions
 
 _Reducer = Callable[[Any], Any]
@@ -88,9 +88,9 @@ def dumps_through(
     obj: object, through: Callable[[], int], protocol: int | None = None, apart: list[memoryview] | None = None
 ) -> bytes:
     """Pickle a message, which will travel through the descriptor `through()`. If that fails, nothing is kept for it."""
-    passage = spawning.Passage(through)
+    passage = sending.Passage(through)
     try:
-        return spawning.while_sending(passage, None, lambda: dumps(obj, protocol, apart))
+        return sending.while_sending(passage, None, lambda: dumps(obj, protocol, apart))
     except BaseException:
         for kept in passage.kept:
             from polyproc._pickling.in_transit import in_transit
@@ -117,7 +117,7 @@ class KeptPickle(bytes):
     things: list[Any]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        parcel = spawning.parcel()
+        parcel = sending.parcel()
         if parcel is not None:
             parcel += self.things
         return bytes, (bytes(self),)
@@ -126,7 +126,7 @@ class KeptPickle(bytes):
 def dumps_to_keep(obj: object, protocol: int | None = None, apart: list[memoryview] | None = None) -> bytes:
     """Pickle what will be kept, and sent perhaps more than once: what is in it lives as long as what is returned."""
     things: list[Any] = []
-    data = spawning.while_sending(None, things, lambda: dumps(obj, protocol, apart))
+    data = sending.while_sending(None, things, lambda: dumps(obj, protocol, apart))
     if things:
         kept = KeptPickle(data)
         kept.things = things

@@ -6,7 +6,7 @@ import functools
 
 from polyproc._base.modules import public
 from polyproc._base.typing import Any, Final
-from polyproc._pickling import handle_passing, pickler, spawning
+from polyproc._pickling import handle_passing, pickler, sending
 
 
 def _reduce_method(method: Any) -> tuple[Any, ...]:
@@ -34,7 +34,7 @@ class AbstractReducer:
     dump: Final = staticmethod(pickler.dump)
     send_handle: Final = staticmethod(handle_passing.send_handle)
     recv_handle: Final = staticmethod(handle_passing.recv_handle)
-    DupFd: Final = staticmethod(spawning.DupFd)
+    DupFd: Final = staticmethod(sending.DupFd)
 
     def __init__(self, *args: Any) -> None:
         pass

@@ -9,7 +9,7 @@ assert sys.platform == "win32"
 import _winapi
 import os
 
-from polyproc._pickling.spawning import parcel
+from polyproc._pickling.sending import parcel
 from polyproc._platform.posix import close_quietly
 from polyproc._platform.windows_kernel import dup
 

@@ -116,7 +116,7 @@ def _join_family(preparation: Preparation) -> None:
         return
     fd: int = preparation["tracker"]
     if preparation["tracker_is_sent"]:
-        from polyproc._pickling.spawning import received
+        from polyproc._pickling.sending import received
 
         fd = received.fds[fd]
     os.set_inheritable(fd, False)

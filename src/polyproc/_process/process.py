@@ -42,8 +42,8 @@ class AuthenticationString(bytes):
         return super().__new__(cls, key if isinstance(key, bytes) else said("key", key))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        spawning = loaded("polyproc._pickling.spawning")
-        if spawning is None or spawning.current() is None:  # type: ignore[attr-defined]
+        sending = loaded("polyproc._pickling.sending")
+        if sending is None or sending.current() is None:  # type: ignore[attr-defined]
             raise TypeError("Pickling an AuthenticationString object is disallowed for security reasons")
         return _key, (bytes(self),)
 

@@ -15,7 +15,7 @@ import os
 import sys
 
 from polyproc._base.process_state import exit_sequence, log, process_state
-from polyproc._pickling.spawning import received
+from polyproc._pickling.sending import received
 from polyproc._platform.posix import anonymous_file
 from polyproc._process.black_box import Box, recorder
 from polyproc._process.preparation import perform

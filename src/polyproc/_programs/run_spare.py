@@ -7,7 +7,7 @@ import _socket
 import os
 
 from polyproc._base.process_state import process_state
-from polyproc._pickling.spawning import received
+from polyproc._pickling.sending import received
 from polyproc._process.black_box import keep
 from polyproc._process.preparation import apply_preparation, import_main, live
 from polyproc._programs.rehearsal import rehearse

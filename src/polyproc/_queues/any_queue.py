@@ -1,19 +1,56 @@
-"""What every queue can do beyond the standard library's: many items at once, and iteration until it is shut down."""
+"""What all queues have: their errors, many items at once, iteration until shut down, subclasses that reach inside."""
 
 from __future__ import annotations
 
+import queue
 import time
 from contextlib import suppress
 from itertools import repeat, starmap
 from types import CodeType
 
-from polyproc._base.modules import load, loaded
+from polyproc._base.modules import load, loaded, public, said
 from polyproc._base.typing import TYPE_CHECKING, Any, AsyncIterator, Generic, Iterable, Iterator, TypeVar
 from polyproc._platform.handles import due
-from polyproc._queues.closing import Empty, ShutDown
 
 if TYPE_CHECKING:
     from polyproc._queues.async_queue import AsyncQueue
+
+
+# The exceptions of a queue, which are those of the module `queue`; ShutDown is there from Python 3.13 on.
+
+
+Empty = queue.Empty
+Full = queue.Full
+
+if hasattr(queue, "ShutDown"):
+    ShutDown: type[Exception] = queue.ShutDown
+else:
+
+    class _ShutDown(Exception):
+        """A queue was shut down: nothing can be put, and what there was has been got."""
+
+    _ShutDown.__name__ = _ShutDown.__qualname__ = "ShutDown"
+    ShutDown = public("queues")(_ShutDown)
+
+
+# What is said of queues that are closed, and of sizes that are none.
+
+NO_LIMIT = 2**31 - 1  # what `_maxsize` is then: a semaphore's largest value, as in the standard library
+
+
+def is_closed(queue: object) -> ValueError:
+    """Return the error of what is put into, or asked of, a queue that this process has closed."""
+    text = "close() says that this process puts and gets nothing more"
+    return ValueError(f"Queue {queue!r} is closed: {text}; put before it, or make another queue")
+
+
+def whole_size(maxsize: Any) -> int:
+    """Return a queue's size that is no plain int. Raises TypeError if it is no whole number."""
+    if isinstance(maxsize, float) and maxsize <= 0:
+        return 0
+    size: int = said("whole", maxsize, "maxsize is a number of items, 0 for no limit")
+    return size
+
 
 T = TypeVar("T")
 
@@ -95,8 +132,6 @@ class Batches(Generic[T]):
 # child. On our queues, which have no pipe, that would have no effect, or break. Such a subclass is told by the names
 # that
 # its code uses; its base becomes the queue's classic form, which is built as theirs.
-
-
 _INSIDES = frozenset(
     (
         "_after_fork",

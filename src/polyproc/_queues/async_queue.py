@@ -7,7 +7,7 @@ from functools import partial
 
 from polyproc._aio.loops import AioView, Ticks, in_thread, readable
 from polyproc._base.typing import Any, AsyncIterator, Callable, Generic, Iterable, TypeVar
-from polyproc._queues.closing import ShutDown
+from polyproc._queues.any_queue import ShutDown
 
 T = TypeVar("T")
 

@@ -23,9 +23,9 @@ from polyproc._base.typing import Any, Callable, ClassVar
 from polyproc._cleanup import Finalize, register_after_fork
 from polyproc._connection.connection import Pipe
 from polyproc._pickling.pickler import dumps
-from polyproc._pickling.spawning import assert_spawning
+from polyproc._pickling.sending import assert_spawning
 from polyproc._platform.handles import due
-from polyproc._queues.closing import Empty, Full, is_closed, whole_size
+from polyproc._queues.any_queue import Empty, Full, is_closed, whole_size
 from polyproc._synchronize.primitives import SEM_VALUE_MAX, BoundedSemaphore, Lock
 
 _sentinel = object()

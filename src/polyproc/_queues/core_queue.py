@@ -13,10 +13,8 @@ from __future__ import annotations
 from polyproc._base.modules import Later, public
 from polyproc._base.typing import TYPE_CHECKING, Any, TypeVar
 from polyproc._pickling.pickler import dumps, loads
-from polyproc._queues.any_queue import Batches, Subclassed
-from polyproc._queues.closing import whole_size
+from polyproc._queues.any_queue import NO_LIMIT, Batches, Subclassed, whole_size
 from polyproc._queues.shared_queue import SharedQueue
-from polyproc._synchronize.predicate import SEM_VALUE_MAX
 
 if TYPE_CHECKING:
     from polyproc._queues.async_queue import AsyncJoinableQueue
@@ -49,8 +47,8 @@ class Queue(_PublicQueue[T], metaclass=Subclassed):
     def __init__(self, maxsize: int = 0, *, ctx: object = None) -> None:
         if type(maxsize) is not int:
             maxsize = whole_size(maxsize)
-        self._make(0 if maxsize >= SEM_VALUE_MAX else max(maxsize, 0), self._joinable)
-        self._maxsize = maxsize if maxsize > 0 else SEM_VALUE_MAX
+        self._make(0 if maxsize >= NO_LIMIT else max(maxsize, 0), self._joinable)
+        self._maxsize = maxsize if maxsize > 0 else NO_LIMIT
 
     def __getstate__(self) -> tuple[Any, ...]:
         return (self._ignore_epipe, self._maxsize, *super().__getstate__())

@@ -23,11 +23,10 @@ from polyproc._base.typing import TYPE_CHECKING, Any, Generic, TypeVar
 from polyproc._cleanup import Finalize, register_after_fork
 from polyproc._connection.connection import Pipe
 from polyproc._pickling.pickler import dumps_through
-from polyproc._pickling.spawning import assert_spawning
+from polyproc._pickling.sending import assert_spawning
 from polyproc._platform.handles import AT_ONCE, due
-from polyproc._queues.any_queue import Batches, Subclassed
+from polyproc._queues.any_queue import Batches, Empty, Full, ShutDown, Subclassed, is_closed
 from polyproc._queues.classic import ClassicQueue, _sentinel
-from polyproc._queues.closing import Empty, Full, ShutDown, is_closed
 from polyproc._synchronize.portable_locks import InnerLock, InnerSemaphore
 from polyproc._synchronize.primitives import Condition, Event
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from polyproc._base.native import native
 from polyproc._base.typing import TYPE_CHECKING
-from polyproc._queues.closing import Empty as Empty
-from polyproc._queues.closing import Full as Full
-from polyproc._queues.closing import ShutDown as ShutDown
+from polyproc._queues.any_queue import Empty as Empty
+from polyproc._queues.any_queue import Full as Full
+from polyproc._queues.any_queue import ShutDown as ShutDown
 
 if TYPE_CHECKING or native:
     from polyproc._queues.core_queue import JoinableQueue as JoinableQueue

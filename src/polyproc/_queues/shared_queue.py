@@ -9,9 +9,9 @@ import struct
 import polyproc._core as core
 from polyproc._base.modules import Remade
 from polyproc._base.typing import Any, Sequence
-from polyproc._memory.chunk import attach_with, descriptors, registry_to_send
-from polyproc._pickling.live_fd import sent_fds
+from polyproc._pickling.chunk import attach_with, descriptors, registry_to_send
 from polyproc._pickling.pickler import dumps_through
+from polyproc._pickling.sending import sent_fds
 from polyproc._platform.posix import LongLived, close_quietly
 
 # Large messages of a queue: how they lie in a slot (csrc/core/pp_slot.h), and what their record says.

@@ -483,7 +483,7 @@ def _ends() -> Any:
 def flush_before_start() -> None:
     """Flush the standard streams: the child's output stands behind what was written, which is not written twice."""
     if _thread._count():
-        from polyproc._start.forked_streams import flush
+        from polyproc._start.fork_with_threads import flush
 
         flush()
     else:

@@ -79,7 +79,7 @@ def _open_lifeline() -> None:
 
 
 def _fork_of_threads() -> Callable[[], int]:
-    from polyproc._start.thread_warning import warn_and_fork
+    from polyproc._start.fork_with_threads import warn_and_fork
 
     return warn_and_fork
 

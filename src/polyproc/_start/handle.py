@@ -7,7 +7,7 @@ import os
 
 from polyproc._base.errors import ProcessDied
 from polyproc._base.typing import Any
-from polyproc._pickling.live_fd import sent_fds
+from polyproc._pickling.sending import sent_fds
 from polyproc._platform.handles import ready, send_signal
 from polyproc._platform.posix import close_quietly
 

@@ -19,7 +19,7 @@ from types import CodeType
 from polyproc._base.typing import TYPE_CHECKING, Any
 from polyproc._pickling.main_definitions import main_definitions
 from polyproc._pickling.pickler import dumps
-from polyproc._pickling.spawning import InheritsFds, while_preparing
+from polyproc._pickling.sending import InheritsFds, while_preparing
 from polyproc._platform.interpreter import command_line, interpreter, site_plan, spawn
 from polyproc._platform.posix import OwnFile, close_quietly, file_with
 from polyproc._process.capture import capture, capture_extras, capture_main, capture_tracker, main_code, pack_objects

@@ -19,7 +19,7 @@ import subprocess
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable
 from polyproc._pickling.main_definitions import main_definitions
 from polyproc._pickling.pickler import dumps
-from polyproc._pickling.spawning import InheritedFd, while_preparing
+from polyproc._pickling.sending import InheritedFd, while_preparing
 from polyproc._platform.circumstances import added_variables
 from polyproc._platform.handles import ready
 from polyproc._platform.interpreter import command_line, interpreter

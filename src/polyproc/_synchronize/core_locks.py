@@ -11,12 +11,11 @@ import atexit
 import threading
 
 import polyproc._core as core
-from polyproc._base.has_aio import HeldByAio
 from polyproc._base.modules import kind_of, of_kind, public
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable, TypeVar
-from polyproc._memory.chunk import Chunk, where
+from polyproc._pickling.chunk import Chunk, where
 from polyproc._process.process import current_process
-from polyproc._synchronize.predicate import WaitsForPredicate, checked_parties, checked_value
+from polyproc._synchronize.predicate import HeldByAio, WaitsForPredicate, checked_parties, checked_value
 
 if TYPE_CHECKING:
     from polyproc._synchronize.async_locks import (

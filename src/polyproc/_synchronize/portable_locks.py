@@ -10,16 +10,15 @@ import threading
 import time
 from types import TracebackType
 
-from polyproc._base.has_aio import HeldByAio
 from polyproc._base.kernel import read, write
 from polyproc._base.modules import Remade, load, public
 from polyproc._base.typing import TYPE_CHECKING, Any
-from polyproc._pickling import spawning
-from polyproc._pickling.live_fd import live_fd
+from polyproc._pickling import sending
+from polyproc._pickling.sending import live_fd
 from polyproc._platform.handles import due, ready
 from polyproc._platform.posix import PROC, Capability, close_quietly, file_with, has
 from polyproc._process.process import current_process
-from polyproc._synchronize.predicate import SEM_VALUE_MAX, checked_value
+from polyproc._synchronize.predicate import SEM_VALUE_MAX, HeldByAio, checked_value
 
 if TYPE_CHECKING:
     from polyproc._synchronize.async_locks import AsyncLock, AsyncRLock, AsyncSemaphore
@@ -113,7 +112,7 @@ class TokenCounter:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._is_eventfd():
-            return _rebuild_token, (spawning.DupFd(self._read_fd), None)
+            return _rebuild_token, (sending.DupFd(self._read_fd), None)
         return _rebuild_token, (
             live_fd(self._read_fd, os.O_RDONLY | os.O_NONBLOCK, self),
             live_fd(self._write_fd, os.O_WRONLY, self),

@@ -13,7 +13,7 @@ from types import TracebackType
 from polyproc._base.kernel import os
 from polyproc._base.modules import Remade, public
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable
-from polyproc._pickling.live_fd import live_fd
+from polyproc._pickling.sending import live_fd
 from polyproc._platform.posix import anonymous_file, close_quietly
 from polyproc._synchronize.portable_locks import InnerLock, InnerSemaphore, Lock, RLock
 from polyproc._synchronize.predicate import WaitsForPredicate, checked_parties

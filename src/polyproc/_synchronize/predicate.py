@@ -1,4 +1,4 @@
-"""Waiting in a condition until something is true: the same for every condition."""
+"""What all locks and conditions have: `async with`, `wait_for`, and checks of the numbers that they are given."""
 
 from __future__ import annotations
 
@@ -6,10 +6,38 @@ import errno
 import os
 import time
 
-from polyproc._base.has_aio import HeldByAio
 from polyproc._base.modules import said
 from polyproc._base.typing import Any, Callable
 from polyproc._platform.handles import due
+
+TYPE_CHECKING = False  # a bare name: type checkers know what is meant
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class _EntersAsync(Protocol):
+        async def __aenter__(self) -> bool: ...
+        async def __aexit__(self, *error: object) -> None: ...
+
+
+# `async with`, for what has coroutine methods under `aio`: these are loaded at its first use.
+
+
+class HeldByAio:
+    """An object with coroutine methods that can also be held by `async with`."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def aio(self) -> _EntersAsync:
+            """The methods as coroutines."""
+            ...
+
+    async def __aenter__(self) -> bool:
+        return await self.aio.__aenter__()
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.aio.__aexit__(*error)
 
 
 class WaitsForPredicate(HeldByAio):
@@ -33,7 +61,6 @@ class WaitsForPredicate(HeldByAio):
 
 
 # What a semaphore's value may be, and how many a barrier waits for.
-
 SEM_VALUE_MAX = 2**31 - 1  # sem_init(3)
 
 

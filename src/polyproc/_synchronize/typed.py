@@ -115,7 +115,7 @@ def copy(obj: Any) -> Any:
 
 if TYPE_CHECKING or native:
     import polyproc._core as core
-    from polyproc._memory.chunk import Chunk, where
+    from polyproc._pickling.chunk import Chunk, where
 
 
 @public("sharedctypes")

@@ -38,7 +38,7 @@ from _multiprocessing import SemLock
 from polyproc._base.errors import OwnerDiedWarning
 from polyproc._base.modules import public
 from polyproc._base.typing import Any, Sequence
-from polyproc._pickling.live_fd import live_fd
+from polyproc._pickling.sending import live_fd
 from polyproc._platform.handles import due, open_pidfd, ready
 from polyproc._platform.posix import close_quietly
 from polyproc._platform.windows_objects import is_event, new_event, new_mutex, release_mutex, reset_event, set_event

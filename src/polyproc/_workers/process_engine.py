@@ -1,7 +1,7 @@
 """The engine of a pool of processes: calls go in from any thread, one thread hears the workers and hands out outcomes.
 
-No lock is shared between workers that one of them could die with for good (channels.py). The threads hold no reference
-to the pool that its users hold. A second thread watches for the workers' ends, and notes each behind all that the
+No lock is shared between workers that one of them could die with for good. The threads hold no reference to the pool
+that its users hold. A second thread watches for the workers' ends, and notes each behind all that the
 worker had said (worker_set.py).
 """
 

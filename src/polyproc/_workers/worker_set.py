@@ -1,4 +1,13 @@
-"""The processes of a pool: made, started, told to end, killed, and seen to end."""
+"""The processes of a pool: made, started, told to end, killed, and seen to end; and which channels they have.
+
+The channels between a pool and its workers go over the C core's queues where it is there, else over pipes:
+
+    pool                                                   worker
+    WorkerChannel.send(place, packed)  -- tasks, one queue each -->   end.get()
+    Channels.take()                <-- results, one for all --    end.put(result)
+
+A worker that dies leaves nothing locked or half written for the others, and what it had not taken can be taken back.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +19,24 @@ from polyproc._base.errors import ProcessDied, ProcessError
 from polyproc._base.native import native
 from polyproc._base.process_state import log
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, Sequence
-from polyproc._connection.wait import wait
-from polyproc._pickling.inherited_values import InheritedValue
+from polyproc._pickling.sending import InheritedValue
 from polyproc._platform.circumstances import usable_processors
-from polyproc._platform.handles import WakePipe, pause
+from polyproc._platform.handles import WakePipe, pause, ready
 from polyproc._platform.posix import HAVE_FORK
 from polyproc._process.process import BaseProcess, launched_by
 from polyproc._start.stopping import tree_of
-from polyproc._workers.channels import MAX_BEHIND, Channels, WorkerChannel, pack
 from polyproc._workers.interrupter import SIGNAL, CancelWord
 from polyproc._workers.messages import Closed
 from polyproc._workers.worker import WorkerPlan, environment_of_worker, share_of, worker
 
 if TYPE_CHECKING or HAVE_FORK:
     from polyproc._forkserver.pool_fork_server import PoolForkServer
+if TYPE_CHECKING or native:
+    from polyproc._workers.core_channels import MAX_BEHIND, Channels, WorkerChannel
+    from polyproc._workers.core_channels import pack as pack
+else:
+    from polyproc._workers.pipe_channels import MAX_BEHIND, Channels, WorkerChannel
+    from polyproc._workers.pipe_channels import pack as pack
 
 MOMENT = 0.05  # seconds that who must not be held may be away, about
 _MAX_WAIT = 10.0  # seconds until the monitor looks again
@@ -419,7 +432,7 @@ class Monitor:
             for handle in list(self._handles.values())
             if handle.is_started and not handle.is_noted
         }
-        for found in wait([self._pipe.fd, *watched], self._look() or _MAX_WAIT):
+        for found in ready([self._pipe.fd, *watched], self._look() or _MAX_WAIT):
             if found != self._pipe.fd:
                 watched[found].is_noted = True
                 self._note(watched[found].id)

@@ -4,7 +4,7 @@ A handle to a shared object is pickled as (chunk, offset). A chunk is pickled on
 on who will read it:
 
     a child that is being started      the descriptors go along with its job
-    any other process, through a       it opens the descriptors of its sender: see _pickling/live_fd.py
+    any other process, through a       it opens the descriptors of its sender: see _pickling/sending.py
     connection, a queue or a task
 
 A process that has the chunk already takes it by its id. A chunk that was sent to a process that runs stays mapped here
@@ -18,9 +18,8 @@ import weakref
 
 import polyproc._core as core
 from polyproc._base.typing import Any, Callable
-from polyproc._pickling import spawning
-from polyproc._pickling.live_fd import LiveFd, live_fd
-from polyproc._pickling.spawning import DupFd
+from polyproc._pickling import sending
+from polyproc._pickling.sending import DupFd, LiveFd, live_fd
 from polyproc._platform.posix import close_quietly
 
 
@@ -61,7 +60,7 @@ class Chunk:
 
     def __reduce__(self) -> tuple[Any, ...]:
         fd, registry_fd = descriptors(self.id)
-        if spawning.current() is not None:
+        if sending.current() is not None:
             return _inherit, (self.id, DupFd(fd), chunks.registry(registry_fd))
         return _fetch, (self.id, live_fd(fd, owner=self), live_fd(registry_fd))
 
@@ -142,7 +141,7 @@ def _fetch(id: bytes, sent: LiveFd, sent_registry: LiveFd) -> Chunk:
 
 def registry_to_send(fd: int) -> Any:
     """Return what to pickle for a registry, for an object that has a chunk of its own and sends it itself."""
-    return live_fd(fd) if spawning.current() is None else chunks.registry(fd)
+    return live_fd(fd) if sending.current() is None else chunks.registry(fd)
 
 
 def attach_with(fd: int, sent_registry: Any) -> bytes:

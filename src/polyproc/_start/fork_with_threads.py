@@ -1,4 +1,4 @@
-"""The streams of a process that has other threads, in its forked child: free of what those were doing.
+"""Starting a child in a process that has other threads: a warning, once of each, and streams free of what they do.
 
 A buffered stream has a lock, and keeps what was not written yet. Both are copied: the lock may belong to a thread that
 is not there any more, and the text will be written by the parent. So a child gives its buffers new locks and no
@@ -14,11 +14,13 @@ import io
 import os
 import select
 import sys
+import threading
 
 from polyproc._base.modules import loaded
 from polyproc._base.process_state import log
 from polyproc._base.typing import Any
 from polyproc._platform.handles import ready
+from polyproc._platform.posix import quiet
 
 _BUFFERS = (io.BufferedWriter, io.BufferedRandom)
 _PATIENCE = 1.0  # seconds that a start waits for a pipe that nobody reads
@@ -70,3 +72,46 @@ def _renew(stream: Any, buffer: Any, nowhere: io.FileIO) -> None:
             stream.flush()
         finally:
             buffer.__init__(raw)
+
+
+# The warning before a fork.
+
+
+class _ThreadWarning:
+    """Whether the warning was given: once for each set of threads. One instance."""
+
+    def __init__(self) -> None:
+        self.warned: frozenset[str] = frozenset()
+
+
+_thread_warning = _ThreadWarning()
+
+
+def _warn_of_threads() -> None:
+    if threading.current_thread().name.startswith("polyproc"):
+        return  # a pool replaces a worker: not its user's doing
+    names = frozenset(t.name for t in threading.enumerate() if t is not threading.current_thread())
+    fresh = {name for name in names if not name.startswith("polyproc")} - _thread_warning.warned
+    if fresh:
+        import warnings
+
+        _thread_warning.warned |= fresh
+        warnings.warn(
+            # The interpreter's own words first (3.12 and later): programs have filters for them.
+            f"This process (pid={os.getpid()}) is multi-threaded, use of fork() may lead to deadlocks in the child. "
+            f"Other threads: {', '.join(sorted(fresh))}. A lock that one of them holds stays locked in the child; the "
+            "start methods spawn and forkserver do not have this problem",
+            DeprecationWarning,
+            stacklevel=7,
+        )
+
+
+def warn_and_fork() -> int:
+    """Warn, then fork without the interpreter's own warning (3.12 and later): ours has said which threads they are."""
+    import warnings
+
+    _warn_of_threads()
+    pid = quiet.fork(os.fork, warnings)
+    if pid == 0:
+        renew()
+    return pid

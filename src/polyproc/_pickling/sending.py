@@ -1,0 +1,405 @@
+"""What this thread sends, and to whom: the child being prepared, the message being pickled, and what goes with either.
+
+A slot that many packages read, sunk below them all: while a process object is pickled for a child, the handle under
+construction stands here, per thread, and takes the descriptors that travel with it.
+"""
+
+from __future__ import annotations
+
+import os
+from _thread import _local
+
+from polyproc._base.modules import load
+from polyproc._platform.posix import IS_WINDOWS, tells_of_processes
+
+TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Generic, TypeVar
+
+    from polyproc.abc import Spawning
+
+    T = TypeVar("T")
+
+    class _Generic(Generic[T]):
+        pass
+else:
+    T = None
+
+    class _Generic:
+        def __class_getitem__(cls, item: object) -> type:
+            return cls
+
+
+class Passage:
+    """The sending of a message: a function that returns the descriptor of what it travels through, and what is kept
+    until it arrives (in_transit.py)."""
+
+    __slots__ = ("kept", "through")
+
+    def __init__(self, through: Callable[[], int]) -> None:
+        self.through = through
+        self.kept: list[tuple[int, int]] = []
+
+
+class _Slot(_local):
+    child: Spawning | None = None
+    passage: Passage | None = None
+    parcel: list[Any] | None = None
+
+
+_slot = _Slot()
+
+
+def current() -> Spawning | None:
+    """Return the child being prepared by this thread, or None."""
+    return _slot.child
+
+
+def passage() -> Passage | None:
+    """Return what is known of the message that this thread pickles."""
+    return _slot.passage
+
+
+def parcel() -> list[Any] | None:
+    """Return where to put what is to be kept with the pickle that this thread makes; None if nobody keeps it."""
+    return _slot.parcel
+
+
+def count_kept() -> int:
+    """Return how much is kept for what this thread pickles."""
+    return len(_slot.parcel or ()) + (0 if _slot.passage is None else len(_slot.passage.kept))
+
+
+def while_sending(passage: Passage | None, parcel: list[Any] | None, act: Callable[[], T]) -> T:
+    """Make a passage that of the message that this thread pickles, while `act` runs; return what that returns.
+
+    No context manager: a signal handler that raises as one is entered or left would leave the passage in place.
+    """
+    slot = _slot
+    before = slot.passage, slot.parcel
+    try:
+        slot.passage, slot.parcel = passage, parcel
+        return act()
+    finally:
+        slot.passage, slot.parcel = before
+
+
+def while_preparing(child: Spawning, act: Callable[[], T]) -> T:
+    """Make `child` the one being prepared by this thread, while `act` runs; return what that returns."""
+    slot = _slot
+    try:
+        slot.child = child
+        return act()
+    finally:
+        slot.child = None
+
+
+def set_spawning(child: Spawning | None) -> None:
+    """Make `child` the one being prepared until told otherwise: for libraries with launchers of their own."""
+    _slot.child = child
+
+
+def assert_spawning(obj: object) -> None:
+    """Raise RuntimeError unless a child is being prepared: `obj` is shared by inheritance alone."""
+    if current() is None:
+        raise RuntimeError(f"{type(obj).__name__} objects should only be shared between processes through inheritance")
+
+
+# Descriptors that cross with a child at its start: how they are pickled, and found again in the child.
+class Received:
+    """The descriptors that a fork server's child was given with its start. One instance, `received`."""
+
+    def __init__(self) -> None:
+        self.fds: list[int] = []
+
+
+received = Received()
+
+
+def get_inherited_fds() -> list[int] | None:
+    """Return the descriptors that this process was given with its start by a fork server; None if it has none."""
+    return received.fds or None
+
+
+class InheritedFd:
+    """A descriptor that a child has under the number that the pickle names."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def detach(self) -> int:
+        """Return the descriptor; it is the caller's to close."""
+        return self.fd
+
+
+class InheritsFds:
+    """A child under construction that inherits descriptors, as its parent numbers them."""
+
+    _fds: list[int]
+    _copies: list[int]  # to be closed when it has them
+
+    def duplicate_for_child(self, fd: int) -> int:
+        """Pass `fd` to the child; return its number there, another one each time: each closes its own."""
+        if fd in self._fds:
+            fd = os.dup(fd)
+            self._copies.append(fd)
+        self._fds.append(fd)
+        return fd
+
+    def DupFd(self, fd: int) -> InheritedFd:
+        """Return what to pickle for a descriptor that is passed."""
+        return InheritedFd(fd)
+
+
+class SentFd:
+    """A descriptor that a child was sent, by its place among all that were sent."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    def detach(self) -> int:
+        """Return the descriptor; it is the caller's to close."""
+        return received.fds[self.index]
+
+
+class IsSentFds:
+    """A child under construction that is sent descriptors with its job."""
+
+    _fds: list[int]
+
+    def duplicate_for_child(self, fd: int) -> int:
+        """Pass `fd` to the child; return its place among all that are passed."""
+        self._fds.append(fd)
+        return len(self._fds) - 1
+
+    def DupFd(self, fd: int) -> SentFd:
+        """Return what to pickle for a descriptor that is passed, by its place."""
+        return SentFd(fd)
+
+
+def DupFd(fd: int) -> Any:
+    """Return an object to pickle that stands for `fd`; its `detach()` gives it in the process that reads the pickle.
+
+    In the child being prepared if there is one, else in whichever process reads it first, while this one lives: `fd`
+    may be closed meanwhile.
+    """
+    child = current()
+    if child is None:
+        from polyproc._connection.sharer import DupFd
+
+        return DupFd(fd)
+    return child.DupFd(child.duplicate_for_child(fd))
+
+
+# How a descriptor crosses to another process at any time: to a child at its start, or to whoever reads the pickle.
+#
+# There are three ways to a process that runs already. The sender must live until the pickle is read in all.
+#
+#     live_fd     It opens the descriptor anew as /proc/<pid>/fd/<number> of its sender (proc(5)), any number of
+# times:
+#                 for memory that the sender keeps open until it has arrived (in_transit.py). Files and pipes can be
+#                 opened so, sockets cannot.
+#     sent_fds    It asks the sender, whose sharer (_connection/sharer.py) sends a duplicate over a Unix socket, once,
+#                 and then forgets it: for everything else.
+#     SharedFd    Where there is no /proc, what live_fd is for goes the second way, too: once; or any number of times,
+#                 as long as the sender keeps the pickle, or, where it is not known who does, what was sent.
+
+
+Receipt = tuple[int, int, int, int]  # where one goes: descriptor and inode of the sender's file, slot, number
+
+
+class LiveFd:
+    """A descriptor of another process, by its number there."""
+
+    def __init__(self, pid: int, number: int, inode: int, flags: int, receipt: Receipt | None = None) -> None:
+        self.pid = pid
+        self.receipt = receipt
+        self.number = number
+        self.inode = inode
+        self.flags = flags
+
+    def detach(self) -> int:
+        """Open it here; the descriptor is the caller's to close.
+
+        Raises:
+            RuntimeError: its sender has ended or given it up, or belongs to another user.
+        """
+        try:
+            fd = os.open(f"/proc/{self.pid}/fd/{self.number}", self.flags | os.O_CLOEXEC)
+        except OSError as error:
+            raise RuntimeError(f"{self._what()} has ended or belongs to another user") from error
+        finally:
+            self.arrived()
+        if os.fstat(fd).st_ino != self.inode:
+            os.close(fd)
+            raise RuntimeError(f"{self._what()} has given it up")
+        return fd
+
+    def arrived(self) -> None:
+        """Tell the sender that nothing is to be kept for this message any more."""
+        receipt, self.receipt = self.receipt, None
+        if receipt is not None:
+            from polyproc._pickling.in_transit import acknowledge
+
+            acknowledge(self.pid, *receipt)
+
+    def _what(self) -> str:
+        return f"a shared object cannot be received: process {self.pid}, which sent it,"
+
+
+def live_fd(fd: int, flags: int = os.O_RDWR, owner: object = None) -> Any:
+    """Return an object to pickle that stands for `fd`; its `detach()` gives it in the process that reads the pickle.
+
+    `owner`, whose end would close it, is kept until the pickle has arrived: see in_transit.py.
+    """
+    if current() is not None:
+        return DupFd(fd)
+    if IS_WINDOWS:
+        from polyproc._pickling.windows_handle import SentHandle  # type: ignore[attr-defined]  # seen on Windows alone
+
+        return SentHandle(fd)
+    if not tells_of_processes():
+        if owner is not None and parcel() is None and passage() is None:  # who keeps the pickle may read it often
+            from polyproc._connection.sharer import sharer
+
+            return SharedFd(sharer.ticket_of(owner, fd))
+        return SharedFd(_ticket((fd,), parcel() is not None))
+    inode = os.fstat(fd).st_ino
+    receipt = None
+    if owner is not None:
+        kept = parcel()
+        if kept is not None:
+            kept.append(owner)
+        else:
+            from polyproc._pickling.in_transit import in_transit
+
+            receipt = in_transit.keep(owner)
+    return LiveFd(os.getpid(), fd, inode, flags, receipt)
+
+
+class SharedFd:
+    """A descriptor of another process, which that one has to be asked for."""
+
+    def __init__(self, ticket: Any) -> None:
+        self.ticket = ticket
+
+    def detach(self) -> int:
+        """Fetch it; it is the caller's to close. Raises RuntimeError: its sender has ended or given it up."""
+        [fd] = self.ticket.detach()
+        return fd  # type: ignore[no-any-return]
+
+
+class InheritedFds:
+    """Descriptors that go with a child's start."""
+
+    def __init__(self, sent: list[Any]) -> None:
+        self.sent = sent
+
+    def detach(self) -> list[int]:
+        """Return them; they are the caller's to close."""
+        return [one.detach() for one in self.sent]
+
+
+def sent_fds(*fds: int) -> Any:
+    """Return an object to pickle that stands for descriptors; its `detach()` gives the list of them, once."""
+    if current() is not None:
+        return InheritedFds([DupFd(fd) for fd in fds])
+    if IS_WINDOWS:
+        return InheritedFds([live_fd(fd) for fd in fds])
+    return _ticket(fds)
+
+
+def _ticket(fds: tuple[int, ...], lasts: bool = False) -> Any:
+    """Share descriptors; until they are fetched or, if that `lasts`, as long as the pickle that is made now is kept."""
+    from polyproc._connection.sharer import sharer
+
+    ticket = sharer.share(fds, lasts)
+    kept = parcel()
+    if kept is not None or passage() is not None:  # else nobody knows what it will travel through
+        from polyproc._pickling.in_transit import Unused
+
+        unused: Any = Unused(ticket.key)
+        if kept is not None:
+            kept.append(unused)
+        else:
+            from polyproc._pickling.in_transit import in_transit
+
+            in_transit.keep(unused)
+    return ticket
+
+
+# What all children of a kind get, and the later ones as the first did: a pool's workers.
+#
+# A child that is a copy of its parent has it already, and need not be sent it: it may be what cannot be pickled. For
+# the others it is pickled once, by the thread that starts the first: the thread that starts later ones could not, while
+# the module in which something of it is found is still being imported by a thread that waits for the pool.
+
+_LARGEST = 1 << 20  # more is not kept twice
+
+
+class InheritedValues:
+    """What this process keeps for its copies. One instance, `inherited_values`."""
+
+    def __init__(self) -> None:
+        self.kept: InheritedValue[Any] | None = None
+
+
+inherited_values = InheritedValues()
+
+
+class InheritedValue(_Generic[T]):
+    """A value that is sent to most children, and found in memory by those whose launcher says so (`finds_kept`)."""
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+        self._packed: bytes | None = None
+        self._is_to_be_packed = True
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if getattr(current(), "finds_kept", False):
+            return _find, ()
+        if self._is_to_be_packed:
+            self._is_to_be_packed = False
+            self._packed = _pack(self.value)
+        return (InheritedValue, (self.value,)) if self._packed is None else (_open, (self._packed,))
+
+
+class _HasDescriptorsError(Exception):
+    """What is pickled has descriptors, which each child is passed for itself."""
+
+
+class _AnyChild:
+    """Stands for the child being prepared, where what is pickled shall serve any."""
+
+    method = "spawn"
+
+    def duplicate_for_child(self, fd: int) -> int:
+        raise _HasDescriptorsError
+
+    def DupFd(self, fd: int) -> Any:
+        raise _HasDescriptorsError
+
+
+def _pack(value: object) -> bytes | None:
+    """Pickle what any child can open; return None if each has to be sent it for itself."""
+    child = current()
+    set_spawning(_AnyChild())
+    try:
+        from polyproc._pickling.pickler import dumps
+
+        packed: bytes = dumps(value)
+    except Exception:  # noqa: BLE001  (if it cannot be pickled at all, that shows when the child itself is)
+        return None
+    finally:
+        set_spawning(child)
+    return packed if len(packed) <= _LARGEST else None
+
+
+def _open(packed: bytes) -> InheritedValue[Any]:
+    return InheritedValue(load("_pickle", "loads")(packed))  # type: ignore[operator]
+
+
+def _find() -> InheritedValue[Any] | None:
+    return inherited_values.kept
