@@ -106,21 +106,21 @@ def test_import_polyproc_loads_one_module_of_ours():
 # it is most of what a small program waits for.
 FIRST_USES = {
     "Process": ("end(context.Process(target=abs, args=(1,)))", (19, 13), (31, 41), (38, 44)),
-    "locks": ("end(context.Process(target=hold, args=(context.Lock(), event())))", (31, 21), (40, 44), (47, 46)),
+    "locks": ("end(context.Process(target=hold, args=(context.Lock(), event())))", (28, 21), (37, 44), (44, 46)),
     "Queue": (
         "queue = context.Queue(); end(context.Process(target=queue.put, args=(1,)))",
-        (36, 28),
-        (43, 45),
-        (50, 47),
+        (30, 28),
+        (37, 45),
+        (44, 47),
     ),
-    "Pool": ("with context.Pool(2) as pool: pool.map(abs, range(2))", (61, 32), (67, 48), (69, 48)),
+    "Pool": ("with context.Pool(2) as pool: pool.map(abs, range(2))", (56, 32), (62, 48), (64, 48)),
     "executor": (
         "with polyproc.ProcessPoolExecutor(2, context) as pool: list(pool.map(abs, range(2)))",
-        *((67, 52), (73, 59), (75, 59)),
+        *((62, 52), (68, 59), (70, 59)),
     ),
     "Manager": (
         "with context.Manager() as made: end(context.Process(target=made.dict().get, args=(1,)))",
-        *((45, 39), (51, 54), (57, 55)),
+        *((44, 39), (50, 54), (56, 55)),
     ),
 }
 FIRST_USE = """

@@ -198,9 +198,8 @@ def DupFd(fd: int) -> Any:
 # There are three ways to a process that runs already. The sender must live until the pickle is read in all.
 #
 #     live_fd     It opens the descriptor anew as /proc/<pid>/fd/<number> of its sender (proc(5)), any number of
-# times:
-#                 for memory that the sender keeps open until it has arrived (in_transit.py). Files and pipes can be
-#                 opened so, sockets cannot.
+#                 times: for memory that the sender keeps open until it has arrived (in_transit.py). Files and pipes can
+#                 be opened so, sockets cannot.
 #     sent_fds    It asks the sender, whose sharer (_connection/sharer.py) sends a duplicate over a Unix socket, once,
 #                 and then forgets it: for everything else.
 #     SharedFd    Where there is no /proc, what live_fd is for goes the second way, too: once; or any number of times,

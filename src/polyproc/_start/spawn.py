@@ -140,7 +140,6 @@ CHILD = (
     "polyproc._base.process_state",
     "polyproc._platform",
     "polyproc._platform.posix",
-    "polyproc._base.process_state",
     "polyproc._process",
     "polyproc._process.black_box",
     "polyproc._process.bootstrap",
