@@ -5,6 +5,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -44,6 +45,19 @@ def test_climbs_are_of_one_floor_and_become_fewer():
     assert len(found) <= MAX_UP
     for importer, imported in found:
         assert FLOORS[imported.partition(".")[0]] - FLOORS[importer.partition(".")[0]] == 1, (importer, imported)
+
+
+def test_types_point_down_too():
+    """Also what is imported for type checkers alone, but by the root, which is the front door and has no floor."""
+    graph = grimp.build_graph("polyproc", exclude_type_checking_imports=False, cache_dir=None)
+    allowed = [tuple(pair) for pair in climbs("Imports point down")]
+    up = []
+    for importer in graph.modules - {"polyproc"}:
+        for imported in graph.find_modules_directly_imported_by(importer) - {"polyproc"}:
+            pair = importer.removeprefix("polyproc."), imported.removeprefix("polyproc.")
+            if FLOORS[pair[1].partition(".")[0]] > FLOORS[pair[0].partition(".")[0]] and pair not in allowed:
+                up.append(pair)
+    assert not up
 
 
 def test_cycles_are_climbs_or_in_one_package_and_become_fewer():

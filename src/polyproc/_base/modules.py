@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     C = TypeVar("C", bound=type[Any])
+    SentModule = tuple[str, str, None, bytes, str | None]  # the arguments of `import_sent`
 
 
 def load(module: str, attribute: str) -> object:

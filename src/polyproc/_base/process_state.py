@@ -11,17 +11,19 @@ TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checke
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any
+    from typing import Any, Protocol
 
-    from polyproc._platform.posix import LongLived
-    from polyproc._process.parent import Lifeline, ParentProcess
-    from polyproc._process.process import BaseProcess
+    class _Lifeline(Protocol):
+        def hang_on_to_parent(self, wanted: bool, is_sentinel: bool) -> int | None: ...
 
     Sink = Callable[[int, str, tuple[object, ...]], None]
 
 
 class ProcessState:
     """The processes around this one. One instance, `process_state`.
+
+    Their classes stand above this module: a process is a BaseProcess, the parent a ParentProcess, a
+    descriptor a LongLived.
 
     Attributes:
         current: the object of this process.
@@ -43,13 +45,13 @@ class ProcessState:
         original_dir: the working directory at import, to find a relative `__main__.__file__`.
     """
 
-    current: BaseProcess[Any]
+    current: Any
 
     def __init__(self) -> None:
         self.parent_facts: tuple[str, int, int | None] | None = None
-        self.parent: ParentProcess | None = None
-        self.lifeline: Lifeline | None = None
-        self.children: set[BaseProcess[Any]] = set()
+        self.parent: Any = None
+        self.lifeline: _Lifeline | None = None
+        self.children: set[Any] = set()
         self.unjoined = 0
         self.start_counting()
         self.start_method: str | None = None
@@ -59,7 +61,7 @@ class ProcessState:
         self.hidden_starts = 0
         self.drop_in = False
         self.ancestors: tuple[int, ...] = ()
-        self.tracker: tuple[str, LongLived] | None = None
+        self.tracker: tuple[str, Any] | None = None
         self.original_dir: str | None
         try:
             self.original_dir = os.getcwd()

@@ -199,4 +199,5 @@ def parent_process() -> ParentProcess | None:
     """Return the object of the parent, None in a main process."""
     if process_state.parent is None and process_state.parent_facts is not None:
         process_state.parent = ParentProcess(*process_state.parent_facts)
-    return process_state.parent
+    parent: ParentProcess | None = process_state.parent
+    return parent

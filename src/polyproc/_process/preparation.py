@@ -21,9 +21,9 @@ TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checke
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+    from polyproc._base.modules import SentModule
     from polyproc._process.capture import Preparation
     from polyproc._process.process import BaseProcess
-    from polyproc._start.spawn import SentModule
 
 
 # The parent's `__main__` in a child: imported here as `__mp_main__`, from the code that the parent sent.
@@ -265,7 +265,7 @@ def perform(job: dict[str, Any], parent_sentinel: int | None) -> int:
 
 
 def _make_process(job: dict[str, Any]) -> BaseProcess[Any]:
-    process_state.current._inheriting = True  # type: ignore[attr-defined]
+    process_state.current._inheriting = True
     process_state.forked_in_import |= process_state.receiving
     process_state.receiving = True
     try:
@@ -273,7 +273,7 @@ def _make_process(job: dict[str, Any]) -> BaseProcess[Any]:
         payload = job["payload"]
         process: BaseProcess[Any] = load("_pickle", "loads")(payload) if job["pickled"] else unmarshal(payload)  # type: ignore[operator]
     finally:
-        del process_state.current._inheriting  # type: ignore[attr-defined]
+        del process_state.current._inheriting
         process_state.receiving = False
         if _thread._count():
             from polyproc._process.receiving import note_threads

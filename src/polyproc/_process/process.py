@@ -83,7 +83,7 @@ class BaseProcess(_Generic[T]):
         number = count if len(self._identity) == 1 else ":".join(map(str, self._identity))
         self._config = parent._config.copy()
         if not isinstance(parent, BaseProcess):  # a Celery worker's, with a key that only its own launchers pickle
-            self._config["authkey"] = AuthenticationString(parent.authkey)  # type: ignore[unreachable]
+            self._config["authkey"] = AuthenticationString(parent.authkey)
         self._parent_pid: int | None = os.getpid()
         self._parent_name = parent._name
         self._popen = None
@@ -382,7 +382,8 @@ process_state.current = MainProcess()
 
 def current_process() -> BaseProcess[Any]:
     """Return the object of the process that calls."""
-    return process_state.current
+    current: BaseProcess[Any] = process_state.current
+    return current
 
 
 def active_children() -> list[BaseProcess[Any]]:

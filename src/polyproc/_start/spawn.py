@@ -28,6 +28,7 @@ from polyproc._process.preparation import import_main, try_marshal
 from polyproc._start.child import Child
 
 if TYPE_CHECKING:
+    from polyproc._base.modules import SentModule
     from polyproc._process.process import BaseProcess
     from polyproc.abc import Spawning
 
@@ -88,8 +89,6 @@ def get_command_line(**kwds: Any) -> list[str]:
 # file, that was imported by the standard loader.
 
 
-# The arguments of `_base.modules.import_sent`.
-SentModule = tuple[str, str, None, bytes, str | None]
 _LARGEST = 1 << 14  # a larger module takes longer to run than to find
 
 

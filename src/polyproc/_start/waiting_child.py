@@ -12,8 +12,12 @@ from polyproc._start.child import Child
 from polyproc._start.spawn import pack
 
 if TYPE_CHECKING:
-    from polyproc._forkserver.pool_fork_server import PoolForkServer
+    from typing import Protocol
+
     from polyproc._process.process import BaseProcess
+
+    class _StartsChildren(Protocol):
+        def start(self, job: dict[str, Any], fds: list[int]) -> tuple[int, int, int]: ...
 
 
 class WaitingChild(IsSentFds, Child):
@@ -63,7 +67,7 @@ class CopiedChild(WaitingChild):
     method = "fork"
     finds_kept = True
 
-    def __init__(self, process_obj: BaseProcess[Any], fork_server: PoolForkServer) -> None:
+    def __init__(self, process_obj: BaseProcess[Any], fork_server: _StartsChildren) -> None:
         self._fork_server = fork_server
         super().__init__(process_obj)
 
