@@ -5,7 +5,7 @@ from polyproc._start.spawn import get_command_line as get_command_line
 from polyproc._start.spawn import import_main_path as import_main_path
 from polyproc._platform.interpreter import get_executable as get_executable
 from polyproc._platform.interpreter import set_executable as set_executable
-from polyproc._process.capture import get_preparation_data as get_preparation_data
+from polyproc._process.preparation_data import get_preparation_data as get_preparation_data
 
 # Kept for programs that reach inside multiprocessing.
 from polyproc._start.spawn import is_forking as is_forking

@@ -27,7 +27,7 @@ NAMED = {
     "_memory/tracker": "the program of the tracker",
     "_threads/dummy_manager": "the public module in whose place it is",
     "_platform/windows_modules": "what stands in for what on Windows",
-    "_process/capture": "the public module, if a program has replaced a function there",
+    "_process/preparation_data": "the public module, if a program has replaced a function there",
     "_process/receiving": "in whose frames imports are a service's",
     "_start/child": "the program of the tracker",
     "_start/spawn": "what a child is sent, and its programs",

@@ -1,4 +1,4 @@
-"""A new child that shares no memory with its parent becomes what that has told it (`capture.py`)."""
+"""A new child that shares no memory with its parent becomes what that has told it (`preparation_data.py`)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from polyproc._base.modules import SentModule
-    from polyproc._process.capture import Preparation
+    from polyproc._process.preparation_data import Preparation
     from polyproc._process.process import BaseProcess
 
 

@@ -22,9 +22,16 @@ from polyproc._pickling.pickler import dumps
 from polyproc._pickling.sending import InheritsFds, while_preparing
 from polyproc._platform.interpreter import command_line, interpreter, site_plan, spawn
 from polyproc._platform.posix import OwnFile, close_quietly, file_with
-from polyproc._process.capture import capture, capture_extras, capture_main, capture_tracker, main_code, pack_objects
 from polyproc._process.parent import lifeline
 from polyproc._process.preparation import import_main, try_marshal
+from polyproc._process.preparation_data import (
+    capture,
+    capture_extras,
+    capture_main,
+    capture_tracker,
+    main_code,
+    pack_objects,
+)
 from polyproc._start.child import Child
 
 if TYPE_CHECKING:
@@ -84,7 +91,7 @@ def get_command_line(**kwds: Any) -> list[str]:
 
 # The code of a target's module, sent with the job: its child neither searches for the file nor reads it.
 #
-# As with main (`_process/capture.py`) the parent reads and compiles once, and looks before each start whether the
+# As with main (`_process/preparation_data.py`) the parent reads and compiles once, and looks before each start whether the
 # file is still the same. Sent is what the import system would find by itself, no more: a module from a plain source
 # file, that was imported by the standard loader.
 
