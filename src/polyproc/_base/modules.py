@@ -160,8 +160,7 @@ class Remade:
 
 # Live names: attributes of a public module that are read and written where they live.
 #
-# Programs rebind a few names of the standard library's modules, most often `resource_tracker.register`. A public
-# module
+# Programs rebind a few names of the standard library's modules, most often `resource_tracker.register`. A public module
 # only imports, so a rebound copy there would be ignored. Which names are live, and for whom, stands in docs/adr/0010.
 
 

@@ -39,8 +39,7 @@ if TYPE_CHECKING:
 # Handshake: what a peer that has come says before it is let in, step by step, by whoever waits for many of them.
 #
 # An exception in the middle, whatever it is and whoever raised it, is its end: it is not gone on with, and only the
-# good
-# end of the conversation (auth.py) counts as success.
+# good end of the conversation (auth.py) counts as success.
 
 _HEADER = struct.Struct("!i")
 

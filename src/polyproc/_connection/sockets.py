@@ -112,9 +112,9 @@ class SocketListener:
 # Addresses of Unix sockets: one that nobody uses, one that is too long, and whose the socket at one is.
 #
 # A listener that is given no address has one of Linux's abstract namespace (unix(7)): it is gone with the socket,
-# however
-# its owner ends, and leaves no file. Such a name has no owner and no mode, so both sides look at the other's user
-# (SO_PEERCRED): a listener at who connects, a client at who listens, as any user could take a name that was given up.
+# however its owner ends, and leaves no file. Such a name has no owner and no mode, so both sides look at the other's
+# user (SO_PEERCRED): a listener at who connects, a client at who listens, as any user could take a name that was given
+# up.
 #
 # Elsewhere such a listener has a path in a directory of its own (`own_path`), which only this user may enter. Its
 # owner shares a lock of the directory (flock(2)): where nobody does, its owner was killed, and the user's next program

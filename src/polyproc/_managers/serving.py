@@ -14,9 +14,8 @@ from polyproc._platform.handles import GONE, POLLIN, Local, new_poll
 
 # What clients hold in a manager's server: who has locked what, so that it is let go when a client ends.
 #
-# What a client has locked when it dies is unlocked; an item that a client asked for and does not live to get goes
-# back to
-# the head of its queue.
+# What a client has locked when it dies is unlocked; an item that a client asked for and does not live to get goes back
+# to the head of its queue.
 
 
 # Seconds that a release waits for a lock's new holder to be booked; for a thread to see that its client has gone.

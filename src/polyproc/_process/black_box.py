@@ -107,12 +107,9 @@ def keep(name: str) -> None:
 # none.
 #
 # `logging` asks the module `multiprocessing`, if somebody has imported that, for the name, and else takes
-# "MainProcess".
-# That module may be the standard library's, which knows nothing of our processes. So a record that is given that
-# default
-# takes our name for this process, as it is at that moment; a record that is given another name keeps it, and so does
-# one
-# of a program that has put None in the place of `multiprocessing`.
+# "MainProcess". That module may be the standard library's, which knows nothing of our processes. So a record that is
+# given that default takes our name for this process, as it is at that moment; a record that is given another name keeps
+# it, and so does one of a program that has put None in the place of `multiprocessing`.
 
 
 _DEFAULT = "MainProcess"  # what `logging` takes for a process of which it knows nothing

@@ -1,8 +1,9 @@
 """`multiprocessing` means polyproc: in this process and in all its children, whatever they import.
 
 A finder at the head of the import system gives each `multiprocessing[.x]` the module object of `polyproc[.x]`. A forked
-child inherits it; others are told so before they import anything of the program (`preparation_data.py`); interpreters that are
-started by other means, as `subprocess` and loky do, hear of it by PYTHONPATH (`_programs/foreign/sitecustomize.py`).
+child inherits it; others are told so before they import anything of the program (`preparation_data.py`); interpreters
+that are started by other means, as `subprocess` and loky do, learn of it from PYTHONPATH
+(`_programs/foreign/sitecustomize.py`).
 """
 
 from __future__ import annotations

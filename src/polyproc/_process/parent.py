@@ -21,10 +21,9 @@ if TYPE_CHECKING:
 
 # The lifeline: a pipe whose write end only this process holds, so that its end tells children that we are gone.
 #
-# A daemon child (a pool worker, a fork server) opens the read end anew and asks the kernel to send it SIGKILL when
-# the
-# state of the pipe changes: F_SETOWN, F_SETSIG and O_ASYNC of fcntl(2). When the last writer is gone, the kernel
-# kills the child in whatever it does, also in C code that never comes back to Python, without a thread or a poll.
+# A daemon child (a pool worker, a fork server) opens the read end anew and asks the kernel to send it SIGKILL when the
+# state of the pipe changes: F_SETOWN, F_SETSIG and O_ASYNC of fcntl(2). When the last writer is gone, the kernel kills
+# the child in whatever it does, also in C code that never comes back to Python, without a thread or a poll.
 #
 # PR_SET_PDEATHSIG would do the same only for children started from the main thread: it fires when the *thread* that
 # forked ends.

@@ -130,8 +130,7 @@ class Batches(Generic[T]):
 #
 # Libraries subclass the standard library's queues and replace how they feed their pipe, or what goes with them to a
 # child. On our queues, which have no pipe, that would have no effect, or break. Such a subclass is told by the names
-# that
-# its code uses; its base becomes the queue's classic form, which is built as theirs.
+# that its code uses; its base becomes the queue's classic form, which is built as theirs.
 _INSIDES = frozenset(
     (
         "_after_fork",

@@ -44,8 +44,7 @@ if TYPE_CHECKING:
 # What dead families have left: removed by the user's next program, when it starts its first process.
 #
 # Families end by themselves; this is for those that were killed as a whole. See _memory/tracker.py: a program that
-# makes
-# named segments has a tracker, which does the same.
+# makes named segments has a tracker, which does the same.
 
 _PROGRAM = "polyproc._programs.run_tracker"
 _FOLDER = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_programs")

@@ -91,8 +91,8 @@ def get_command_line(**kwds: Any) -> list[str]:
 
 # The code of a target's module, sent with the job: its child neither searches for the file nor reads it.
 #
-# As with main (`_process/preparation_data.py`) the parent reads and compiles once, and looks before each start whether the
-# file is still the same. Sent is what the import system would find by itself, no more: a module from a plain source
+# As with main (`_process/preparation_data.py`) the parent reads and compiles once, and looks before each start whether
+# the file is still the same. Sent is what the import system would find by itself, no more: a module from a plain source
 # file, that was imported by the standard loader.
 
 

@@ -29,11 +29,9 @@ from polyproc._workers.messages import DONE, FAILED, FAILED_START, LEAVING, PART
 
 # How many threads the numerical libraries of a worker use: its share of the processors, unless the user said.
 #
-# OpenBLAS, MKL and OpenMP take one thread for each processor, in each process: workers would get into each other's
-# way.
+# OpenBLAS, MKL and OpenMP take one thread for each processor, in each process: workers would get into each other's way.
 # They read an environment variable when they are loaded. Those that are loaded already are told by threadpoolctl, if
-# that
-# is installed: the parent looks for them before it forks, the worker tells them.
+# that is installed: the parent looks for them before it forks, the worker tells them.
 #
 # OpenBLAS stops its threads at a fork, and starts them again when it is told a number; they then spin for a while, on
 #  the
