@@ -1,4 +1,4 @@
-"""What is tidied up: finalizers at exit, what a forked child resets, a directory for sockets.
+"""Clean-up: finalizers at exit, what a forked child resets, a directory for sockets.
 
 A finalizer is a callback that runs once: when an object is collected, when it is called, or at exit by its priority.
 """
@@ -187,7 +187,7 @@ class ForkAwareLocal(_local):
         return type(self), ()
 
 
-# A directory of this process for sockets and the like, removed at exit; and other odds of the old `util`.
+# A directory of this process for sockets and the like, removed at exit; and other parts of the standard `util`.
 
 
 class TempDir:
@@ -213,7 +213,7 @@ class TempDir:
 temp_dir = TempDir()
 get_temp_dir: Final = temp_dir.get
 abstract_sockets_supported: bool = have_abstract_sockets
-"""Every user of a machine can connect to one: who listens there looks at each peer's user (_connection/sockets.py)."""
+"""Every user of a machine can connect to one: a listener there looks at each peer's user (_connection/sockets.py)."""
 
 
 def is_abstract_socket_namespace(address: str | bytes | None) -> bool:

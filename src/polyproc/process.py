@@ -1,4 +1,4 @@
-"""Public names of `_process/`: what a process is, and who is around."""
+"""Public names of `_process/`: process classes, and the processes around this one."""
 
 from polyproc._base import modules as _modules
 from polyproc._process.process import BaseProcess as BaseProcess

@@ -1,4 +1,4 @@
-"""Public names of `_memory/tracker`: what removes named segments when all who could are dead."""
+"""Public names of `_memory/tracker`: the process that removes named segments when all their users are dead."""
 
 from polyproc._base import modules as _modules
 from polyproc._memory.tracker import ensure_running as ensure_running

@@ -87,7 +87,7 @@ class ThreadEvent:
             self._event = trio.Event()
 
     def set(self) -> None:
-        """Wake who waits, now or later."""
+        """Wake the waiters, now or later."""
         try:
             self._soon(self._event.set)
         except RuntimeError:  # the loop has ended: nobody waits

@@ -1,7 +1,7 @@
 """Modules: loaded when they are first asked for, made from code that a parent has sent, shown under public names.
 
 `load` is for modules that are heavy or may not be there, and for the root (`polyproc/__init__.py`). What calls up in
-this library does so by an import in a function (docs/adr/0003). All may ask what is `said` of a wrong call.
+this library does so by an import in a function (docs/adr/0003). `said` returns the text for a wrong call.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
 def load(module: str, attribute: str) -> object:
     """Return `attribute` of `module`, imported if it was not."""
     if module not in sys.modules or _is_begun(sys.modules[module]):
-        __import__(module)  # and not importlib, which a bare child has not loaded; waits for who imports it
+        __import__(module)  # and not importlib, which a bare child has not loaded; waits for a thread that imports it
     return getattr(sys.modules[module], attribute)
 
 
 def loaded(module: str) -> object | None:
-    """Return the module if somebody has imported it, else None; import nothing."""
+    """Return the module if it has been imported, else None; import nothing."""
     found = sys.modules.get(module)
     return None if found is None or _is_begun(found) else found
 
 
 def said(about: str, *given: object) -> Any:
-    """Return what a function of polyproc/_base/misuse.py says of a call, or what was meant by it after all."""
+    """Return the text of polyproc/_base/misuse.py for a wrong call, or what the call must have meant."""
     from polyproc._base import misuse
 
     return getattr(misuse, about)(*given)
 
 
 def _is_begun(module: object) -> bool:
-    """Return whether a thread imports it now: it is among sys.modules from the beginning, with what it has by then."""
+    """Return whether a thread is importing it: sys.modules has it from the start, with the names defined so far."""
     return getattr(getattr(module, "__spec__", None), "_initializing", False)
 
 
@@ -132,7 +132,7 @@ def public(module: str) -> Callable[[C], C]:
 
 
 def kind_of(obj: object) -> type | str:
-    """Return what to pickle for the class of an object: where it is, if that is a public class itself."""
+    """Return what to pickle for the class of an object: its place, if it is a public class."""
     cls = type(obj)
     home = shown.homes.get(cls)
     return cls if home is None else home[0]
@@ -150,7 +150,7 @@ def remake(kind: type[Any] | str) -> Any:
 
 
 class Remade:
-    """What is pickled as an object of its class with its state."""
+    """A base of classes that are pickled as their class and state."""
 
     __slots__ = ()
 

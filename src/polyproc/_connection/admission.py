@@ -4,8 +4,8 @@
 
 A peer that says nothing, or too much, or nonsense costs its place for some seconds and at most a message of 256 bytes;
 it keeps nobody waiting. There are many places. When all are taken, the peer goes that has been there longest without
-having answered the challenge, of the host that has the most; who has answered it rightly keeps its place. No pickle is
-loaded. Whatever goes wrong with a peer, also an exception that has nothing to do with it, drops that peer.
+having answered the challenge, of the host that has the most; a peer that has answered rightly keeps its place. No
+pickle is loaded. Whatever goes wrong with a peer, also an exception that has nothing to do with it, drops that peer.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ _NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 def _nudge(listening: socket.socket) -> None:
-    """Wake who waits for a listening socket: closing it does not."""
+    """Wake the threads that wait for a listening socket: closing it does not."""
     with closing(_socket.socket(listening.family)) as sock:
         sock.setblocking(False)
         try:
@@ -355,13 +355,13 @@ class Admission:
         return admitted
 
     def close(self) -> None:
-        """Close everything; who accepts in another thread gets OSError."""
+        """Close everything; `accept` in another thread raises OSError."""
         listening, self._listening = self._listening, None
         if listening is not None:
             if not self.is_there():
                 listening.detach()
             elif self._pid == os.getpid() and not self._clear():
-                _nudge(listening)  # who accepts clears
+                _nudge(listening)  # `accept` clears it
             listening.close()
 
     def is_there(self) -> bool:
@@ -391,7 +391,7 @@ class Admission:
             peer.sock.close()
 
     def _turn(self, until: float) -> None:
-        """Wait until something can be done, do it, and drop who took too long."""
+        """Wait until something can be done, do it, and drop the peers that took too long."""
         listening = self._listening
         listening_fd, now = -1 if listening is None else listening.number(), time.monotonic()
         if listening is None or listening_fd < 0 or not self.is_there():
@@ -477,7 +477,7 @@ class Admission:
         except BaseException as error:
             self._drop(peer, str(error))
             if not isinstance(error, Exception) or _is_a_handlers(error):
-                raise  # nothing that a peer does may end who accepts; but this it did not do
+                raise  # nothing that a peer does may end `accept`; but this was no peer's doing
         else:
             try:
                 if is_through:

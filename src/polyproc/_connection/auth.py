@@ -8,7 +8,7 @@
 Then they change roles. A peer of the 3.11 standard library sends 20 bytes without a digest's name and expects HMAC-MD5.
 
 The two sides are generators that know no connection: they yield bytes to send, or None for the next message. So one
-who waits for many peers (admission.py) runs the same protocol as one who waits for one.
+a listener with many peers (admission.py) runs the same protocol as one with a single peer.
 
 A side that has come to its good end returns PROVED. Nothing else stands for success: a generator that an exception has
 ended (a signal handler's, say) is over, too, but returns None when it is asked again.

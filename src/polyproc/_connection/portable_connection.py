@@ -276,7 +276,7 @@ class PortableConnection:
         return os.readv(handle, [view])
 
     def _write(self, handle: int, header: bytes, data: bytes | memoryview) -> int:
-        if may_switch():  # no more than there is room for: the rest is written by who calls, and waits again
+        if may_switch():  # no more than there is room for: the caller writes the rest, and waits again
             ready([handle], None, POLLOUT)
             data = memoryview(data)[: PIPE_BUF - len(header)]
         return os.writev(handle, (header, data))

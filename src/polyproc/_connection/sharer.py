@@ -104,7 +104,7 @@ class _TicketListener(Listener):
 
 
 class Sharer:
-    """The descriptors that were shared and not fetched yet, and who gives them. One instance, `sharer`."""
+    """The descriptors that were shared and not fetched yet, and the thread that gives them. One instance, `sharer`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -117,7 +117,7 @@ class Sharer:
         register_after_fork(self, Sharer._after_fork_in_child)
 
     def share(self, fds: Sequence[int], lasts: bool = False) -> Ticket:
-        """Keep duplicates of descriptors for who gets the ticket; if that `lasts`, until it is forgotten."""
+        """Keep duplicates of descriptors for the receiver of the ticket; if that `lasts`, until it is forgotten."""
         key = os.urandom(_KEY)
         duplicates: list[int] = []
         try:
@@ -197,7 +197,7 @@ class Sharer:
             self._end(listener)
 
     def _end(self, listener: _TicketListener) -> None:
-        """See to it that who comes is refused, and does not wait for a thread that has ended."""
+        """Refuse peers that come now: they would wait for a thread that has ended."""
         shared: dict[bytes, list[LongLived]] = {}
         with self._lock:
             if self._listener is listener:

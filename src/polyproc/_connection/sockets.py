@@ -113,7 +113,7 @@ class SocketListener:
 #
 # A listener that is given no address has one of Linux's abstract namespace (unix(7)): it is gone with the socket,
 # however its owner ends, and leaves no file. Such a name has no owner and no mode, so both sides look at the other's
-# user (SO_PEERCRED): a listener at who connects, a client at who listens, as any user could take a name that was given
+# user (SO_PEERCRED): a listener at its peers, a client at its listener, as any user could take a name that was given
 # up.
 #
 # Elsewhere such a listener has a path in a directory of its own (`own_path`), which only this user may enter. Its
@@ -253,7 +253,7 @@ def is_same_user(sock: socket.socket) -> bool:
 
 
 def _user_of(sock: socket.socket) -> int:
-    """Return the user at the other end; this one, where the system does not tell: who is there may enter the path."""
+    """Return the user at the other end; this one, where the system does not tell: such a peer could enter the path."""
     if has(socket, "SO_PEERCRED"):
         sent = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize(_CREDENTIALS))
         return int(struct.unpack(_CREDENTIALS, sent)[1])

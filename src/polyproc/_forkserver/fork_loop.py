@@ -3,7 +3,7 @@
     receive an order -> clone or fork -> answer with the pidfd
         child: wait for the job -> become what it says
 
-It has one thread. A Ctrl-C is not for it, but for those who run something. It ends when its client does, by its
+It has one thread. A Ctrl-C is not for it, but for processes that run something. It ends when its client does, by its
 socket and by the lifeline.
 """
 

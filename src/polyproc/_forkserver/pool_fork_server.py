@@ -7,7 +7,7 @@ sees the program as it was when the pool was made.
     client                       fork server        worker
     fork ----------------------> waits for orders
     order (as protocol.py has it) ---> clone ------> hangs on to the client, waits for its job
-    the job: who it is, its arguments, descriptors -----------> becomes that, with what was kept
+    the job: its name, its arguments, descriptors ------------> becomes that, with what was kept
 
 Workers need no pickling of what the pool was made with (an initializer may be a lambda): that is kept, in memory.
 """

@@ -124,7 +124,7 @@ _SETTLED = 0.5  # seconds that an interrupted call waits at most until the serve
 
 
 def _say_in_callers_words(error: BaseException, is_making: bool) -> None:
-    """Name the parts of a request as who called knows them: it is (object or None, method, args, kwargs)."""
+    """Name the parts of a request as the caller knows them: it is (object or None, method, args, kwargs)."""
     words = [(rf"obj\[2\]\[{index}\]", f"args[{index - 1}]") for index in range(1, 10)] if is_making else []
     in_callers_words(error, *words, (r"obj\[2\]", "args"), (r"obj\[3\]", "kwargs"))
 

@@ -345,11 +345,11 @@ class ConditionProxy(AcquirerProxy):
         return notified
 
     def notify(self, n: int = 1) -> None:
-        """Wake up to `n` who wait."""
+        """Wake up to `n` waiters."""
         self._callmethod("notify", (n,))
 
     def notify_all(self) -> None:
-        """Wake all who wait."""
+        """Wake all waiters."""
         self._callmethod("notify_all")
 
     def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
@@ -381,7 +381,7 @@ class EventProxy(BaseProxy):
         return bool(self._callmethod("is_set"))
 
     def set(self) -> None:
-        """Set it, and wake all who wait."""
+        """Set it, and wake all waiters."""
         self._callmethod("set")
 
     def clear(self) -> None:
@@ -416,7 +416,7 @@ class BarrierProxy(BaseProxy):
         self._callmethod("abort")
 
     def reset(self) -> None:
-        """Make it whole; who waits gets BrokenBarrierError."""
+        """Make it whole; waiters get BrokenBarrierError."""
         self._callmethod("reset")
 
     @property

@@ -1,4 +1,4 @@
-"""The server of a manager: objects, who refers to them, and a thread for each connection that has proved the key."""
+"""The server of a manager: objects, the clients that refer to them, and a thread for each connection."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ LENT = 120.0
 
 
 class Entry:
-    """An object, and who refers to it."""
+    """An object, and the clients that refer to it."""
 
     def __init__(self, obj: Any, exposed: Any, method_to_typeid: dict[str, str] | None) -> None:
         self.obj = obj
@@ -83,7 +83,7 @@ class ClientExit:
 
 
 class References:
-    """The objects, by name, and who refers to them. One for each server.
+    """The objects, by name, and the clients that refer to them. One for each server.
 
     A process refers to an object from the moment on at which the server has made it, or at which it says that a token
     has arrived. What is on its way is lent; what a forked child finds in its memory is its own before its parent can
@@ -338,7 +338,7 @@ class Server:
         """Stay as long as a client that has gone holds locks: some are this thread's, and no other can release them.
 
         They are released when its process dies, or by its process. When that has ended in good order they stay locked,
-        and so this thread stays: its number would else be another's, who would own them.
+        and so this thread stays: else its number would be another's, which would own them.
         """
         self._holdings.park(client)
         ending.parked.append(client)

@@ -12,7 +12,7 @@ import time
 from polyproc._base.typing import Any, Callable
 from polyproc._platform.handles import GONE, POLLIN, Local, new_poll
 
-# What clients hold in a manager's server: who has locked what, so that it is let go when a client ends.
+# What clients hold in a manager's server: which client has locked what, so that it is released when that one ends.
 #
 # What a client has locked when it dies is unlocked; an item that a client asked for and does not live to get goes back
 # to the head of its queue.
@@ -23,7 +23,7 @@ _BOOKING, _PARKING = 0.1, 2.0
 
 
 class Holdings:
-    """Who holds which lock. One for each server.
+    """Which client holds which lock. One for each server.
 
     An operation on a lock and its booking are one step: both are done under the mutex. Only a client that waits for a
     lock gets it outside, and is booked in a moment: a release of an unbooked lock waits for that.
@@ -81,7 +81,7 @@ class Holdings:
         return bool(got)
 
     def release(self, client: Client, obj: Any, *args: Any, **kwds: Any) -> Any:
-        """Release; who acquired it holds it no more."""
+        """Release; its holder holds it no more."""
         if not isinstance(obj, self._held):
             return obj.release(*args, **kwds)
         key = id(obj)

@@ -27,7 +27,7 @@ def segment_name(mark: str = "") -> str:
 
 
 class PortableSegment:
-    """A named segment. Who extends it has a tracker, and names for segments that are given none."""
+    """A named segment. A subclass has a tracker, and names for segments that are given none."""
 
     _name: str | None = None
     _fd = -1

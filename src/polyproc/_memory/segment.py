@@ -1,6 +1,6 @@
 """SharedMemory: a named segment, which unrelated processes attach to by its name.
 
-Who creates a segment owns it: it is removed by `unlink`, or by the tracker (`_memory/tracker.py`) when its whole
+The creator of a segment owns it: it is removed by `unlink`, or by the tracker (`_memory/tracker.py`) when its whole
 family of processes has ended without. A process that only attaches never removes it, however it ends; in the standard
 library it does.
 """

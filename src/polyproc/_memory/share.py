@@ -1,8 +1,8 @@
 """share(obj): pickled once, mapped by every process that gets it.
 
 The large buffers of an object (arrays, bytes-like: pickle protocol 5) lie in one shared block, which receivers map and
-do not copy. What arrives is the object itself, whose buffers can be read; where it was shared to be written to, who
-changes them changes them for all.
+do not copy. What arrives is the object itself, whose buffers can be read; where it was shared to be written to, a
+change is seen by all.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def share(obj: T, /, *, writable: bool = False) -> Shared[T]:
 
     Args:
         obj: the object; what it has of buffers beyond pickle's own types (of arrays, for example) is shared.
-        writable: whether those who get it may write to its buffers.
+        writable: whether its receivers may write to its buffers.
 
     Raises:
         Exception: what pickling raises.

@@ -11,8 +11,9 @@ that a segment outlives the child that made it; then it removes what is still th
                                            has the device and inode that stand there; or N is to stay
 
 All that the tracker knows lies there. One that was killed is replaced by another that knows the same, and what a family
-leaves that was killed with its tracker is removed by the next tracker of the user. No pid tells who is alive: locks do,
-in containers that share the folder, too. A lock is held by a mapping: it stays when a program closes all descriptors.
+leaves that was killed with its tracker is removed by the next tracker of the user. No pid tells which are alive: locks
+do, in containers that share the folder, too. A lock is held by a mapping: it stays when a program closes all
+descriptors.
 """
 
 from __future__ import annotations
@@ -477,7 +478,7 @@ def _lock_alive(fd: int, beside: int) -> bool:
 
 
 def _flock(fd: int, kind: int) -> bool:
-    """Lock a whole file; return False if somebody has it. Who looks has it for a moment, too."""
+    """Lock a whole file; return False if another process has it, if only for a moment to look."""
     for _ in range(_LOOKS):
         try:
             fcntl.flock(fd, kind | fcntl.LOCK_NB)

@@ -1,7 +1,7 @@
 """Chunks: the anonymous memory in which shared objects of the C core live, on their way to another process.
 
 A handle to a shared object is pickled as (chunk, offset). A chunk is pickled once for all its objects, and how depends
-on who will read it:
+on the reader:
 
     a child that is being started      the descriptors go along with its job
     any other process, through a       it opens the descriptors of its sender: see _pickling/sending.py

@@ -1,6 +1,6 @@
 """Find which attribute of an object cannot be pickled, and say so in the error: `args[0].client.lock`.
 
-A path is in the words of who called: of a process its `args`, of what is put or sent `obj`, of a call of a pool or of a
+A path is in the words of the caller: of a process its `args`, of what is put or sent `obj`, of a call of a pool or of a
 manager its `args` (`in_callers_words`), of a function its own name.
 """
 
@@ -28,7 +28,7 @@ def add_diagnosis(error: BaseException, obj: object, dumps: Callable[[object], o
 
 
 def in_callers_words(error: BaseException, *names: tuple[str, str]) -> None:
-    """Name parts of a message, in the note of an error, as who called knows them: patterns, and what they are."""
+    """Name parts of a message, in the note of an error, as the caller knows them: patterns, and their names."""
     for index, note in enumerate(getattr(error, "__notes__", ())):
         if isinstance(note, str) and note.startswith(_NOTE):
             for pattern, name in names:

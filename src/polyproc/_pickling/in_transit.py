@@ -14,7 +14,7 @@ it, no message is in it. That is to be seen twice, since a descriptor may be on 
 
 A ticket of the sharer, which is good for one receiver, needs no receipt: the sharer knows whether it was used.
 
-Who keeps a pickle to send it more than once, as a pool does, keeps what is in it with it (`dumps_to_keep`).
+A sender that keeps a pickle to send it more than once, as a pool does, keeps what is in it as well (`dumps_to_keep`).
 """
 
 from __future__ import annotations
@@ -248,7 +248,7 @@ def _inode_of(fd: int) -> int:
 
 
 def _channel_of(fd: int) -> Channel | None:
-    """Return what those who could receive have, if messages go into a descriptor; None if that cannot be told."""
+    """Return the open files of processes that could receive from a descriptor; None if that cannot be told."""
     if not tells_of_processes():
         return None
     info = os.fstat(fd)

@@ -1,4 +1,4 @@
-"""What of our main module other processes have, and have otherwise: who is sent a name of it gets what it lacks.
+"""Which definitions of our main module other processes have, so that one that is sent a name gets what it lacks.
 
 A function or class of an imported module is found by its name. Those of main are defined while the program runs: after
 a child was made (a notebook, a prompt, a `def` below a pool), or anew. So it is noted at the first start of a child

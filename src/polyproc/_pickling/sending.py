@@ -58,17 +58,17 @@ def current() -> Spawning | None:
 
 
 def passage() -> Passage | None:
-    """Return what is known of the message that this thread pickles."""
+    """Return the passage of the message that this thread pickles, or None."""
     return _slot.passage
 
 
 def parcel() -> list[Any] | None:
-    """Return where to put what is to be kept with the pickle that this thread makes; None if nobody keeps it."""
+    """Return the list of objects to keep with the pickle that this thread makes; None if it is not kept."""
     return _slot.parcel
 
 
 def count_kept() -> int:
-    """Return how much is kept for what this thread pickles."""
+    """Return the number of objects kept for the pickle that this thread makes."""
     return len(_slot.parcel or ()) + (0 if _slot.passage is None else len(_slot.passage.kept))
 
 
@@ -193,7 +193,7 @@ def DupFd(fd: int) -> Any:
     return child.DupFd(child.duplicate_for_child(fd))
 
 
-# How a descriptor crosses to another process at any time: to a child at its start, or to whoever reads the pickle.
+# How a descriptor crosses to another process at any time: to a child at its start, or to any reader of the pickle.
 #
 # There are three ways to a process that runs already. The sender must live until the pickle is read in all.
 #
@@ -203,7 +203,7 @@ def DupFd(fd: int) -> Any:
 #     sent_fds    It asks the sender, whose sharer (_connection/sharer.py) sends a duplicate over a Unix socket, once,
 #                 and then forgets it: for everything else.
 #     SharedFd    Where there is no /proc, what live_fd is for goes the second way, too: once; or any number of times,
-#                 as long as the sender keeps the pickle, or, where it is not known who does, what was sent.
+#                 as long as the sender keeps the pickle, or, where no sender is known, what was sent.
 
 
 Receipt = tuple[int, int, int, int]  # where one goes: descriptor and inode of the sender's file, slot, number
@@ -260,7 +260,7 @@ def live_fd(fd: int, flags: int = os.O_RDWR, owner: object = None) -> Any:
 
         return SentHandle(fd)
     if not tells_of_processes():
-        if owner is not None and parcel() is None and passage() is None:  # who keeps the pickle may read it often
+        if owner is not None and parcel() is None and passage() is None:  # the pickle may be kept, and read often
             from polyproc._connection.sharer import sharer
 
             return SharedFd(sharer.ticket_of(owner, fd))
@@ -329,7 +329,7 @@ def _ticket(fds: tuple[int, ...], lasts: bool = False) -> Any:
     return ticket
 
 
-# What all children of a kind get, and the later ones as the first did: a pool's workers.
+# A value that all children of a kind get, the later ones as the first did: a pool's workers.
 #
 # A child that is a copy of its parent has it already, and need not be sent it: it may be what cannot be pickled. For
 # the others it is pickled once, by the thread that starts the first: the thread that starts later ones could not, while
@@ -339,7 +339,7 @@ _LARGEST = 1 << 20  # more is not kept twice
 
 
 class InheritedValues:
-    """What this process keeps for its copies. One instance, `inherited_values`."""
+    """The value that this process keeps for its copies. One instance, `inherited_values`."""
 
     def __init__(self) -> None:
         self.kept: InheritedValue[Any] | None = None
@@ -366,11 +366,11 @@ class InheritedValue(_Generic[T]):
 
 
 class _HasDescriptorsError(Exception):
-    """What is pickled has descriptors, which each child is passed for itself."""
+    """The value has descriptors, which each child has to be passed for itself."""
 
 
 class _AnyChild:
-    """Stands for the child being prepared, where what is pickled shall serve any."""
+    """Stands for the child being prepared while a pickle for any child is made."""
 
     method = "spawn"
 

@@ -1,6 +1,6 @@
 """Which system calls are refused here (an old kernel, a container's filter), and what is done without them.
 
-Who needs one makes it, takes note of a refusal once, and goes another way. This is for `python -m polyproc doctor`.
+A caller tries one, notes a refusal once, and takes another way. This is for `python -m polyproc doctor`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ INSTEAD = {
     "linkat": "a named segment has its name before it is whole",
     "eventfd2": "a semaphore of many tokens is a number in a file, which costs more",
     "getrandom": "/dev/urandom is read",
-    "preadv2": "who receives sleeps at once, and does not look for a while first",
+    "preadv2": "a receiver sleeps at once, and does not look for a while first",
 }
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-# Waits in interpreters that gevent or eventlet has patched: who waits lets the other greenlets of its thread run.
+# Waits in interpreters that gevent or eventlet has patched: a thread that waits lets its other greenlets run.
 #
 # Such a library replaces functions of the standard library, before or after we are imported, by some that switch to
 # another greenlet. A wait of ours uses none of them. It asks here whether the thread that waits has other greenlets.
@@ -125,7 +125,7 @@ def _leave_gevents() -> None:
     current = sys.modules["greenlet"].getcurrent()
     gevent.reinit(hub)  # before its descriptors are closed, which the parent's loop has, too
     _left.extend([hub, hub.loop, list(getattr(hub.loop, "_callbacks", None) or ())])
-    if hub.parent is not current:  # who destroys a hub goes on in its parent: in the main greenlet's copy
+    if hub.parent is not current:  # to destroy a hub is to go on in its parent: in the main greenlet's copy
         current.parent = hub.parent
         hub.parent = current
     hub.destroy(destroy_loop=True)  # another is made when somebody needs one
@@ -185,7 +185,7 @@ _LONGEST_POLL = 1_000_000.0
 # `[*starmap(call, ONCE)]` is one instruction: a Ctrl-C comes before the call, or when its result has been stored.
 ONCE = ((),)
 
-# The same of a lock's `acquire`, for who does not wait: `turn = [*starmap(lock.acquire, AT_ONCE)]`, and then `try`.
+# The same for a lock's `acquire` that does not wait: `turn = [*starmap(lock.acquire, AT_ONCE)]`, and then `try`.
 AT_ONCE = ((False,),)
 pidfd = Capability("pidfd_open", has(os, "pidfd_open"))
 pidfd_signal = Capability("pidfd_send_signal", has(_signal, "pidfd_send_signal"))

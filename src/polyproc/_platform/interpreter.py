@@ -192,7 +192,7 @@ def _spawn_by_subprocess(line: list[bytes], pass_fds: Sequence[int], blocked: Co
         process = make(line, stdin=None if 0 in pass_fds else devnull, pass_fds=pass_fds, env=environ())
     finally:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
-    process.returncode = 0  # it is waited for by who has its pid
+    process.returncode = 0  # the holder of its pid waits for it
     return int(process.pid)
 
 

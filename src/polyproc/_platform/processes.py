@@ -72,7 +72,7 @@ def _ps(*words: str) -> tuple[int, str]:
             (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
         ]
         try:
-            environment = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}  # the same words for all who ask
+            environment = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}  # the same words in every locale
             pid = os.posix_spawnp("ps", ["ps", *words], environment, file_actions=actions)
         except (FileNotFoundError, PermissionError):
             return -1, ""

@@ -109,7 +109,7 @@ class ApplyResult(Job, Generic[T]):
         except BaseException:  # noqa: BLE001  (the user's: reported, the pool goes on)
             report("a pool's callback raised")
         finally:
-            self._event.set()  # after the callback, as in the standard library: who has waited sees what it did
+            self._event.set()  # after the callback, as in the standard library: a thread that waited sees what it did
             if self._events:
                 self._ring()
 
@@ -450,7 +450,7 @@ class Pool(_Insides):
         self._engine.close()
 
     def terminate(self) -> None:
-        """End the workers at once; what is not done raises in those who wait."""
+        """End the workers at once; waiting for an unfinished call raises."""
         self._engine.terminate()  # first, and each time: a Ctrl-C may have broken off the call that spent the finalizer
         self._terminate()
 

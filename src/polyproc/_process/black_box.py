@@ -66,7 +66,7 @@ class RecordedStream:
         stream = getattr(sys, self.name, None)
         if stream is not self.original:
             self.replacement = _stand_in(self.name, stream)
-            self.original = stream  # last: who sees it, in another thread, finds the other, too
+            self.original = stream  # last: a thread that sees it finds the other, too
 
     def install(self) -> None:
         """Put the stand-in into `sys`."""

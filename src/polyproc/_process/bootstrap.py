@@ -244,7 +244,7 @@ def _run_exit_sequence(process: BaseProcess[Any], exitcode: int) -> int:
 
 
 def report(process: BaseProcess[Any], box: Box | None, error: BaseException) -> int:
-    """Tell of an exception that left the target, to the box and the error stream; return the exit code for it."""
+    """Report an exception that left the target, to the box and the error stream; return the exit code for it."""
     if isinstance(error, SystemExit):
         if error.code is None:
             return 0
@@ -259,7 +259,7 @@ def report(process: BaseProcess[Any], box: Box | None, error: BaseException) -> 
     if box is not None:
         commit_exception(box, error, text)
     if interrupted:
-        return INTERRUPTED  # a Ctrl-C is for all, and told by who started them
+        return INTERRUPTED  # a Ctrl-C is for all, and reported by the process that started them
     _write_error(f"Process {process.name}:\n{text}")
     return 1
 

@@ -6,8 +6,8 @@ whatever way that happens. And the read end of its parent's lifeline is what tel
     fork:   begin -> fork; the hook in the child keeps its own and lets go of all others -> finish in the parent
     spawn:  begin -> the write end is passed -> finish in the parent; `hold` in the child
 
-A program that the child starts does not get it, and who forks lets go of it. Only a process that C code forks by
-itself, and that outlives the child, keeps it.
+A program that the child starts does not get it, and a process that forks lets go of it. Only a process that C code
+forks by itself, and that outlives the child, keeps it.
 """
 
 from __future__ import annotations

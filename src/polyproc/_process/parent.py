@@ -1,4 +1,4 @@
-"""The process that started this one, as an object: loaded by who asks for it."""
+"""The process that started this one, as an object; and the lifeline by which children end with it."""
 
 from __future__ import annotations
 

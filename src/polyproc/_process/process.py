@@ -160,7 +160,7 @@ class BaseProcess(_Generic[T]):
             return True
         assert self._parent_pid == os.getpid(), said("not_own", "can only test a child process", self)
         popen = self._popen
-        if popen is None:  # it is being started, by another thread or by who is asked now what it consists of
+        if popen is None:  # it is being started, by another thread or by what is being pickled now
             return self._is_starting
         if popen.poll() is None:
             return True
@@ -243,7 +243,7 @@ class BaseProcess(_Generic[T]):
         return AsyncProcess(self)
 
     def __await__(self) -> Generator[Any, None, T]:
-        """Wait, in asyncio or trio, for what `result` returns; who is cancelled waits no more, the process goes on."""
+        """Wait, in asyncio or trio, for what `result` returns; a cancelled task stops waiting, the process goes on."""
         return self.aio.result().__await__()
 
     # -- attributes ------------------------------------------------------------------------------------------------

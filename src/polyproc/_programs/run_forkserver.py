@@ -106,7 +106,7 @@ def _make_lazy_imports(loaded: set[str]) -> None:
                     if type(value) is LazyImportType:
                         try:
                             scope[key] = value.resolve()
-                        except BaseException:  # noqa: BLE001  (who needs it hears of it, in a child)
+                        except BaseException:  # noqa: BLE001  (a child that needs it raises it again)
                             pass
 
 

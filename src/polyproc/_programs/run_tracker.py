@@ -1,4 +1,4 @@
-"""The program of the tracker. Its text is run by `_memory/tracker.py`; nobody imports it but who reads what it knows.
+"""The program of the tracker. Its text is run by `_memory/tracker.py`; it is imported only to read the data.
 
 It loads nothing of ours and takes no site: it is there for as long as its family is.
 """

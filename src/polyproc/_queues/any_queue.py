@@ -56,7 +56,7 @@ T = TypeVar("T")
 
 
 class Batches(Generic[T]):
-    """Made of the queue's own `put` and `get`, so that a subclass that overrides them is heard."""
+    """Methods made of the queue's own `put` and `get`, so that a subclass may override these."""
 
     @property
     def aio(self) -> AsyncQueue[T]:

@@ -82,7 +82,7 @@ class Queue(_PublicQueue[T], metaclass=Subclassed):
     def shutdown(self, immediate: bool = False) -> None:
         """End the queue for all processes, as `queue.Queue.shutdown` of Python 3.13.
 
-        From now on `put` raises ShutDown, and so does `get` when nothing is left; who waits is woken. With
+        From now on `put` raises ShutDown, and so does `get` when nothing is left; waiters are woken. With
         `immediate` what is there is thrown away.
         """
         self._end()
@@ -98,9 +98,9 @@ class Queue(_PublicQueue[T], metaclass=Subclassed):
 
 @public("queues")
 class JoinableQueue(Queue[T]):
-    """A queue that counts items until each is told to be done.
+    """A queue that counts items until `task_done` has been called for each.
 
-    What a process had taken that died before it said `task_done` is not waited for.
+    Items that a process had taken when it died, before it called `task_done`, are not waited for.
     """
 
     _joinable = True
@@ -113,7 +113,7 @@ class JoinableQueue(Queue[T]):
         return AsyncJoinableQueue(self)
 
     def task_done(self) -> None:
-        """Say that an item that was got is done. Raises ValueError when said more often than items were put."""
+        """Mark an item as done. Raises ValueError when called more often than items were put."""
         self._task_done()
 
     def join(self) -> None:

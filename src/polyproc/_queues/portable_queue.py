@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _LAST = b""  # what stands in the pipe behind the last item of a queue that was shut down: no pickle is empty
-_TICK = 0.05  # seconds: how soon who waits for a free place hears of a shutdown
+_TICK = 0.05  # seconds: how soon a thread that waits for a free place notices a shutdown
 
 # What goes with a queue to another process.
 _SHARED = ("_ignore_epipe", "_maxsize", "_reader", "_writer", "_rlock", "_wlock", "_sem", "_opid", "_ended")
@@ -102,7 +102,7 @@ class Queue(Remade, Batches[T], ClassicQueue, metaclass=Subclassed):
             raise
 
     def _take_place(self, block: bool, timeout: float | None) -> None:
-        """Wait for a free place: often, since a shutdown does not wake who waits for one."""
+        """Wait for a free place: often, since a shutdown does not wake a waiter."""
         deadline = math.inf if timeout is None else due(timeout)
         while not self._ended.is_set():
             left = deadline - time.monotonic() if block else 0.0
@@ -153,7 +153,7 @@ class Queue(Remade, Batches[T], ClassicQueue, metaclass=Subclassed):
             if turn[0]:
                 self._rlock.release()
         if data == _LAST:
-            self._hand_over(_LAST)  # for the next who asks
+            self._hand_over(_LAST)  # for the next caller
             raise ShutDown
         return data
 
@@ -179,7 +179,7 @@ class Queue(Remade, Batches[T], ClassicQueue, metaclass=Subclassed):
     def shutdown(self, immediate: bool = False) -> None:
         """End the queue for all processes, as `queue.Queue.shutdown` of Python 3.13.
 
-        From now on `put` raises ShutDown, and so does `get` when nothing is left; who waits is woken. With
+        From now on `put` raises ShutDown, and so does `get` when nothing is left; waiters are woken. With
         `immediate` what is there is thrown away.
         """
         if not self._ended.is_set():

@@ -100,7 +100,7 @@ def open_record(kind: int, record: bytes, slot: core.Slot | None) -> Any:
 
 
 def unpack(record: bytes, slot: core.Slot) -> Any:
-    """Make the object of a large pickle that was taken; its slot goes back when nobody looks at it any more."""
+    """Make the object of a large pickle that was taken; its slot goes back when nothing refers to it any more."""
     try:
         _, count, apart, size = _PICKLE.unpack_from(record)
         if not count:
@@ -117,10 +117,11 @@ def unpack(record: bytes, slot: core.Slot) -> Any:
 
 
 class SharedQueue(Remade, core.Queue):
-    """What the queues that users have, and the channels of a pool, are made of."""
+    """The base of the public queues and of a pool's channels."""
 
     def _make(self, maxsize: int, joinable: bool, polled: bool = True) -> None:
-        # A pipe that is readable while there are items, for who waits for many things; unused until somebody asks.
+        # A pipe that is readable while there are items, for a thread that waits for many things; unused until it is
+        # asked for.
         signals = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if polled else (-1, -1)
         try:
             self._create(maxsize, joinable, *signals)
@@ -154,7 +155,7 @@ class SharedQueue(Remade, core.Queue):
         self._signals = tuple(map(LongLived, signals))
 
     def _memory_fd(self) -> int:
-        """Return the descriptor of its memory: who has that may get its items (_pickling/in_transit.py)."""
+        """Return the descriptor of its memory: its holders may get the items (_pickling/in_transit.py)."""
         return descriptors(self._where()[0])[0]
 
     def fileno(self) -> int:
@@ -179,5 +180,5 @@ class SharedQueue(Remade, core.Queue):
         return unpack(record, slot)
 
     def _refused(self, error: Exception, obj: Any) -> bool:
-        """Return whether somebody was told that an object could not be pickled; else the error is raised."""
+        """Return whether a subclass has handled an object that could not be pickled; else the error is raised."""
         return False

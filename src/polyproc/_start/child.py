@@ -224,7 +224,7 @@ class Child:
         return end_fd
 
     def _give_up(self) -> None:
-        """Give back what a start that failed has taken; a child that is there already is killed."""
+        """Free what a failed start has taken; kill the child if there is one already."""
         if self.pid > 0:
             try:
                 os.kill(self.pid, _SIGKILL)
@@ -273,7 +273,7 @@ class Child:
         return self.returncode
 
     def _wait_between_greenlets(self, timeout: float | None) -> None:
-        """Reap the child when it has ended; who reaps children in this interpreter may be one of the greenlets."""
+        """Reap the child when it has ended, unless another greenlet of this interpreter does."""
         deadline = None if timeout is None else time.monotonic() + timeout
         turns = 0
         while True:
@@ -347,7 +347,7 @@ class Child:
         return UNKNOWN if noted is None else noted
 
     def _settle(self, code: int) -> None:
-        """Take over what the child left, so that an ended child costs no descriptor but the sentinel."""
+        """Read what the child left, so that an ended child costs no descriptor but the sentinel."""
         try:
             self._box.check()
             self._left = self._box.result()
@@ -400,7 +400,7 @@ class Child:
         """Send SIGINT."""
         self.signal(_SIGINT)
 
-    # -- what came of it -------------------------------------------------------------------------------------------
+    # -- the outcome -----------------------------------------------------------------------------------------------
 
     def outcome(self) -> tuple[bool, Any]:
         """Return (True, what the child returned) or (False, the exception it raised or ProcessDied)."""
@@ -494,7 +494,7 @@ def _unpickle(data: bytes) -> Any:
 
 
 def start_failed(error: OSError) -> OSError:
-    """Say in an error of a start what was being made and what to do; the type and the number stay."""
+    """Add to an error of a start what was being made and what to do; the type and the number stay."""
     advice = {
         errno.EAGAIN: "the limit of processes is reached (ulimit -u, or the container's pids limit)",
         errno.ENOMEM: "there is not enough memory for another process",

@@ -27,7 +27,7 @@ _PATIENCE = 1.0  # seconds that a start waits for a pipe that nobody reads
 
 
 def flush() -> None:
-    """Flush the standard streams, but one that is blocked: who knows for how long another thread has it."""
+    """Flush the standard streams, except one that is blocked: another thread may have it for long."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if _takes_more(stream):

@@ -1,8 +1,8 @@
 """Children that a program has started and forgotten: reaped while it does something else.
 
-A start reaps those that have ended before it, as in the standard library; who starts no more would keep the last ones
-as zombies, each with a descriptor. So a program that forgets many gets a thread that waits for their ends, and ends
-with the last.
+A start reaps those that have ended before it, as in the standard library; a program that starts no more would keep the
+last ones as zombies, each with a descriptor. So a program that forgets many gets a thread that waits for their ends,
+and ends with the last.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _TICK = 0.2
-# Who refers to a process object that its program has forgotten: the family, a list and a loop here, and the call that
+# What refers to a process object that its program has forgotten: the family, a list and a loop here, and the call that
 # asks; to one that is being started also its `start`, and `look`.
 _REFERENCES = 4
 

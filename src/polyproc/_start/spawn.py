@@ -254,7 +254,7 @@ def start_program(job: dict[str, Any], entry: str, pass_fds: list[int], mask: se
     fd = file_with("polyproc-job", data)
     try:
         program = PROGRAM.format(bundle=code.fd, bundle_size=code.size, job=fd, size=len(data))
-        program += f"  # {entry}"  # who looks at command lines sees what it is: a fork server is not to be traced
+        program += f"  # {entry}"  # shown in command lines: a fork server is not to be traced
         line = command_line(program, without_site=plan is not None)
         return spawn(line, [fd, code.fd, *pass_fds], {*mask, _signal.SIGINT})
     finally:

@@ -61,8 +61,8 @@ def tree_of(child: Any) -> Tree:
 class Tree:
     """A process and its descendants, each held by a pidfd: no signal reaches a process that got an old number.
 
-    Where there are no pidfds they are held by when they started. Who has left the tree on purpose (a double fork) is
-    not found.
+    Where there are no pidfds they are held by when they started. A process that has left the tree on purpose (a double
+    fork) is not found.
     """
 
     def __init__(self, root: int) -> None:
@@ -77,7 +77,7 @@ class Tree:
         self._held.clear()
 
     def look(self) -> None:
-        """Remember who is there now."""
+        """Remember the processes that are there now."""
         queue = list(self._held)
         while queue:
             queue += self._hold_children(queue.pop())

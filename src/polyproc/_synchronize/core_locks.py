@@ -39,7 +39,7 @@ def adopt(kind: type[T] | str, chunk: Chunk, offset: int) -> T:
 
 
 def _holder(lock: Any) -> str:
-    """Return who holds a lock, as repr says it."""
+    """Return the holder of a lock, as repr shows it."""
     if lock._is_mine():
         name = current_process().name
         thread = threading.current_thread().name
@@ -176,7 +176,7 @@ def _adopt_bounded(kind: type | str, chunk: Chunk, offset: int, maxvalue: int) -
     return made
 
 
-# Condition, Event and Barrier on the C core: a killed waiter neither hangs who wakes it nor takes another's wake-up.
+# Condition, Event and Barrier on the C core: a killed waiter neither hangs its waker nor takes another's wake-up.
 #
 # The algorithms, and what happens at each step, stand in csrc/core/pp_condition.h, pp_event.h and pp_barrier.h.
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 #
 # A pipe that holds one byte a token; for more tokens than a pipe is sure to take, an eventfd in semaphore mode
 # (eventfd(2)). It has no name, passes to other processes as any descriptor does, and is gone with its last
-# holder, whatever way its holders end. It does not know who holds a token: one that a killed process held is lost.
+# holder, whatever way its holders end. It does not know the holder of a token: one that a killed process held is lost.
 # That is what the C core is for.
 
 
@@ -137,7 +137,7 @@ def _rebuild_token(read_fd: Any, write_fd: Any) -> TokenCounter:
 
 # The portable semaphore of more tokens than a pipe is sure to take, where there is no eventfd.
 #
-# a number, in an anonymous file | a turn, for who changes it | a signal, that can be read while it is not zero
+# a number, in an anonymous file | a turn, for changes of it | a signal, that can be read while it is not zero
 
 _SIZE = 8
 
@@ -203,7 +203,7 @@ TOO_OFTEN = "semaphore or lock released too many times: each release() belongs t
 
 
 class TokenLock(Remade, HeldByAio):
-    """What the four have in common: a counter, and who of this process holds it how often."""
+    """What the four have in common: a counter, and which thread of this process holds it how often."""
 
     def __init__(self, kind: int, value: int, maxvalue: int, *, ctx: Any = None) -> None:
         self._kind = kind
@@ -281,7 +281,7 @@ class TokenLock(Remade, HeldByAio):
         self._forget_holds()
 
     def _describe(self) -> tuple[str, int | str]:
-        """Return (who holds it, how often) for repr."""
+        """Return (the holder, how often) for repr."""
         if self._is_mine():
             name = current_process().name
             if threading.current_thread().name != "MainThread":

@@ -139,7 +139,7 @@ class Event(Remade):
         return False
 
     def set(self) -> None:
-        """Set the flag; wake all who wait."""
+        """Set the flag; wake all waiters."""
         with self._cond:
             self._flag.acquire(False)
             self._flag.release()

@@ -167,7 +167,7 @@ class Synchronized(SynchronizedBase):
             self._obj.value = value
 
     def add(self, amount: Any) -> Any:
-        """Add to the value, in one step for all who use the lock; return the sum."""
+        """Add to the value, in one step for all users of the lock; return the sum."""
         with self._lock:
             self._obj.value += amount
             return self._obj.value
