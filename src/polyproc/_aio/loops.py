@@ -1,4 +1,4 @@
-"""What coroutine methods need of asyncio and trio: which of them runs, events set by threads, waits for descriptors."""
+"""The bridge from threads to asyncio and trio: events set by threads, waits for descriptors, results of threads."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ class Ticks:
 
 
 class ThreadResult:
-    """What a function that runs in a thread has come to: told to one task."""
+    """The outcome of a function that runs in a thread, for one task."""
 
     def __init__(self) -> None:
         self._event = ThreadEvent()
@@ -193,7 +193,7 @@ class ThreadResult:
         self._event.set()
 
     async def over(self) -> None:
-        """Wait for it, and leave what it has come to for `wait`."""
+        """Run it, and leave its outcome for `wait`."""
         await self._event.wait()
 
     async def wait(self, in_any_case: bool = False) -> Any:

@@ -43,7 +43,7 @@ def log_to_stderr(level: int | str | None = None) -> logging.Logger:
 
 
 class LoggingState:
-    """What a new child must be told, so that it logs as its parent does."""
+    """The settings that make a new child log as its parent does."""
 
     def __init__(self) -> None:
         self.to_stderr = False

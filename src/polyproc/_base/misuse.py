@@ -1,4 +1,4 @@
-"""What is said of a call that cannot be: what was given, what is wanted, what to write. Loaded when something is wrong.
+"""Texts for wrong calls: what was given, what is wanted, what to write. Loaded when something is wrong.
 
 Where the standard library has a text, that comes first, and what follows it is ours.
 """

@@ -69,7 +69,7 @@ class ProcessState:
             self.original_dir = None
 
     def forget_children(self) -> None:
-        """Let go of the children, at the interpreter's end: their handles are closed while there are modules."""
+        """Forget the children, at the interpreter's end: their handles are closed while there are modules."""
         self.children.clear()
 
     def start_counting(self) -> None:
@@ -88,7 +88,7 @@ class ProcessState:
                 self._numbering.release()
 
     def leave_tracker(self) -> None:
-        """Let go of the part in the family of trackers that came with this process's start."""
+        """Leave the family of trackers that this process has joined at its start."""
         if self.tracker is not None:
             self.tracker[1].close()
             self.tracker = None

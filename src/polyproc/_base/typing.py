@@ -104,7 +104,7 @@ def _write_constructor(kind: Any) -> None:
 
 
 class _Signature:
-    """What `inspect` asks for first: from then on the constructor is there, whose parameters it takes."""
+    """A trap for `inspect`, which asks for it first: it writes the constructor, whose parameters are then found."""
 
     def __get__(self, instance: object, kind: Any) -> Any:
         _write_constructor(kind)
@@ -112,7 +112,7 @@ class _Signature:
 
 
 class _TupleMembers(tuple):
-    """What named tuples have beside their fields; taken from collections.namedtuple's names."""
+    """The methods of named tuples, with the names that collections.namedtuple gives them."""
 
     __slots__ = ()
     _fields: tuple[str, ...]

@@ -24,7 +24,7 @@ _SOME = 1 << 20  # bytes of memory that are tried
 
 
 class Finding(NamedTuple):
-    """What was found out about one thing; `advice` is there if it is not well."""
+    """A finding about one thing; `advice` is there if it is not well."""
 
     what: str
     found: str

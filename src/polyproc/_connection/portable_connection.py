@@ -30,7 +30,7 @@ _UNREAD = b"\xff\xff\xff\xfe"  # what no header is: one that still is this was n
 
 
 class PortableConnection:
-    """What `Connection` says, without the C core."""
+    """`Connection` without the C core."""
 
     _handle: int | None = None
 

@@ -84,7 +84,7 @@ class ListeningSocket(_Socket):
 
 
 class SocketListener:
-    """What the standard library's `Listener` has in its `_listener`: the socket, and what there is to know of it."""
+    """The `_listener` of a `Listener`, as in the standard library: the socket, and what is known of it."""
 
     def __init__(self, listener: Any, listening: ListeningSocket, family: str) -> None:
         self._listener = listener

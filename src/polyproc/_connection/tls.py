@@ -11,7 +11,7 @@ _TOGETHER = 16000  # bytes that are sent with the header before them: as many as
 
 
 class TlsConnection(PortableConnection):
-    """What `Connection` says, over TLS. It cannot be sent to another process: its keys are in this one.
+    """`Connection` over TLS. It cannot be sent to another process: its keys are in this one.
 
     `poll` knows of what was decrypted already and not received yet; `wait` does not.
     """

@@ -1,4 +1,4 @@
-"""What a pool's fork server does: a copy of its client, forked by `pool_fork_server.py`.
+"""The loop of a pool's fork server: a copy of its client, forked by `pool_fork_server.py`.
 
 become a fork server -> fork_loop.Loop; in a child: preparation.live
 """

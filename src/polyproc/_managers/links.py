@@ -316,7 +316,7 @@ class Link:
             self._anchor.say(DECREF, ident)
 
     def leave(self) -> None:
-        """Say, at the end of this process, that it ends in good order: what it has locked stays locked."""
+        """Tell the servers, at the end of this process, that it ends in good order: its locks stay locked."""
         if self.connection is not None:  # it may have to see that the server has all
             self.connection.close()
         if self._anchor is not None:
@@ -364,7 +364,7 @@ class Links:
         return self._links.get(_key(address, serializer))
 
     def check(self) -> None:
-        """See whether this is another process than before."""
+        """Notice that this is another process than before."""
         if not self._pid:
             self._be(_new_name(), False)
             if HAVE_FORK:

@@ -24,7 +24,7 @@ if TYPE_CHECKING or native:
 
         @property
         def buffer(self) -> Any:
-            """What ctypes and memoryview take."""
+            """The buffer, for ctypes and memoryview."""
             return self
 
         def __reduce__(self) -> tuple[Any, ...]:

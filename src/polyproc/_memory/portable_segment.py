@@ -1,4 +1,4 @@
-"""What SharedMemory is made of without the C core: csrc/bind/py_shared_memory.c in Python.
+"""The base of SharedMemory without the C core: csrc/bind/py_shared_memory.c in Python.
 
 A process that is killed between `shm_open` for a name that it was given and the tracker's line leaves the segment; with
 the core it does not.

@@ -137,7 +137,7 @@ class ResourceTracker:
         self._send("REGISTER", name, rtype)
 
     def unregister(self, name: str, rtype: str) -> None:
-        """Say that something was removed, or is to stay."""
+        """Report that something was removed, or is to stay."""
         self._send("UNREGISTER", name, rtype)
 
     def _send(self, cmd: str, name: str, rtype: str) -> None:
@@ -178,7 +178,7 @@ def _folder() -> str:
 
 
 class PortableLines:
-    """What a SharedMemory asks each time; csrc/bind/py_lines.c is the same, and looks less often."""
+    """The tracker's lines, checked at each use; csrc/bind/py_lines.c does the same, and checks less often."""
 
     _mark = ""
     _mapping: mmap.mmap | None = None
@@ -398,7 +398,7 @@ class FamilyTracker(Lines, ResourceTracker):
             self._tag(f"{place[0]:x}.{place[1]:x}", name)
 
     def unregister(self, name: str, rtype: str, place: tuple[int, int] = (0, 0)) -> None:
-        """Say that a segment was removed, or is to stay; nothing happens if nobody had it watched."""
+        """Report that a segment was removed, or is to stay; does nothing if it was not watched."""
         if self._own_fd is not None:
             self._send("UNREGISTER", name, rtype)
         elif not self._mark or rtype != _SHARED_MEMORY:

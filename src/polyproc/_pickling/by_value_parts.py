@@ -1,4 +1,4 @@
-"""What pickles by value call as they are opened: functions and classes of another process's main come into ours.
+"""Functions that pickles by value call as they are opened: definitions of another process's main come into ours.
 
 What a process has defined in main, its descendants define in their own main, too, in the newest version: so functions
 that they had find it, as do those that will arrive; and what they have set there themselves (an initializer) is found

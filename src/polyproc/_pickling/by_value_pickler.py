@@ -43,7 +43,7 @@ _LAZY = getattr(types, "LazyImportType", None)  # of a `lazy import` that was no
 
 
 class _Updates:
-    """What one pickle brings along of main, beyond what its receiver has."""
+    """The definitions of main that one pickle brings along, since its receiver lacks them."""
 
     def __init__(self, reducers: dict[type, Reducer], protocol: int | None) -> None:
         self.scope = vars(sys.modules["__main__"])

@@ -1,4 +1,4 @@
-"""What was sent and has not arrived: it is kept here, and let go when its receiver has it, or nobody can get it now.
+"""Objects that were sent and have not arrived: kept here until the receiver has them, or no process can get them.
 
 A message says where its receipt goes: to a slot of an anonymous file of the sender, which the receiver opens as it
 opens what it was sent (sending.py).

@@ -100,7 +100,7 @@ _CODE = (FunctionType, property, classmethod, staticmethod, type)
 
 
 class Definition:
-    """What a name of main stands for, in a version.
+    """The object that a name of main stands for, in a version.
 
     Attributes:
         version: of it.

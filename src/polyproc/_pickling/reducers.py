@@ -27,7 +27,7 @@ def _rebuild_partial(func: Any, args: tuple[Any, ...], keywords: dict[str, Any])
 
 @public("reduction")
 class AbstractReducer:
-    """What a program may subclass to change how objects are pickled: `context.reducer`. Its parts are this module's."""
+    """The class that a program may extend to change how objects are pickled: `context.reducer`."""
 
     ForkingPickler = pickler.ForkingPickler
     register: Final = staticmethod(pickler.register)

@@ -1,4 +1,4 @@
-"""What this thread sends, and to whom: the child being prepared, the message being pickled, and what goes with either.
+"""The child that this thread prepares, or the message that it pickles, and the descriptors that go with either.
 
 A slot that many packages read, sunk below them all: while a process object is pickled for a child, the handle under
 construction stands here, per thread, and takes the descriptors that travel with it.

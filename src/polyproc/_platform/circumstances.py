@@ -1,4 +1,4 @@
-"""What a process inherits from the one that starts it: processors, environment, and the one list of all the rest.
+"""Processors, environment and all else that a process inherits from the one that starts it; the one list of it.
 
 A child that was made ahead, or that another process makes, has what there was then. So its client compares, and starts
 anew what was started under other circumstances. The working directory and the environment go with each job.
@@ -62,7 +62,7 @@ class added_environment:
 
 
 class Circumstances:
-    """What a process inherits that is started now."""
+    """All that a process would inherit that is started now."""
 
     def __init__(self) -> None:
         import resource  # Windows has none, and loads this module for the environment alone

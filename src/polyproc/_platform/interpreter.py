@@ -202,7 +202,7 @@ def spawn_with_fds(path: bytes | str, args: Sequence[bytes | str], passfds: Sequ
 
 
 class Starter:
-    """What starts programs. A program may put a function of its own in its place (docs/adr/0010). One, `starter`."""
+    """Starts programs. A program may put a function of its own in its place (docs/adr/0010). One, `starter`."""
 
     def __init__(self) -> None:
         self.spawnv_passfds: Callable[[Any, Any, Any], int] = spawn_with_fds
@@ -229,7 +229,7 @@ PthFile = tuple[str, str, list[str]]
 
 
 class SitePlan:
-    """What a child started with -S is told. One instance, `site_plan`."""
+    """The plan of what `site` would do, for a child started with -S. One instance, `site_plan`."""
 
     def __init__(self) -> None:
         self._folders: list[str] | None = None

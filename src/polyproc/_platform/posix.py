@@ -1,4 +1,4 @@
-"""What every POSIX system has, and the few things of Linux that need no other file.
+"""Facilities of every POSIX system, and the few of Linux that need no file of their own.
 
 A new child loads this, so it imports next to nothing.
 """
@@ -116,7 +116,7 @@ class Forks:
         self._let_go: list[Callable[[], None]] = []
 
     def in_others(self, let_go: Callable[[], None]) -> None:
-        """Have each child that others fork call `let_go`."""
+        """Call `let_go` in each child that others fork."""
         if not self._let_go:
             os.register_at_fork(after_in_child=self._after_fork_in_child)
         self._let_go.append(let_go)
@@ -166,7 +166,7 @@ class Quiet:
             return forks.own(os_fork)
 
     def _renew(self) -> None:
-        """Have a lock that nobody holds: a child that another thread has forked meanwhile would wait for ever."""
+        """Replace the lock by a free one: a child that another thread has forked meanwhile would wait for ever."""
         self._lock = RLock()
 
 
@@ -254,7 +254,7 @@ def _file_in(directory: str) -> int:
 
 
 def _reserve(fd: int, size: int) -> None:
-    """Have the file system promise the memory of an empty file, where that can be; raise ENOSPC where it is full."""
+    """Reserve the memory of an empty file, where the file system can; raise ENOSPC where it is full."""
     if reserves.may_work:
         try:
             os.posix_fallocate(fd, 0, size)

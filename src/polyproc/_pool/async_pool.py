@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class _Job(Protocol):
-    """What sets events when it changes."""
+    """An object that sets events when it changes."""
 
     def _tell(self, event: ThreadEvent) -> None: ...
     def _tell_no_more(self, event: ThreadEvent) -> None: ...

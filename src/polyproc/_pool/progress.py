@@ -31,7 +31,7 @@ class Progress:
         self.done: int = 0
 
     def advance(self, count: int) -> None:
-        """Say that `count` items more are done, well or not."""
+        """Count `count` more items as done, successfully or not."""
         self.done += count
         try:
             if self._callback is not None:

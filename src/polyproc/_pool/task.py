@@ -77,7 +77,7 @@ class Task(Generic[P, T]):
 
 
 class _Run:
-    """What a worker calls: the function behind a task's name."""
+    """The function behind a task's name, as a worker calls it."""
 
     def __init__(self, task: Task[Any, Any]) -> None:
         self.task = task

@@ -1,1 +1,1 @@
-"""What a process is: its object, its family, and the life of a new child."""
+"""A process: its object, its relatives, and the life of a new child."""

@@ -116,7 +116,7 @@ _DEFAULT = "MainProcess"  # what `logging` takes for a process of which it knows
 
 
 class _Name:
-    """What `LogRecord.processName` is set through; a record's own attributes hold it, as `logging` wants them."""
+    """Sets `LogRecord.processName`; a record's own attributes hold it, as `logging` wants them."""
 
     def __get__(self, record: Any, owner: type | None = None) -> Any:
         if record is None:

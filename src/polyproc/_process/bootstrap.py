@@ -1,4 +1,4 @@
-"""What a child leaves: its result or exception in the box, and its open files flushed."""
+"""The life of a child, from its first line to its exit code; it leaves a result in its box, and its files flushed."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def after_fork() -> None:
 
 
 def has_more_to_reset() -> bool:
-    """Say, before a fork, whether its child must do more than freeze and forget exit functions."""
+    """Return, before a fork, whether its child must do more than freeze and forget exit functions."""
     modules = sys.modules
     return exit_sequence.started or "threading" in modules or _CLEANUP in modules
 

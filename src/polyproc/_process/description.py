@@ -1,4 +1,4 @@
-"""What a process object looks like. Loaded when somebody looks."""
+"""The repr of a process object, loaded when it is first asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a parent tells a new child that shares no memory with it; `preparation` is the child's side.
+"""Collect what a new child that shares no memory with its parent is told; `preparation` is the child's side.
 
 The message is marshalled, not pickled: a child can read it with nothing imported.
 """

@@ -1,4 +1,4 @@
-"""What a child does while it waits for its job: it does one that does nothing.
+"""Rehearse, in a child that waits for its job: do a job that does nothing.
 
 A forked child spends its time in page faults, the first write to each page that it shares with its fork server; a fresh
 interpreter in running everything for the first time. So a child that waits goes through all that a job makes it do,

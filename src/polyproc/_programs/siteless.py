@@ -1,4 +1,4 @@
-"""What `site` does for a program, done for one that was started without it (`_platform/interpreter.py` says when).
+"""Do what `site` does, for a program that was started without it (`_platform/interpreter.py` says when).
 
 The names that it adds to `builtins` are made when first used. Lines of .pth files that import run at once, as they may
 do anything; but for setuptools' own, which stands in most environments: it matters to programs that import distutils.

@@ -1,4 +1,4 @@
-"""What all queues have: their errors, many items at once, iteration until shut down, subclasses that reach inside."""
+"""Shared by all queues: their errors, many items at once, iteration until shut down, subclasses that reach inside."""
 
 from __future__ import annotations
 
@@ -160,11 +160,11 @@ class Subclassed(type):
         return super().__new__(mcls, name, bases, namespace)
 
     def __instancecheck__(cls, obj: object) -> bool:
-        """Say yes to objects of the classic form, too."""
+        """Return True for objects of the classic form, too."""
         return super().__instancecheck__(obj) or cls.__subclasscheck__(type(obj))
 
     def __subclasscheck__(cls, kind: type) -> bool:
-        """Say yes to subclasses of the classic form, too."""
+        """Return True for subclasses of the classic form, too."""
         if super().__subclasscheck__(kind):
             return True
         module, name = cls.__dict__.get("_classic", ("", ""))

@@ -98,7 +98,7 @@ class AsyncQueue(AioView, Generic[T]):
         return found
 
     async def shutdown(self, immediate: bool = False) -> None:
-        """Let nothing more be put in; with `immediate`, drop what is in it. Tasks that wait get ShutDown."""
+        """Refuse further items; with `immediate`, drop what is in it. Waiting tasks get ShutDown."""
         self._of.shutdown(immediate)
 
     async def close(self) -> None:
@@ -110,7 +110,7 @@ class AsyncQueue(AioView, Generic[T]):
         await in_thread(self._of.join_thread, lambda: None)
 
     async def cancel_join_thread(self) -> None:
-        """Let this process exit without waiting until what it has put is in the queue."""
+        """Exit without waiting until the items of this process are in the queue."""
         self._of.cancel_join_thread()
 
     async def __aiter__(self) -> AsyncIterator[T]:
@@ -125,7 +125,7 @@ class AsyncJoinableQueue(AsyncQueue[T]):
     """A queue that counts its items until they are done."""
 
     async def task_done(self) -> None:
-        """Say that an item that was got is done. Raises ValueError when said more often than items were put."""
+        """Mark an item as done. Raises ValueError when called more often than items were put."""
         self._of.task_done()
 
     async def join(self) -> None:

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class _PublicQueue(SharedQueue, Batches[T]):
-    """What the three have in common."""
+    """The base of the three."""
 
     @property
     def _reader(self) -> Reader:

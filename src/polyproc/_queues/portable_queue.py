@@ -269,7 +269,7 @@ class JoinableQueue(Queue[T]):
             raise
 
     def task_done(self) -> None:
-        """Say that an item that was got is done. Raises ValueError when said more often than items were put."""
+        """Mark an item as done. Raises ValueError when called more often than items were put."""
         with self._cond:
             if not self._unfinished_tasks.acquire(False):
                 raise ValueError(

@@ -1,4 +1,4 @@
-"""What a client and its fork server say to each other, over a socketpair that has no name.
+"""The protocol of a client and its fork server, over a socketpair that has no name.
 
 It carries whole messages: a SOCK_SEQPACKET one by itself; where there are none, each begins with its length.
 

@@ -100,7 +100,7 @@ _LARGEST = 1 << 14  # a larger module takes longer to run than to find
 
 
 class TargetCode:
-    """What was sent, by module. One instance, `target_code`."""
+    """The code that was sent, by module. One instance, `target_code`."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[object, SentModule | None]] = {}

@@ -50,7 +50,7 @@ class _Attempt:
 
 
 class _Acquirer(AioView):
-    """What can be acquired, and be held by `async with`."""
+    """A lock of coroutines: it is acquired, or held by `async with`."""
 
     async def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
         """Acquire; each does it its own way."""
@@ -125,7 +125,7 @@ owners = OwnerThreads()
 
 
 class _OwnedByTask(_Acquirer):
-    """What belongs to the task that has acquired it, which may acquire it again and must release it as often.
+    """A lock that belongs to the task that has acquired it, which may acquire it again and must release it as often.
 
     `asyncio.wait_for` of Python 3.11 makes a task of its own for what it awaits; `asyncio.timeout` does not.
     """

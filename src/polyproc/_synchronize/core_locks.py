@@ -50,7 +50,7 @@ def _holder(lock: Any) -> str:
 
 
 class _Travels(HeldByAio):
-    """What Lock, RLock and Semaphore have in common: how they are pickled, and the old names of their state."""
+    """The base of Lock, RLock and Semaphore: how they are pickled, and the old names of their state."""
 
     if TYPE_CHECKING:
         locked: Callable[[], bool]

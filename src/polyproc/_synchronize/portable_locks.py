@@ -143,7 +143,7 @@ _SIZE = 8
 
 
 class ManyTokens:
-    """What TokenCounter is, for any number."""
+    """A TokenCounter for any number of tokens."""
 
     def __init__(self, value: int, parts: tuple[int, TokenCounter, TokenCounter] | None = None) -> None:
         self._fd = -1
@@ -203,7 +203,7 @@ TOO_OFTEN = "semaphore or lock released too many times: each release() belongs t
 
 
 class TokenLock(Remade, HeldByAio):
-    """What the four have in common: a counter, and which thread of this process holds it how often."""
+    """The base of the four: a counter, and which thread of this process holds it how often."""
 
     def __init__(self, kind: int, value: int, maxvalue: int, *, ctx: Any = None) -> None:
         self._kind = kind

@@ -1,4 +1,4 @@
-"""What all locks and conditions have: `async with`, `wait_for`, and checks of the numbers that they are given."""
+"""Shared by all locks and conditions: `async with`, `wait_for`, and checks of the numbers that they are given."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class HeldByAio:
 
 
 class WaitsForPredicate(HeldByAio):
-    """What `wait` gives to a condition."""
+    """Adds `wait_for` to a condition that has `wait`."""
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait to be notified; each condition does it its own way."""

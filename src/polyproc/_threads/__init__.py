@@ -1,1 +1,1 @@
-"""The same names, on threads."""
+"""The names of this library, on threads in place of processes."""
