@@ -58,7 +58,7 @@ class PoolForkServer:
         kept: what children find in their memory.
     """
 
-    def __init__(self, kept: InheritedValue[Any]) -> None:
+    def __init__(self, kept: InheritedValue) -> None:
         self._kept = kept
         self._environ: Any = None
         self._circumstances: Any = None
@@ -80,7 +80,7 @@ class PoolForkServer:
             self.end()
             raise
 
-    def _fork(self, kept: InheritedValue[Any]) -> None:
+    def _fork(self, kept: InheritedValue) -> None:
         waits = _can_wait()
         if not waits:
             _program()  # here, once: each fork server would load it
@@ -192,7 +192,7 @@ def _fork() -> int:
     return warn_and_fork()
 
 
-def _be_fork_server(kept: InheritedValue[Any], *args: Any) -> NoReturn:
+def _be_fork_server(kept: InheritedValue, *args: Any) -> NoReturn:
     try:
         inherited_values.kept = kept
         client_fd, *rest = args

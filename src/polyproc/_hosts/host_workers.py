@@ -81,7 +81,7 @@ def _sizes_of(data: memoryview) -> tuple[list[int], memoryview]:
     return [int.from_bytes(data[at : at + 8], "little") for at in range(2, end, 8)], data[end:]
 
 
-def host_worker(threads: int | None, kept: InheritedValue[WorkerPlan]) -> None:
+def host_worker(threads: int | None, kept: InheritedValue) -> None:
     """Be a worker, in a process that an agent has started for a pool."""
     assert remote_life.channel is not None  # its agent was told that it is a worker
     fd, word = remote_life.channel

@@ -16,20 +16,11 @@ TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checke
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Generic, TypeVar
+    from typing import Any, TypeVar
 
     from polyproc.abc import Spawning
 
     T = TypeVar("T")
-
-    class _Generic(Generic[T]):
-        pass
-else:
-    T = None
-
-    class _Generic:
-        def __class_getitem__(cls, item: object) -> type:
-            return cls
 
 
 class Passage:
@@ -342,16 +333,16 @@ class InheritedValues:
     """The value that this process keeps for its copies. One instance, `inherited_values`."""
 
     def __init__(self) -> None:
-        self.kept: InheritedValue[Any] | None = None
+        self.kept: InheritedValue | None = None
 
 
 inherited_values = InheritedValues()
 
 
-class InheritedValue(_Generic[T]):
+class InheritedValue:
     """A value that is sent to most children, and found in memory by those whose launcher says so (`finds_kept`)."""
 
-    def __init__(self, value: T) -> None:
+    def __init__(self, value: Any) -> None:
         self.value = value
         self._packed: bytes | None = None
         self._is_to_be_packed = True
@@ -396,9 +387,9 @@ def _pack(value: object) -> bytes | None:
     return packed if len(packed) <= _LARGEST else None
 
 
-def _open(packed: bytes) -> InheritedValue[Any]:
+def _open(packed: bytes) -> InheritedValue:
     return InheritedValue(load("_pickle", "loads")(packed))  # type: ignore[operator]
 
 
-def _find() -> InheritedValue[Any] | None:
+def _find() -> InheritedValue | None:
     return inherited_values.kept

@@ -175,7 +175,7 @@ class WorkerPlan(NamedTuple):
     is_executors: bool  # what pickling of a result raised is told as it is, and not as a MaybeEncodingError
 
 
-def worker(end: Any, cell: Any, threads: int | None, kept: InheritedValue[WorkerPlan]) -> None:
+def worker(end: Any, cell: Any, threads: int | None, kept: InheritedValue) -> None:
     """Serve until told to end; numerical libraries use so many `threads`."""
     plan = kept.value
     end.begin()
