@@ -227,10 +227,10 @@ static PyMethodDef methods[] = {
     {"_call_off", barrier_call_off, METH_O, "_call_off(called_off)"},
     {"abort", barrier_abort, METH_NOARGS,
      "abort($self, /)\n--\n\n"
-     "Break the barrier: all who wait, and who come later, get BrokenBarrierError."},
+     "Break the barrier: all waiters, and those that come later, get BrokenBarrierError."},
     {"reset", barrier_reset, METH_NOARGS,
      "reset($self, /)\n--\n\n"
-     "Start anew; who waits gets BrokenBarrierError."},
+     "Start anew; waiters get BrokenBarrierError."},
     {"_where", py_cell_where, METH_NOARGS, "_where() -> (id, offset)"},
     {"_adopt", FAST(barrier_adopt), METH_FASTCALL | METH_CLASS, "_adopt(id, offset) -> handle"},
     {NULL, NULL, 0, NULL},

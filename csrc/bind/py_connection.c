@@ -347,7 +347,7 @@ static PyMethodDef methods[] = {
     {"_send_bytes", connection_send_packed, METH_O, "_send_bytes(data)"},
     {"poll", FAST(py_connection_poll), KEYS,
      "poll($self, timeout=0.0)\n--\n\n"
-     "Say whether something can be received, waiting up to `timeout` seconds; None waits without limit."},
+     "Return whether something can be received, waiting up to `timeout` seconds; None waits without limit."},
     {"fileno", connection_fileno, METH_NOARGS,
      "fileno($self, /)\n--\n\n"
      "Return the descriptor."},

@@ -68,10 +68,10 @@ static PyObject *event_wait(PyObject *object, PyObject *const *args, Py_ssize_t 
 static PyMethodDef event_methods[] = {
     {"is_set", event_is_set, METH_NOARGS,
      "is_set($self, /)\n--\n\n"
-     "Say whether it is set."},
+     "Return whether it is set."},
     {"set", event_set, METH_NOARGS,
      "set($self, /)\n--\n\n"
-     "Set it, and wake all who wait."},
+     "Set it, and wake all waiters."},
     {"clear", event_clear, METH_NOARGS,
      "clear($self, /)\n--\n\n"
      "Clear it."},
@@ -268,10 +268,10 @@ static PyMethodDef condition_methods[] = {
      "Release the lock, wait to be notified, up to `timeout` seconds, take it again. Return whether notified."},
     {"notify", FAST(condition_notify), METH_FASTCALL | METH_KEYWORDS,
      "notify($self, n=1)\n--\n\n"
-     "Wake up to `n` of those who wait. Its lock must be held."},
+     "Wake up to `n` waiters. Its lock must be held."},
     {"notify_all", condition_notify_all, METH_NOARGS,
      "notify_all($self, /)\n--\n\n"
-     "Wake all who wait. Its lock must be held."},
+     "Wake all waiters. Its lock must be held."},
     {"__enter__", condition_enter, METH_NOARGS, "acquire()"},
     {"__exit__", FAST(condition_exit), METH_FASTCALL, "release()"},
     {"_waiting", condition_waiting, METH_NOARGS, "_waiting() -> int: how many wait, with those that were killed"},

@@ -238,7 +238,7 @@ static PyMethodDef lock_methods[] = {
     {"__exit__", FAST(lock_exit), METH_FASTCALL, "release()"},
     {"locked", locked, METH_NOARGS,
      "locked($self, /)\n--\n\n"
-     "Say whether somebody holds it."},
+     "Return whether it is held."},
     {"_is_mine", is_mine, METH_NOARGS, "_is_mine() -> bool: whether this thread holds it"},
     {"_count", depth, METH_NOARGS, "_count() -> int: how often this process holds it"},
     {"_where", py_cell_where, METH_NOARGS, "_where() -> (id, offset)"},
@@ -257,7 +257,7 @@ static PyMethodDef rlock_methods[] = {
     {"__exit__", FAST(rlock_exit), METH_FASTCALL, "release()"},
     {"locked", locked, METH_NOARGS,
      "locked($self, /)\n--\n\n"
-     "Say whether somebody holds it."},
+     "Return whether it is held."},
     {"_is_mine", is_mine, METH_NOARGS, "_is_mine() -> bool: whether this thread holds it"},
     {"_count", depth, METH_NOARGS, "_count() -> int: how often this process holds it"},
     {"_where", py_cell_where, METH_NOARGS, "_where() -> (id, offset)"},

@@ -492,10 +492,10 @@ static PyMethodDef queue_methods[] = {
      "Return the number of items as it is at this moment."},
     {"full", py_queue_full, METH_NOARGS,
      "full($self, /)\n--\n\n"
-     "Say whether nothing can be put at this moment."},
+     "Return whether nothing can be put at this moment."},
     {"empty", py_queue_empty, METH_NOARGS,
      "empty($self, /)\n--\n\n"
-     "Say whether nothing can be got at this moment."},
+     "Return whether nothing can be got at this moment."},
     {"_await", py_queue_await, METH_O, "_await(timeout) -> whether there are items"},
     {"_close", py_queue_close, METH_O, "_close(for_good): in this process"},
     {"_create", queue_create, METH_VARARGS, "_create(max, joinable, signal_in, signal_out)"},

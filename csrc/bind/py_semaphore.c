@@ -134,7 +134,7 @@ static PyMethodDef methods[] = {
      "Return how many tokens are free at this moment."},
     {"locked", semaphore_locked, METH_NOARGS,
      "locked($self, /)\n--\n\n"
-     "Say whether no token is free."},
+     "Return whether no token is free."},
     {"_where", py_cell_where, METH_NOARGS, "_where() -> (id, offset)"},
     {"_adopt", FAST(semaphore_adopt), METH_FASTCALL | METH_CLASS, "_adopt(id, offset) -> handle"},
     {NULL, NULL, 0, NULL},

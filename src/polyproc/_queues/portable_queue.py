@@ -237,7 +237,7 @@ class _Feeder:
 
 @public("queues")
 class JoinableQueue(Queue[T]):
-    """A queue that counts items until each is told to be done."""
+    """A queue that counts items until `task_done` has been called for each."""
 
     def __init__(self, maxsize: int = 0, *, ctx: Any = None) -> None:
         super().__init__(maxsize, ctx=ctx)
