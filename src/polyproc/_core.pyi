@@ -9,7 +9,7 @@ CRASHPOINTS: int
 """1 when the crash points of csrc/core/pp_crash.h are compiled in, which is for tests alone."""
 
 def clone_ready() -> int:
-    """Say whether `clone_sibling` may be used now.
+    """Return whether `clone_sibling` may be used now.
 
     Returns:
         0, or an errno value: EBUSY, this process has other threads; ENOSYS, the kernel or the C library lacks what
@@ -118,9 +118,9 @@ class _Lock(_Handle):
     def __enter__(self) -> bool: ...
     def __exit__(self, *args: object) -> None: ...
     def locked(self) -> bool:
-        """Say whether somebody holds it."""
+        """Return whether it is held."""
     def _is_mine(self) -> bool:
-        """Say whether this thread holds it."""
+        """Return whether this thread holds it."""
     def _count(self) -> int:
         """Return how often this process holds it."""
 
@@ -148,14 +148,14 @@ class Semaphore(_Handle):
     def get_value(self) -> int:
         """Return how many tokens are free at this moment."""
     def locked(self) -> bool:
-        """Say whether none is free."""
+        """Return whether none is free."""
 
 class Event(_Handle):
     def __new__(cls, *args: object, **kwds: object) -> Self: ...
     @classmethod
     def _adopt(cls, id: bytes, offset: int, /) -> Self: ...
     def is_set(self) -> bool:
-        """Say whether the flag is set."""
+        """Return whether the flag is set."""
     def set(self) -> None:
         """Set the flag; wake all who wait. Never waits."""
     def clear(self) -> None:
@@ -249,9 +249,9 @@ class Queue(_Handle):
     def qsize(self) -> int:
         """Return the number of items at this moment."""
     def empty(self) -> bool:
-        """Say whether nothing can be got at this moment. Raises OSError if it is closed and was used."""
+        """Return whether nothing can be got at this moment. Raises OSError if it is closed and was used."""
     def full(self) -> bool:
-        """Say whether nothing can be put at this moment."""
+        """Return whether nothing can be put at this moment."""
     def _create(self, max: int, joinable: bool, signal_in: int, signal_out: int, /) -> None:
         """Make a queue of up to `max` items, 0 for no limit. The descriptors of a non-blocking pipe become its own."""
     def _attach(self, id: bytes, offset: int, signal_in: int, signal_out: int, /) -> None:
@@ -309,7 +309,7 @@ class Latch:
     def set(self) -> None:
         """Wake all who wait, and all who will."""
     def is_set(self) -> bool:
-        """Say whether it is set."""
+        """Return whether it is set."""
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is set, up to `timeout` seconds; say whether it is. What a signal handler raises ends it."""
 
@@ -379,7 +379,7 @@ class Connection:
     def _send_bytes(self, data: Any, /) -> None:
         """Send bytes as they are."""
     def poll(self, timeout: float | None = 0.0) -> bool:
-        """Say whether something can be received, waiting up to `timeout` seconds; None waits without limit."""
+        """Return whether something can be received, waiting up to `timeout` seconds; None waits without limit."""
     def fileno(self) -> int:
         """Return the descriptor. Raises OSError when closed."""
     def close(self) -> None:

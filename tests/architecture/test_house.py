@@ -116,7 +116,7 @@ FIRST_USES = {
     "Pool": ("with context.Pool(2) as pool: pool.map(abs, range(2))", (56, 32), (62, 48), (64, 48)),
     "executor": (
         "with polyproc.ProcessPoolExecutor(2, context) as pool: list(pool.map(abs, range(2)))",
-        *((62, 52), (68, 59), (70, 59)),
+        *((60, 52), (66, 59), (68, 59)),
     ),
     "Manager": (
         "with context.Manager() as made: end(context.Process(target=made.dict().get, args=(1,)))",

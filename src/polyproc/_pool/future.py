@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 
-from polyproc._aio.loops import ThreadEvent, running_library
 from polyproc._base.errors import ProcessError
 from polyproc._base.modules import public
 from polyproc._base.typing import Any, Generator, Protocol, TypeVar
@@ -96,6 +95,8 @@ class Future(concurrent.futures.Future[T], Job):
             pass
 
     def __await__(self) -> Generator[Any, None, T]:
+        from polyproc._aio.loops import running_library
+
         asyncio, trio = running_library()
         if trio is not None:
             return _await_in_trio(self).__await__()
@@ -104,6 +105,8 @@ class Future(concurrent.futures.Future[T], Job):
 
 
 async def _await_in_trio(future: Future[T]) -> T:
+    from polyproc._aio.loops import ThreadEvent
+
     event = ThreadEvent()
     future.add_done_callback(lambda _: event.set())
     try:
