@@ -37,8 +37,8 @@ from polyproc._managers.links import dispatch as dispatch
 from polyproc._managers.links import public_methods as public_methods
 from polyproc._managers.manager import Value as Value
 from polyproc._process.process import current_process as current_process
-from polyproc._threads.dummy_manager import Array as Array
-from polyproc._threads.dummy_manager import Namespace as Namespace
+from polyproc._threads import Array as Array
+from polyproc._threads import Namespace as Namespace
 
 HAS_SHMEM = True
 

@@ -25,7 +25,7 @@ NAMED = {
     "_hosts/host_engine": "the group of entry points",
     "_hosts/node": "the program of an agent",
     "_memory/tracker": "the program of the tracker",
-    "_threads/dummy_manager": "the public module in whose place it is",
+    "_threads": "the public module in whose place it is",
     "_platform/windows_modules": "what stands in for what on Windows",
     "_process/preparation_data": "the public module, if a program has replaced a function there",
     "_process/receiving": "in whose frames imports are a service's",

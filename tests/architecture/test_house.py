@@ -120,7 +120,7 @@ FIRST_USES = {
     ),
     "Manager": (
         "with context.Manager() as made: end(context.Process(target=made.dict().get, args=(1,)))",
-        *((44, 39), (50, 54), (56, 55)),
+        *((43, 39), (49, 54), (55, 55)),
     ),
 }
 FIRST_USE = """

@@ -32,7 +32,7 @@ from polyproc._managers.proxies import (
 )
 from polyproc._managers.server import Registered, Server, run_server
 from polyproc._process.process import AuthenticationString, Process, current_process
-from polyproc._threads.dummy_manager import Array, Namespace
+from polyproc._threads import Array, Namespace
 
 if TYPE_CHECKING:
     from ssl import SSLContext

@@ -1,4 +1,4 @@
-"""Public names of `_threads/`: the same names, on threads."""
+"""Public names of `_threads`: the names of this library, on threads."""
 
 from queue import Queue as JoinableQueue
 from queue import Queue as Queue
@@ -15,16 +15,16 @@ from builtins import list as list
 
 from polyproc.dummy.connection import Pipe as Pipe
 from polyproc._pool.thread_pool import ThreadPool as Pool
-from polyproc._threads.dummy_manager import Array as Array
-from polyproc._threads.dummy_manager import Manager as Manager
-from polyproc._threads.dummy_manager import Namespace as Namespace
-from polyproc._threads.dummy_manager import Value as Value
-from polyproc._threads.dummy_manager import shutdown as shutdown
-from polyproc._threads.dummy_process import DummyProcess as DummyProcess
-from polyproc._threads.dummy_process import Process as Process
-from polyproc._threads.dummy_process import active_children as active_children
-from polyproc._threads.dummy_process import current_process as current_process
-from polyproc._threads.dummy_process import freeze_support as freeze_support
+from polyproc._threads import Array as Array
+from polyproc._threads import Manager as Manager
+from polyproc._threads import Namespace as Namespace
+from polyproc._threads import Value as Value
+from polyproc._threads import shutdown as shutdown
+from polyproc._threads import DummyProcess as DummyProcess
+from polyproc._threads import Process as Process
+from polyproc._threads import active_children as active_children
+from polyproc._threads import current_process as current_process
+from polyproc._threads import freeze_support as freeze_support
 
 __all__ = [
     "Array",

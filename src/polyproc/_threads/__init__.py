@@ -1,1 +1,0 @@
-"""The names of this library, on threads in place of processes."""
