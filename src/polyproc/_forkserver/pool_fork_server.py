@@ -25,7 +25,7 @@ from polyproc._base.process_state import log
 from polyproc._base.typing import TYPE_CHECKING, Any, NoReturn
 from polyproc._forkserver.client import ForkServerClient, new_comm
 from polyproc._pickling.main_definitions import main_definitions
-from polyproc._pickling.sending import InheritedValue, inherited_values
+from polyproc._pickling.pickler import InheritedValue, inherited_values
 from polyproc._platform.circumstances import Circumstances, environ
 from polyproc._platform.handles import open_pidfd, send_signal
 from polyproc._platform.posix import close_quietly, fork

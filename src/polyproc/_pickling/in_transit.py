@@ -28,10 +28,12 @@ import threading
 import time
 
 from polyproc._base.process_state import log
-from polyproc._base.typing import Any, Callable
-from polyproc._pickling import sending
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable
 from polyproc._platform.handles import ready
 from polyproc._platform.posix import PROC, anonymous_file, close_quietly, tells_of_processes
+
+if TYPE_CHECKING:
+    from polyproc._pickling.sending import Passage
 
 _SLOT = 8
 _BY_FAMILY, _PEER = 20, 2  # SOCK_DIAG_BY_FAMILY, UNIX_DIAG_PEER
@@ -94,13 +96,14 @@ class InTransit:
     def __len__(self) -> int:
         return len(self._sent)
 
-    def keep(self, thing: Any) -> tuple[int, int, int, int]:
-        """Keep a thing until its receipt is there; return where that goes: descriptor, inode, slot, number.
+    def keep(self, thing: Any, passage: Passage | None) -> tuple[int, int, int, int]:
+        """Keep a thing, sent with a message, until its receipt is there; return where that goes.
+
+        Returns: descriptor, inode, slot, number.
 
         Raises:
             OSError: no descriptor is left.
         """
-        passage = sending.passage()
         with self._lock:
             self._open()
             if not self._free:

@@ -194,3 +194,76 @@ def _diagnose(error: Exception, obj: object, protocol: int | None, pickler: Call
     from polyproc._pickling.diagnosis import add_diagnosis
 
     add_diagnosis(error, obj, lambda part: pickler(part, protocol, ForkingPickler._extra_reducers))
+
+
+# A value that all children of a kind get, the later ones as the first did: a pool's workers.
+#
+# A child that is a copy of its parent has it already, and need not be sent it: it may be what cannot be pickled. For
+# the others it is pickled once, by the thread that starts the first: the thread that starts later ones could not, while
+# the module in which something of it is found is still being imported by a thread that waits for the pool.
+
+_LARGEST = 1 << 20  # more is not kept twice
+
+
+class InheritedValues:
+    """The value that this process keeps for its copies. One instance, `inherited_values`."""
+
+    def __init__(self) -> None:
+        self.kept: InheritedValue | None = None
+
+
+inherited_values = InheritedValues()
+
+
+class InheritedValue:
+    """A value that is sent to most children, and found in memory by those whose launcher says so (`finds_kept`)."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self._packed: bytes | None = None
+        self._is_to_be_packed = True
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if getattr(sending.current(), "finds_kept", False):
+            return _find, ()
+        if self._is_to_be_packed:
+            self._is_to_be_packed = False
+            self._packed = _pack(self.value)
+        return (InheritedValue, (self.value,)) if self._packed is None else (_open, (self._packed,))
+
+
+class _HasDescriptorsError(Exception):
+    """The value has descriptors, which each child has to be passed for itself."""
+
+
+class _AnyChild:
+    """Stands for the child being prepared while a pickle for any child is made."""
+
+    method = "spawn"
+
+    def duplicate_for_child(self, fd: int) -> int:
+        raise _HasDescriptorsError
+
+    def DupFd(self, fd: int) -> Any:
+        raise _HasDescriptorsError
+
+
+def _pack(value: object) -> bytes | None:
+    """Pickle what any child can open; return None if each has to be sent it for itself."""
+    child = sending.current()
+    sending.set_spawning(_AnyChild())
+    try:
+        packed: bytes = dumps(value)
+    except Exception:  # noqa: BLE001  (if it cannot be pickled at all, that shows when the child itself is)
+        return None
+    finally:
+        sending.set_spawning(child)
+    return packed if len(packed) <= _LARGEST else None
+
+
+def _open(packed: bytes) -> InheritedValue:
+    return InheritedValue(loads(packed))
+
+
+def _find() -> InheritedValue | None:
+    return inherited_values.kept

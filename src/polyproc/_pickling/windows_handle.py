@@ -9,7 +9,6 @@ assert sys.platform == "win32"
 import _winapi
 import os
 
-from polyproc._pickling.sending import parcel
 from polyproc._platform.posix import close_quietly
 from polyproc._platform.windows_kernel import dup
 
@@ -29,13 +28,12 @@ class KeptHandle:
 class SentHandle:
     """A handle of its own for what is sent, which the process that receives it closes here.
 
-    Of what may be sent more than once, as by a pool, the sender keeps it.
+    Of what may be sent more than once, as by a pool, the sender keeps it: it is added to `kept`.
     """
 
-    def __init__(self, handle: int) -> None:
+    def __init__(self, handle: int, kept: list[object] | None) -> None:
         self.pid = os.getpid()
         self.number = dup(handle)
-        kept = parcel()
         self.is_kept = kept is not None
         if kept is not None:
             kept.append(KeptHandle(self.number))

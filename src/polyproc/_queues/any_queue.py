@@ -58,14 +58,12 @@ T = TypeVar("T")
 class Batches(Generic[T]):
     """Methods made of the queue's own `put` and `get`, so that a subclass may override these."""
 
-    @property
-    def aio(self) -> AsyncQueue[T]:
-        """The methods as coroutines, for asyncio and trio: `await queue.aio.get()`."""
-        from polyproc._queues.async_queue import AsyncQueue
-
-        return AsyncQueue(self)
-
     if TYPE_CHECKING:
+
+        @property
+        def aio(self) -> AsyncQueue[T]:
+            """The methods as coroutines."""
+            ...
 
         def put(self, obj: T, block: bool = True, timeout: float | None = None) -> None:
             """Add an item."""

@@ -17,7 +17,7 @@ from polyproc._queues.any_queue import NO_LIMIT, Batches, Subclassed, whole_size
 from polyproc._queues.shared_queue import SharedQueue
 
 if TYPE_CHECKING:
-    from polyproc._queues.async_queue import AsyncJoinableQueue
+    from polyproc._queues.async_queue import AsyncJoinableQueue, AsyncQueue
 
 traceback: Any = Later("traceback")
 
@@ -26,6 +26,13 @@ T = TypeVar("T")
 
 class _PublicQueue(SharedQueue, Batches[T]):
     """The base of the three."""
+
+    @property
+    def aio(self) -> AsyncQueue[T]:
+        """The methods as coroutines, for asyncio and trio: `await queue.aio.get()`."""
+        from polyproc._queues.async_queue import AsyncQueue
+
+        return AsyncQueue(self)
 
     @property
     def _reader(self) -> Reader:

@@ -53,6 +53,13 @@ class Queue(Remade, Batches[T], ClassicQueue, metaclass=Subclassed):
     _lock = InnerLock
     _counter = InnerSemaphore  # not bounded: a dead producer's items still take their places
 
+    @property
+    def aio(self) -> AsyncQueue[T]:
+        """The methods as coroutines, for asyncio and trio: `await queue.aio.get()`."""
+        from polyproc._queues.async_queue import AsyncQueue
+
+        return AsyncQueue(self)
+
     def __init__(self, maxsize: int = 0, *, ctx: Any = None) -> None:
         self._ended = Event(ctx=ctx)
         super().__init__(maxsize, ctx=ctx)

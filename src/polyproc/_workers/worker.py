@@ -20,8 +20,7 @@ from polyproc._base.kernel import os
 from polyproc._base.modules import Later, load, loaded, public
 from polyproc._base.typing import Any, Callable, Iterable, NamedTuple, NoReturn
 from polyproc._pickling.exceptions import ExceptionWithTraceback, notes_of, reason_of, sendable
-from polyproc._pickling.pickler import dumps, dumps_to_keep
-from polyproc._pickling.sending import InheritedValue
+from polyproc._pickling.pickler import InheritedValue, dumps, dumps_to_keep
 from polyproc._platform.circumstances import added_environment
 from polyproc._process.process import current_process
 from polyproc._workers.interrupter import Interrupter, Terminated, is_importing, signal_again
