@@ -20,9 +20,8 @@ from polyproc._hosts.parcels import Parcel, pack
 from polyproc._hosts.remote_child import RemoteChild
 from polyproc._hosts.remote_life import remote_life
 from polyproc._hosts.wire import PAYLOAD
-from polyproc._pickling.inherited_values import InheritedValue
 from polyproc._pickling.pickler import InheritedValue, KeptPickle, dumps
-from polyproc._pickling.sending import InheritedValue, while_sending
+from polyproc._pickling.sending import while_sending
 from polyproc._process.process import BaseProcess, Process, launched_by
 from polyproc._workers.messages import of_bytes, to_bytes
 from polyproc._workers.pipe_channels import WorkerEnd

@@ -26,7 +26,7 @@ from polyproc._base.typing import TYPE_CHECKING, Any, Callable
 from polyproc._hosts.remote_life import remote_life
 from polyproc._memory.block import FileBlock
 from polyproc._memory.share import Shared, loaded_from
-from polyproc._pickling import spawning
+from polyproc._pickling import sending
 from polyproc._platform.posix import close_quietly
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class SharedThings:
 
     def pickled(self, shared: Shared[Any]) -> tuple[Any, ...]:
         """Return what is pickled for a thing. It lives as long as who keeps the pickle keeps what is in it."""
-        parcel = spawning.parcel()
+        parcel = sending.parcel()
         if parcel is not None:
             parcel.append(shared)
         with self._lock:

@@ -12,7 +12,7 @@ from types import TracebackType
 
 from polyproc._base.typing import Any, Callable, Generic, TypeVar
 from polyproc._memory.block import allocate
-from polyproc._pickling import spawning
+from polyproc._pickling import sending
 from polyproc._pickling.pickler import dumps
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class Shared(Generic[T]):
     def __reduce__(self) -> tuple[Any, ...]:
         if self._block is None:
             raise ValueError("the shared object is closed")
-        pickled = getattr(spawning.current(), "pickled_shared", None)
+        pickled = getattr(sending.current(), "pickled_shared", None)
         if pickled is not None:  # on its way to another host
             found: tuple[Any, ...] = pickled(self)
             return found
