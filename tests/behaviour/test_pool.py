@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+import tracemalloc
 
 import pytest
 
@@ -90,6 +91,30 @@ def test_a_mapped_function_that_raises_stop_iteration_ends_no_results(make):
         with pytest.raises(StopIteration):
             pool.apply(raise_stop_iteration)
         assert pool.map(square, range(3)) == [0, 1, 4]
+
+
+def nothing(x):
+    return None
+
+
+def test_a_map_never_holds_all_the_items_of_a_range():
+    with polyproc.get_context("fork").Pool(1) as pool:
+        tracemalloc.start()
+        try:
+            assert pool.map(nothing, range(10**6, 10**6 + 200_000), 20_000) == [None] * 200_000
+            most = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert most < 200_000 * 24  # where each item is an object of 28 bytes, and takes 8 in each list or tuple
+
+
+@pytest.mark.parametrize("kind", [list, tuple, iter])
+def test_a_map_takes_its_items_as_they_are_when_it_is_called(kind):
+    items = list(range(10))
+    with polyproc.get_context("fork").Pool(1) as pool:
+        result = pool.map_async(square, kind(items), 3)
+        items.clear()
+        assert result.get(30) == [x * x for x in range(10)]
 
 
 def test_chunk_sizes_are_checked(ctx):

@@ -30,6 +30,8 @@ if TYPE_CHECKING or not native:
 else:
     from polyproc._core import Latch
 
+_NEVER_CHANGE = (range, tuple)  # and need no copy
+
 T = TypeVar("T")
 Callback = Callable[[Any], object]
 
@@ -370,7 +372,7 @@ class Pool(_Insides):
         if chunksize is not None:
             chunksize = _checked_chunksize(chunksize, what)
         try:
-            items = list(iterable)
+            items: Any = iterable if type(iterable) in _NEVER_CHANGE else list(iterable)
         except TypeError as error:
             raise said("no_items", error, func, iterable, what) from None
         if chunksize is None:
@@ -380,7 +382,7 @@ class Pool(_Insides):
             return result
         result._show(progress_of(self._options, len(items)))
         result._keeps = self._whole or self
-        chunks = [tuple(items[start : start + chunksize]) for start in range(0, len(items), chunksize)]
+        chunks: Any = _Chunks(items, chunksize)
         engine = self._engine
         try:
             if not callable(func):
@@ -477,6 +479,21 @@ class Pool(_Insides):
 
     def __reduce__(self) -> tuple[Any, ...]:
         raise NotImplementedError(said("holds_pool", "pool objects cannot be passed between processes or pickled"))
+
+
+class _Chunks:
+    """Items in chunks, each made when it is asked for: those of millions of items would be as large as these."""
+
+    def __init__(self, items: Any, size: int) -> None:
+        self._items = items
+        self._starts = range(0, len(items), size)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        start = self._starts[index]
+        return tuple(self._items[start : start + self._starts.step])
 
 
 def _checked_chunksize(chunksize: int, what: str) -> int:

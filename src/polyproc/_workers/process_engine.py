@@ -380,19 +380,19 @@ class ProcessCalls(ProcessWorkers):
         """Submit the chunks of a map: many short ones travel together, once it shows that they are short."""
         start = 0
         while start < len(chunks):
-            left = len(chunks) - start
-            size = 1 if options.are_for_one else self.scheduler.assignments.batch_size(left, name)
+            size = 1 if options.are_for_one else self.scheduler.assignments.batch_size(len(chunks) - start, name)
             if size > 1:
                 stop = start + size
+                some = tuple(map(chunks.__getitem__, range(start, stop)))
                 try:
-                    batch = Batch(function, kind | BATCH, 0, size, dumps_to_keep(tuple(chunks[start:stop])))
+                    batch = Batch(function, kind | BATCH, 0, size, dumps_to_keep(some))
                 except Exception:  # noqa: BLE001  (one of them: they are sent one by one)
                     size = 1
                 else:
                     self.submit([QueuedTask(job, start, None, name, options, batch)])
             if size == 1:
                 stop = min(start + BLOCK, len(chunks))
-                messages = ((function, kind, chunk) for chunk in chunks[start:stop])
+                messages = ((function, kind, chunks[index]) for index in range(start, stop))
                 self.add_tasks(job, start, messages, name, options)
             start = stop
 
