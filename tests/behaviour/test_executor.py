@@ -3,6 +3,8 @@
 import concurrent.futures
 import itertools
 import os
+import queue
+import threading
 import time
 
 import pytest
@@ -35,6 +37,45 @@ def test_calls(ctx):
     with pytest.raises(RuntimeError, match="after shutdown"):
         executor.map(pow, [1], [1])
     executor.shutdown()
+
+
+def wait_for(path):
+    eventually(path.exists)
+
+
+@pytest.mark.parametrize("cancels", [False, True])
+def test_a_future_wakes_all_who_wait_for_it(cancels, tmp_path):
+    found = queue.SimpleQueue()
+    go_on = tmp_path / "go_on"
+    with ProcessPoolExecutor(1, polyproc.get_context("fork")) as executor:
+        future = executor.submit(wait_for, go_on)
+        ways = [
+            lambda: future.result(30),
+            lambda: future.exception(30),
+            lambda: concurrent.futures.wait([future], 30).not_done,
+            lambda: list(concurrent.futures.as_completed([future], 30)) != [future],
+        ]
+        for wait in (future.result, future.exception):
+            with pytest.raises(TimeoutError):
+                wait(0.01)
+
+        def report(way):
+            try:
+                found.put(way())
+            except concurrent.futures.CancelledError:
+                found.put(None)
+
+        threads = [threading.Thread(target=report, args=(way,)) for way in ways]
+        for thread in threads:
+            thread.start()
+        eventually(lambda: len(future._waiters) == 2)
+        if cancels:
+            assert future.cancel()
+        go_on.touch()
+        for thread in threads:
+            thread.join(30)
+            assert not thread.is_alive()
+    assert not any(found.get() for _ in ways)
 
 
 def test_workers_start_when_there_is_work(ctx):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
 import concurrent.futures
+import threading
 
 from polyproc._base.errors import ProcessError
 from polyproc._base.modules import public
@@ -26,6 +28,32 @@ class Engine(Protocol):
         ...
 
 
+class _Condition(_thread.RLock):  # type: ignore[misc]  # which can be inherited from
+    """What `threading.Condition` is, of one object until somebody waits: there is one for each future."""
+
+    __slots__ = ("_waited",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waited: threading.Condition | None = None
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is notified, up to `timeout` seconds."""
+        if self._waited is None:
+            self._waited = threading.Condition(self)
+        return self._waited.wait(timeout)
+
+    def notify_all(self) -> None:
+        """Wake all who wait."""
+        waited, self._waited = self._waited, None  # it refers to this
+        if waited is not None:
+            waited.notify_all()
+
+
+_ATTRIBUTES = {"_condition", "_state", "_result", "_exception", "_waiters", "_done_callbacks"}
+_is_known = vars(concurrent.futures.Future()).keys() == _ATTRIBUTES  # else a version has others, too
+
+
 @public("")
 class Future(concurrent.futures.Future[T], Job):
     """The result of a call in a pool. As in the standard library, except:
@@ -38,6 +66,16 @@ class Future(concurrent.futures.Future[T], Job):
     """
 
     _call: tuple[Engine, QueuedTask] | None = None  # what runs it, and what it is there
+
+    def __init__(self) -> None:
+        if _is_known:
+            self._state = "PENDING"
+            self._result = self._exception = None
+            self._waiters: list[Any] = []
+            self._done_callbacks: list[Any] = []
+        else:
+            super().__init__()
+        self._condition: Any = _Condition()
 
     def cancel(self) -> bool:
         """Cancel the call; does not wait for its end. Return False if it was done before."""
@@ -62,7 +100,7 @@ class Future(concurrent.futures.Future[T], Job):
 
     @property
     def _calls_back(self) -> bool:  # type: ignore[override]
-        return bool(self._done_callbacks) or self._progress is not None  # type: ignore[attr-defined]
+        return bool(self._done_callbacks) or self._progress is not None
 
     def _let_go(self) -> None:
         self._progress = None
@@ -75,13 +113,13 @@ class Future(concurrent.futures.Future[T], Job):
             super().cancel()
             self._notify_cancelled()
             return True
-        with self._condition:
-            if self._state != "PENDING":  # it was cancelled
-                return True
-            self.set_running_or_notify_cancel()
-        self._call = None
         if self._progress is not None:
+            with self._condition:
+                if self._state != "PENDING":  # it was cancelled
+                    return True
+                self.set_running_or_notify_cancel()
             self._progress.advance(1)
+        self._call = None
         self._take(success, value)
         return True
 
@@ -91,7 +129,7 @@ class Future(concurrent.futures.Future[T], Job):
                 self.set_result(value)
             else:
                 self.set_exception(value)
-        except concurrent.futures.InvalidStateError:  # its pool has ended meanwhile
+        except concurrent.futures.InvalidStateError:  # it was cancelled, or its pool has ended meanwhile
             pass
 
     def __await__(self) -> Generator[Any, None, T]:
