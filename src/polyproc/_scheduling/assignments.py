@@ -388,12 +388,14 @@ class Assignments:
             chunks = worker.chunks
             if max_tasks is not None and worker.done + chunks >= max_tasks:
                 return
+            is_behind = bool(worker.tasks)  # also behind a batch of which nothing is left
+            if is_behind and chunks >= self._max_behind:
+                return
             known = self.costs.known.get(pending.first().name)
             load = LONG_CALL if known is None else known[0]
-            is_behind = bool(worker.tasks)  # also behind a batch of which nothing is left
             if is_behind:
                 together = worker.load + load
-                if chunks >= self._max_behind or (chunks >= MIN_TASKS and together > LONG_CALL):
+                if chunks >= MIN_TASKS and together > LONG_CALL:
                     return
                 if together > WAKING and pending.count <= len(self.idle):
                     return  # those that have nothing will get it

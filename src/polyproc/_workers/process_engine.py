@@ -66,7 +66,7 @@ class ProcessWorkers(PoolEngine):
         self._monitor = Monitor(self.handles, self.channels.note, self._cannot_watch, look)
         self._to_start: collections.deque[tuple[int, ...]] = collections.deque()
         self._starting = threading.RLock()
-        self._has_threads = False
+        self._has_threads = self._has_more = False  # whether more was there when the last answer was heard
         self._lacks_threads = False  # whether workers were asked for, and nobody hears them yet
         self._first_error: BaseException | None = None
         self._looks = False  # whether a note is on its way, behind the answers that are there, to look at the clock
@@ -82,7 +82,6 @@ class ProcessWorkers(PoolEngine):
         self._replies: dict[int, Callable[[int, Any, Any], None]] = {
             READY: self._ready,
             FAILED_START: self._failed_start,
-            DONE: self._done,
             FAILED: self._failed,
             PARTS: self._parts,
             LEAVING: self._leaving,
@@ -197,9 +196,10 @@ class ProcessWorkers(PoolEngine):
         while found is not None:
             id, opened, message = found
             found = None
+            self._has_more = False
             self._hear(id, opened, message)
             del message
-            if count < BURST and channels.has_more():
+            if count < BURST and (self._has_more or channels.has_more()):
                 found = channels.take(0.0)
                 count += 1
 
@@ -214,19 +214,19 @@ class ProcessWorkers(PoolEngine):
         elif message is not None:
             kind, value, took = message
             message = None
-            self._replies[kind](id, value, took)
+            if kind == DONE:
+                self._answered(id, [(True, value)], took)
+            else:
+                self._replies[kind](id, value, took)
         elif id:
             self._ended(id)
 
     def _answered(self, id: int, outcomes: Sequence[tuple[bool, Any]], took: float | None) -> None:
-        more = self.channels.has_more()
+        more = self._has_more = self.channels.has_more()
         with self.lock:
             if self._inbox:
                 self.empty_inbox()
             self.perform(self.scheduler.answered(id, outcomes, monotonic(), took, more))
-
-    def _done(self, id: int, value: Any, took: Any) -> None:
-        self._answered(id, [(True, value)], took)
 
     def _failed(self, id: int, value: Any, took: Any) -> None:
         self._answered(id, [(False, value)], took)
