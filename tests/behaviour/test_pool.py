@@ -93,6 +93,31 @@ def test_a_mapped_function_that_raises_stop_iteration_ends_no_results(make):
         assert pool.map(square, range(3)) == [0, 1, 4]
 
 
+def odd_one(x):
+    if x == 300:
+        raise LookupError(x)
+    if x == 500:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return threading.Lock() if x == 700 else x
+
+
+@pytest.mark.parametrize("name", ["imap", "imap_unordered"])
+def test_short_calls_of_an_imap_fail_alone(name):
+    with polyproc.get_context("fork").Pool(2) as pool:
+        assert pool.map(odd_one, range(200), 1) == [*range(200)]  # which shows that they are short
+        results, found, errors = getattr(pool, name)(odd_one, range(1000)), [], []
+        while True:
+            try:
+                found.append(results.next(30))
+            except StopIteration:
+                break
+            except Exception as error:
+                errors.append(type(error))
+        assert sorted(found) == [x for x in range(1000) if x not in (300, 500, 700)]
+        assert sorted(kind.__name__ for kind in errors) == ["LookupError", "MaybeEncodingError", "ProcessDied"]
+        assert found == sorted(found) or name == "imap_unordered"
+
+
 def nothing(x):
     return None
 

@@ -37,7 +37,7 @@ class IMapIterator(Job, Generic[T]):
             return
         self._lock = threading.Lock()
         self._change = threading.Condition(self._lock)
-        self._readers = 0  # that wait
+        self._is_waited_for = False  # whether somebody is to be woken
         self._items: collections.deque[tuple[bool, Any]] = collections.deque()
         self._unsorted: dict[int, tuple[bool, Any]] = {}
         self._index = 0
@@ -83,11 +83,14 @@ class IMapIterator(Job, Generic[T]):
 
     def _wait(self, timeout: float | None) -> bool:
         """Wait for a result, or the end; return whether one has come."""
-        self._readers += 1
-        try:
-            return self._change.wait_for(self.is_ready, timeout)
-        finally:
-            self._readers -= 1
+        until = None if timeout is None else due(timeout)
+        while not self.is_ready():
+            left = None if until is None else until - time.monotonic()
+            if left is not None and left <= 0:
+                return False
+            self._is_waited_for = True
+            self._change.wait(left)
+        return True
 
     def give_back(self) -> None:
         """Tell the source that the chunks that were taken are used up, once there is room for several."""
@@ -132,7 +135,8 @@ class IMapIterator(Job, Generic[T]):
         with self._lock:
             self._settled += 1
             self._take(index, (success, value))
-            if self._readers:
+            if self._is_waited_for:
+                self._is_waited_for = False
                 self._change.notify_all()
             last = self._settled == self._length
         if last:

@@ -158,7 +158,7 @@ class PoolState:
         batch = task.batch
         assert batch is not None  # it was answered as one
         actions.append(SettleAll(task.job, task.index, outcomes))
-        self.totals.failed += sum(not success for success, _ in outcomes)
+        self.totals.failed += len([None for success, _ in outcomes if not success])
         self.open.pop(task, None)
         task.state = DONE
         if batch.start + len(outcomes) < batch.stop:  # it took too long for a batch

@@ -101,7 +101,7 @@ def heard(message: Any, whole: Callable[[], Any] | None = None) -> Any:
     if kind == FAILED:
         packed = value[0]
         return kind, ClosedError(lambda: pickle.loads(packed), value[1]), seconds
-    if kind == PARTS and not all(success for success, _ in value):
+    if kind == PARTS and not all([success for success, _ in value]):
         return kind, _parts(lambda: [part for _, part in value], [success for success, _ in value]), seconds
     if not kind & CLOSED:
         return message
