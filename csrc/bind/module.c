@@ -29,14 +29,14 @@ static PyMethodDef methods[] = {
     {"check_waits", py_check_waits, METH_O, "check_waits(function or None): call it while this thread waits"},
     {"leave", py_leave, METH_NOARGS, "leave(): this process comes to an orderly end"},
 #ifdef PP_CRASHPOINTS
-    {"crash_at", py_crash_at, METH_O, "crash_at(name): end this process by SIGKILL when it comes to that point"},
+    {"crash_at", py_crash_at, METH_O, "crash_at(name): end, or stop, this process when it comes to that point"},
 #endif
     {NULL, NULL, 0, NULL},
 };
 
 static PyType_Spec *const types[] = {
     &py_lock_spec, &py_rlock_spec, &py_semaphore_spec, &py_event_spec, &py_condition_spec, &py_barrier_spec,
-    &py_memory_spec, &py_scalar_spec, &py_array_spec, &py_queue_spec, &py_slot_spec, &py_connection_spec,
+    &py_memory_spec, &py_scalar_spec, &py_array_spec, &py_queue_spec, &py_queue_set_spec, &py_slot_spec, &py_connection_spec,
     &py_special_spec, &py_bound_spec, &py_latch_spec, &py_lines_spec, &py_segment_spec, &py_shared_memory_spec,
 };
 

@@ -136,6 +136,7 @@ void py_queue_dealloc(PyObject *object)
     Py_XDECREF(self->loads);
     Py_XDECREF(self->slot_type);
     Py_XDECREF(self->kept);
+    Py_XDECREF(self->bell);
     release(object);
     Py_DECREF(type);
 }
@@ -351,6 +352,8 @@ static PyObject *owned_slot(QueueObject *self, struct pp_record *record, PyObjec
     return slot;
 }
 
+#define NO_WAIT INT64_MIN /* a deadline: not for a lock either */
+
 /* Take the oldest record: its kind and its bytes, and of a large one its slot, else NULL. NULL with an exception set. */
 static PyObject *get_record(QueueObject *self, struct pp_record *record, PyObject **slot, int64_t deadline)
 {
@@ -373,6 +376,9 @@ static PyObject *get_record(QueueObject *self, struct pp_record *record, PyObjec
             (void)owned_slot(self, record, *slot);
         }
         return data;
+    }
+    if (answer == PP_AGAIN && deadline == NO_WAIT) {
+        answer = PP_TIMED_OUT;
     }
     if (answer == PP_AGAIN) {
         struct getting getting = {.copy = NULL};
@@ -440,14 +446,48 @@ static PyObject *queue_get_nowait(PyObject *self, PyObject *ignored)
 static PyObject *queue_get_record(PyObject *object, PyObject *timeout)
 {
     QueueObject *self = (QueueObject *)object;
-    struct pp_record record;
     int64_t deadline;
     if (!py_queue_usable(self) || !py_deadline(timeout, &deadline)) {
         return NULL;
     }
+    return py_queue_take(self, deadline);
+}
+
+PyObject *py_queue_take(QueueObject *self, int64_t deadline)
+{
+    struct pp_record record;
     PyObject *slot, *data = get_record(self, &record, &slot, deadline);
     return data == NULL ? NULL
                         : Py_BuildValue("IiNN", record.tag, (int)record.kind, data, slot == NULL ? Py_NewRef(Py_None) : slot);
+}
+
+/* _try_record() -> (tag, kind, data, slot): the same, if that can be done at this moment */
+static PyObject *queue_try_record(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    return py_queue_usable((QueueObject *)object) ? py_queue_take((QueueObject *)object, NO_WAIT) : NULL;
+}
+
+int py_is_queue(PyObject *object)
+{
+    if (py_class_with(object, py_queue_dealloc) == NULL || !py_queue_is_there((QueueObject *)object)) {
+        PyErr_SetString(PyExc_TypeError, "this is no queue");
+        return 0;
+    }
+    return 1;
+}
+
+/* _ring(bell): wake its consumer from now on, where this queue's would be woken */
+static PyObject *queue_ring(PyObject *object, PyObject *bell)
+{
+    QueueObject *self = (QueueObject *)object;
+    if (!py_queue_usable(self) || !py_is_queue(bell)) {
+        return NULL;
+    }
+    if (py_keep_first(&self->bell, Py_NewRef(bell)) == bell) {
+        __atomic_store_n(&self->queue.bell, &((QueueObject *)bell)->queue, __ATOMIC_RELEASE); /* killed here: it is this process's own */
+    }
+    Py_RETURN_NONE;
 }
 
 /* Throw the oldest record away, which is done with it; whether there was one. */
@@ -504,6 +544,8 @@ static PyMethodDef queue_methods[] = {
     {"_put_packed", queue_put_packed, METH_VARARGS, "_put_packed(kind, data, slot, deadline, tag)"},
     {"_put_tagged", FAST(queue_put_tagged), METH_FASTCALL, "_put_tagged(tag, obj)"},
     {"_get_record", queue_get_record, METH_O, "_get_record(timeout) -> (tag, kind, data, slot)"},
+    {"_try_record", queue_try_record, METH_NOARGS, "_try_record() -> (tag, kind, data, slot), waiting for nothing"},
+    {"_ring", queue_ring, METH_O, "_ring(bell): wake the consumer of the bell, another queue, from now on"},
     {"_keep", py_queue_keep, METH_O, "_keep(items): a list of what was taken, to be got next"},
     {"_drop_one", queue_drop_one, METH_NOARGS, "_drop_one() -> whether there was an item to drop"},
     {"_slot_reserve", py_slot_reserve, METH_O, "_slot_reserve(size) -> the number of a slot that nobody gives back"},

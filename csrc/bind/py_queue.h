@@ -14,6 +14,7 @@ typedef struct {
     PyObject *dumps, *loads, *slot_type;
     PyObject *kept;       /* a list: what was taken for a call that raised, and is got next */
     uint32_t kept_births; /* by which process */
+    PyObject *bell;       /* the queue whose consumer is woken in place of its own */
 } QueueObject;
 
 /* Whether it is closed: not; to be told by ValueError, until the process forks; by OSError, for good. */
@@ -34,6 +35,12 @@ int py_queue_is_closed(QueueObject *self);
 enum pp_answer py_queue_one_done(QueueObject *self);
 
 void py_queue_dealloc(PyObject *self);
+
+/* Whether an object is a queue, of whatever class; 0 with an exception set. */
+int py_is_queue(PyObject *object);
+
+/* Take the oldest record: (tag, kind, data, slot). */
+PyObject *py_queue_take(QueueObject *self, int64_t deadline);
 
 /* Methods of a queue for large messages. */
 PyObject *py_slot_reserve(PyObject *self, PyObject *size);
@@ -69,6 +76,6 @@ PyObject *py_queue_await(PyObject *self, PyObject *argument);
 PyObject *py_queue_close(PyObject *self, PyObject *argument);
 PyObject *py_queue_get_closed(PyObject *self, void *ignored);
 
-extern PyType_Spec py_queue_spec, py_slot_spec;
+extern PyType_Spec py_queue_spec, py_queue_set_spec, py_slot_spec;
 
 #endif

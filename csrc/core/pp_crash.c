@@ -22,6 +22,10 @@ void pp_crash_here(const char *name)
     if (strcmp(pp_crash_wanted, name) == 0) {
         kill(getpid(), SIGKILL);
     }
+    if (strncmp(pp_crash_wanted, "stop:", 5) == 0 && strcmp(pp_crash_wanted + 5, name) == 0) {
+        pp_crash_wanted[0] = '\0';
+        kill(getpid(), SIGSTOP);
+    }
 }
 #else
 typedef int pp_crash_is_not_compiled_in;

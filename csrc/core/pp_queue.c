@@ -135,9 +135,17 @@ static enum pp_answer take(struct pp_queue *queue, struct pp_cell *lock, struct 
 
 static void give(struct pp_queue *queue, struct pp_cell *lock) { pp_lock_release(queue->chunk, lock); }
 
-static int has_items(struct pp_queue *queue) { return !is_empty(queue) || pp_load(&queue->page->ended); }
+static int has_items(struct pp_queue *queue, struct pp_wait *wait)
+{
+    (void)wait;
+    return !is_empty(queue) || pp_load(&queue->page->ended);
+}
 
-static int has_room(struct pp_queue *queue) { return !pp_queue_is_full(queue) || pp_load(&queue->page->ended); }
+static int has_room(struct pp_queue *queue, struct pp_wait *wait)
+{
+    (void)wait;
+    return !pp_queue_is_full(queue) || pp_load(&queue->page->ended);
+}
 
 /* -- the descriptor -- */
 
@@ -170,7 +178,7 @@ enum pp_answer pp_queue_poll(struct pp_queue *queue, struct pp_wait *wait)
     }
     enum pp_answer answer = take(queue, &queue->page->writers, wait);
     if (answer == PP_DONE) {
-        if (has_items(queue)) { /* first the token: who sees `polled` trusts in it */
+        if (has_items(queue, NULL)) { /* first the token: who sees `polled` trusts in it */
             signal_items(queue);
             PP_CRASH_POINT("queue.told");
         }
@@ -243,7 +251,8 @@ enum pp_answer pp_queue_put(struct pp_queue *queue, struct pp_record *record, st
     if (answer == PP_TIMED_OUT) {
         return pp_sleep_on(queue, &page->room, &page->room_asleep, has_room, wait);
     }
-    pp_wake_one(&page->items, &page->items_asleep);
+    struct pp_queue_page *heard = queue->bell == NULL ? page : queue->bell->page;
+    pp_wake_one(&heard->items, &heard->items_asleep);
     if (queue->max != 0 && wait != NULL && wait->slept) {
         /* Others may still be asleep, and a consumer that was quick may have woken only us. */
         pp_store(&page->room_asleep, PP_ASLEEP); /* killed here: a wake-up for nobody */
@@ -440,7 +449,7 @@ void pp_queue_abort_get(struct pp_queue *queue)
 enum pp_answer pp_queue_await(struct pp_queue *queue, struct pp_wait *wait)
 {
     struct pp_queue_page *page = queue->page;
-    if (has_items(queue)) {
+    if (has_items(queue, NULL)) {
         if (wait->slept) { /* the wake-up may have been meant for somebody who gets */
             pp_store(&page->items_asleep, PP_ASLEEP); /* killed here: a wake-up for nobody */
             pp_wake_one(&page->items, &page->items_asleep);
@@ -504,7 +513,11 @@ uint32_t pp_queue_unfinished(struct pp_queue *queue)
     return left;
 }
 
-static int is_done(struct pp_queue *queue) { return pp_queue_unfinished(queue) == 0; }
+static int is_done(struct pp_queue *queue, struct pp_wait *wait)
+{
+    (void)wait;
+    return pp_queue_unfinished(queue) == 0;
+}
 
 /* Take one from a count, if it is not zero. */
 static int count_less(pp_word64 *place)
@@ -563,7 +576,7 @@ enum pp_answer pp_queue_done(struct pp_queue *queue, struct pp_wait *wait)
             return answer;
         }
     }
-    if (pp_load(&page->all_done_asleep) && is_done(queue)) {
+    if (pp_load(&page->all_done_asleep) && is_done(queue, NULL)) {
         pp_wake_all(&page->all_done, &page->all_done_asleep);
     }
     return PP_DONE;
@@ -571,7 +584,7 @@ enum pp_answer pp_queue_done(struct pp_queue *queue, struct pp_wait *wait)
 
 enum pp_answer pp_queue_join(struct pp_queue *queue, struct pp_wait *wait)
 {
-    if (is_done(queue)) {
+    if (is_done(queue, NULL)) {
         return PP_DONE;
     }
     return pp_sleep_on(queue, &queue->page->all_done, &queue->page->all_done_asleep, is_done, wait);

@@ -29,11 +29,12 @@ void pp_wake_all(pp_word *word, pp_word *asleep)
 }
 
 /* Spin until `ready`, as long as that has been worth it. */
-static int spin(struct pp_queue *queue, int (*ready)(struct pp_queue *), pp_word *spins)
+static int spin(struct pp_queue *queue, pp_ready ready, struct pp_wait *wait)
 {
+    pp_word *spins = wait->spins;
     uint32_t limit = pp_spin_limit(spins, PP_MOST_SPINS);
     for (uint32_t i = 0; i < limit; i++) {
-        if (ready(queue)) {
+        if (ready(queue, wait)) {
             pp_spin_learn(spins, i, PP_MOST_SPINS, 1);
             return 1;
         }
@@ -43,7 +44,7 @@ static int spin(struct pp_queue *queue, int (*ready)(struct pp_queue *), pp_word
     return 0;
 }
 
-enum pp_answer pp_sleep_on(struct pp_queue *queue, pp_word *word, pp_word *asleep, int (*ready)(struct pp_queue *),
+enum pp_answer pp_sleep_on(struct pp_queue *queue, pp_word *word, pp_word *asleep, pp_ready ready,
                            struct pp_wait *wait)
 {
     if (wait == NULL) {
@@ -52,12 +53,12 @@ enum pp_answer pp_sleep_on(struct pp_queue *queue, pp_word *word, pp_word *aslee
     if (wait->deadline <= pp_now()) {
         return PP_TIMED_OUT;
     }
-    if (wait->spins != NULL && spin(queue, ready, wait->spins)) {
+    if (wait->spins != NULL && spin(queue, ready, wait)) {
         return PP_AGAIN;
     }
     uint32_t seen = pp_load(word);
     pp_store(asleep, PP_ASLEEP); /* killed here: a wake-up for nobody */
-    if (ready(queue)) {
+    if (ready(queue, wait)) {
         return PP_AGAIN;
     }
     pp_futex_wait(word, seen, pp_wait_until(wait));

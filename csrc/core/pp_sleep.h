@@ -11,8 +11,11 @@
 
 #include "core/pp_queue.h"
 
+/* Whether there is what a wait is for. */
+typedef int (*pp_ready)(struct pp_queue *queue, struct pp_wait *wait);
+
 /* One sleep, unless `ready`; before the first, some spinning where that has been worth it. PP_AGAIN, PP_TIMED_OUT. */
-enum pp_answer pp_sleep_on(struct pp_queue *queue, pp_word *word, pp_word *asleep, int (*ready)(struct pp_queue *),
+enum pp_answer pp_sleep_on(struct pp_queue *queue, pp_word *word, pp_word *asleep, pp_ready ready,
                            struct pp_wait *wait);
 
 /* What the flag says: that somebody may be asleep; that one was woken who has not looked yet, and nobody else is. */

@@ -98,7 +98,7 @@ def leave() -> None:
     """Say that this process comes to an orderly end: plain locks that it still holds stay held."""
 
 def crash_at(name: str, /) -> None:
-    """With crash points: end this process by SIGKILL when it comes to that point."""
+    """With crash points: end this process by SIGKILL when it comes to that point; "stop:" before it: stop it, once."""
 
 class _Handle:
     def _where(self) -> tuple[bytes, int]:
@@ -266,6 +266,10 @@ class Queue(_Handle):
         """Put an item with 16 bits beside it."""
     def _get_record(self, timeout: float | None, /) -> tuple[int, int, bytes, Slot | None]:
         """Take the oldest record as it is: its tag, kind, bytes and slot. Raises queue.Empty, ShutDown."""
+    def _try_record(self) -> tuple[int, int, bytes, Slot | None]:
+        """The same, waiting for nothing: also not for another consumer. Raises queue.Empty, also where there is one."""
+    def _ring(self, bell: Queue, /) -> None:
+        """Wake the consumer of another queue from now on, where this one's would be woken. Said once."""
     def _keep(self, items: list[Any], /) -> None:
         """Have items that were taken be got next, in this process."""
     def _drop_one(self) -> bool:
@@ -286,6 +290,15 @@ class Queue(_Handle):
         """Wait until all items are done, but for those that dead processes had taken."""
     def _unfinished(self) -> int:
         """Return how many are not done."""
+
+class QueueSet:
+    """Queues that ring one bell, a queue, too, as their consumer hears them, in one thread: csrc/core/pp_queue_set.h."""
+
+    def __new__(cls, bell: Queue, queues: tuple[Queue, ...], /) -> QueueSet: ...
+    def get_record(self, timeout: float | None, /) -> tuple[int, int, bytes, Slot | None]:
+        """Take a record, of each queue in turn; of the bell behind all that was in the others. Raises queue.Empty."""
+    def has_items(self) -> bool:
+        """Say whether there is one at this moment."""
 
 class Slot:
     """A slot of a queue that this process holds. It goes back with this object, unless its record was put."""

@@ -8,6 +8,7 @@ from _queue import Empty
 import polyproc._core as core
 from polyproc._base.typing import Any, Sequence
 from polyproc._pickling.pickler import dumps_through, dumps_to_keep
+from polyproc._platform.handles import pause
 from polyproc._queues import shared_queue
 from polyproc._queues.shared_queue import SharedQueue
 from polyproc._workers.messages import CLOSED, FAILED, LOOK, Message, beside, heard
@@ -18,7 +19,7 @@ Packed = tuple[bytes, Sequence[memoryview]]
 _NONE: tuple[memoryview, ...] = ()  # the garbage collector does not look at a tuple of what it does not
 
 _FOREVER = 2**63 - 1  # a deadline of the core
-_ALL = 1 << 16
+_LOOKS, _MOMENT = 10, 0.0001  # how often it is looked whether a worker has taken a message, and after how many seconds
 _MAX_BESIDE = shared_queue.MOST - 4096  # bytes of a value that travels in its message's record
 
 
@@ -50,7 +51,20 @@ def _opened(queue: _Queue) -> tuple[int, bool, Any]:
 
 
 class _Results(_Queue):
-    """What workers say, each message under its worker's number."""
+    """What a worker says, each message under its number. Whoever hears the pool's bell is woken."""
+
+    def __init__(self, bell: _Queue) -> None:
+        super().__init__()
+        self._bell = bell
+        self._ring(bell)
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return *super().__getstate__(), self._bell
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        *own, self._bell = state
+        super().__setstate__(tuple(own))
+        self._ring(self._bell)
 
     def _put_other(self, message: Message, deadline: int, tag: int) -> None:
         """Send what is not plain data, or is large. The core calls it."""
@@ -105,9 +119,11 @@ class WorkerEnd:
 class WorkerChannel:
     """The pool's side of one worker."""
 
-    def __init__(self, number: int, results: _Results) -> None:
+    def __init__(self, number: int, bell: _Queue) -> None:
         self._tasks = _Queue()
-        self.end = WorkerEnd(number, self._tasks, results)
+        self._is_busy = False  # whether the worker was about to take a message for long when it was last looked
+        self.results = _Results(bell)
+        self.end = WorkerEnd(number, self._tasks, self.results)
 
     def send(self, number: int, packed: Packed) -> None:
         """Send a packed message. Raises OSError without memory."""
@@ -124,21 +140,34 @@ class WorkerChannel:
     def take_back(self, most: int) -> tuple[list[int], bool]:
         """Take up to `most` messages back that the worker has not taken, the oldest first.
 
-        Returns: their numbers, and whether there are more: also where the worker is stopped as it takes one.
+        Returns: their numbers, and whether there are more: also where the worker is about to take one, and does not go on.
         """
         numbers: list[int] = []
+        missed = 0
         while len(numbers) < most and self._tasks.qsize():
             try:
-                number = self._tasks._get_record(0)[0]
-            except Empty:  # the worker was faster
-                break
+                number = self._tasks._try_record()[0]
+            except Empty:  # the worker was faster, or takes one just now
+                missed += 1
+                if self._is_busy or missed > _LOOKS:
+                    self._is_busy = True
+                    break
+                pause(_MOMENT)
+                continue
+            self._is_busy = False
             if number:
                 numbers.append(number)
         return numbers, self._tasks.qsize() > 0
 
     def left_over(self) -> tuple[list[int], int]:
         """After the worker's end: return the numbers of what it has not taken, and of what it has taken in part: 0."""
-        return self.take_back(_ALL)[0], 0
+        numbers: list[int] = []
+        while self._tasks.qsize():
+            try:
+                numbers.append(self._tasks._get_record(0)[0])
+            except Empty:
+                break
+        return [number for number in numbers if number], 0
 
     def release(self) -> None:
         """In the parent, when the worker is started: nothing is its own alone."""
@@ -148,33 +177,45 @@ class WorkerChannel:
 
 
 class Channels:
-    """All channels of a pool."""
+    """All channels of a pool: what is noted is put into a bell, which no worker puts anything into, but all ring."""
 
     def __init__(self) -> None:
-        self._results = _Results()
+        self._bell = _Queue()
+        self._results: dict[int, _Results] = {}
+        self._heard = core.QueueSet(self._bell, ())
+        self._has_changed = False
 
     def open(self, number: int) -> WorkerChannel:
         """Make a channel for a worker with a number from 1 to 65535."""
-        return WorkerChannel(number, self._results)
+        channel = WorkerChannel(number, self._bell)
+        self._results[number] = channel.results
+        self._has_changed = True
+        self.note(0)
+        return channel
 
     def drop(self, number: int) -> None:
         """Forget a worker."""
+        self._results.pop(number, None)
+        self._has_changed = True
 
     def note(self, number: int, what: Any = None) -> None:
-        """Make `take` return (number, what) after all that this worker has sent; number 0 just wakes it."""
-        self._results._put_tagged(number, what)
+        """Make `take` return (number, what) after all that workers have sent by now; number 0 just wakes it."""
+        self._bell._put_tagged(number, what)
 
     def has_more(self) -> bool:
         """Return whether `take` would not wait."""
-        return self._results.qsize() > 0
+        return self._heard.has_items()
 
     def take(self, timeout: float) -> tuple[int, bool, Any] | None:
         """Wait up to `timeout` seconds for the next message of any worker, as `heard` has it; return None for none.
 
         Returns: the worker's number, whether the message could be read, it or the error.
         """
+        if self._has_changed:
+            self._has_changed = False  # first: what changes from here on is seen the next time
+            self._heard = core.QueueSet(self._bell, tuple(list(self._results.values())))
         try:
-            number, kind, record, slot = self._results._get_record(timeout)
+            number, kind, record, slot = self._heard.get_record(timeout)
         except Empty:
             return None
         try:

@@ -4,9 +4,10 @@ The channels between a pool and its workers go over the C core's queues where it
 
     pool                                                   worker
     WorkerChannel.send(place, packed)  -- tasks, one queue each -->   end.get()
-    Channels.take()                <-- results, one for all --    end.put(result)
+    Channels.take()                <-- results, one queue each --     end.put(result)
 
-A worker that dies leaves nothing locked or half written for the others, and what it had not taken can be taken back.
+A worker that dies leaves nothing locked or half written for the others, and what it had not taken can be taken back. One
+that is stopped, wherever that meets it, holds up nobody else: no lock is shared by two workers (docs/adr/0049).
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from polyproc._base.errors import ProcessDied, ProcessError
 from polyproc._base.native import native
 from polyproc._base.process_state import log
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, Sequence
+from polyproc._connection.wait import wait
 from polyproc._pickling.pickler import InheritedValue
 from polyproc._platform.circumstances import usable_processors
-from polyproc._platform.handles import WakePipe, pause, ready
-from polyproc._platform.posix import HAVE_FORK
+from polyproc._platform.handles import WakePipe, pause
+from polyproc._platform.posix import HAVE_FORK, PROC
 from polyproc._process.process import BaseProcess, launched_by
 from polyproc._start.stopping import tree_of
 from polyproc._workers.interrupter import SIGNAL, CancelWord
@@ -41,6 +43,8 @@ else:
 MOMENT = 0.05  # seconds that who must not be held may be away, about
 _MAX_WAIT = 10.0  # seconds until the monitor looks again
 _JOIN_TICK = 0.1  # seconds until it is looked whether another thread has taken the place of the engine's
+_HELD = 1.0  # seconds that a worker which is stopped may keep what is behind its next task
+_HELD_AT_MOST = 10.0  # the same for one of which the system does not say so: it is frozen, or starved
 _TO_OPEN = 1.0  # seconds that the error of a worker that could not start may take to be opened
 _TO_BEGIN = 0.5  # seconds that a thread which was made has to begin
 
@@ -86,6 +90,8 @@ class WorkerHandle:
         is_dismissed: whether it is to end when it has done what it has.
         doom: whether it is to be killed: None for no, else whether gently.
         is_ready: whether it has said that it can work.
+        held_since: since when it has been about to take a task, and not gone on: then it keeps the others from being
+            taken back; None for not.
         is_signalled: whether a call of it was to be interrupted: it may work before its start has returned.
         error: why it could not, if it has said so.
     """
@@ -98,6 +104,7 @@ class WorkerHandle:
         self.id = id
         self.is_started = self.is_noted = self.is_dismissed = self.is_ready = self.is_signalled = False
         self.doom: bool | None = None
+        self.held_since: float | None = None
         self.error: Closed | None = None
 
     def is_running(self) -> bool:
@@ -131,6 +138,15 @@ class WorkerHandle:
             tree.kill()
         self.process.kill()
 
+    def end_if_it_holds(self, holds: bool, now: float) -> None:
+        """Kill it when it has been about to take a task for long: it is stopped, and what is behind that cannot be had."""
+        if not holds:
+            self.held_since = None
+        elif self.held_since is None:
+            self.held_since = now
+        elif self.doom is None and now - self.held_since > (_HELD if _is_stopped(self.process.pid) else _HELD_AT_MOST):
+            self.kill(False)
+
     def reap(self) -> BaseException:
         """Wait for its end; return how it ended, or why it could not start."""
         self.process.join()
@@ -140,6 +156,15 @@ class WorkerHandle:
         closed = Closed(self.process.exception) if self.error is None else self.error
         error = _opened_in_time(closed)
         return error if isinstance(error, BaseException) else ProcessError("the workers end as they start")
+
+
+def _is_stopped(pid: int) -> bool:
+    """Return whether the system says that a process is stopped, by a signal or by who traces it."""
+    try:
+        with open(f"{PROC}/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
+    except (OSError, IndexError):
+        return False
 
 
 def _opened_in_time(closed: Closed) -> Any:

@@ -1,0 +1,106 @@
+/* QueueSet: what one consumer hears. */
+#include <stdlib.h>
+
+#include "bind/py_queue.h"
+#include "bind/py_types.h"
+#include "core/pp_queue_set.h"
+
+typedef struct {
+    PyObject_HEAD
+    struct pp_queue_set set;
+    PyObject *bell, *queues; /* which keep them */
+} QueueSetObject;
+
+/* QueueSet(bell, queues) */
+static PyObject *queue_set_new(PyTypeObject *type, PyObject *args, PyObject *names)
+{
+    PyObject *bell, *queues;
+    if (names != NULL || !PyArg_ParseTuple(args, "OO!", &bell, &PyTuple_Type, &queues) || !py_is_queue(bell)) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_TypeError, "QueueSet() takes a bell and a tuple of queues");
+        }
+        return NULL;
+    }
+    Py_ssize_t count = PyTuple_Size(queues);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        if (!py_is_queue(PyTuple_GetItem(queues, i))) {
+            return NULL;
+        }
+    }
+    QueueSetObject *self = (QueueSetObject *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->bell = Py_NewRef(bell);
+    self->queues = Py_NewRef(queues);
+    self->set.bell = &((QueueObject *)bell)->queue;
+    self->set.queues = malloc(((size_t)count + 1) * sizeof *self->set.queues);
+    if (self->set.queues == NULL) {
+        Py_DECREF((PyObject *)self);
+        return PyErr_NoMemory();
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        self->set.queues[i] = &((QueueObject *)PyTuple_GetItem(queues, i))->queue;
+    }
+    self->set.count = (uint32_t)count;
+    return (PyObject *)self;
+}
+
+static void queue_set_dealloc(PyObject *object)
+{
+    QueueSetObject *self = (QueueSetObject *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    free(self->set.queues);
+    Py_XDECREF(self->bell);
+    Py_XDECREF(self->queues);
+    release(object);
+    Py_DECREF(type);
+}
+
+static enum pp_answer await_step(CellObject *base, struct pp_wait *wait, int extra)
+{
+    (void)base;
+    (void)extra;
+    return pp_queue_set_await((struct pp_set_wait *)wait);
+}
+
+/* get_record(timeout) -> (tag, kind, data, slot) */
+static PyObject *queue_set_get_record(PyObject *object, PyObject *timeout)
+{
+    QueueSetObject *self = (QueueSetObject *)object;
+    QueueObject *bell = (QueueObject *)self->bell;
+    struct pp_set_wait waits;
+    int64_t deadline, place;
+    if (!py_deadline(timeout, &deadline)) {
+        return NULL;
+    }
+    while ((place = pp_queue_set_next(&self->set)) < 0) {
+        waits.set = &self->set;
+        pp_wait_start(&waits.wait, deadline, &bell->queue.get_spins);
+        enum pp_answer answer = py_wait(await_step, &bell->base, &waits.wait, 0);
+        if (answer != PP_DONE) {
+            return py_queue_refuse(answer, "Empty");
+        }
+    }
+    PyObject *found = place == (int64_t)self->set.count ? self->bell : PyTuple_GetItem(self->queues, (Py_ssize_t)place);
+    return py_queue_take((QueueObject *)found, -1);
+}
+
+static PyObject *queue_set_has_items(PyObject *self, PyObject *ignored)
+{
+    (void)ignored;
+    return PyBool_FromLong(pp_queue_set_has_items(&((QueueSetObject *)self)->set));
+}
+
+static PyMethodDef methods[] = {
+    {"get_record", queue_set_get_record, METH_O, "get_record(timeout) -> (tag, kind, data, slot)"},
+    {"has_items", queue_set_has_items, METH_NOARGS, "has_items() -> bool"},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot slots[] = {
+    {Py_tp_new, queue_set_new}, {Py_tp_dealloc, queue_set_dealloc}, {Py_tp_methods, methods}, {0, NULL},
+};
+
+PyType_Spec py_queue_set_spec = {"polyproc._core.QueueSet", sizeof(QueueSetObject), 0, Py_TPFLAGS_DEFAULT, slots};

@@ -1,0 +1,69 @@
+#define _GNU_SOURCE
+#include "core/pp_queue_set.h"
+
+#include "core/pp_sleep.h"
+
+static uint32_t put(struct pp_queue *queue) { return pp_items(pp_load64(&queue->page->tail)); }
+
+static uint32_t taken(struct pp_queue *queue) { return pp_items(pp_load64(&queue->page->head)); }
+
+static int has_items(struct pp_queue *queue) { return put(queue) != taken(queue); }
+
+/* Whether there is something that was there when it was marked. */
+static int has_marked(struct pp_queue *queue) { return (int32_t)(queue->mark - taken(queue)) > 0; }
+
+int64_t pp_queue_set_next(struct pp_queue_set *set)
+{
+    struct pp_queue *bell = set->bell;
+    for (;;) {
+        if (!bell->is_marked && has_items(bell)) {
+            bell->mark = put(bell); /* first: what was put elsewhere before it is seen now */
+            for (uint32_t i = 0; i < set->count; i++) {
+                set->queues[i]->mark = put(set->queues[i]);
+            }
+            bell->is_marked = 1;
+        }
+        uint32_t place = set->turn < set->count ? set->turn : 0;
+        for (uint32_t i = 0; i < set->count; i++) {
+            struct pp_queue *queue = set->queues[place];
+            uint32_t here = place;
+            place = place + 1 < set->count ? place + 1 : 0;
+            if (bell->is_marked ? has_marked(queue) : has_items(queue)) {
+                set->turn = place;
+                return here;
+            }
+        }
+        if (!bell->is_marked) {
+            return -1;
+        }
+        if (has_marked(bell)) {
+            return set->count;
+        }
+        bell->is_marked = 0;
+    }
+}
+
+int pp_queue_set_has_items(struct pp_queue_set *set)
+{
+    for (uint32_t i = 0; i < set->count; i++) {
+        if (has_items(set->queues[i])) {
+            return 1;
+        }
+    }
+    return has_items(set->bell);
+}
+
+static int is_ready(struct pp_queue *bell, struct pp_wait *wait)
+{
+    (void)bell;
+    return pp_queue_set_has_items(((struct pp_set_wait *)wait)->set);
+}
+
+enum pp_answer pp_queue_set_await(struct pp_set_wait *wait)
+{
+    struct pp_queue *bell = wait->set->bell;
+    if (pp_queue_set_has_items(wait->set)) {
+        return PP_DONE;
+    }
+    return pp_sleep_on(bell, &bell->page->items, &bell->page->items_asleep, is_ready, &wait->wait);
+}

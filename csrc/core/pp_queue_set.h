@@ -1,0 +1,40 @@
+/* Several queues with one consumer, each with one producer process, and a bell, a queue of the consumer's own.
+ *
+ *     producer 1 -- queue 1 --+
+ *     producer 2 -- queue 2 --+--> the consumer sleeps on the bell's word, which whoever puts changes
+ *     the consumer's process -- bell --+
+ *
+ * No lock is shared by two producers: one that is stopped, by SIGSTOP, a debugger or the freezer, with its queue's lock
+ * in its hands holds up itself. Queues are heard in turns. What was put into the bell is heard behind all that was in the
+ * queues by then, and behind no more: so that neither a note overtakes what it is about, nor a busy queue a note. For that
+ * the ends of all are marked when there is something in the bell.
+ *
+ * Nothing here is stored in shared memory but by the queues. Only one thread at a time may hear a set.
+ */
+#ifndef PP_QUEUE_SET_H
+#define PP_QUEUE_SET_H
+
+#include "core/pp_queue.h"
+
+struct pp_queue_set {
+    struct pp_queue *bell;
+    struct pp_queue **queues;
+    uint32_t count;
+    uint32_t turn; /* which queue is looked at first */
+};
+
+struct pp_set_wait {
+    struct pp_wait wait; /* first */
+    struct pp_queue_set *set;
+};
+
+/* Which queue has the record that is to be taken next: its place, `count` for the bell, -1 for none. */
+int64_t pp_queue_set_next(struct pp_queue_set *set);
+
+/* Whether one has a record. */
+int pp_queue_set_has_items(struct pp_queue_set *set);
+
+/* Wait until one has. PP_DONE, PP_AGAIN: call again, after signals were handled; PP_TIMED_OUT. */
+enum pp_answer pp_queue_set_await(struct pp_set_wait *wait);
+
+#endif
