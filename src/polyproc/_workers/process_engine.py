@@ -102,12 +102,7 @@ class ProcessWorkers(PoolEngine):
 
     def _take_back(self, action: TakeBack) -> list[Action]:
         handle = self.handles.get(action.worker)
-        found = handle.channel.take_back(action.most) if handle is not None and handle.is_started else None
-        if found is not None and handle is not None:
-            if handle.is_dismissed:
-                handle.dismiss()  # that it should end may be among what was taken back
-            handle.end_if_it_holds(found[1] and len(found[0]) < action.most, monotonic())
-        places, has_more = found or ([], False)
+        places, has_more = ([], False) if handle is None else handle.take_back(action.most, monotonic())
         return self.scheduler.taken_back(action, places, has_more, monotonic())
 
     def _split_batch(self, action: SplitBatch) -> list[Action]:

@@ -138,14 +138,23 @@ class WorkerHandle:
             tree.kill()
         self.process.kill()
 
-    def end_if_it_holds(self, holds: bool, now: float) -> None:
-        """Kill it when it has been about to take a task for long: it is stopped, and what is behind that cannot be had."""
-        if not holds:
+    def take_back(self, most: int, now: float) -> tuple[list[int], bool]:
+        """Take up to `most` tasks back that it has not begun; return their places, and whether there are more.
+
+        It is killed when it has been about to take one for long: it is stopped, and what is behind that cannot be had.
+        """
+        found = self.channel.take_back(most) if self.is_started else None
+        if found is None:
+            return [], False
+        if self.is_dismissed:
+            self.dismiss()  # that it should end may be among what was taken back
+        if not found[1] or len(found[0]) == most:
             self.held_since = None
         elif self.held_since is None:
             self.held_since = now
         elif self.doom is None and now - self.held_since > (_HELD if _is_stopped(self.process.pid) else _HELD_AT_MOST):
             self.kill(False)
+        return found
 
     def reap(self) -> BaseException:
         """Wait for its end; return how it ended, or why it could not start."""
