@@ -10,6 +10,7 @@
 #include "bind/py_pickle.h"
 #include "bind/py_types.h"
 #include "core/pp_futex.h"
+#include "core/pp_queue_block.h"
 #include "core/pp_slot.h"
 
 int py_queue_usable(QueueObject *self)
@@ -483,6 +484,9 @@ static PyObject *queue_ring(PyObject *object, PyObject *bell)
     QueueObject *self = (QueueObject *)object;
     if (!py_queue_usable(self) || !py_is_queue(bell)) {
         return NULL;
+    }
+    if (pp_queue_block_address(&self->queue, 0) == NULL) { /* here it can be told, and not where it is heard */
+        return PyErr_SetFromErrno(PyExc_OSError);
     }
     if (py_keep_first(&self->bell, Py_NewRef(bell)) == bell) {
         __atomic_store_n(&self->queue.bell, &((QueueObject *)bell)->queue, __ATOMIC_RELEASE); /* killed here: it is this process's own */

@@ -1,7 +1,8 @@
 /* QueueSet: what one consumer hears. */
+#include "bind/py_queue.h"
+
 #include <stdlib.h>
 
-#include "bind/py_queue.h"
 #include "bind/py_types.h"
 #include "core/pp_queue_set.h"
 

@@ -269,7 +269,7 @@ class Queue(_Handle):
     def _try_record(self) -> tuple[int, int, bytes, Slot | None]:
         """The same, waiting for nothing: also not for another consumer. Raises queue.Empty, also where there is one."""
     def _ring(self, bell: Queue, /) -> None:
-        """Wake the consumer of another queue from now on, where this one's would be woken. Said once."""
+        """Wake the consumer of another queue from now on, where this one's would be woken. OSError without memory."""
     def _keep(self, items: list[Any], /) -> None:
         """Have items that were taken be got next, in this process."""
     def _drop_one(self) -> bool:
@@ -292,7 +292,7 @@ class Queue(_Handle):
         """Return how many are not done."""
 
 class QueueSet:
-    """Queues that ring one bell, a queue, too, as their consumer hears them, in one thread: csrc/core/pp_queue_set.h."""
+    """Queues that ring one bell, itself a queue, as one consumer hears them: csrc/core/pp_queue_set.h."""
 
     def __new__(cls, bell: Queue, queues: tuple[Queue, ...], /) -> QueueSet: ...
     def get_record(self, timeout: float | None, /) -> tuple[int, int, bytes, Slot | None]:

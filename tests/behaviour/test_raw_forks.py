@@ -134,3 +134,11 @@ def test_the_exit_code_of_a_trackers_helper_says_whether_something_was_left(is_s
     assert own._exitcode is None
     own._stop()
     assert own._exitcode == exitcode
+
+
+def test_a_copy_that_the_users_code_makes_in_a_pools_thread_ends_where_it_would_come_back(method):
+    """Of an iterable, a result that is opened, a callback, a call of a pool of threads: it would serve the workers, too."""
+    program = [sys.executable, str(PROGRAMS / "forks_in_pool.py"), method]
+    found = subprocess.run(program, capture_output=True, text=True, timeout=60)
+    expected = ["[1, 2, 3] True", "5 True", "3 True", "[0, 1, 2]", "4 True", "3 True", "[0, 1, 2]"]
+    assert (found.stdout.splitlines(), found.stderr) == (expected, "")

@@ -20,6 +20,7 @@ _NONE: tuple[memoryview, ...] = ()  # the garbage collector does not look at a t
 
 _FOREVER = 2**63 - 1  # a deadline of the core
 _LOOKS, _MOMENT = 10, 0.0001  # how often it is looked whether a worker has taken a message, and after how many seconds
+_NO_ROOM = 0.05  # seconds until what there was no memory for is tried again
 _MAX_BESIDE = shared_queue.MOST - 4096  # bytes of a value that travels in its message's record
 
 
@@ -140,7 +141,7 @@ class WorkerChannel:
     def take_back(self, most: int) -> tuple[list[int], bool]:
         """Take up to `most` messages back that the worker has not taken, the oldest first.
 
-        Returns: their numbers, and whether there are more: also where the worker is about to take one, and does not go on.
+        Returns: their numbers, and whether there are more: also where the worker is stopped as it takes one.
         """
         numbers: list[int] = []
         missed = 0
@@ -217,6 +218,13 @@ class Channels:
         try:
             number, kind, record, slot = self._heard.get_record(timeout)
         except Empty:
+            return None
+        except OSError as error:
+            from errno import ENOMEM
+
+            if error.errno != ENOMEM:
+                raise
+            pause(_NO_ROOM)  # it cannot be mapped now: it is there the next time
             return None
         try:
             return number, True, _said(kind, record, slot)

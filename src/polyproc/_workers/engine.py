@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import os
 import sys
 import threading
 import weakref
@@ -37,7 +38,7 @@ from polyproc._scheduling.actions import (
 )
 from polyproc._scheduling.assignments import NEVER, NEW, WAKING, QueuedTask, ResolvedOptions
 from polyproc._scheduling.call_events import PoolStats
-from polyproc._workers.interrupter import out_of_time
+from polyproc._workers.interrupter import leave_copy, out_of_time
 from polyproc._workers.messages import Closed, ClosedError, ClosedOutcomes
 
 traceback: Any = Later("traceback")
@@ -92,6 +93,7 @@ class Outcomes:
         self._opened = self._seen = 0  # how many were, and when it was last looked
         self._called = 0  # how many jobs were called back for
         self._in_hand: dict[int, Outcome] = {}  # by thread: whose value is opened, or whose job calls back
+        self._pid = os.getpid()
 
     def are_left(self) -> bool:
         """Whether there is something for a thread that comes by: who is at a step does all that comes to it."""
@@ -180,6 +182,8 @@ class Outcomes:
             try:
                 outcome = _opened(outcome)
             finally:
+                if os.getpid() != self._pid:
+                    leave_copy()
                 if away is not None:
                     stays = away.back()
                 self._opened += 1
@@ -232,6 +236,8 @@ class Outcomes:
                     except BaseException:  # noqa: BLE001  (the user's code, called back: others have to hear of theirs)
                         report("a pool's callback raised")
                     finally:
+                        if os.getpid() != self._pid:
+                            leave_copy()
                         self._in_hand.pop(me, None)
                         self._called += 1
                         if away is not None:
@@ -516,17 +522,6 @@ class PoolEngine:
         for feeder in tuple(self.feeders):
             if not self.has_enough(feeder.called):
                 feeder.flush()
-
-
-def function_name(function: Any) -> str:
-    """Return the name of a function, for those who read of its failure, and to remember what it costs."""
-    try:
-        while isinstance(function, functools.partial):
-            function = function.func
-        name = function.__qualname__
-    except Exception:  # noqa: BLE001  (it has none, or the user's code raised)
-        return ""
-    return name if type(name) is str else ""
 
 
 def _indices_of(outcome: Outcome) -> range:

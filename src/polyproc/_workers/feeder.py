@@ -7,13 +7,16 @@ gathered is submitted by the engine's thread when the workers run short of it: t
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 from itertools import starmap
 
 from polyproc._base.typing import Any, Iterable, Protocol
 from polyproc._platform.handles import AT_ONCE
 from polyproc._scheduling.assignments import QueuedTask, ResolvedOptions
-from polyproc._workers.engine import PoolEngine, function_name
+from polyproc._workers.engine import PoolEngine
+from polyproc._workers.interrupter import leave_copy
+from polyproc._workers.messages import function_name
 from polyproc._workers.process_engine import BLOCK, BLOCK_BYTES, ITEM, in_callers_words
 from polyproc._workers.worker import CALL, MAP
 
@@ -63,6 +66,7 @@ class Feeder(threading.Thread):
         self._is_at_hand = type(items) in _AT_HAND
         self._items = iter(items)
         self._chunksize = chunksize
+        self._pid = os.getpid()
         self._change = threading.Condition()
         self._most: int | None = 0
         self._stopped = False
@@ -151,6 +155,8 @@ class Feeder(threading.Thread):
         engine, size = self._engine, self._chunksize
         while self._may_send():
             chunk = tuple(itertools.islice(self._items, size))
+            if os.getpid() != self._pid:
+                leave_copy()
             if not chunk or self._stopped:
                 return
             message = (packed, CALL, (chunk, {})) if size == 1 else (packed, MAP, chunk)

@@ -32,7 +32,7 @@ from types import FrameType
 from polyproc._base.errors import TimeoutError as PolyprocTimeoutError
 from polyproc._base.modules import load
 from polyproc._base.native import native
-from polyproc._base.typing import TYPE_CHECKING, Any
+from polyproc._base.typing import TYPE_CHECKING, Any, NoReturn
 from polyproc._memory.block import allocate
 from polyproc._platform.handles import own_module, pause
 from polyproc._platform.posix import IS_WINDOWS
@@ -157,6 +157,14 @@ class Interrupter:
         """Come back when the pool has taken note of the end of a task that it had named."""
         while place and self._view[_PLACE] == place and not self.terminated:
             pause(_POLL)
+
+
+def leave_copy(message: object = None) -> NoReturn:
+    """End a process that the user's code has forked, where it would come back to do what its parent does."""
+    try:
+        sys.stdout.flush()
+    finally:
+        os._exit(0)
 
 
 def out_of_time() -> PolyprocTimeoutError:

@@ -8,6 +8,7 @@ when the scheduler knows that the call was answered, and where nothing waits for
 from __future__ import annotations
 
 import _pickle as pickle  # what is not written in Python
+import functools
 
 from polyproc._base.typing import Any, Callable, Sequence
 
@@ -64,6 +65,17 @@ class ClosedOutcomes(list[tuple[bool, Closed]]):
     def opened(self) -> list[tuple[bool, Any]]:
         """Return all, opened."""
         return [closed.opened() for _, closed in self]
+
+
+def function_name(function: Any) -> str:
+    """Return the name of a function, for those who read of its failure, and to remember what it costs."""
+    try:
+        while isinstance(function, functools.partial):
+            function = function.func
+        name = function.__qualname__
+    except Exception:  # noqa: BLE001  (it has none, or the user's code raised)
+        return ""
+    return name if type(name) is str else ""
 
 
 def names_of(error: BaseException) -> str:

@@ -33,8 +33,8 @@ from polyproc._scheduling.assignments import NEVER, Batch, QueuedTask, ResolvedO
 from polyproc._scheduling.call_events import CLOSING, TERMINATING
 from polyproc._scheduling.scheduler import Scheduler
 from polyproc._scheduling.staffing import StaffingConfig
-from polyproc._workers.engine import CLOSE, RUN, TERMINATE, PoolEngine, function_name, report
-from polyproc._workers.messages import DONE, FAILED, FAILED_START, LEAVING, LOOK, PARTS, READY, Closed
+from polyproc._workers.engine import CLOSE, RUN, TERMINATE, PoolEngine, report
+from polyproc._workers.messages import DONE, FAILED, FAILED_START, LEAVING, LOOK, PARTS, READY, Closed, function_name
 from polyproc._workers.worker import BATCH, CALL
 from polyproc._workers.worker_set import Leader, Monitor, PoolConfig, WorkerHandle, start_thread, workers_of
 

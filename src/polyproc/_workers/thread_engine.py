@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import os
 import threading
 from queue import Empty, SimpleQueue
 from time import monotonic, perf_counter
@@ -21,7 +22,9 @@ from polyproc._scheduling.actions import (
 from polyproc._scheduling.assignments import NEVER, QueuedTask, ResolvedOptions
 from polyproc._scheduling.scheduler import Scheduler
 from polyproc._scheduling.staffing import MAX_REFUSED_STARTS, StaffingConfig
-from polyproc._workers.engine import TERMINATE, PoolEngine, function_name, report
+from polyproc._workers.engine import TERMINATE, PoolEngine, report
+from polyproc._workers.interrupter import leave_copy
+from polyproc._workers.messages import function_name
 from polyproc._workers.worker import CALL, call
 
 
@@ -103,6 +106,7 @@ class ThreadPoolEngine(PoolEngine):
     def __init__(self, size: int, initial: tuple[Callable[..., object] | None, tuple[Any, ...]]) -> None:
         super().__init__(Scheduler(StaffingConfig(size), None, max_behind=1, can_kill=False))
         self._initial = initial
+        self._pid = os.getpid()
         self._inboxes: dict[int, _Inbox] = {}
         self._threads: dict[int, threading.Thread] = {}
         self._started = 0
@@ -263,5 +267,7 @@ class ThreadPoolEngine(PoolEngine):
             except BaseException as error:  # noqa: BLE001  (that task's error, not the thread's end)
                 outcome = False, error
             del task
+            if os.getpid() != self._pid:
+                leave_copy()
             self.event("answered", id, [outcome], took=perf_counter() - began)
             del outcome

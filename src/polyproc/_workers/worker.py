@@ -18,12 +18,12 @@ from types import BuiltinFunctionType, FrameType, FunctionType, GeneratorType
 from polyproc._base.errors import RemoteError
 from polyproc._base.kernel import os
 from polyproc._base.modules import Later, load, loaded, public
-from polyproc._base.typing import Any, Callable, Iterable, NamedTuple, NoReturn
+from polyproc._base.typing import Any, Callable, Iterable, NamedTuple
 from polyproc._pickling.exceptions import ExceptionWithTraceback, notes_of, reason_of, sendable
 from polyproc._pickling.pickler import InheritedValue, dumps, dumps_to_keep
 from polyproc._platform.circumstances import added_environment
 from polyproc._process.process import current_process
-from polyproc._workers.interrupter import Interrupter, Terminated, is_importing, signal_again
+from polyproc._workers.interrupter import Interrupter, Terminated, is_importing, leave_copy, signal_again
 from polyproc._workers.messages import DONE, FAILED, FAILED_START, LEAVING, PARTS, READY, ErrorSent, names_of
 
 # How many threads the numerical libraries of a worker use: its share of the processors, unless the user said.
@@ -206,15 +206,8 @@ def worker(end: Any, cell: Any, threads: int | None, kept: InheritedValue) -> No
 
 def _end_copy(end: Any, interrupter: Interrupter) -> None:
     """In a process that a task has forked: let it end where it would come back to be a worker, too."""
-    end.get = end.put = _leave
-    interrupter.take_next = _leave  # type: ignore[method-assign]
-
-
-def _leave(message: Any = None) -> NoReturn:
-    try:
-        sys.stdout.flush()
-    finally:
-        os._exit(0)
+    end.get = end.put = leave_copy
+    interrupter.take_next = leave_copy  # type: ignore[method-assign]
 
 
 def _set_up(interrupter: Interrupter, plan: WorkerPlan) -> GeneratorType[Any, Any, Any] | None:

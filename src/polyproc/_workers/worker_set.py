@@ -6,8 +6,8 @@ The channels between a pool and its workers go over the C core's queues where it
     WorkerChannel.send(place, packed)  -- tasks, one queue each -->   end.get()
     Channels.take()                <-- results, one queue each --     end.put(result)
 
-A worker that dies leaves nothing locked or half written for the others, and what it had not taken can be taken back. One
-that is stopped, wherever that meets it, holds up nobody else: no lock is shared by two workers (docs/adr/0049).
+A worker that dies leaves nothing locked or half written for the others, and what it had not taken can be taken back.
+One that is stopped, wherever that meets it, holds up nobody else: no lock is shared by two workers (docs/adr/0049).
 """
 
 from __future__ import annotations
