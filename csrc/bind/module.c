@@ -13,7 +13,8 @@
 static PyMethodDef methods[] = {
     {"clone_ready", py_clone_ready, METH_NOARGS, "clone_ready() -> int: 0, or why clone_sibling cannot be used"},
     {"clone_sibling", py_clone_sibling, METH_NOARGS, "clone_sibling() -> (pid, pidfd): fork a child of our parent"},
-    {"fork_parked", py_fork_parked, METH_O, "fork_parked(fd) -> pid: fork a child that waits for `fd` first"},
+    {"hang_on", py_hang_on, METH_O, "hang_on(fd) -> descriptor: be killed when a pipe's writers are gone"},
+    {"fork_parked", FAST(py_fork_parked), METH_FASTCALL, "fork_parked(fd, children, comm): fork a copy that makes them and waits"},
     {"set_flag", FAST(py_set_flag), METH_FASTCALL, "set_flag(index, value): change sys.flags"},
     {"set_name", py_set_name, METH_O, "set_name(name): set this process's name, as ps shows it"},
     {"refused_calls", py_refused_calls, METH_NOARGS, "refused_calls() -> dict: errno by system call"},

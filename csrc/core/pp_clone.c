@@ -3,12 +3,16 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <linux/sched.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -16,6 +20,7 @@
 #include <unistd.h>
 
 #include "core/pp_crash.h"
+#include "core/pp_futex.h"
 
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
@@ -133,7 +138,10 @@ pid_t pp_clone_sibling(int *pidfd)
     if (syscall(SYS_get_robust_list, 0, &robust, &robust_size) != 0) {
         robust = NULL;
     }
-    unsigned long flags = CLONE_PARENT | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | CLONE_PIDFD | SIGCHLD;
+    unsigned long flags = CLONE_PARENT | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | SIGCHLD;
+    if (pidfd != NULL) {
+        flags |= CLONE_PIDFD;
+    }
     PP_CRASH_POINT("clone.before");
     /* Argument order of the raw system call on x86-64: flags, stack, parent_tid, child_tid, tls; on arm64 and most
      * others the last two change places. A NULL stack means copy-on-write of ours, as in fork(). With CLONE_PIDFD
@@ -175,4 +183,125 @@ void pp_park(int fd, pid_t client)
         _exit(0);
     }
     close(pidfd);
+}
+
+int pp_hang_on(int fd)
+{
+    char path[40], byte;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int own = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (own < 0) {
+        return -1;
+    }
+    if (fcntl(own, F_SETOWN, getpid()) != 0 || fcntl(own, F_SETSIG, SIGKILL) != 0 ||
+        fcntl(own, F_SETFL, O_NONBLOCK | O_ASYNC) != 0) {
+        int error = errno;
+        close(own);
+        errno = error;
+        return -1;
+    }
+    if (read(own, &byte, 1) == 0) {
+        close(own);
+        return 0;
+    }
+    return own;
+}
+
+struct pp_team {
+    size_t size;
+    int count;
+    pp_word told; /* how many times something was told */
+    pp_word places[];
+};
+
+#define LOOK_AGAIN 20000000 /* nanoseconds until the client looks whether the copy is there */
+
+struct pp_team *pp_team_new(int count)
+{
+    size_t size = sizeof(struct pp_team) + (size_t)count * sizeof(pp_word);
+    struct pp_team *team = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (team == MAP_FAILED) {
+        return NULL;
+    }
+    team->size = size;
+    team->count = count;
+    return team;
+}
+
+void pp_team_drop(struct pp_team *team) { munmap(team, team->size); }
+
+int pp_team_place(struct pp_team *team, int place) { return (int)pp_load(&team->places[place]); }
+
+/* Returns whether this is what the place says now. */
+static int tell(struct pp_team *team, int place, int what)
+{
+    if (!pp_cas(&team->places[place], 0, (uint32_t)what)) {
+        return pp_team_place(team, place) == what;
+    }
+    PP_CRASH_POINT("team.told");
+    pp_add(&team->told, 1); /* killed here: the client looks again by itself */
+    pp_futex_wake(&team->told, 1);
+    return 1;
+}
+
+int pp_team_clone(struct pp_team *team, const char *comm)
+{
+    char name[16] = "";
+    prctl(PR_GET_NAME, name);
+    prctl(PR_SET_NAME, comm);
+    int place = 0, refused = pp_clone_ready();
+    for (; place < team->count; place++) {
+        pid_t pid = refused != 0 ? -1 : pp_clone_sibling(NULL);
+        int what = pid == 0 ? (int)getpid() : pid > 0 ? (int)pid : refused != 0 ? -refused : -errno;
+        int is_so = tell(team, place, what);
+        if (pid == 0) {
+            if (!is_so) {
+                _exit(0);
+            }
+            break;
+        }
+    }
+    prctl(PR_SET_NAME, name);
+    return place < team->count ? place : -1;
+}
+
+static int told_places(struct pp_team *team)
+{
+    int told = 0;
+    while (told < team->count && pp_team_place(team, told) != 0) {
+        told++;
+    }
+    return told;
+}
+
+/* Returns whether a child of this process has ended; it is not reaped. */
+static int has_ended(pid_t pid)
+{
+    siginfo_t info = {0};
+    return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == pid;
+}
+
+void pp_team_wait(struct pp_team *team, pid_t copy, int64_t limit)
+{
+    int before = 0;
+    int64_t until = pp_now() + limit;
+    for (;;) {
+        uint32_t seen = pp_load(&team->told);
+        int told = told_places(team);
+        if (told == team->count) {
+            return;
+        }
+        int64_t now = pp_now();
+        if (told > before) {
+            before = told;
+            until = now + limit;
+        }
+        if (now >= until || has_ended(copy)) {
+            break;
+        }
+        pp_futex_wait(&team->told, seen, now + LOOK_AGAIN);
+    }
+    for (int place = 0; place < team->count; place++) {
+        (void)pp_cas(&team->places[place], 0, (uint32_t)-ECHILD); /* killed here: whose client is gone leaves */
+    }
 }

@@ -24,14 +24,15 @@
 #ifndef PP_CLONE_H
 #define PP_CLONE_H
 
+#include <stdint.h>
 #include <sys/types.h>
 
 /* 0 when pp_clone_sibling may be used now, else an errno value: EBUSY, there are other threads; ENOSYS, the kernel
  * lacks PR_GET_TID_ADDRESS, or a filter refuses what is needed; EPERM, this is the init of a pid namespace, which may not make siblings (clone(2)). */
 int pp_clone_ready(void);
 
-/* Clone. In the child: returns 0. In the caller: returns the child's pid and stores a pidfd (close-on-exec) of it.
- * On failure returns -1 and sets errno. Only async-signal-safe steps are taken between the clone and the return in
+/* Clone. In the child: returns 0. In the caller: returns the child's pid and stores a pidfd (close-on-exec) of it, unless
+ * `pidfd` is NULL. On failure returns -1 and sets errno. Only async-signal-safe steps are taken between the clone and the return in
  * the child, since nothing but the calling thread exists there. */
 pid_t pp_clone_sibling(int *pidfd);
 
@@ -40,5 +41,41 @@ pid_t pp_clone_sibling(int *pidfd);
  * its parent, cannot be waited for; ends this process when that or the other end of `fd` is gone. All signals shall be
  * blocked: handlers would run for what is sent to all. */
 void pp_park(int fd, pid_t client);
+
+/* Have the kernel end this process by SIGKILL as soon as the last writer of the pipe that `fd` reads from is gone, in whatever
+ * it does (F_SETOWN, F_SETSIG and O_ASYNC of fcntl(2)). Owner and signal belong to the open file, so the pipe is opened anew,
+ * close-on-exec: returns the number, which is to stay open; -1 and errno where that cannot be; 0 if the writers are gone. */
+int pp_hang_on(int fd);
+
+/* A team: children that a forked copy of this process makes for it at once, before that copy parks. So who wants n children
+ * and a copy to fork more from pays for one fork, and not for n + 1: after each it would write the same pages again, and
+ * each first write to a page copies that.
+ *
+ *      client --fork--> copy --clone--> child 0
+ *        |                |----clone--> child 1          each a child of the client, as by pp_clone_sibling
+ *        v                v
+ *   pp_team_wait       pp_park
+ *
+ * A place is 0, then the pid of its child, or the negative of why there is none: whoever says it first, the child, the copy
+ * or the client, which gives a place up when the copy is gone. A child whose place was given up leaves before it runs
+ * anything. */
+struct pp_team;
+
+/* Make one with places for `count`, at least one. NULL and errno without memory. */
+struct pp_team *pp_team_new(int count);
+
+/* Give up this process's view of it. */
+void pp_team_drop(struct pp_team *team);
+
+/* In the copy: clone the children. Returns the place of a child, in that child; -1 in the copy. `comm` is the name of who
+ * has no place yet. */
+int pp_team_clone(struct pp_team *team, const char *comm);
+
+/* In the client: wait until all places are told, or the copy, a child that nobody else waits for, is gone or says nothing
+ * more for `limit` nanoseconds. Then the others are given up with ECHILD. */
+void pp_team_wait(struct pp_team *team, pid_t copy, int64_t limit);
+
+/* What was told of a place. */
+int pp_team_place(struct pp_team *team, int place);
 
 #endif

@@ -95,9 +95,55 @@ static void refuses_with_threads(void)
     CHECK(pthread_join(thread, NULL) == 0);
 }
 
+/* Have a copy of this process make a team, `late` or not at all; returns how many of `count` children came to run. */
+static int children_of_team(int count, int is_made, int is_late)
+{
+    int go[2];
+    CHECK(pipe(go) == 0);
+    struct pp_team *team = pp_team_new(count);
+    CHECK(team != NULL);
+    pid_t client = getpid(), copy = fork();
+    CHECK(copy >= 0);
+    if (copy == 0) {
+        char byte;
+        close(go[1]);
+        CHECK(!is_late || read(go[0], &byte, 1) == 0);
+        int place = is_made ? pp_team_clone(team, "test-team") : -1;
+        if (place >= 0) {
+            check_sibling(client);
+            _exit(10 + place);
+        }
+        _exit(0);
+    }
+    close(go[0]);
+    pp_team_wait(team, copy, is_late ? 0 : 50000000000);
+    close(go[1]);
+    int status = 0, ran = 0;
+    CHECK(waitpid(copy, &status, 0) == copy && status == 0);
+    for (int place = 0; place < count; place++) {
+        int pid = pp_team_place(team, place);
+        if (pid > 0) {
+            CHECK(waitpid(pid, &status, 0) == pid && WEXITSTATUS(status) == 10 + place);
+            ran++;
+        } else {
+            CHECK(pid == -ECHILD);
+        }
+    }
+    while (wait(&status) > 0) { /* who had no place has left, and ran nothing */
+        CHECK(status == 0);
+    }
+    pp_team_drop(team);
+    return ran;
+}
+
 int main(void)
 {
     alarm(60);
+    for (int round = 0; round < 20; round++) {
+        CHECK(children_of_team(3, 1, 0) == 3);
+    }
+    CHECK(children_of_team(2, 0, 0) == 0);
+    CHECK(children_of_team(2, 1, 1) == 0);
     for (int round = 0; round < 20; round++) {
         CHECK(sibling_exit_status() == 7);
     }

@@ -28,17 +28,29 @@ def clone_sibling() -> tuple[int, int]:
         OSError: as `clone_ready` says, or what clone(2) says (EAGAIN, ENOMEM). Nothing was started.
     """
 
-def fork_parked(fd: int, /) -> int:
-    """Fork a child that waits until `fd`, a socket, has something for it: before that it runs nothing.
+def fork_parked(fd: int, children: int, comm: str, /) -> tuple[int, tuple[int, ...], int]:
+    """Fork a copy that makes children of this process, then waits until `fd`, a socket, has something for it.
 
-    It ends when this process does, or the other end of `fd` is closed. The at-fork handlers of the child run when it
-    has something to do. There must be no other threads.
+    While it waits it runs nothing; it ends when this process does, or the other end of `fd` is closed. The at-fork
+    handlers of each child run in it at once, those of the copy when it has something to do. There must be no other
+    threads. Before its pid is told a child bears the name `comm`.
 
     Returns:
-        The child's pid in the caller, 0 in the child.
+        (pid of the copy, for each child its pid or the negative errno, -1) in the caller;
+        (0, (), the child's place) in a child, and a place of -1 in the copy.
 
     Raises:
         OSError: what fork(2) says (EAGAIN, ENOMEM).
+    """
+
+def hang_on(fd: int, /) -> int:
+    """Have the kernel kill this process as soon as the last writer of the pipe that `fd` reads from is gone.
+
+    Returns:
+        A descriptor that is to stay open; 0 if they are gone already.
+
+    Raises:
+        OSError: this system cannot do that.
     """
 
 def set_flag(index: int, value: int, /) -> None:

@@ -188,20 +188,26 @@ def test_it_ends_with_its_pool():
 
 
 @pytest.mark.filterwarnings("ignore")  # of a fork beside other threads
-def test_a_pool_that_ends_while_its_fork_server_is_being_made_leaves_none(monkeypatch):
+@pytest.mark.parametrize("when", ["before it", "after it"])
+def test_a_pool_that_ends_while_its_fork_server_is_being_made_leaves_none(monkeypatch, when):
     begun, ended, made = threading.Event(), threading.Event(), threading.Event()
 
+    def hold_up(at):
+        if at == when:
+            begun.set()
+            ended.wait(20)
+
     class Slow(pool_fork_server.PoolForkServer):
-        def fork(self):
-            super().fork()
+        def fork(self, *args):
+            hold_up("before it")
+            super().fork(*args)
             made.set()
             time.sleep(0.3)
 
     start_one = worker_set.WorkerSet._start_one
 
     def start_late(self, *args):
-        begun.set()
-        ended.wait(20)
+        hold_up("after it")
         start_one(self, *args)
 
     monkeypatch.setattr(worker_set, "PoolForkServer", Slow)

@@ -1,6 +1,7 @@
-"""A fork pool whose workers are replaced after two calls each."""
+"""A fork pool of a number of workers, which are replaced after two calls each."""
 
 import os
+import sys
 
 import polyproc
 from polyproc._start.stopping import children_of
@@ -11,6 +12,6 @@ def pid_of(number):
 
 
 if __name__ == "__main__":
-    with polyproc.get_context("fork").Pool(1, maxtasksperchild=2) as pool:
+    with polyproc.get_context("fork").Pool(int(sys.argv[1]), maxtasksperchild=2) as pool:
         pids = [pool.apply(pid_of, (number,)) for number in range(20)]
     print(len(pids), "calls by", len(set(pids)), "workers,", len(children_of(os.getpid())), "children left")

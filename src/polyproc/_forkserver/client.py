@@ -64,6 +64,9 @@ class ForkServerClient:
         pid: its process.
         comm: its name, as ps shows it.
         limit: after how many seconds without an answer it counts as dead; None for never.
+
+    Attributes:
+        has_unborn: whether it may have made a child that we were not told of.
     """
 
     def __init__(self, sock: protocol.Channel, pid: int, comm: str, limit: float | None = None) -> None:
@@ -71,7 +74,7 @@ class ForkServerClient:
         self._sock = sock
         self._comm = comm
         self._limit = limit
-        self._has_unborn = False  # whether it may have made a child that we were not told of
+        self.has_unborn = False
         self._ordered: deque[protocol.Channel] = deque()  # our ends of the channels of children that were ordered
         self._dawdles = False  # whether it may wait before it makes them
         # Whether an exception (a signal handler's) has come in the middle of what we say to each other: an answer could
@@ -138,7 +141,7 @@ class ForkServerClient:
             (pid, number, text, sent), received = self._receive()
             self._is_torn = False
         except BaseException:
-            self._has_unborn = True  # perhaps
+            self.has_unborn = True  # perhaps
             ordered.close()
             raise
         if not number and len(received) < sent:
@@ -166,7 +169,7 @@ class ForkServerClient:
             os.waitpid(self.pid, 0)
         except ChildProcessError:
             pass
-        if self._has_unborn or self._is_torn:
+        if self.has_unborn or self._is_torn:
             _reap_unborn(self._comm)
 
     def abandon(self) -> None:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import _signal
 import os
-import sys
 
 from polyproc._forkserver.fork_loop import Loop
 from polyproc._process.bootstrap import after_fork
 from polyproc._process.parent import hang_on, lifeline
 from polyproc._process.preparation import live
-from polyproc._start.fork import null_input, recorded_stderr
+from polyproc._start.fork import replace_streams
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
@@ -33,13 +32,7 @@ def main(socket_fd: int, client_pid: int, comm: str, mask: set[int]) -> NoReturn
     lifeline_fd = lifeline.take_inherited()
     hang_on(os.dup(lifeline_fd))
     after_fork()
-    null = null_input.file
-    if null is not None:
-        if null_input.is_at_0:
-            os.dup2(null.fd, 0)
-        sys.stdin = null.stream
-    if recorded_stderr.replacement is not None:
-        sys.stderr = sys.__stderr__ = recorded_stderr.replacement  # type: ignore[misc]
+    replace_streams()
     # A child hangs on to the client before it has a job: others may hold the client's end of its channel.
     loop = Loop(socket_fd, lifeline_fd, client_pid, comm, lambda: hang_on(os.dup(lifeline_fd)), handlers)
     job = loop.serve()

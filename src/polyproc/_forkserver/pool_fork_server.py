@@ -1,11 +1,12 @@
 """A copy of this process, made while it has no threads of ours, that forks for it from then on.
 
-A pool forks its first workers and its fork server before it starts its threads, and has those that come later from the
+A pool makes its first workers and its fork server before it starts its threads, and has those that come later from the
 fork server: a fork copies the locks that other threads hold, and nobody could unlock them in the child. So every worker
 sees the program as it was when the pool was made.
 
-    client                       fork server        worker
-    fork ----------------------> waits for orders
+    client                       fork server        workers
+    fork ----------------------> clones the first ----------> live as if the client had forked them
+      <------------------ pids ---- waits for orders
     order (as protocol.py has it) ---> clone ------> hangs on to the client, waits for its job
     the job: its name, its arguments, descriptors ------------> becomes that, with what was kept
 
@@ -16,27 +17,28 @@ from __future__ import annotations
 
 import _signal as signal  # `signal` makes enumerations of it
 import _thread
+import errno
 import os
 import sys
 
 from polyproc._base.modules import loaded
 from polyproc._base.native import native
 from polyproc._base.process_state import log
-from polyproc._base.typing import TYPE_CHECKING, Any, NoReturn
+from polyproc._base.typing import TYPE_CHECKING, Any, NoReturn, Sequence
 from polyproc._forkserver.client import ForkServerClient, new_comm
 from polyproc._pickling.main_definitions import main_definitions
 from polyproc._pickling.pickler import InheritedValue, inherited_values
 from polyproc._platform.circumstances import Circumstances, environ
-from polyproc._platform.handles import open_pidfd, send_signal
-from polyproc._platform.posix import close_quietly, fork
+from polyproc._platform.handles import has_pidfds, open_pidfd, send_signal
+from polyproc._platform.posix import close_quietly, fork, forks
+from polyproc._process.black_box import Box
 from polyproc._process.parent import lifeline
-from polyproc._start.child import flush_before_start
-from polyproc._start.fork import ForkChild, null_input, recorded_stderr
+from polyproc._start.child import Child, begin_once, flush_before_start
+from polyproc._start.fork import ForkChild, live_as, null_input, recorded_stderr
 from polyproc._start.protocol import socketpair
 
 if TYPE_CHECKING:
     from polyproc._process.process import BaseProcess
-    from polyproc._start.child import Child
 
 
 _TRIES = 3
@@ -47,6 +49,56 @@ _MAX_AHEAD = 4  # of so many the socket holds orders and answers, whoever is slo
 
 class ForkServerGone(Exception):
     """The fork server has died."""
+
+
+class _First:
+    """A child that is made together with its fork server: it runs before it is started.
+
+    Attributes:
+        process: whose life it lives.
+        box: its black box.
+        pid: its pid; 0 as long as there is none.
+        is_started: whether it is its handle's to reap.
+    """
+
+    def __init__(self, process: BaseProcess[Any]) -> None:
+        self.process = process
+        self.box = Box.create()
+        self.pid = 0
+        self.is_started = False
+
+    def launch(self, process_obj: BaseProcess[Any]) -> Child:
+        """Start it."""
+        return FirstChild(process_obj, self)
+
+    def forget(self) -> None:
+        """End it if nobody has started it."""
+        vars(self.process).pop("_Popen", None)
+        if self.is_started:
+            return
+        if self.pid:
+            try:
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+            except (ProcessLookupError, ChildProcessError):  # reaped by somebody else
+                pass
+        self.box.close()
+
+
+class FirstChild(ForkChild):
+    """The handle of a child that was made together with its fork server."""
+
+    def __init__(self, process_obj: BaseProcess[Any], first: _First) -> None:
+        self._first = first
+        super().__init__(process_obj)
+        del self._first
+
+    def _make_box(self) -> Box:
+        return self._first.box
+
+    def _start(self, process_obj: BaseProcess[Any]) -> None:
+        self.pid, self._first.is_started = self._first.pid, True
+        self._started(self.pid)
 
 
 class PoolForkServer:
@@ -64,9 +116,14 @@ class PoolForkServer:
         self._circumstances: Any = None
         self._client: ForkServerClient | None = None
         self._pidfd = -1
+        self._first: list[_First] = []
 
-    def fork(self) -> None:
-        """Make the process. Raises OSError if the system could not."""
+    def fork(self, first: Sequence[BaseProcess[Any]] = ()) -> None:
+        """Make the process, and if that can be the first children, daemons: they run as soon as this returns.
+
+        Each is still to be started: `forget_first` ends those that were not. Raises OSError if the system could not.
+        """
+        begin_once()
         lifeline.open()
         main_definitions.note_start()
         null_input.prepare()
@@ -75,23 +132,32 @@ class PoolForkServer:
         self._environ = environ().copy()
         self._circumstances = Circumstances()
         try:
-            self._fork(self._kept)
+            self._fork(self._kept, first)
         except BaseException:  # no process or descriptor left, or a Ctrl-C
             self.end()
             raise
 
-    def _fork(self, kept: InheritedValue) -> None:
+    def _fork(self, kept: InheritedValue, first: Sequence[BaseProcess[Any]]) -> None:
         waits = _can_wait()
         if not waits:
             _program()  # here, once: each fork server would load it
+        elif has_pidfds():
+            for process in first:
+                process._check_start()
+                self._first.append(_First(process))
         client, comm = os.getpid(), new_comm()
         ours, theirs = socketpair()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _OTHERS_SIGNALS)  # until the fork server has its handlers
         try:
-            pid = _fork_to_wait(theirs.fileno()) if waits else _fork()
+            number = theirs.fileno()
+            pid, pids, place = _fork_to_wait(number, len(self._first), comm) if waits else (_fork(), (), -1)
+            if place >= 0:
+                close_quietly(ours.fileno(), number)
+                live_as(self._first[place].process, self._first[place].box, mask)
             if pid == 0:
                 _be_fork_server(kept, ours.fileno(), theirs.detach(), client, comm, mask)
             self._client = ForkServerClient(ours, pid, comm, _LIMIT)
+            self._note(pids)
             self._pidfd = open_pidfd(pid)
             log.debug("fork server forked, pid %d", pid)
         finally:
@@ -99,6 +165,21 @@ class PoolForkServer:
                 ours.close()
             theirs.close()
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def _note(self, pids: tuple[int, ...]) -> None:
+        """Have each first child be what the start of its process object finds."""
+        assert self._client is not None
+        for first, pid in zip(self._first, pids, strict=True):
+            if pid > 0:
+                first.pid = pid
+                vars(first.process)["_Popen"] = first.launch
+            elif pid == -errno.ECHILD:  # the fork server died before it could tell, and what it has made leaves
+                self._client.has_unborn = True
+
+    def forget_first(self) -> None:
+        """End the first children that nobody has started."""
+        while self._first:
+            self._first.pop().forget()
 
     def order(self, children: int) -> None:
         """Order children that will be started at once; more than a few are made as they are started."""
@@ -156,7 +237,9 @@ class PoolForkServer:
     def end(self) -> None:
         """End it and wait for it; those that it has made live on."""
         self.kill()
-        self._circumstances.close()
+        self.forget_first()
+        if self._circumstances is not None:
+            self._circumstances.close()
         client, self._client = self._client, None
         if client is not None:
             client.end()
@@ -178,10 +261,11 @@ def _can_wait() -> bool:
     return native.core is not None and is_systems_own and not has_others and not _thread._count()
 
 
-def _fork_to_wait(fd: int) -> int:
-    """Fork; the child waits for `fd` before it runs anything: most fork servers are never needed."""
-    sys.audit("os.fork")
-    return native.core.fork_parked(fd)  # type: ignore[union-attr, no-any-return]
+def _fork_to_wait(fd: int, children: int, comm: str) -> tuple[int, tuple[int, ...], int]:
+    """Fork; the child clones others, and waits for `fd` before it runs anything: most fork servers are never needed."""
+    for _ in range(children + 1):
+        sys.audit("os.fork")
+    return forks.own(lambda: native.core.fork_parked(fd, children, comm))  # type: ignore[union-attr, no-any-return]
 
 
 def _fork() -> int:

@@ -6,7 +6,7 @@ import _thread
 import os
 
 from polyproc._base.kernel import read
-from polyproc._base.modules import load, public
+from polyproc._base.modules import load, loaded, public
 from polyproc._base.process_state import process_state
 from polyproc._base.typing import Any
 from polyproc._platform.handles import ended_sentinel, open_pidfd, ready
@@ -56,6 +56,8 @@ class Lifeline:
                 for end, fd in zip((self._read, self._write), os.pipe(), strict=True):
                     end.take(fd)
                 self._reset_in_forks()
+                if loaded("polyproc._core") is None:
+                    import fcntl  # noqa: F401  (each child would load it: 160 page faults)
             elif not self._read.is_there():  # the other end stays: children hang on to it
                 self._read.take(os.open(f"{PROC}/self/fd/{self._write.fd}", os.O_RDONLY | os.O_CLOEXEC))
         return self._read.fd
@@ -119,26 +121,32 @@ def hang_on(fd: int) -> None:
     Ends this process at once if that has happened already.
     """
     try:
-        import fcntl
-
-        own = os.open(f"{PROC}/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        fcntl.fcntl(own, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(own, _F_SETSIG, _SIGKILL)
-        fcntl.fcntl(own, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+        core: Any = loaded("polyproc._core")
+        own = (_hang_on if core is None else core.hang_on)(fd)
     except OSError:  # no /proc, or no F_SETSIG: a thread waits instead
         from polyproc._platform.handles import own_module
 
         own_thread: Any = own_module("_thread")
         own_thread.start_new_thread(_watch, (fd,))  # and no greenlet, which would wait for its turn
         return
+    if own == 0:
+        os._exit(1)
     os.close(fd)
     lifeline.arm(own)
+
+
+def _hang_on(fd: int) -> int:
+    """Do it without the core; return the descriptor that is to stay open, 0 if the process is gone."""
+    import fcntl
+
+    own = os.open(f"{PROC}/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    fcntl.fcntl(own, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(own, _F_SETSIG, _SIGKILL)
+    fcntl.fcntl(own, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
     try:
-        gone = not read(own, 1)
+        return own if read(own, 1) else 0
     except BlockingIOError:
-        gone = False
-    if gone:
-        os._exit(1)
+        return own
 
 
 def _watch(fd: int) -> None:

@@ -121,13 +121,7 @@ class BaseProcess(_Generic[T]):
             OSError: the system could not make a process; nothing is left behind, and a later start may work.
             Exception: what pickling raised, with a note that names the attribute, for spawn and forkserver.
         """
-        self._check_closed()
-        assert self._popen is None, f"cannot start a process twice: for another {self._name} make another Process"
-        assert self._parent_pid == os.getpid(), said("not_started_here", self)
-        if process_state.current._config.get("daemon"):
-            assert may_have_children(process_state.current), said("is_daemon", process_state.current)
-        if process_state.importing_main:
-            raise MainReached
+        self._check_start()
         if process_state.children:
             process_state.unjoined += reap()
         self._is_starting = True
@@ -143,6 +137,16 @@ class BaseProcess(_Generic[T]):
             from polyproc._start.reaper import reaper
 
             reaper.look(self)
+
+    def _check_start(self) -> None:
+        """Raise what `start` raises where there can be no child."""
+        self._check_closed()
+        assert self._popen is None, f"cannot start a process twice: for another {self._name} make another Process"
+        assert self._parent_pid == os.getpid(), said("not_started_here", self)
+        if process_state.current._config.get("daemon"):
+            assert may_have_children(process_state.current), said("is_daemon", process_state.current)
+        if process_state.importing_main:
+            raise MainReached
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the child has ended, at most `timeout` seconds; zero or less does not wait."""

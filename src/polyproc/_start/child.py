@@ -159,6 +159,14 @@ def _kills_in(path: str) -> int | None:
 kills = Kills()
 
 
+def begin_once() -> None:
+    """Do what comes before the first child of a program."""
+    if not _has_looked:
+        kills.begin()
+        _look_for_leftovers()
+        black_box.name_log_records()
+
+
 class Child:
     """A started child of this process. Subclasses start it; each names its start method in `method`."""
 
@@ -182,12 +190,9 @@ class Child:
     def __init__(self, process_obj: BaseProcess[Any]) -> None:
         self.name: str = process_obj._name
         self._lock = _thread.allocate_lock()
-        if not _has_looked:
-            kills.begin()
-            _look_for_leftovers()
-            black_box.name_log_records()
+        begin_once()
         try:
-            self._box = Box.create()
+            self._box = self._make_box()
             # Room for the sentinel: without it a child could be there that cannot be watched.
             self._spare_fd = os.dup(self._box.fd)
             flush_before_start()
@@ -200,6 +205,9 @@ class Child:
         except BaseException:
             self._give_up()
             raise
+
+    def _make_box(self) -> Box:
+        return Box.create()
 
     def _start(self, process_obj: BaseProcess[Any]) -> None:
         raise NotImplementedError

@@ -23,8 +23,9 @@ from polyproc._start.child import Child
 TYPE_CHECKING = False  # see child.py: what this process has loaded, each forked child pays for
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, NoReturn
 
+    from polyproc._process.black_box import Box
     from polyproc._process.process import BaseProcess
 
 
@@ -84,6 +85,17 @@ def _fork_of_threads() -> Callable[[], int]:
     return warn_and_fork
 
 
+def replace_streams() -> None:
+    """Have, in a forked child, standard streams of its own."""
+    null = null_input.file
+    if null is not None:
+        if null_input.is_at_0:
+            os.dup2(null.fd, 0)
+        sys.stdin = null.stream
+    if recorded_stderr.replacement is not None:
+        sys.stderr = sys.__stderr__ = recorded_stderr.replacement  # type: ignore[misc]
+
+
 class ForkChild(Child):
     """A child made by fork."""
 
@@ -137,3 +149,20 @@ class ForkChild(Child):
                     os._exit(live(process_obj, parent_sentinel, self._box))
                 finally:  # a Ctrl-C as it came back
                     end_by_interrupt()
+
+
+def live_as(process_obj: BaseProcess[Any], box: Box, mask: set[int]) -> NoReturn:
+    """Live, in a child that was cloned with others, the life of a daemon; `mask` is what shall be blocked."""
+    try:
+        lifeline = process_state.lifeline
+        parent_sentinel = None if lifeline is None else lifeline.hang_on_to_parent(True, False)
+        after_fork()
+        replace_streams()
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+    except KeyboardInterrupt:
+        end_by_interrupt()
+    finally:
+        try:
+            os._exit(live(process_obj, parent_sentinel, box))
+        finally:  # a Ctrl-C as it came back
+            end_by_interrupt()

@@ -227,15 +227,29 @@ class WorkerSet:
             # What is written after a fork is copied first, page by page: as much as can be is made before.
             if native:
                 handles = [handle for handle in handles if self._try(self._make, handle, threads, failed)]
-            for number, handle in enumerate(handles):
-                if self._fork_server is not None:
-                    self._fork_server.order(len(handles) - number)
-                if (native or self._try(self._make, handle, threads, failed)) and self._try(
-                    self._start_one, handle, threads, failed
-                ):
-                    started(handle)
-            if begins and self._config.forks and native:
-                self._keep_fork_server()
+            try:
+                if begins and self._config.forks and native:
+                    self._make_fork_server(handles)
+            finally:  # also after a Ctrl-C
+                self._start_all(handles, None if begins else self._fork_server, threads, started, failed)
+                if begins and self._fork_server is not None:
+                    self._fork_server.forget_first()
+
+    def _start_all(
+        self,
+        handles: Sequence[WorkerHandle],
+        fork_server: PoolForkServer | None,
+        threads: int | None,
+        started: Callable[[WorkerHandle], object],
+        failed: Callable[[WorkerHandle, BaseException], object],
+    ) -> None:
+        for number, handle in enumerate(handles):
+            if fork_server is not None:
+                fork_server.order(len(handles) - number)
+            if (native or self._try(self._make, handle, threads, failed)) and self._try(
+                self._start_one, handle, threads, failed
+            ):
+                started(handle)
 
     @staticmethod
     def _try(
@@ -275,10 +289,11 @@ class WorkerSet:
         finally:
             handle.channel.release()
 
-    def _keep_fork_server(self) -> None:
+    def _make_fork_server(self, handles: Sequence[WorkerHandle]) -> None:
+        """Fork it, and have it make the first workers where it can."""
         try:
             self._fork_server = PoolForkServer(self._kept)
-            self._fork_server.fork()
+            self._fork_server.fork([handle.process for handle in handles if handle.doom is None])
         except Exception as error:  # noqa: BLE001  (no room, or a warning that is raised: no reason not to work)
             self._fork_server = None
             log.info("no fork server for later workers: %s", error)
