@@ -202,6 +202,37 @@ def test_a_daemon_of_anothers_launcher_ends_at_exit():
     assert not is_running(int(done.stdout))
 
 
+FORGETS = """
+import threading, time, polyproc
+from behaviour.test_what_libraries_reach_for import OwnPopen, OwnProcess
+
+class TellingPopen(OwnPopen):
+    def poll(self, *args):
+        pollers.add(threading.current_thread().name)
+        return super().poll(*args)
+
+class TellingProcess(OwnProcess):
+    _Popen = TellingPopen
+
+pollers = set()
+for kind in [TellingProcess, polyproc.get_context("fork").Process] * 12:
+    kind(target=int).start()
+threads = [thread for thread in threading.enumerate() if thread.name == "polyproc-reaper"]
+for thread in threads:
+    thread.join(30)
+print(*pollers)
+polyproc.active_children()
+"""
+
+
+def test_a_child_of_anothers_launcher_that_was_forgotten_is_polled_by_no_thread_of_ours():
+    tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    env = {**os.environ, "PYTHONPATH": tests}
+    code = f"import warnings; warnings.simplefilter('ignore')\n{FORGETS}"  # of a fork beside that thread
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=env)
+    assert (done.stdout, done.stderr) == ("MainThread\n", "")
+
+
 # -- a starter of somebody's own -----------------------------------------------------------------------------------
 
 
