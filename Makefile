@@ -47,6 +47,7 @@ wheels: $(VENV)/installed
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check src tests bench demo examples docs setup.py
+	$(BIN)/ruff check --preview --select PLW1514 src
 	$(BIN)/ruff format --check src tests bench demo examples docs setup.py
 	$(BIN)/mypy
 	$(BIN)/mypy bench

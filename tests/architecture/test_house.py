@@ -31,6 +31,22 @@ def test_a_public_module_has_no_code(module):
     assert len(module.read_text().splitlines()) <= 80
 
 
+def test_what_children_take_of_os_is_in_the_interpreters_own_module_behind_it():
+    """They may have no other: `polyproc._base.kernel`."""
+    import posix
+
+    for path in FILES:
+        tree = ast.parse(path.read_text())
+        nodes = list(ast.walk(tree))
+        sources = [
+            node.module for node in nodes if isinstance(node, ast.ImportFrom) and "os" in {a.name for a in node.names}
+        ]
+        if "polyproc._base.kernel" in sources:
+            uses = [node for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)]
+            taken = {node.attr for node in uses if node.value.id == "os"}
+            assert not taken - set(dir(posix)), path
+
+
 def test_file_names_occur_once_among_the_packages():
     names = Counter(p.stem for package in PACKAGES for p in package.glob("*.py") if p.stem != "__init__")
     assert [name for name, count in names.items() if count > 1] in ([], ["forkserver"])

@@ -10,6 +10,7 @@ from conftest import PROGRAMS, run_program
 RUN = f"{sys.executable} $flags {PROGRAMS / 'a_bit_of_all.py'} $out"
 WAYS = {
     "bytes and warnings are errors": f"flags='-bb -W error'; {RUN}",
+    "an encoding that is not said is an error": f"flags='-X warn_default_encoding -W error'; {RUN}",
     "development mode": f"flags='-X dev'; {RUN}",
     "optimized, isolated": f"flags='-OO -I'; {RUN}",
     "without streams": f"{RUN} <&- >&- 2>&-",
@@ -19,6 +20,8 @@ WAYS = {
     "nothing may be written": f"umask 777; TMPDIR=/proc {RUN}",
     "children are reaped by the kernel": f"trap '' CHLD; {RUN}",
 }
+if sys.version_info >= (3, 15):
+    WAYS["all imports are lazy"] = f"flags='-X lazy_imports=all'; {RUN}"
 
 
 @pytest.mark.parametrize("way", WAYS)

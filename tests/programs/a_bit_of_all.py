@@ -33,7 +33,7 @@ def use(context):
 
 
 if __name__ == "__main__":
-    with open(sys.argv[1], "w") as file:
+    with open(sys.argv[1], "w", encoding="utf-8") as file:
         for method in ("fork", "spawn", "forkserver"):
             print(method, *use(polyproc.get_context(method)), file=file, flush=True)
         segment = shared_memory.SharedMemory(create=True, size=10)

@@ -210,7 +210,7 @@ def _reap_unborn(comm: str) -> None:
 
 def _comm_of(pid: int) -> str | None:
     try:
-        with open(f"{PROC}/{pid}/comm") as file:
+        with open(f"{PROC}/{pid}/comm", encoding="utf-8", errors="replace") as file:
             return file.read().rstrip("\n")
     except OSError:
         return None

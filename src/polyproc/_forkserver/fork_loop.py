@@ -249,7 +249,7 @@ def _own_ends() -> Ends:
 
 def _read_name() -> str:
     try:
-        with open(f"{PROC}/self/comm") as file:
+        with open(f"{PROC}/self/comm", encoding="utf-8", errors="replace") as file:
             return file.read().rstrip("\n")
     except OSError:  # no /proc
         return "python"
@@ -264,7 +264,7 @@ def _rename(name: str) -> None:
     except OSError:  # a filter
         pass
     try:
-        with open(f"{PROC}/self/comm", "w") as file:
+        with open(f"{PROC}/self/comm", "w", encoding="utf-8") as file:
             file.write(name)
     except OSError:  # no /proc: nobody reads it there, either
         pass

@@ -11,7 +11,7 @@ _NAMESPACES = ("net", "pid", "user")  # who has another of these is on another h
 def boot_id() -> str:
     """Return what names this run of this host; "" where nothing does."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     except OSError:
         return ""
 

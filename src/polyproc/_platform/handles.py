@@ -15,7 +15,7 @@ from itertools import starmap
 from time import monotonic
 
 from polyproc._base.kernel import read, write
-from polyproc._base.modules import loaded, said
+from polyproc._base.modules import load, loaded, said
 from polyproc._platform.posix import LINUX, PROC, Capability, LongLived, close_quietly, has
 
 TYPE_CHECKING = False  # a parent that only forks loads this: each forked child would pay for `typing`
@@ -140,6 +140,7 @@ class Local:
     def __init__(self, **fields: Any) -> None:
         self._fields = fields
         self._kind: Any = None
+        load("threading", "local")  # whoever makes one may be yet to import it (PEP 810)
         self()
 
     def __call__(self) -> Any:
@@ -152,7 +153,8 @@ class Local:
 
 def own_socket(sock: Any) -> Any:
     """Return the interpreter's own socket that is inside of one of such a library, or the socket itself."""
-    while not isinstance(sock, sys.modules["_socket"].socket):
+    kind: Any = load("_socket", "socket")
+    while not isinstance(sock, kind):
         inside = getattr(sock, "_sock", sock)  # gevent's
         sock = inside if inside is not sock else sock.fd  # eventlet's
     return sock
@@ -160,6 +162,7 @@ def own_socket(sock: Any) -> Any:
 
 def own_socket_class() -> Any:
     """Return `socket.socket` as the interpreter has it, to be derived from."""
+    load("socket", "socket")
     kinds = sys.modules["_socket"].socket.__subclasses__()
     return next(kind for kind in kinds if (kind.__module__, kind.__qualname__) == ("socket", "socket"))
 
@@ -237,7 +240,7 @@ def started_at(pid: int) -> str:
 
         return str(started_at(pid))
     try:
-        with open(f"{PROC}/{pid}/stat") as file:
+        with open(f"{PROC}/{pid}/stat", encoding="utf-8", errors="replace") as file:
             fields = file.read().rpartition(")")[2].split()
     except OSError:  # it has ended
         return ""

@@ -12,7 +12,7 @@ from polyproc._platform.posix import IS_MACOS, PROC
 def resident_bytes() -> int:
     """Return the resident size of this process, in bytes; where nothing tells it, the largest that it had."""
     try:
-        with open(f"{PROC}/self/statm") as file:
+        with open(f"{PROC}/self/statm", encoding="utf-8") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
     except OSError:
         from polyproc._platform.processes import resident_bytes

@@ -85,7 +85,7 @@ have_abstract_sockets = LINUX  # unix(7)
 def tells_of_processes() -> bool:
     """Return whether there is a /proc (proc(5)) by which descriptors of other processes are found and opened."""
     if not _told:
-        _told.append(os.path.isdir(f"{PROC}/self/fd") if LINUX else False)
+        _told.append(LINUX and os.access(f"{PROC}/self/fd", os.F_OK))
     return _told[0]
 
 

@@ -47,14 +47,15 @@ if TYPE_CHECKING:
 # makes named segments has a tracker, which does the same.
 
 _PROGRAM = "polyproc._programs.run_tracker"
-_FOLDER = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_programs")
 
 
 def remove_leftovers(folder: str) -> list[str]:
     """Remove what dead families have left in a folder; return the names of the segments."""
     from importlib.machinery import PathFinder
+    from os.path import dirname, join
 
-    spec: Any = PathFinder.find_spec(_PROGRAM, [_FOLDER])  # without importlib.util, which workers would have, too
+    # Without importlib.util, which workers would have, too.
+    spec: Any = PathFinder.find_spec(_PROGRAM, [join(dirname(dirname(__file__)), "_programs")])
     scope: dict[str, Any] = {"__name__": _PROGRAM}
     exec(spec.loader.get_code(_PROGRAM), scope)
     scope.update(LISTED=SHM, PROC=PROC)
@@ -134,7 +135,7 @@ def _counters() -> list[str]:
     root = CGROUPS
     paths = []
     try:
-        with open(f"{PROC}/self/cgroup") as file:
+        with open(f"{PROC}/self/cgroup", encoding="utf-8", errors="surrogateescape") as file:
             for line in file:
                 _, controllers, group = line.rstrip("\n").split(":", 2)
                 if not controllers:
@@ -149,7 +150,7 @@ def _counters() -> list[str]:
 
 def _kills_in(path: str) -> int | None:
     try:
-        with open(path) as file:
+        with open(path, encoding="utf-8") as file:
             words = file.read().split()
         return int(words[words.index("oom_kill") + 1])
     except (OSError, ValueError, IndexError):  # not there, or not in it

@@ -136,7 +136,7 @@ def children_of(pid: int) -> list[int]:
     found = []
     try:
         for task in os.listdir(f"{PROC}/{pid}/task"):
-            with open(f"{PROC}/{pid}/task/{task}/children") as file:
+            with open(f"{PROC}/{pid}/task/{task}/children", encoding="utf-8") as file:
                 found += [int(word) for word in file.read().split()]
     except OSError:  # it has ended, or there is no such file here
         pass

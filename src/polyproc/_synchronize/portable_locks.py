@@ -97,7 +97,7 @@ class TokenCounter:
         """Return the number as it is at this moment."""
         if not self._is_eventfd():
             return _pipe_length(self._read_fd)
-        with open(f"{PROC}/self/fdinfo/{self._read_fd}") as info:
+        with open(f"{PROC}/self/fdinfo/{self._read_fd}", encoding="utf-8") as info:
             for line in info:
                 if line.startswith("eventfd-count:"):
                     return int(line.split()[1], 16)
