@@ -247,6 +247,41 @@ def test_a_function_that_is_sent_by_value_brings_what_lazy_imports_stand_for(tmp
     assert run(program, tmp_path=tmp_path if place == "file" else None) == ["[1]", "[2]"]
 
 
+IN_ANOTHER_INTERPRETER = """
+from concurrent import interpreters
+CODE = '''
+import sys
+sys.path[:] = {path!r}
+import polyproc
+for method in ("spawn", "forkserver"):
+    context = polyproc.get_context(method)
+    queue = context.Queue()
+    queue.put(method)
+    child = context.Process(target=abs, args=(-3,))
+    child.start()
+    with context.Manager() as manager, context.Lock():
+        print(queue.get(timeout=30), child.result(30), *manager.list([4]), flush=True)
+for start in (polyproc.get_context("fork").Process(target=int).start, polyproc.get_context("spawn").Pool):
+    try:
+        start()
+    except RuntimeError as error:
+        print("interpreter" in str(error), flush=True)
+'''
+if __name__ == "__main__":
+    import polyproc
+    for _ in range(2):
+        other = interpreters.create()
+        other.exec(CODE)
+        other.close()
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="no interpreters beside the main one in the standard library")
+def test_an_interpreter_beside_the_main_one_has_processes_queues_and_managers_but_no_threads_of_ours_and_no_fork():
+    found = run(IN_ANOTHER_INTERPRETER.format(path=sys.path))
+    assert found == 2 * ["spawn", "3", "4", "forkserver", "3", "4", "True", "True"]
+
+
 @pytest.mark.parametrize("code, kind", [("c", ctypes.c_char), ("u", ctypes.c_wchar)])
 def test_what_is_no_character_is_refused_in_the_words_of_this_versions_ctypes(code, kind):
     value = polyproc.Value(code, b"a" if code == "c" else "a")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import _signal
 import _thread
 import atexit
-import faulthandler
 import gc
 import marshal
 import sys
@@ -16,6 +15,11 @@ from polyproc._base.modules import load
 from polyproc._base.process_state import exit_sequence, log, process_state
 from polyproc._process import black_box
 from polyproc._process.black_box import Box, recorder
+
+try:
+    import faulthandler
+except ImportError:  # in an interpreter beside the main one; its children have it
+    pass
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 
