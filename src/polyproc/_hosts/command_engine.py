@@ -22,6 +22,7 @@ from polyproc._base.typing import Callable, Sequence
 from polyproc._hosts.host_engine import AgentSpec, Resources
 
 _LINES = 20  # of what the command has said last
+_PIECE = 65536
 _ENDING = 3.0  # seconds for a command whose agent has gone
 _LOOPBACK = "127.0.0.1"
 
@@ -67,7 +68,10 @@ class CommandEngine:
     def lease(self, spec: AgentSpec, want: Resources, node: str) -> CommandLease:
         """Start the command. Raises OSError if there is no such program."""
         if want:
-            raise ValueError(f"the engine 'command' places nothing: it cannot look for resources ({dict(want)!r})")
+            raise ValueError(
+                "the engine 'command' places nothing: it starts an agent on each of its hosts, whatever these have; "
+                f"leave resources= out and name the hosts that have {dict(want)!r}, or use an engine that places"
+            )
         line = shlex.join(spec.argv)
         words = [word.replace("{host}", self._by_name[node]).replace("{agent}", line) for word in self._words]
         if not any("{agent}" in word for word in self._words):
@@ -95,6 +99,7 @@ class CommandLease:
         self.node = node
         self._callbacks: list[Callable[[str], None]] = []
         self._said: collections.deque[str] = collections.deque(maxlen=_LINES)
+        self._begun = b""  # a line that has no end yet
         self._forwards = False
         self._lock = threading.Lock()
         self._command = subprocess.Popen(
@@ -124,16 +129,30 @@ class CommandLease:
         pipe = self._command.stdout
         assert pipe is not None  # as asked for
         with pipe:
-            for line in pipe:
-                text = line.decode(errors="replace").rstrip("\n")
-                self._said.append(text)
-                if self._forwards and sys.stderr is not None:
-                    sys.stderr.write(f"[{self.node}] {text}\n")
+            while piece := os.read(pipe.fileno(), _PIECE):  # a prompt has no end of line
+                *lines, self._begun = (self._begun + piece).split(b"\n")
+                self._begun = self._begun[-_PIECE:]
+                for line in lines:
+                    self._take(line)
+        if self._begun:
+            self._take(self._begun)
+            self._begun = b""
         code = self._command.wait()
         with self._lock:
             callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             callback(f"its command ended with exit code {code}")
+
+    def _take(self, line: bytes) -> None:
+        text = line.decode(errors="replace")
+        self._said.append(text)
+        if self._forwards and sys.stderr is not None:
+            sys.stderr.write(f"[{self.node}] {text}\n")
+
+    def waits_for(self) -> str:
+        """Return what the command has said, if it has: it may have asked for something."""
+        said = "\n".join([*self._said, self._begun.decode(errors="replace")]).strip("\n")
+        return f"its command runs, and has said:\n{said}" if said else "its command runs, and has said nothing"
 
     def forward(self) -> None:
         """Show what the command says from now on."""

@@ -77,6 +77,10 @@ class Lease(Protocol):
         """Return why there will be no agent, as soon as that is known."""
         ...
 
+    def waits_for(self) -> str:
+        """Return what keeps an agent that has not come, as far as that is known."""
+        ...
+
     def forward(self) -> None:
         """Show what the agent writes to its streams from now on, if that comes here at all."""
         ...

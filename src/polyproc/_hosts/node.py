@@ -91,7 +91,8 @@ def _admit(listener: Listener, lease: Lease, timeout: float) -> Any:
             if (failure := lease.failure()) is not None:
                 raise failure from None
     raise ProcessError(
-        f"the agent on {lease.node!r} did not call within {timeout:g} s: can it reach {listener.address}?"
+        f"the agent on {lease.node!r} did not call within {timeout:g} s: can it reach {listener.address}? "
+        + lease.waits_for()
     )
 
 

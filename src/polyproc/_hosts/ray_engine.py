@@ -11,11 +11,15 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 from polyproc._base.errors import ProcessError
+from polyproc._base.log import log
 from polyproc._base.typing import Any, Callable, Mapping, Sequence
 from polyproc._hosts.host_engine import AgentSpec, Resources
 
+_LOOK = 0.5  # seconds between two looks whether a node has come
+_OF_RAY = ("node:", "object_store_memory")
 _SHORT = 6  # characters of a node's id that are shown, where nodes share an address
 _TOLD = 4000  # characters of what an agent has written that are told when it fails
 
@@ -60,13 +64,19 @@ class RayEngine:
         address: the cluster; unless given, that which this program is connected to, that of RAY_ADDRESS, or a local one
             that is started.
         runtime_env: what Ray is to prepare for the agents, as `ray.init` has it.
+        node_timeout: how many seconds to wait, if no node has what is asked for, until one is there that has; the
+            cluster's autoscaler is asked for it.
         options: what else `ray.init` shall be told, if it is called.
     """
 
     name = "ray"
 
     def __init__(
-        self, address: str | None = None, runtime_env: Mapping[str, Any] | None = None, **options: Any
+        self,
+        address: str | None = None,
+        runtime_env: Mapping[str, Any] | None = None,
+        node_timeout: float = 0.0,
+        **options: Any,
     ) -> None:
         asked = address or os.environ.get("RAY_ADDRESS") or ""
         if asked.startswith("ray://"):
@@ -81,6 +91,7 @@ class RayEngine:
             raise ProcessError(text) from error
         self._ray: Any = ray
         self._runtime_env = dict(runtime_env or {})
+        self._node_timeout = node_timeout
         self._options = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
         if asked:
             self._options = {"address": asked, "log_to_driver": False, "logging_level": "ERROR"}
@@ -96,12 +107,40 @@ class RayEngine:
         return self._ray
 
     def nodes(self, want: Resources) -> Sequence[str]:
-        """Return the nodes that are alive and have as much as is asked for."""
-        return list(self._by_name(want))
+        """Return the nodes that are alive and have as much as is asked for.
+
+        Raises ProcessError if there is none, and none comes in time.
+        """
+        found = self._by_name(want)
+        if not found and self._node_timeout > 0:
+            found = self._awaited(want)
+        if not found:
+            after = f" after {self._node_timeout:g} s" if self._node_timeout > 0 else ""
+            there = "; ".join(map(_description, self._alive())) or "none"
+            raise ProcessError(f"the engine 'ray' has no nodes{after} with {dict(want)!r}. There are: {there}")
+        return list(found)
+
+    def _awaited(self, want: Resources) -> dict[str, str]:
+        """Have the autoscaler bring a node, and wait for it; say so, as that may be long."""
+        if sys.stderr is not None:
+            sys.stderr.write(f"waiting up to {self._node_timeout:g} s for a node of Ray that has {dict(want)!r}\n")
+        deadline = time.monotonic() + self._node_timeout
+        bundle = {name: amount for name, amount in _amounts(want).items() if amount}
+        if bundle:
+            try:
+                self._connected().autoscaler.sdk.request_resources(bundles=[bundle])
+            except Exception as error:  # noqa: BLE001  (there is none: a node may come otherwise)
+                log.info("Ray's autoscaler cannot be asked: %s", error)
+        while not (found := self._by_name(want)) and time.monotonic() < deadline:
+            time.sleep(_LOOK)
+        return found
+
+    def _alive(self) -> list[Any]:
+        return [node for node in self._connected().nodes() if node["Alive"]]
 
     def _by_name(self, want: Resources) -> dict[str, str]:
         found: dict[str, str] = {}
-        alive = [node for node in self._connected().nodes() if node["Alive"]]
+        alive = self._alive()
         addresses = [node["NodeManagerAddress"] for node in alive]
         for node in alive:
             address, id = node["NodeManagerAddress"], node["NodeID"]
@@ -122,11 +161,12 @@ class RayEngine:
         strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node_id=id, soft=False)
         options: dict[str, Any] = {"scheduling_strategy": strategy, "num_cpus": want.get("cpus", 0)}
         options.update(num_gpus=want.get("gpus", 0), memory=want.get("memory"), max_restarts=0)
+        options["resources"] = {name: amount for name, amount in _labels(want) if not isinstance(amount, str)}
         if self._runtime_env:
             options["runtime_env"] = self._runtime_env
         actor = ray.remote(AgentHolder).options(**options).remote()
         argv = ["" if spec.argv[0] == sys.executable else spec.argv[0], *spec.argv[1:]]
-        return RayLease(ray, node, actor, (argv, spec.standard_input(), dict(spec.env), spec.cwd))
+        return RayLease(ray, node, id, actor, (argv, spec.standard_input(), dict(spec.env), spec.cwd))
 
     def close(self) -> None:
         """Leave the cluster, if this engine has joined it."""
@@ -136,20 +176,36 @@ class RayEngine:
                 self._ray.shutdown()
 
 
-def _has(node: Mapping[str, Any], want: Resources) -> bool:
-    there = node["Resources"]
+def _labels(want: Resources) -> list[tuple[str, Any]]:
+    return list(want.get("labels", {}).items())
+
+
+def _amounts(want: Resources) -> dict[str, Any]:
+    """Return how much is asked for of what Ray counts; labels with numbers are its custom resources."""
     asked = {"CPU": want.get("cpus", 0), "GPU": want.get("gpus", 0), "memory": want.get("memory", 0)}
-    labels: Mapping[str, str] = node.get("Labels") or {}
-    return all(there.get(what, 0) >= amount for what, amount in asked.items()) and all(
-        labels.get(key) == value for key, value in want.get("labels", {}).items()
+    return {**asked, **{name: amount for name, amount in _labels(want) if not isinstance(amount, str)}}
+
+
+def _has(node: Mapping[str, Any], want: Resources) -> bool:
+    there, labels = node["Resources"], node.get("Labels") or {}
+    return all(there.get(what, 0) >= amount for what, amount in _amounts(want).items()) and all(
+        labels.get(name) == value for name, value in _labels(want) if isinstance(value, str)
     )
+
+
+def _description(node: Mapping[str, Any]) -> str:
+    """Return what a node has, for people."""
+    there = {what: amount for what, amount in node["Resources"].items() if not what.startswith(_OF_RAY)}
+    labels = {name: value for name, value in (node.get("Labels") or {}).items() if not name.startswith("ray.io/")}
+    return f"{node['NodeManagerAddress']}: {there}" + (f", labels {labels}" if labels else "")
 
 
 class RayLease:
     """An actor and its agent."""
 
-    def __init__(self, ray: Any, node: str, actor: Any, start: tuple[Any, ...]) -> None:
+    def __init__(self, ray: Any, node: str, node_id: str, actor: Any, start: tuple[Any, ...]) -> None:
         self.node = node
+        self._node_id = node_id
         self._ray = ray
         self._actor = actor
         self._callbacks: list[Callable[[str], None]] = []
@@ -176,6 +232,14 @@ class RayLease:
     def failure(self) -> ProcessError | None:
         """Return why there is no agent, if there is none any more."""
         return self._failure
+
+    def waits_for(self) -> str:
+        """Return what the node has left: another may have taken what the actor waits for."""
+        try:
+            left = self._ray._private.state.available_resources_per_node().get(self._node_id, {})
+        except Exception as error:  # noqa: BLE001  (it is for a message)
+            return f"Ray says: {error}"
+        return f"Ray has not started its actor, or that has not: of what the node has is free: {left}"
 
     def forward(self) -> None:
         """Do nothing: what an agent writes is told with its end."""
