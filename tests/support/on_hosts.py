@@ -1,10 +1,12 @@
 """What the tests' processes on other hosts run. Nothing of pytest is loaded there."""
 
 import os
+import pickle
 import signal
 import sys
 import threading
 import time
+import tracemalloc
 
 import polyproc
 
@@ -215,6 +217,122 @@ def remember(value):
 
 def recall():
     return kept[0]
+
+
+kept = []
+
+
+SIZE = 8 << 20
+
+
+class Large:
+    """An object whose bytes are a buffer of their own, as an array's."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __reduce_ex__(self, protocol):
+        return Large, (pickle.PickleBuffer(self.data),)
+
+    def summary(self):
+        view = memoryview(self.data)
+        return len(view), view[0], view[-1], view.readonly
+
+
+def large(first, last):
+    """Return a large object that begins and ends with these bytes."""
+    data = bytearray(SIZE)
+    data[0], data[-1] = first, last
+    return Large(data)
+
+
+def measured(act):
+    """Return what a function returns, and how many bytes more there were at most while it ran."""
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        found = act()
+        return found, tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+
+
+def put_large(queue):
+    made = large(1, 2)
+    return measured(lambda: queue.put(made))[1]
+
+
+def get_large(queue):
+    found, more = measured(queue.get)
+    return found.summary(), more
+
+
+def send_large(end):
+    made = large(3, 4)
+    return measured(lambda: end.send(made))[1]
+
+
+def receive_large(end):
+    found, more = measured(end.recv)
+    return found.summary(), more
+
+
+def summary_of(made, number=0):
+    return made.summary()
+
+
+def change_in_place(made):
+    memoryview(made.data)[0] = 77
+    return made.summary()
+
+
+def begin_to_measure():
+    tracemalloc.start()
+    kept.append(large(5, 6))
+
+
+def reset_peak():
+    tracemalloc.reset_peak()
+    return tracemalloc.get_traced_memory()[0]
+
+
+def return_large():
+    return kept[0]
+
+
+def peak_since(before):
+    return tracemalloc.get_traced_memory()[1] - before
+
+
+def host_and_summary(made, number):
+    return os.environ["POLYPROC_HOST"], made.summary()
+
+
+def put_numbers_and_die(queue, count):
+    for number in range(count):
+        queue.put(number)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def put_numbers(queue, count):
+    for number in range(count):
+        queue.put(number)
+
+
+def put_numbers_in_a_thread(queue, count):
+    thread = threading.Thread(target=put_numbers, args=(queue, count))
+    thread.start()
+    thread.join()
+
+
+def put_until_it_is_shut_down(queue):
+    count = 0
+    try:
+        while True:
+            queue.put(count)
+            count += 1
+    except polyproc.queues.ShutDown:
+        return count
 
 
 kept = []

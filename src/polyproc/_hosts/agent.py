@@ -190,6 +190,7 @@ class Agent:
         self._kept = KeptThings(wire)
         self._door = connection_of(self._kept.theirs)
         self._selector = selectors.DefaultSelector()
+        self._pid = os.getpid()
         self._leaving_until: float | None = None
         self._wake = WakePipe()
         self._orders: dict[str, Callable[..., None]] = {
@@ -210,7 +211,7 @@ class Agent:
 
     def serve(self) -> None:
         """Serve until the connection ends, or this node is to be vacated."""
-        signal.signal(signal.SIGTERM, lambda *args: self._wake.wake())
+        signal.signal(signal.SIGTERM, lambda *args: self._note_sigterm())
         self._watch(self._wire.fd, self._hear)
         self._watch(self._wake.fd, self._leave)
         self._watch(self._kept.fd, self._kept.serve)
@@ -233,6 +234,13 @@ class Agent:
         self._wire.receive(lambda name, *details: self._orders[name](*details))
 
     # -- leaving ---------------------------------------------------------------------------------------------------
+
+    def _note_sigterm(self) -> None:
+        if os.getpid() == self._pid:
+            self._wake.wake()
+        else:  # a child by fork, that has this handler from here for a moment yet: it is meant
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def _leave(self) -> None:
         """Have the children end, after SIGTERM: a scheduler wants the node, or its time is over."""

@@ -6,6 +6,7 @@ raises and writes goes the local way to the agent, and from there to who asked f
 
 from __future__ import annotations
 
+import _signal  # `signal` makes enumerations of it
 import marshal
 import os
 import pickle
@@ -48,6 +49,8 @@ def live(
     blocks: list[tuple[Any, int]],
 ) -> Any:
     """Become what a job says and run it; return what it returns."""
+    _signal.signal(_signal.SIGTERM, _signal.SIG_DFL)  # and not what the agent does, if it has forked us
+    _signal.signal(_signal.SIGINT, _signal.default_int_handler)
     for fd, end in zip((1, 2), streams, strict=True):
         os.dup2(end.fileno(), fd)
         end.close()
