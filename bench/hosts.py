@@ -9,7 +9,10 @@ Each measure is taken turn by turn; quoted are medians of ratios. It ends with 1
 from __future__ import annotations
 
 import os
+import pickle
+import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from importlib import import_module
@@ -23,6 +26,7 @@ import polyproc
 ROUNDS = 7
 TURNS = 500
 TASKS = 10_000
+LARGE, LARGE_ITEMS = 16 << 20, 4
 
 
 def nothing() -> None:
@@ -45,6 +49,12 @@ def turns(queue: Any) -> float:
     return (time.perf_counter() - begin) / TURNS
 
 
+def turns_elsewhere(queue: Any) -> float:
+    """Do the same as a process on another host: the queue is served by who made it."""
+    queue._may_be_here = False
+    return turns(queue)
+
+
 def timed(act: Callable[[], object]) -> float:
     """Return how many seconds something takes."""
     begin = time.perf_counter()
@@ -63,11 +73,11 @@ def start_and_join(context: Any) -> Callable[[], float]:
     return lambda: timed(run)
 
 
-def in_a_process(context: Any) -> Callable[[], float]:
+def in_a_process(context: Any, target: Callable[[Any], float] = turns) -> Callable[[], float]:
     """Return what puts and gets in a process of a context."""
 
     def run() -> float:
-        process = context.Process(target=turns, args=(context.Queue(),))
+        process = context.Process(target=target, args=(context.Queue(),))
         process.start()
         found: float = process.result()
         return found
@@ -88,6 +98,28 @@ def ratio(what: str, goal: float, ours: Callable[[], float], other: Callable[[],
     return found <= goal
 
 
+def plain_pickle() -> float:
+    """Send a large object as one pickle over a loopback connection, and open it; return the seconds."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        sending = socket.create_connection(listening.getsockname())
+        receiving, _ = listening.accept()
+    large = Large(bytearray(LARGE))
+
+    def send() -> None:
+        sending.sendall(pickle.dumps(large, 5))
+        sending.shutdown(socket.SHUT_WR)
+
+    def run() -> None:
+        thread = threading.Thread(target=send)
+        thread.start()
+        with receiving.makefile("rb") as file:
+            pickle.load(file)
+        thread.join()
+
+    with sending, receiving:
+        return timed(run)
+
+
 def against_this_host() -> bool:
     """Compare with processes of this host."""
     print("the engine `command`, on this machine, against processes beside this one")
@@ -96,7 +128,45 @@ def against_this_host() -> bool:
     with remote as context:
         reached = ratio("Process, start and join", 10, start_and_join(context), start_and_join(local), "forkserver")
         reached &= ratio("Queue, put and get", 30, in_a_process(context), in_a_process(local), "forkserver")
+        name = f"Queue, {LARGE >> 20} MiB, served by who made it"
+        reached &= ratio(name, 1, large_by_queue(context), plain_pickle, "a pickle by TCP")
     return reached
+
+
+class Large:
+    """What has a buffer of its own, as an array."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return Large, (pickle.PickleBuffer(self.data),)
+
+
+def get_large(queue: Any) -> float:
+    """Get what is there; return the seconds for each."""
+    queue._may_be_here = False
+    return timed(lambda: [queue.get() for _ in range(LARGE_ITEMS)]) / LARGE_ITEMS
+
+
+def length(large: Any) -> int:
+    """Return how long a large argument is."""
+    return len(memoryview(large.data))
+
+
+def large_by_queue(context: Any) -> Callable[[], float]:
+    """Return what has a process, as if elsewhere, get large items."""
+
+    def run() -> float:
+        made = context.Queue()
+        for _ in range(LARGE_ITEMS):
+            made.put(Large(bytearray(LARGE)))
+        process = context.Process(target=get_large, args=(made,))
+        process.start()
+        found: float = process.result()
+        return found
+
+    return run
 
 
 class Actor:
@@ -132,6 +202,8 @@ def against_ray() -> bool:
             )
             there = lambda: float(ray.get(turns_there.remote(queue)))  # noqa: E731
             reached &= ratio("Queue, put and get", 1 / 20, in_a_process(context), there, "its Queue")
+            elsewhere = in_a_process(context, turns_elsewhere)
+            reached &= ratio("Queue, served by who made it", 1 / 20, elsewhere, there, "its Queue")
             with context.Pool(2) as ours, RayPool(2) as theirs:
                 reached &= ratio(
                     f"Pool.map of {TASKS:,} tasks",
@@ -139,6 +211,15 @@ def against_ray() -> bool:
                     lambda: timed(lambda: ours.map(square, range(TASKS))),
                     lambda: timed(lambda: theirs.map(square, range(TASKS))),
                     "its Pool",
+                )
+                large = Large(bytearray(LARGE))
+                task = ray.remote(num_cpus=0)(length)
+                reached &= ratio(
+                    f"a call with {LARGE >> 20} MiB",
+                    1,
+                    lambda: timed(lambda: ours.apply(length, (large,))),
+                    lambda: timed(lambda: ray.get(task.remote(ray.put(large)))),
+                    "its object store",
                 )
                 ours.terminate()
                 ours.join()
