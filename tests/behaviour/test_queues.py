@@ -1,9 +1,11 @@
 """Queue, JoinableQueue and SimpleQueue, under each start method and on each backend."""
 
+import gc
 import os
 import signal
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -254,6 +256,21 @@ def test_a_producer_ends_though_nobody_reads(ctx):
     for number in range(3000):
         assert queue.get(timeout=10) == (0, number, b"x" * 20_000)
     assert queue.empty()
+
+
+@pytest.mark.parametrize("end", ["close", "cancel_join_thread", None])
+def test_items_left_in_a_queue_that_nobody_has_any_more_are_no_complaint(end, capfd):
+    queue = polyproc.Queue()
+    for item in range(100):
+        queue.put(b"x" * 2000 * item)
+    feeder = weakref.ref(queue._thread) if getattr(queue, "_thread", None) else lambda: None
+    if end is not None:
+        getattr(queue, end)()
+        queue.close()
+    del queue
+    gc.collect()
+    eventually(lambda: not (thread := feeder()) or not thread.is_alive())
+    assert capfd.readouterr().err == ""
 
 
 @only_native

@@ -234,12 +234,17 @@ class _Feeder:
                 with self.wlock:
                     self.writer._send_bytes(data)
             except OSError as error:
-                if self.ignore_epipe and error.errno == errno.EPIPE:
+                if error.errno == errno.EPIPE and (self.ignore_epipe or self._is_closed()):
+                    self.writer.close()  # nobody has the queue any more: nobody misses what was left in it
                     return
                 if exit_sequence.is_exiting():
                     log.info("error in queue thread: %s", error)
                     return
                 sys.stderr.write(f"a queue could not write an item: {error}\n")
+
+    def _is_closed(self) -> bool:
+        buffer = self.buffer
+        return bool(buffer) and buffer[-1] is _sentinel
 
 
 @public("queues")
