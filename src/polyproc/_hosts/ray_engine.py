@@ -14,7 +14,7 @@ import threading
 import time
 
 from polyproc._base.errors import ProcessError
-from polyproc._base.log import log
+from polyproc._base.process_state import log
 from polyproc._base.typing import Any, Callable, Mapping, Sequence
 from polyproc._hosts.host_engine import AgentSpec, Resources
 

@@ -20,10 +20,9 @@ from polyproc._base.errors import ProcessDied, ProcessError
 from polyproc._base.native import native
 from polyproc._base.process_state import log
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, Sequence
-from polyproc._connection.wait import wait
 from polyproc._pickling.pickler import InheritedValue
 from polyproc._platform.circumstances import usable_processors
-from polyproc._platform.handles import WakePipe, pause
+from polyproc._platform.handles import WakePipe, pause, ready
 from polyproc._platform.posix import HAVE_FORK, PROC
 from polyproc._process.process import BaseProcess, launched_by
 from polyproc._start.stopping import tree_of
