@@ -177,6 +177,14 @@ class AgentChild:
         self.has_ended = False
 
 
+def _note_sigterm(agent: int, wake: WakePipe) -> None:
+    if os.getpid() == agent:
+        wake.wake()
+    else:  # a child by fork, that has this handler from here for a moment yet: it is meant
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 class Agent:
     """One agent: a loop over its connection, its children's ends, and what they write."""
 
@@ -211,7 +219,7 @@ class Agent:
 
     def serve(self) -> None:
         """Serve until the connection ends, or this node is to be vacated."""
-        signal.signal(signal.SIGTERM, lambda *args: self._note_sigterm())
+        signal.signal(signal.SIGTERM, lambda *args: _note_sigterm(self._pid, self._wake))
         self._watch(self._wire.fd, self._hear)
         self._watch(self._wake.fd, self._leave)
         self._watch(self._kept.fd, self._kept.serve)
@@ -234,13 +242,6 @@ class Agent:
         self._wire.receive(lambda name, *details: self._orders[name](*details))
 
     # -- leaving ---------------------------------------------------------------------------------------------------
-
-    def _note_sigterm(self) -> None:
-        if os.getpid() == self._pid:
-            self._wake.wake()
-        else:  # a child by fork, that has this handler from here for a moment yet: it is meant
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            os.kill(os.getpid(), signal.SIGTERM)
 
     def _leave(self) -> None:
         """Have the children end, after SIGTERM: a scheduler wants the node, or its time is over."""
