@@ -3,6 +3,7 @@
 import mmap
 import os
 import pickle
+import random
 import signal
 import threading
 import time
@@ -11,6 +12,7 @@ import pytest
 
 import polyproc
 from conftest import eventually
+from polyproc._synchronize import portable_locks
 from support import sharing
 
 native_only = pytest.mark.skipif(not polyproc.native, reason="needs the C core")
@@ -373,3 +375,40 @@ def test_wait_ends_by_what_its_thread_has_asked_for():
     assert found == [False]
     assert not polyproc.Event().wait(0.1)
     condition.release()  # which its wait has taken again
+
+
+class Broken(Exception):
+    pass
+
+
+@pytest.mark.parametrize("kind", ["Lock", "RLock", "Semaphore", "BoundedSemaphore"])
+def test_an_acquire_that_is_broken_off_leaves_nothing_taken(kind):
+    """By what a signal's handler raises, a Ctrl-C as a rule, at any moment; without the core, too."""
+
+    armed = False
+
+    def break_off(signum, frame):
+        nonlocal armed
+        if armed:
+            armed = False
+            raise Broken
+
+    before = signal.signal(signal.SIGALRM, break_off)
+    chance, broken = random.Random(7), 0
+    try:
+        for _ in range(600):
+            lock = getattr(portable_locks, kind)()
+            held = False
+            armed = True
+            try:
+                signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.000001, 0.00003))
+                held = lock.acquire()
+                armed = False
+            except Broken:
+                broken += not held
+            assert held or lock.acquire(False)
+    finally:
+        armed = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert broken

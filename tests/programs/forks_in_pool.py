@@ -29,16 +29,19 @@ def items():
 
 
 class Result:
+    def __init__(self, parent):
+        self.parent = parent
+
     def __reduce__(self):
-        return opened, (os.getppid(),)
+        return opened, (self.parent,)
 
 
 def opened(parent):
     return fork(5) if os.getpid() == parent else 5
 
 
-def make(number):
-    return Result()
+def make(parent):
+    return Result(parent)
 
 
 def has_ended():
@@ -68,7 +71,7 @@ def call_back(pool):
 if __name__ == "__main__":
     with polyproc.get_context(sys.argv[1]).Pool(2) as pool:
         print(list(pool.imap(abs, items())), has_ended())
-        print(pool.apply(make, (1,)), has_ended())
+        print(pool.apply(make, (main,)), has_ended())
         print(call_back(pool), has_ended())
         print(pool.map(abs, range(3)))
     with ThreadPool(2) as pool:

@@ -8,6 +8,7 @@ import select
 import sys
 import threading
 import time
+from itertools import starmap
 from types import TracebackType
 
 from polyproc._base.kernel import read, write
@@ -70,24 +71,32 @@ class TokenCounter:
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
         """Lower the number by one; wait up to `timeout` seconds (None: without limit) while it is zero."""
-        if self._take():
-            return True
-        if not block or (timeout is not None and timeout <= 0):
-            return False
-        deadline = None if timeout is None else due(timeout)
-        while True:
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                return self._take()
-            ready([self._read_fd], left)
-            if self._take():
-                return True
-
-    def _take(self) -> bool:
+        taken: list[bytes] = []
         try:
-            return bool(read(self._read_fd, 8 if self._is_eventfd() else 1))
+            if self._take(taken):
+                return True
+            if not block or (timeout is not None and timeout <= 0):
+                return False
+            deadline = None if timeout is None else due(timeout)
+            while True:
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    return self._take(taken)
+                ready([self._read_fd], left)
+                if self._take(taken):
+                    return True
+        except BaseException:  # a Ctrl-C, perhaps behind the taking: the caller does not have it
+            if taken:
+                self.release()
+            raise
+
+    def _take(self, taken: list[bytes]) -> bool:
+        """Lower the number by one if it is not zero; `taken` tells of it by the same step."""
+        try:
+            taken += starmap(read, ((self._read_fd, 8 if self._is_eventfd() else 1),))
         except BlockingIOError:
             return False
+        return True
 
     def release(self) -> None:
         """Raise the number by one."""
@@ -225,7 +234,14 @@ class TokenLock(Remade, HeldByAio):
         if self._kind == RECURSIVE_MUTEX and self._is_mine():
             self._count += 1
             return True
-        return self._note(self._tokens.acquire(block, timeout))
+        taken = False
+        try:
+            taken = self._tokens.acquire(block, timeout)
+            return self._note(taken)
+        except BaseException:  # a Ctrl-C between the taking and the note of it: nobody would give it back
+            if taken:
+                self._tokens.release()
+            raise
 
     def _note(self, taken: bool) -> bool:
         """Note that it was taken, if it was."""

@@ -361,13 +361,9 @@ class _HandedLock(_Handed):
         return self._tokens.owner()  # type: ignore[no-any-return]
 
     def _taken(self) -> None:
-        """Warn, if it came from an owner that died."""
+        """Warn, if it came from an owner that died; where that raises, it is given back (`acquire`)."""
         if self._tokens.recovered:
-            try:
-                warnings.warn("a process that held a lock died: what it guards may be half done", OwnerDiedWarning, 3)
-            except OwnerDiedWarning:
-                self._tokens.release()
-                raise
+            warnings.warn("a process that held a lock died: what it guards may be half done", OwnerDiedWarning, 3)
 
 
 @public("synchronize")
