@@ -137,7 +137,7 @@ void py_queue_dealloc(PyObject *object)
     Py_XDECREF(self->loads);
     Py_XDECREF(self->slot_type);
     Py_XDECREF(self->kept);
-    Py_XDECREF(self->bell);
+    Py_XDECREF(self->waker);
     release(object);
     Py_DECREF(type);
 }
@@ -451,10 +451,10 @@ static PyObject *queue_get_record(PyObject *object, PyObject *timeout)
     if (!py_queue_usable(self) || !py_deadline(timeout, &deadline)) {
         return NULL;
     }
-    return py_queue_take(self, deadline);
+    return py_queue_get_oldest(self, deadline);
 }
 
-PyObject *py_queue_take(QueueObject *self, int64_t deadline)
+PyObject *py_queue_get_oldest(QueueObject *self, int64_t deadline)
 {
     struct pp_record record;
     PyObject *slot, *data = get_record(self, &record, &slot, deadline);
@@ -466,7 +466,7 @@ PyObject *py_queue_take(QueueObject *self, int64_t deadline)
 static PyObject *queue_try_record(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
-    return py_queue_usable((QueueObject *)object) ? py_queue_take((QueueObject *)object, NO_WAIT) : NULL;
+    return py_queue_usable((QueueObject *)object) ? py_queue_get_oldest((QueueObject *)object, NO_WAIT) : NULL;
 }
 
 int py_is_queue(PyObject *object)
@@ -478,18 +478,18 @@ int py_is_queue(PyObject *object)
     return 1;
 }
 
-/* _ring(bell): wake its consumer from now on, where this queue's would be woken */
-static PyObject *queue_ring(PyObject *object, PyObject *bell)
+/* _wakes(waker): wake its consumer from now on, where this queue's would be woken */
+static PyObject *queue_wakes(PyObject *object, PyObject *waker)
 {
     QueueObject *self = (QueueObject *)object;
-    if (!py_queue_usable(self) || !py_is_queue(bell)) {
+    if (!py_queue_usable(self) || !py_is_queue(waker)) {
         return NULL;
     }
     if (pp_queue_block_address(&self->queue, 0) == NULL) { /* here it can be told, and not where it is heard */
         return PyErr_SetFromErrno(PyExc_OSError);
     }
-    if (py_keep_first(&self->bell, Py_NewRef(bell)) == bell) {
-        __atomic_store_n(&self->queue.bell, &((QueueObject *)bell)->queue, __ATOMIC_RELEASE); /* killed here: it is this process's own */
+    if (py_keep_first(&self->waker, Py_NewRef(waker)) == waker) {
+        __atomic_store_n(&self->queue.waker, &((QueueObject *)waker)->queue, __ATOMIC_RELEASE); /* killed here: it is this process's own */
     }
     Py_RETURN_NONE;
 }
@@ -549,7 +549,7 @@ static PyMethodDef queue_methods[] = {
     {"_put_tagged", FAST(queue_put_tagged), METH_FASTCALL, "_put_tagged(tag, obj)"},
     {"_get_record", queue_get_record, METH_O, "_get_record(timeout) -> (tag, kind, data, slot)"},
     {"_try_record", queue_try_record, METH_NOARGS, "_try_record() -> (tag, kind, data, slot), waiting for nothing"},
-    {"_ring", queue_ring, METH_O, "_ring(bell): wake the consumer of the bell, another queue, from now on"},
+    {"_wakes", queue_wakes, METH_O, "_wakes(waker): wake the consumer of the waker, another queue, from now on"},
     {"_keep", py_queue_keep, METH_O, "_keep(items): a list of what was taken, to be got next"},
     {"_drop_one", queue_drop_one, METH_NOARGS, "_drop_one() -> whether there was an item to drop"},
     {"_slot_reserve", py_slot_reserve, METH_O, "_slot_reserve(size) -> the number of a slot that nobody gives back"},

@@ -14,7 +14,7 @@ typedef struct {
     PyObject *dumps, *loads, *slot_type;
     PyObject *kept;       /* a list: what was taken for a call that raised, and is got next */
     uint32_t kept_births; /* by which process */
-    PyObject *bell;       /* the queue whose consumer is woken in place of its own */
+    PyObject *waker;       /* the queue whose consumer is woken in place of its own */
 } QueueObject;
 
 /* Whether it is closed: not; to be told by ValueError, until the process forks; by OSError, for good. */
@@ -40,7 +40,7 @@ void py_queue_dealloc(PyObject *self);
 int py_is_queue(PyObject *object);
 
 /* Take the oldest record: (tag, kind, data, slot). */
-PyObject *py_queue_take(QueueObject *self, int64_t deadline);
+PyObject *py_queue_get_oldest(QueueObject *self, int64_t deadline);
 
 /* Methods of a queue for large messages. */
 PyObject *py_slot_reserve(PyObject *self, PyObject *size);

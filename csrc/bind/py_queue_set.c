@@ -9,16 +9,16 @@
 typedef struct {
     PyObject_HEAD
     struct pp_queue_set set;
-    PyObject *bell, *queues; /* which keep them */
+    PyObject *waker, *queues; /* which keep them */
 } QueueSetObject;
 
-/* QueueSet(bell, queues) */
+/* QueueSet(waker, queues) */
 static PyObject *queue_set_new(PyTypeObject *type, PyObject *args, PyObject *names)
 {
-    PyObject *bell, *queues;
-    if (names != NULL || !PyArg_ParseTuple(args, "OO!", &bell, &PyTuple_Type, &queues) || !py_is_queue(bell)) {
+    PyObject *waker, *queues;
+    if (names != NULL || !PyArg_ParseTuple(args, "OO!", &waker, &PyTuple_Type, &queues) || !py_is_queue(waker)) {
         if (!PyErr_Occurred()) {
-            PyErr_SetString(PyExc_TypeError, "QueueSet() takes a bell and a tuple of queues");
+            PyErr_SetString(PyExc_TypeError, "QueueSet() takes a waker and a tuple of queues");
         }
         return NULL;
     }
@@ -32,9 +32,9 @@ static PyObject *queue_set_new(PyTypeObject *type, PyObject *args, PyObject *nam
     if (self == NULL) {
         return NULL;
     }
-    self->bell = Py_NewRef(bell);
+    self->waker = Py_NewRef(waker);
     self->queues = Py_NewRef(queues);
-    self->set.bell = &((QueueObject *)bell)->queue;
+    self->set.waker = &((QueueObject *)waker)->queue;
     self->set.queues = malloc(((size_t)count + 1) * sizeof *self->set.queues);
     if (self->set.queues == NULL) {
         Py_DECREF((PyObject *)self);
@@ -53,7 +53,7 @@ static void queue_set_dealloc(PyObject *object)
     PyTypeObject *type = Py_TYPE(object);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     free(self->set.queues);
-    Py_XDECREF(self->bell);
+    Py_XDECREF(self->waker);
     Py_XDECREF(self->queues);
     release(object);
     Py_DECREF(type);
@@ -70,7 +70,7 @@ static enum pp_answer await_step(CellObject *base, struct pp_wait *wait, int ext
 static PyObject *queue_set_get_record(PyObject *object, PyObject *timeout)
 {
     QueueSetObject *self = (QueueSetObject *)object;
-    QueueObject *bell = (QueueObject *)self->bell;
+    QueueObject *waker = (QueueObject *)self->waker;
     struct pp_set_wait waits;
     int64_t deadline, place;
     if (!py_deadline(timeout, &deadline)) {
@@ -78,14 +78,14 @@ static PyObject *queue_set_get_record(PyObject *object, PyObject *timeout)
     }
     while ((place = pp_queue_set_next(&self->set)) < 0) {
         waits.set = &self->set;
-        pp_wait_start(&waits.wait, deadline, &bell->queue.get_spins);
-        enum pp_answer answer = py_wait(await_step, &bell->base, &waits.wait, 0);
+        pp_wait_start(&waits.wait, deadline, &waker->queue.get_spins);
+        enum pp_answer answer = py_wait(await_step, &waker->base, &waits.wait, 0);
         if (answer != PP_DONE) {
             return py_queue_refuse(answer, "Empty");
         }
     }
-    PyObject *found = place == (int64_t)self->set.count ? self->bell : PyTuple_GetItem(self->queues, (Py_ssize_t)place);
-    return py_queue_take((QueueObject *)found, -1);
+    PyObject *found = place == (int64_t)self->set.count ? self->waker : PyTuple_GetItem(self->queues, (Py_ssize_t)place);
+    return py_queue_get_oldest((QueueObject *)found, -1);
 }
 
 static PyObject *queue_set_has_items(PyObject *self, PyObject *ignored)

@@ -118,7 +118,7 @@ struct pp_queue {
     uint32_t slots_there, max, joinable;
     pp_word get_spins, put_spins, lock_spins;
     pp_word gets; /* how often it was looked for an item without sleeping */
-    struct pp_queue *bell; /* whose consumer is woken in place of its own: see pp_queue_set.h; NULL for none */
+    struct pp_queue *waker; /* whose consumer is woken in place of its own: see pp_queue_set.h; NULL for none */
     uint32_t mark, is_marked; /* of who hears a set */
 };
 

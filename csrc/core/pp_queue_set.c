@@ -14,32 +14,32 @@ static int has_marked(struct pp_queue *queue) { return (int32_t)(queue->mark - t
 
 int64_t pp_queue_set_next(struct pp_queue_set *set)
 {
-    struct pp_queue *bell = set->bell;
+    struct pp_queue *waker = set->waker;
     for (;;) {
-        if (!bell->is_marked && has_items(bell)) {
-            bell->mark = put(bell); /* first: what was put elsewhere before it is seen now */
+        if (!waker->is_marked && has_items(waker)) {
+            waker->mark = put(waker); /* first: what was put elsewhere before it is seen now */
             for (uint32_t i = 0; i < set->count; i++) {
                 set->queues[i]->mark = put(set->queues[i]);
             }
-            bell->is_marked = 1;
+            waker->is_marked = 1;
         }
         uint32_t place = set->turn < set->count ? set->turn : 0;
         for (uint32_t i = 0; i < set->count; i++) {
             struct pp_queue *queue = set->queues[place];
             uint32_t here = place;
             place = place + 1 < set->count ? place + 1 : 0;
-            if (bell->is_marked ? has_marked(queue) : has_items(queue)) {
+            if (waker->is_marked ? has_marked(queue) : has_items(queue)) {
                 set->turn = place;
                 return here;
             }
         }
-        if (!bell->is_marked) {
+        if (!waker->is_marked) {
             return -1;
         }
-        if (has_marked(bell)) {
+        if (has_marked(waker)) {
             return set->count;
         }
-        bell->is_marked = 0;
+        waker->is_marked = 0;
     }
 }
 
@@ -50,20 +50,20 @@ int pp_queue_set_has_items(struct pp_queue_set *set)
             return 1;
         }
     }
-    return has_items(set->bell);
+    return has_items(set->waker);
 }
 
-static int is_ready(struct pp_queue *bell, struct pp_wait *wait)
+static int is_ready(struct pp_queue *waker, struct pp_wait *wait)
 {
-    (void)bell;
+    (void)waker;
     return pp_queue_set_has_items(((struct pp_set_wait *)wait)->set);
 }
 
 enum pp_answer pp_queue_set_await(struct pp_set_wait *wait)
 {
-    struct pp_queue *bell = wait->set->bell;
+    struct pp_queue *waker = wait->set->waker;
     if (pp_queue_set_has_items(wait->set)) {
         return PP_DONE;
     }
-    return pp_sleep_on(bell, &bell->page->items, &bell->page->items_asleep, is_ready, &wait->wait);
+    return pp_sleep_on(waker, &waker->page->items, &waker->page->items_asleep, is_ready, &wait->wait);
 }

@@ -1,13 +1,13 @@
-/* Several queues with one consumer, each with one producer process, and a bell, a queue of the consumer's own.
+/* Several queues with one consumer, each with one producer process, and a waker, a queue that the consumer has and sleeps on.
  *
  *     producer 1 -- queue 1 --+
- *     producer 2 -- queue 2 --+--> the consumer sleeps on the bell's word, which whoever puts changes
- *     the consumer's process -- bell --+
+ *     producer 2 -- queue 2 --+--> the consumer sleeps on the waker's word, which whoever puts changes
+ *     the consumer's process -- waker --+
  *
  * No lock is shared by two producers: one that is stopped, by SIGSTOP, a debugger or the freezer, with its queue's lock
- * in its hands holds up itself. Queues are heard in turns. What was put into the bell is heard behind all that was in the
+ * in its hands holds up itself. Queues are heard in turns. What was put into the waker is heard behind all that was in the
  * queues by then, and behind no more: so that neither a note overtakes what it is about, nor a busy queue a note. For that
- * the ends of all are marked when there is something in the bell.
+ * the ends of all are marked when there is something in the waker.
  *
  * Nothing here is stored in shared memory but by the queues. Only one thread at a time may hear a set.
  */
@@ -17,7 +17,7 @@
 #include "core/pp_queue.h"
 
 struct pp_queue_set {
-    struct pp_queue *bell;
+    struct pp_queue *waker;
     struct pp_queue **queues;
     uint32_t count;
     uint32_t turn; /* which queue is looked at first */
@@ -28,7 +28,7 @@ struct pp_set_wait {
     struct pp_queue_set *set;
 };
 
-/* Which queue has the record that is to be taken next: its place, `count` for the bell, -1 for none. */
+/* Which queue has the record that is to be taken next: its place, `count` for the waker, -1 for none. */
 int64_t pp_queue_set_next(struct pp_queue_set *set);
 
 /* Whether one has a record. */

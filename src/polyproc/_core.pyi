@@ -280,7 +280,7 @@ class Queue(_Handle):
         """Take the oldest record as it is: its tag, kind, bytes and slot. Raises queue.Empty, ShutDown."""
     def _try_record(self) -> tuple[int, int, bytes, Slot | None]:
         """The same, waiting for nothing: also not for another consumer. Raises queue.Empty, also where there is one."""
-    def _ring(self, bell: Queue, /) -> None:
+    def _wakes(self, waker: Queue, /) -> None:
         """Wake the consumer of another queue from now on, where this one's would be woken. OSError without memory."""
     def _keep(self, items: list[Any], /) -> None:
         """Have items that were taken be got next, in this process."""
@@ -304,11 +304,11 @@ class Queue(_Handle):
         """Return how many are not done."""
 
 class QueueSet:
-    """Queues that ring one bell, itself a queue, as one consumer hears them: csrc/core/pp_queue_set.h."""
+    """Queues with one consumer, which sleeps on one more, their waker: csrc/core/pp_queue_set.h."""
 
-    def __new__(cls, bell: Queue, queues: tuple[Queue, ...], /) -> QueueSet: ...
+    def __new__(cls, waker: Queue, queues: tuple[Queue, ...], /) -> QueueSet: ...
     def get_record(self, timeout: float | None, /) -> tuple[int, int, bytes, Slot | None]:
-        """Take a record, of each queue in turn; of the bell behind all that was in the others. Raises queue.Empty."""
+        """Take a record, of each queue in turn; of the waker behind all that was in the others. Raises queue.Empty."""
     def has_items(self) -> bool:
         """Say whether there is one at this moment."""
 

@@ -52,20 +52,20 @@ def _opened(queue: _Queue) -> tuple[int, bool, Any]:
 
 
 class _Results(_Queue):
-    """What a worker says, each message under its number. Whoever hears the pool's bell is woken."""
+    """What a worker says, each message under its number. It wakes whoever sleeps on the pool's waker."""
 
-    def __init__(self, bell: _Queue) -> None:
+    def __init__(self, waker: _Queue) -> None:
         super().__init__()
-        self._bell = bell
-        self._ring(bell)
+        self._waker = waker
+        self._wakes(waker)
 
     def __getstate__(self) -> tuple[Any, ...]:
-        return *super().__getstate__(), self._bell
+        return *super().__getstate__(), self._waker
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        *own, self._bell = state
+        *own, self._waker = state
         super().__setstate__(tuple(own))
-        self._ring(self._bell)
+        self._wakes(self._waker)
 
     def _put_other(self, message: Message, deadline: int, tag: int) -> None:
         """Send what is not plain data, or is large. The core calls it."""
@@ -120,10 +120,10 @@ class WorkerEnd:
 class WorkerChannel:
     """The pool's side of one worker."""
 
-    def __init__(self, number: int, bell: _Queue) -> None:
+    def __init__(self, number: int, waker: _Queue) -> None:
         self._tasks = _Queue()
         self._is_busy = False  # whether the worker was about to take a message for long when it was last looked
-        self.results = _Results(bell)
+        self.results = _Results(waker)
         self.end = WorkerEnd(number, self._tasks, self.results)
 
     def send(self, number: int, packed: Packed) -> None:
@@ -178,17 +178,17 @@ class WorkerChannel:
 
 
 class Channels:
-    """All channels of a pool: what is noted is put into a bell, which no worker puts anything into, but all ring."""
+    """All channels of a pool. What is noted is put into the waker, a queue that all workers wake by and none writes to."""
 
     def __init__(self) -> None:
-        self._bell = _Queue()
+        self._waker = _Queue()
         self._results: dict[int, _Results] = {}
-        self._heard = core.QueueSet(self._bell, ())
+        self._heard = core.QueueSet(self._waker, ())
         self._has_changed = False
 
     def open(self, number: int) -> WorkerChannel:
         """Make a channel for a worker with a number from 1 to 65535."""
-        channel = WorkerChannel(number, self._bell)
+        channel = WorkerChannel(number, self._waker)
         self._results[number] = channel.results
         self._has_changed = True
         self.note(0)
@@ -201,7 +201,7 @@ class Channels:
 
     def note(self, number: int, what: Any = None) -> None:
         """Make `take` return (number, what) after all that workers have sent by now; number 0 just wakes it."""
-        self._bell._put_tagged(number, what)
+        self._waker._put_tagged(number, what)
 
     def has_more(self) -> bool:
         """Return whether `take` would not wait."""
@@ -214,7 +214,7 @@ class Channels:
         """
         if self._has_changed:
             self._has_changed = False  # first: what changes from here on is seen the next time
-            self._heard = core.QueueSet(self._bell, tuple(list(self._results.values())))
+            self._heard = core.QueueSet(self._waker, tuple(list(self._results.values())))
         try:
             number, kind, record, slot = self._heard.get_record(timeout)
         except Empty:
