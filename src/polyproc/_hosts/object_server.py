@@ -124,9 +124,12 @@ class ObjectServer(Server):
             super()._serve_request(client, name, request)
             return
         ident, item = request
+        entry = self.id_to_obj.get(ident)
+        if entry is None:  # nobody can get from it any more
+            return
         serving.client = None  # more may come meanwhile: that calls nothing off
         try:
-            self.id_to_obj[ident].obj.put(item)
+            entry.obj.put(item)
         except Exception as error:  # noqa: BLE001  (told, in time)
             client.connection.send_failure(ident, raised(error))
         finally:

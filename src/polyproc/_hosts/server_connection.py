@@ -39,7 +39,7 @@ _FRESH = 0.005  # seconds for which what the server has answered about a queue i
 _CREDIT = 1 << 18  # bytes that are sent ahead, and what an item counts for beside its own
 _ITEM = 256
 _MAX_QUEUES = 64
-_CONFIRMING = 5.0  # seconds for the server to take what was sent ahead, when the connection is closed
+_SETTLING = 5.0  # seconds for the server to take what was sent ahead, when the connection is closed
 
 
 class WholeMessage:
@@ -137,12 +137,14 @@ class ServerLink(Base):
         """Return, once, what became of an item that was sent ahead for a queue, if it is not there."""
         return self._failures.pop(ident, None)
 
-    def confirm(self) -> None:
+    def settle(self) -> None:
         """Wait until the server has all that was sent ahead; say what it has not taken."""
+        if not self._ahead or self._pid != os.getpid() or self.closed:  # a forked child's was its parent's
+            return
         self._ahead = 0
         try:
             self.send((None, HERE, ("",), {}))
-            while self.poll(_CONFIRMING):
+            while self.poll(_SETTLING):
                 if self.recv() == (RETURN, ""):
                     break
         except (OSError, EOFError):  # the server has ended
@@ -152,9 +154,8 @@ class ServerLink(Base):
                 sys.stderr.write(f"an item that was put last is not in its queue: {error}\n")
 
     def close(self) -> None:
-        """Close it; in a forked child, without a word."""
-        if self._ahead and self._pid == os.getpid() and not self.closed:
-            self.confirm()
+        """Close it, when the server has all."""
+        self.settle()
         super().close()
 
     def __del__(self) -> None:

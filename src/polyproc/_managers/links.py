@@ -234,7 +234,11 @@ class Link:
     def connection(self) -> Any:
         """This thread's connection, if it has one and owes nothing to the answer of another call."""
         own = self._local()
-        return own.connection if own.request is None else None
+        if own.request is not None:
+            return None
+        if own.connection is not None and own.connection.closed:  # a Ctrl-C has come in the middle of a message
+            own.connection = None
+        return own.connection
 
     def ask(self, request: tuple[Any, ...]) -> Any:
         """Send a request over this thread's connection; return the answer.
@@ -317,8 +321,9 @@ class Link:
 
     def leave(self) -> None:
         """Tell the servers, at the end of this process, that it ends in good order: its locks stay locked."""
-        if self.connection is not None:  # it may have to see that the server has all
-            self.connection.close()
+        settle = getattr(self.connection, "settle", None)
+        if settle is not None:  # what was sent and not answered
+            settle()
         if self._anchor is not None:
             self._anchor.say(BYE, "")
             try:
