@@ -18,8 +18,10 @@ static PyObject *latch_set(PyObject *self, PyObject *ignored)
     (void)ignored;
     pp_word *word = &((LatchObject *)self)->word;
     /* Killed here: its waiters are threads of this process. */
-    if (pp_exchange(word, SET) == AWAITED) {
+    if (pp_exchange(word, SET) == AWAITED) { /* without the GIL, which they need next, on one processor at once */
+        Py_BEGIN_ALLOW_THREADS
         pp_futex_wake(word, INT_MAX);
+        Py_END_ALLOW_THREADS
     }
     Py_RETURN_NONE;
 }
