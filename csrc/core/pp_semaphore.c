@@ -154,12 +154,15 @@ enum pp_answer pp_semaphore_wait(struct pp_semaphore *semaphore, int bracket, st
     PP_CRASH_POINT("semaphore.flagged");
     enum pp_answer answer = try_to_acquire(semaphore, tag);
     if (answer == PP_AGAIN) {
-        if (wait->deadline <= pp_now()) {
+        if (wait->deadline != PP_FOREVER && wait->deadline <= pp_now()) {
             return PP_TIMED_OUT;
         }
         int64_t until = pp_wait_until(wait);
-        int64_t next_look = pp_now() + PP_DEATH_TICK; /* the holders' deaths wake nobody here */
-        pp_futex_wait(&cell->value, seen, semaphore->tokens != 0 && next_look < until ? next_look : until);
+        if (semaphore->tokens != 0) { /* the holders' deaths wake nobody here */
+            int64_t next_look = pp_now() + PP_DEATH_TICK;
+            until = next_look < until ? next_look : until;
+        }
+        pp_futex_wait(&cell->value, seen, until);
         PP_CRASH_POINT("semaphore.woken");
         wait->slept = 1;
         answer = try_to_acquire(semaphore, tag);
