@@ -170,6 +170,25 @@ def test_process_that_ends_in_good_order_keeps_its_token():
     assert not semaphore.recovered
 
 
+def test_threads_may_be_the_first_to_use_a_lock_all_at_once():
+    for _ in range(30):
+        lock = polyproc.Lock()
+        start = threading.Barrier(4)
+        done = []
+
+        def use(lock=lock, start=start, done=done):
+            start.wait(20)
+            with lock:
+                done.append(1)
+
+        threads = [threading.Thread(target=use) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        assert done == [1] * 4
+
+
 @pytest.mark.slow
 def test_threads_and_processes_that_wait_for_tokens_miss_none():
     semaphore = polyproc.Semaphore(1)

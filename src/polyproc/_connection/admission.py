@@ -165,16 +165,6 @@ _HANDSHAKERS = frozenset(("polyproc", "ssl", "socket", "hmac", "hashlib"))
 _NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
-def _nudge(listening: socket.socket) -> None:
-    """Wake the threads that wait for a listening socket: closing it does not."""
-    with closing(_socket.socket(listening.family)) as sock:
-        sock.setblocking(False)
-        try:
-            sock.connect(listening.getsockname())
-        except OSError:  # in progress; or it cannot, and the tick will do
-            pass
-
-
 class _Peers:
     """The peers in their handshakes, oldest first, and what is polled for them.
 
@@ -306,13 +296,25 @@ class Admission:
     ) -> None:
         self._listening: ListeningSocket | None = listening
         self._door = LongLived(listening.number())
-        self._arrivals = _Arrivals(listening)
+        self._arrivals = self._arrivals_at(listening)
         self._authkey = authkey
         self._tls = tls
         self._admits = admits
         self._has_request = has_request
         self._places = min(MAX_PLACES if tls is None else _MAX_ENCRYPTED, max(most_descriptors() // 2, 1))
         self._begin()
+
+    def _arrivals_at(self, listening: ListeningSocket) -> _Arrivals:
+        return _Arrivals(listening)
+
+    def _wake(self, listening: ListeningSocket) -> None:
+        """Wake who waits for a listening socket: closing it does not."""
+        with closing(_socket.socket(listening.family)) as sock:
+            sock.setblocking(False)
+            try:
+                sock.connect(listening.getsockname())
+            except OSError:  # in progress; or it cannot, and the tick will do
+                pass
 
     def _begin(self) -> None:
         self._pid = os.getpid()
@@ -361,7 +363,7 @@ class Admission:
             if not self.is_there():
                 listening.detach()
             elif self._pid == os.getpid() and not self._clear():
-                _nudge(listening)  # `accept` clears it
+                self._wake(listening)  # `accept` clears it
             listening.close()
 
     def is_there(self) -> bool:

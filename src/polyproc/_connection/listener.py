@@ -169,7 +169,7 @@ class Listener:
 
     def _connection_of(self, admitted: Admitted) -> Connection[Any, Any]:
         if self._family == "AF_PIPE":
-            return admitted.sock  # type: ignore[return-value]
+            return Connection(admitted.sock.detach())
         return _connection_of(admitted.sock, self._family)
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """Listeners and clients by the name of a pipe (AF_PIPE).
 
 What goes through a pipe is what goes through a socket of ours. The standard library's peers send whole messages in
-place of that: both sides have to be ours. One peer proves that it has the key at a time, within some seconds.
+place of that: both sides have to be ours. Peers prove that they have the key as at a socket: see admission.py.
 """
 
 from __future__ import annotations
@@ -11,27 +11,22 @@ import sys
 assert sys.platform == "win32"
 
 import _winapi
+import errno
 import itertools
 import os
-import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
-from polyproc._base.errors import AuthenticationError, TimeoutError
-from polyproc._base.process_state import log
-from polyproc._connection.auth import answer_challenge, deliver_challenge
+from polyproc._connection.admission import Admission
 from polyproc._connection.connection import Connection
-from polyproc._connection.sockets import Admitted
-from polyproc._platform.handles import WakePipe, ready
+from polyproc._platform import windows_kernel as kernel
 from polyproc._platform.posix import close_quietly
 
-_SECONDS = 5.0  # for a handshake
-_TICK = 1.0
+_SECONDS = 5.0  # that a client waits for a free end
+_PLACES = 128  # of peers in their handshakes: each is waited for by an operation of its own
 _OVERLAPPED, _FIRST_INSTANCE = 0x40000000, 0x80000
 _NO_REMOTE = 8  # PIPE_REJECT_REMOTE_CLIENTS
 _SIZE = 65536
-_MAX_REQUEST = 256
 _BUSY = {121, 231}  # SEM_TIMEOUT, PIPE_BUSY
 _count = itertools.count()
 
@@ -41,22 +36,90 @@ def arbitrary_name() -> str:
     return rf"\\.\pipe\polyproc-{os.getpid()}-{next(_count)}-{os.urandom(16).hex()}"
 
 
-class _Limited:
-    """A connection whose messages have to come before some time."""
+class PipeEnd:
+    """The end of a pipe that somebody has connected to: what a handshake needs of a socket."""
 
-    def __init__(self, connection: Connection[Any, Any], until: float) -> None:
-        self._connection = connection
-        self._until = until
-        self.send_bytes: Callable[[bytes], object] = connection.send_bytes
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
 
-    def recv_bytes(self, maxlength: int) -> bytes:
-        """Receive a message. Raises EOFError when none comes in time."""
-        if not self._connection.poll(max(self._until - time.monotonic(), 0.0)):
-            raise EOFError
-        return self._connection.recv_bytes(maxlength)
+    def fileno(self) -> int:
+        """Return the handle."""
+        return self._handle
+
+    def setblocking(self, flag: bool) -> None:
+        """Have reads and writes wait, or raise BlockingIOError."""
+        kernel.set_blocking(self._handle, flag)
+
+    def recv(self, size: int) -> bytes:
+        """Read up to `size` bytes; none at the end."""
+        return kernel.read(self._handle, size)
+
+    def send(self, data: bytes) -> int:
+        """Write; return how many bytes."""
+        return kernel.write(self._handle, data)
+
+    def detach(self) -> int:
+        """Give up the handle, and return it."""
+        handle, self._handle = self._handle, -1
+        return handle
+
+    def close(self) -> None:
+        """Close it; who has connected may still read what was written."""
+        close_quietly(self.detach())
 
 
-class PipeAdmission:
+class ListeningPipe:
+    """The name at which clients connect: what an admission needs of a listening socket. One end is always there."""
+
+    is_watched = False
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._end, self._connecting = self._new_end(_FIRST_INSTANCE)
+
+    def _new_end(self, more: int = 0) -> tuple[int, Any]:
+        mode = _winapi.PIPE_ACCESS_DUPLEX | _OVERLAPPED | more
+        most = _winapi.PIPE_UNLIMITED_INSTANCES
+        while True:
+            end = _winapi.CreateNamedPipe(self.address, mode, _NO_REMOTE, most, _SIZE, _SIZE, 0, _winapi.NULL)
+            try:
+                return end, _winapi.ConnectNamedPipe(end, overlapped=True)
+            except OSError as error:
+                close_quietly(end)
+                if error.winerror != _winapi.ERROR_NO_DATA:  # somebody has come and gone again
+                    raise
+            except BaseException:
+                close_quietly(end)
+                raise
+
+    def number(self) -> int:
+        """Return the handle to wait for: of an event that is set when somebody has connected."""
+        return int(self._connecting.event)
+
+    def has_one(self) -> bool:
+        """Return false: what has connected stays here until it is returned."""
+        return False
+
+    def next(self) -> tuple[PipeEnd, str]:
+        """Return the next that has connected, and the address. Raises BlockingIOError if there is none."""
+        if _winapi.WaitForSingleObject(self._connecting.event, 0) != _winapi.WAIT_OBJECT_0:
+            raise BlockingIOError(errno.EAGAIN, "nobody has connected")
+        after = self._new_end()
+        handle = self._end
+        self._end, self._connecting = after
+        return PipeEnd(handle), self.address
+
+    def close(self) -> None:
+        """Close the end at which nobody has connected; who waits is woken."""
+        try:
+            self._connecting.cancel()
+        except OSError:  # somebody has connected
+            pass
+        handle, self._end = self._end, -1
+        close_quietly(handle)
+
+
+class PipeAdmission(Admission):
     """Accepts for a name. What `Admission` is for a listening socket.
 
     Args:
@@ -66,71 +129,20 @@ class PipeAdmission:
     """
 
     def __init__(self, address: str, authkey: bytes | None, has_request: bool) -> None:
-        self._address = address
-        self._authkey = authkey
-        self._has_request = has_request
-        self._lock = threading.Lock()
-        self._wake = WakePipe()
-        self._is_closed = False
-        self._next = self._new_end(_FIRST_INSTANCE)
-        self._connecting: Any = None
+        pipe: Any = ListeningPipe(address)
+        super().__init__(pipe, authkey, None, _is_anybody, has_request)
+        self._places = _PLACES
+        self._begin()
 
-    def _new_end(self, more: int = 0) -> int:
-        mode = _winapi.PIPE_ACCESS_DUPLEX | _OVERLAPPED | more
-        most = _winapi.PIPE_UNLIMITED_INSTANCES
-        return _winapi.CreateNamedPipe(self._address, mode, _NO_REMOTE, most, _SIZE, _SIZE, 0, _winapi.NULL)
+    def _arrivals_at(self, listening: Any) -> Any:
+        return listening
 
-    def accept(self, timeout: float | None) -> Admitted:
-        """Wait for the next peer that is through. Raises AuthenticationError, TimeoutError, OSError."""
-        until = None if timeout is None else time.monotonic() + timeout
-        while True:
-            connection = self._accept_one(until)
-            try:
-                return Admitted(connection, self._address, self._shake_hands(connection))  # type: ignore[arg-type]
-            except AuthenticationError:
-                connection.close()
-                raise
-            except (EOFError, OSError) as error:
-                log.info("a peer was dropped: %s", error)
-                connection.close()
+    def _wake(self, listening: Any) -> None:
+        """Do nothing: who waits is woken as it is closed."""
 
-    def _accept_one(self, until: float | None) -> Connection[Any, Any]:
-        with self._lock:
-            while True:
-                if self._is_closed:
-                    raise OSError("listener is closed: close() was called in this process")
-                if self._connecting is None:
-                    self._connecting = _winapi.ConnectNamedPipe(self._next, overlapped=True)
-                left = _TICK if until is None else min(until - time.monotonic(), _TICK)
-                if self._connecting.event in ready([self._connecting.event, self._wake.fd], left):
-                    break
-                if until is not None and time.monotonic() >= until:
-                    raise TimeoutError("nobody connected in time")
-            handle, self._next, self._connecting = self._next, self._new_end(), None
-        return Connection(handle)
 
-    def _shake_hands(self, connection: Connection[Any, Any]) -> bytes:
-        limited: Any = _Limited(connection, time.monotonic() + _SECONDS)
-        if self._authkey is not None:
-            deliver_challenge(limited, self._authkey)
-            answer_challenge(limited, self._authkey)
-        return bytes(limited.recv_bytes(_MAX_REQUEST)) if self._has_request else b""
-
-    def is_there(self) -> bool:
-        """Return whether it is open."""
-        return not self._is_closed
-
-    def close(self) -> None:
-        """Close everything; who accepts in another thread gets OSError."""
-        if self._is_closed:
-            return
-        self._is_closed = True
-        self._wake.wake()
-        with self._lock:
-            if self._connecting is not None:
-                self._connecting.cancel()
-            close_quietly(self._next)
-            self._wake.close()
+def _is_anybody(end: object) -> bool:
+    return True
 
 
 def connect(address: str) -> Connection[Any, Any]:

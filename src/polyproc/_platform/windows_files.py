@@ -1,4 +1,4 @@
-"""What `posix` is on Windows: files without a name, handles that are kept for long, and what there is not."""
+"""What is another in `posix` on Windows: files without a name, and handles that are kept for long."""
 
 from __future__ import annotations
 
@@ -15,41 +15,6 @@ TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checke
 if TYPE_CHECKING:
     from typing import Any
 
-IS_WINDOWS, IS_MACOS, HAVE_FORK, LINUX = True, False, False, False
-PROC = SHM = CGROUPS = "polyproc-has-none"  # a path that is not there
-have_abstract_sockets = False
-forks = None  # there are none
-
-
-class Capability:
-    """A system call that Windows does not have. See posix.py."""
-
-    __slots__ = ("call", "has_worked", "may_work", "refused_by")
-
-    def __init__(self, call: str, is_there: bool) -> None:
-        self.call = call
-        self.may_work = self.has_worked = False
-        self.refused_by = 38  # ENOSYS
-
-    def note(self, error: OSError) -> None:
-        """Raise the error."""
-        raise error
-
-
-memfd = Capability("memfd_create", False)
-reserves = Capability("posix_fallocate", False)
-waitid = Capability("waitid", False)
-
-
-def has(module: Any, name: str) -> bool:
-    """Return whether a module has what Linux alone has: no."""
-    return False
-
-
-def tells_of_processes() -> bool:
-    """Return whether descriptors of other processes are found by paths: no."""
-    return False
-
 
 def temporary_folder() -> str:
     """Return where files are that nobody keeps."""
@@ -59,16 +24,6 @@ def temporary_folder() -> str:
 
 def close_on_exec(*handles: int) -> None:
     """Do nothing: a handle is inherited by those alone that are given it."""
-
-
-def start_methods() -> list[str]:
-    """Return the start methods of this system."""
-    return ["spawn"]
-
-
-def fork() -> int:
-    """Raise: there is no fork."""
-    raise NotImplementedError("Windows has no fork")
 
 
 def anonymous_file(name: str) -> int:
@@ -91,39 +46,6 @@ def mapped(handle: int, size: int) -> Any:
     """Map a file, to be read and written, shared with all that have it."""
     with kernel.file_number(handle) as fd:
         return mmap.mmap(fd, size)
-
-
-def file_with(name: str, data: bytes) -> int:
-    """Make an anonymous file that holds `data`; return its handle."""
-    handle = kernel.unnamed_file()
-    try:
-        pwrite_all(handle, data, 0)
-    except BaseException:
-        kernel.close(handle)
-        raise
-    return handle
-
-
-def pwrite_all(handle: int, data: bytes, offset: int) -> None:
-    """Write the whole of `data` at `offset`."""
-    view = memoryview(data)
-    while view:
-        count = kernel.pwrite(handle, view[: 1 << 26], offset)
-        view = view[count:]
-        offset += count
-
-
-def pread_all(handle: int, length: int, offset: int) -> bytes:
-    """Read `length` bytes at `offset`; fewer only at the end of the file."""
-    pieces = []
-    while length > 0:
-        piece = kernel.pread(handle, min(length, 1 << 26), offset)
-        if not piece:
-            break
-        pieces.append(piece)
-        offset += len(piece)
-        length -= len(piece)
-    return b"".join(pieces)
 
 
 class LongLived:

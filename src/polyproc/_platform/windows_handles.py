@@ -20,7 +20,7 @@ from time import monotonic
 from polyproc._base.modules import said
 from polyproc._base.typing import Any, Iterator, Sequence
 from polyproc._platform import windows_kernel as kernel
-from polyproc._platform.windows_files import Capability, close_quietly
+from polyproc._platform.posix import Capability, close_quietly
 from polyproc._platform.windows_objects import new_event, reset_event, set_event
 
 POLLIN, POLLOUT, GONE, PIPE_BUF = 1, 4, 16, 4096  # as everywhere else

@@ -1,4 +1,4 @@
-"""What `_kernel` is on Windows: the calls of `os` that take a descriptor, for HANDLEs.
+"""What is another in `kernel` on Windows: the calls of `os` that take a descriptor, for HANDLEs.
 
 Pipes are named ones with overlapped I/O: a wait for one can be broken off, and several threads and processes may use
 one end at once. A file is reached by a duplicate that the C library knows by a number, for one call.
@@ -276,7 +276,7 @@ def pwrite(handle: int, data: bytes | memoryview, offset: int) -> int:
 
     def act(fd: int) -> int:
         _os.lseek(fd, offset, 0)
-        return _os.write(fd, data)
+        return _os.write(fd, data[:_MOST])
 
     return _with_number(handle, act)  # type: ignore[no-any-return]
 

@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from typing import Any
 
 STAND_INS = {
-    "polyproc._base.kernel": "polyproc._platform.windows_kernel",
-    "polyproc._platform.posix": "polyproc._platform.windows_files",
     "polyproc._memory.portable_segment": "polyproc._memory.windows_segment",
     "polyproc._memory.tracker": "polyproc._memory.windows_tracker",
 }
 
 # Modules that are the same there but for some names, which another puts in their places.
 OVERRIDES = {
+    "polyproc._base.kernel": "polyproc._platform.windows_kernel",
     "polyproc._aio.loops": "polyproc._aio.windows_loops",
     "polyproc._connection.portable_connection": "polyproc._connection.windows_connection",
     "polyproc._pickling.foreign": "polyproc._pickling.windows_foreign",
     "polyproc._pickling.handle_passing": "polyproc._pickling.windows_handle_passing",
     "polyproc._platform.handles": "polyproc._platform.windows_handles",
     "polyproc._platform.memory": "polyproc._platform.windows_memory",
+    "polyproc._platform.posix": "polyproc._platform.windows_files",
     "polyproc._platform.processes": "polyproc._platform.windows_processes",
     "polyproc._start.spawn": "polyproc._start.windows_spawn",
     "polyproc._synchronize.portable_locks": "polyproc._synchronize.windows_locks",

@@ -104,15 +104,16 @@ class _ThisProcess:
     """This process as an owner: its number, and one at random, for an event that is there as long as it lives."""
 
     def __init__(self) -> None:
-        self._word = 0
+        self._words: dict[str, int] = {}  # at most one; several threads may ask at once
 
     def word(self) -> int:
         """Return what stands for this process in a page."""
-        if not self._word:
+        word = self._words.get("word", 0)
+        if not word:
             word = int.from_bytes(os.urandom(4), "little") << 32 & ~_MESSAGE | os.getpid()
             new_event(False, _event_of(word))  # closed by the system, when this process ends
-            self._word = word
-        return self._word
+            word = self._words.setdefault("word", word)
+        return word
 
 
 def _event_of(word: int) -> str:
@@ -134,6 +135,31 @@ def leave_locks() -> None:
         tokens.leave()
 
 
+class _Opened:
+    """The guard and the wake event of a page. They are closed with the last reference: a thread may be using them."""
+
+    guard = wake_event = -1
+
+    def __init__(self, name: str) -> None:
+        self.guard = new_mutex(f"{name}-guard")
+        self.wake_event = new_event(False, f"{name}-wake")
+
+    def __del__(self) -> None:
+        close_quietly(self.guard, self.wake_event)
+
+
+class _Owner:
+    """The process of an owner, to be waited for; its handle is -1 where that cannot be."""
+
+    handle = -1
+
+    def __init__(self, word: int) -> None:
+        self.handle = open_pidfd(_pid_of(word))
+
+    def __del__(self) -> None:
+        close_quietly(self.handle)
+
+
 class OwnedTokens:
     """Tokens with a note of the process that has each. One is handed on when that ends without giving it back.
 
@@ -144,10 +170,11 @@ class OwnedTokens:
     """
 
     recovered = False  # whether the last one was taken over from a process that had ended
+    _section = -1
+    _opened: Any = None  # an _Opened from the first use on
 
     def __init__(self, number: int, bounded: bool, sent: tuple[str, Any] | None = None) -> None:
-        self._section = self._guard = self._wake_event = -1
-        self._processes: dict[int, int] = {}  # of owners that were waited for: handles, -1 where there is none
+        self._owners: dict[int, _Owner] = {}  # that were waited for
         self._number = number
         self._bounded = bounded
         size = 8 * (_TOKENS + number)
@@ -167,25 +194,23 @@ class OwnedTokens:
         return OwnedTokens, (self._number, self._bounded, (self._name, live_fd(self._section)))
 
     def __del__(self) -> None:
-        close_quietly(self._section, self._guard, self._wake_event, *self._processes.values())
+        close_quietly(self._section)
 
     # -- the page --------------------------------------------------------------------------------------------------
 
     def _open(self) -> None:
-        if self._wake_event < 0:
-            close_quietly(self._guard)  # of one that was interrupted here
-            self._guard = new_mutex(f"{self._name}-guard")
-            self._wake_event = new_event(False, f"{self._name}-wake")
+        if self._opened is None:
+            vars(self).setdefault("_opened", _Opened(self._name))  # one step: another thread may be at it
 
     def _close_page(self) -> None:
         """Give the guard back. An exception of a signal's handler may come before it is had, or as it is."""
         try:
-            release_mutex(self._guard)
+            release_mutex(self._opened.guard)
         except OSError:  # not had
             pass
 
     def _open_page(self) -> None:
-        _winapi.WaitForSingleObject(self._guard, _winapi.INFINITE)  # WAIT_ABANDONED will do
+        _winapi.WaitForSingleObject(self._opened.guard, _winapi.INFINITE)  # WAIT_ABANDONED will do
 
     def _take(self, sure: bool, dead: Sequence[int], waits: int) -> list[int] | None:
         """Take one that nobody has, or that one of `dead` has. Add to the number that wait, or take from it.
@@ -201,7 +226,7 @@ class OwnedTokens:
             at = next((at for at, owner in enumerate(owners) if owner == _NOBODY or owner in dead), -1)
             is_free = at >= 0 or page[_EXTRA] > 0
             if page[_BELL] and not (is_free and owners.count(_NOBODY) + page[_EXTRA] > 1):
-                reset_event(self._wake_event)
+                reset_event(self._opened.wake_event)
                 page[_BELL] = 0
             if not is_free:
                 if waits > 0:
@@ -242,7 +267,7 @@ class OwnedTokens:
                 raise ValueError(portable_locks.TOO_OFTEN)
             if page[_WAITERS]:
                 page[_BELL] = 1
-                set_event(self._wake_event)
+                set_event(self._opened.wake_event)
             if at < 0:
                 page[_EXTRA] += 1
             else:
@@ -321,26 +346,28 @@ class OwnedTokens:
         """Wait until one may have come free; return the owners that have ended."""
         dead = self._ended(owners)
         if not dead:
-            processes = {self._processes[owner]: owner for owner in owners if self._processes.get(owner, -1) >= 0}
-            found = ready([self._wake_event, *processes], _TICK if left is None else min(left, _TICK))
+            known = [(self._owners.get(word), word) for word in owners]  # kept open here: others may forget them
+            processes = {owner.handle: word for owner, word in known if owner is not None and owner.handle >= 0}
+            found = ready([self._opened.wake_event, *processes], _TICK if left is None else min(left, _TICK))
             dead = [processes[handle] for handle in found if handle in processes]
         return dead
 
     def _ended(self, owners: list[int]) -> list[int]:
-        """Return those of some owners whose process is gone; have handles of the others, if they may be waited for."""
-        for owner in self._processes.keys() - owners:
-            close_quietly(self._processes.pop(owner, -1))
+        """Return those of some owners whose process is gone; know the others, to wait for them."""
+        for word in [*self._owners]:
+            if word not in owners:
+                self._owners.pop(word, None)
         me = this_process.word()
-        return [owner for owner in {*owners} - {me} if self._has_ended(owner)]
+        return [word for word in {*owners} - {me} if self._has_ended(word)]
 
-    def _has_ended(self, owner: int) -> bool:
-        if owner not in self._processes:
-            self._processes[owner] = open_pidfd(_pid_of(owner))
-        process = self._processes[owner]
-        if process >= 0 and ready([process], 0):
+    def _has_ended(self, word: int) -> bool:
+        owner = self._owners.get(word)
+        if owner is None:
+            owner = self._owners.setdefault(word, _Owner(word))
+        if owner.handle >= 0 and ready([owner.handle], 0):
             return True
         # Whose number it is now, if another has got it, has no such event.
-        return not is_event(_event_of(owner))
+        return not is_event(_event_of(word))
 
 
 class _Handed:
