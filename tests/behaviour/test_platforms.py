@@ -35,7 +35,8 @@ STEPS = {
 @pytest.mark.parametrize("method", STEPS)
 def test_nothing_of_linux_is_used(method):
     """Where the interpreter has it not, nor lets our files look at it."""
-    done = run(TOUR, method, STEPS[method], PYTHONPATH=str(LIKE_MACOS))
+    path = f"{LIKE_MACOS}:{os.environ['PATH']}"  # a ps of its own
+    done = run(TOUR, method, STEPS[method], PYTHONPATH=str(LIKE_MACOS), PATH=path)
     assert (done.stdout, done.stderr) == (f"{method}: all is well\n", "")
 
 

@@ -1,5 +1,6 @@
 """What no system at hand has, by fakes: kqueue(2), credentials of BSD, the default of macOS, what another ps says."""
 
+import errno
 import os
 import select
 import signal
@@ -10,9 +11,17 @@ import sys
 
 import pytest
 
-from polyproc._connection import sockets
+from conftest import PROGRAMS
+from polyproc._connection import listener as listener_module
+from polyproc._connection import portable_connection, sockets
+from polyproc._connection import sharer as sharer_module
+from polyproc._connection.listener import Client, Listener
+from polyproc._connection.sharer import sharer
 from polyproc._platform import posix, processes
+from polyproc._platform.handles import GONE, ready
+from polyproc._process.process import current_process
 from polyproc._programs import run_tracker
+from polyproc._synchronize import portable_locks
 
 
 class Kqueue:
@@ -95,7 +104,10 @@ def test_macos_starts_by_spawn(monkeypatch):
     assert set(posix.start_methods()) == {"fork", "spawn", "forkserver"}
 
 
-def test_processes_are_told_by_ps():
+@pytest.mark.parametrize("strict", [False, True], ids=["ours", "as POSIX has it"])
+def test_processes_are_told_by_ps(monkeypatch, strict):
+    if strict:
+        monkeypatch.setenv("PATH", f"{PROGRAMS / 'like_macos'}:{os.environ['PATH']}")
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
         row = processes.table()[child.pid]
@@ -123,3 +135,96 @@ def test_without_a_ps_nothing_is_told(monkeypatch):
 @pytest.mark.parametrize("date", ["", "Sat", "Sat Nov 28 07:10:38", "Sa 28 Nov 07:10:38 2026", "Sat Nov 28 0710 2026"])
 def test_a_date_that_is_none_is_no_time(date):
     assert processes._seconds(date) == ""
+
+
+def test_who_accepts_at_a_listeners_socket_gets_one_that_blocks_where_it_is_handed_on_that_the_listening_one_does_not(
+    monkeypatch,
+):
+    accept = socket.socket._accept
+
+    def as_bsd(self):
+        fd, address = accept(self)
+        os.set_blocking(fd, False)
+        return fd, address
+
+    monkeypatch.setattr(sockets.ListeningSocket, "_accept", as_bsd, raising=False)
+    with Listener(("localhost", 0)) as listener:
+        client = Client(listener.address)
+        with client, listener._listener.accept() as connection:
+            assert os.get_blocking(connection.fileno())
+
+
+def test_a_peer_that_has_gone_and_of_which_nothing_can_be_set_is_let_in_and_has_ended(monkeypatch):
+    class Gone(socket.socket):
+        def setsockopt(self, *args):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    connection = listener_module._connection_of(Gone(fileno=ours.detach()), "AF_INET")
+    with connection, pytest.raises(EOFError):
+        connection.recv()
+
+
+def test_what_is_given_stays_until_its_receiver_has_it_where_the_system_may_throw_it_away(monkeypatch):
+    monkeypatch.setattr(sharer_module, "LINUX", False)
+    monkeypatch.setattr(sharer_module, "_MOMENT", 20.0)
+    read_fd, write_fd = os.pipe()
+    ticket = sharer.share([read_fd])
+    key = current_process().authkey
+    with Client(ticket.address, authkey=key) as connection:
+        connection.send_bytes(ticket.key)
+        assert ready([connection.fileno()], 20)
+        assert connection.fileno() not in ready([connection.fileno()], 0.2, GONE)
+        with socket.socket(fileno=os.dup(connection.fileno())) as sock:
+            answer, fds = sharer_module._receive(sock, 1)
+    assert answer == b"+"
+    for fd in (*fds, read_fd, write_fd):
+        os.close(fd)
+    sharer.stop()
+
+
+def test_who_comes_when_too_many_wait_comes_again_where_the_system_refuses_that(monkeypatch):
+    monkeypatch.setattr(sharer_module, "LINUX", False)
+    came = []
+
+    def client(address, authkey):
+        came.append(address)
+        if len(came) < 3:
+            raise ConnectionRefusedError
+        return "connected"
+
+    monkeypatch.setattr(sharer_module, "Client", client)
+    assert sharer_module._connect("where") == "connected"
+    assert came == ["where"] * 3
+
+
+def test_no_more_is_written_at_once_than_macos_takes(monkeypatch):
+    monkeypatch.setattr(portable_connection, "_AT_ONCE", 1000)
+    written = []
+    writev = os.writev
+
+    def counting(fd, buffers):
+        written.append(sum(map(len, buffers)))
+        return writev(fd, buffers)
+
+    monkeypatch.setattr(portable_connection.os, "writev", counting)
+    ours, theirs = socket.socketpair()
+    one, other = (portable_connection.PortableConnection(end.detach()) for end in (ours, theirs))
+    with one, other:
+        one.send_bytes(b"." * 5000)
+        assert other.recv_bytes() == b"." * 5000
+    assert len(written) == 5
+    assert max(written) <= 1004
+
+
+def test_counter_of_unfinished_items_is_raised_to_any_number_and_a_full_pipe_is_told():
+    tally = portable_locks.Tally(0)
+    for _ in range(70_000):
+        tally.release()
+    assert tally.get_value() == 70_000
+    semaphore = portable_locks.Semaphore(0)
+    with pytest.raises(OSError, match="too large"):
+        for _ in range(2_000_000):
+            semaphore.release()
+    assert semaphore.acquire(False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import contextlib
 import errno
 import os
 import socket
@@ -266,7 +267,8 @@ def _is_anybody(sock: _socket.socket) -> bool:
 def _no_delay(sock: _socket.socket, family: str) -> None:
     if family == "AF_INET":
         # A request is often two small writes: with Nagle's algorithm the second waits for a delayed acknowledgement.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(OSError):  # BSD refuses it where the peer has gone: who reads will see that
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _remove(path: str, claim: OwnFile | None) -> None:

@@ -21,7 +21,7 @@ from polyproc._pickling.pickler import dumps_through
 from polyproc._platform.handles import PIPE_BUF, POLLIN, POLLOUT, may_switch, ready
 
 _LARGEST_SHORT = 0x7FFFFFFF
-_LARGEST_READ = 1 << 30
+_AT_ONCE = 1 << 30  # bytes of one call: more than an int holds, and macOS refuses it
 _MAX_BITS = 47  # of an address: no process has memory for more
 # Memory that is taken for a message before any of it is there. All is taken when an eighth has come, an eighth when an
 # eighth of that has: a header that lies costs this, and what is copied is a seventh of the message in all.
@@ -263,7 +263,7 @@ class PortableConnection:
 
     def _fill(self, handle: int, view: memoryview) -> None:
         while view:
-            count = _patiently(self._read_into, handle, POLLIN, view[:_LARGEST_READ])
+            count = _patiently(self._read_into, handle, POLLIN, view[:_AT_ONCE])
             if not count:
                 raise EOFError("got end of file during message")
             view = view[count:]
@@ -279,6 +279,8 @@ class PortableConnection:
         if may_switch():  # no more than there is room for: the caller writes the rest, and waits again
             ready([handle], None, POLLOUT)
             data = memoryview(data)[: PIPE_BUF - len(header)]
+        if len(data) > _AT_ONCE:
+            data = memoryview(data)[:_AT_ONCE]
         return os.writev(handle, (header, data))
 
     def _shut(self, handle: int) -> None:

@@ -26,10 +26,12 @@ from polyproc._cleanup import register_after_fork
 from polyproc._connection.connection import Connection
 from polyproc._connection.listener import Client, Listener
 from polyproc._connection.sockets import Address
-from polyproc._platform.handles import pause
+from polyproc._platform.handles import pause, ready
 from polyproc._platform.posix import LINUX, LongLived, close_on_exec, close_quietly
 
 _KEY = 16
+_MOMENT = 1.0  # seconds within which who waits for an answer reads it
+_TRIES = 100
 _PAUSE = 0.01  # seconds after what may last: no descriptors, no memory
 _GIVEN, _UNKNOWN = b"+", b"-"
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0) if LINUX else 0
@@ -51,7 +53,7 @@ class Ticket:
             RuntimeError: their sender has ended, or somebody has fetched them.
         """
         try:
-            with Client(self.address, authkey=_own_key()) as connection:
+            with _connect(self.address) as connection:
                 connection.send_bytes(self.key)
                 with closing(_socket_of(connection)) as sock:
                     answer, fds = _receive(sock, self.count)
@@ -61,6 +63,17 @@ class Ticket:
             close_quietly(*fds)
             raise RuntimeError(f"what process {self.pid} sent cannot be received: it is not there any more")
         return fds
+
+
+def _connect(address: Address) -> Connection[Any, Any]:
+    """Connect to a sharer. BSD refuses who comes when as many wait as the socket takes; on Linux one waits."""
+    for _ in range(1 if LINUX else _TRIES):
+        try:
+            return Client(address, authkey=_own_key())
+        except ConnectionRefusedError as error:
+            refused = error
+            pause(_PAUSE)
+    raise refused
 
 
 def _own_key() -> bytes:
@@ -220,6 +233,9 @@ class Sharer:
                 sock.setblocking(False)  # it has room for a byte, unless the receiver is up to something
                 rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))] if fds else []
                 sock.sendmsg([_GIVEN if fds else _UNKNOWN], rights)
+                if fds and not LINUX:
+                    # BSD may throw away what is on its way when its sender closes: the receiver closes first.
+                    ready([sock.fileno()], _MOMENT)
         finally:
             _close(kept)
 

@@ -71,7 +71,9 @@ class ListeningSocket(_Socket):
         """Accept whoever comes, within the limit: no key is asked for."""
         if not ready([self.number()], self.limit):
             raise TimeoutError("timed out") if self.limit else BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        return super().accept()
+        sock, address = super().accept()
+        sock.setblocking(True)  # BSD hands on that the listening one does not
+        return sock, address
 
     def fileno(self) -> int:
         """Return the descriptor."""
@@ -211,7 +213,9 @@ def bind(listening: ListeningSocket, address: Address, family: str) -> Address:
         listening.bind(address)
         return address
     # The file must not be anybody else's for an instant; fchmod(2) of the socket before bind(2) says what it will be.
-    os.fchmod(listening.number(), 0o600)
+    # BSD refuses that of a socket. There nobody can connect until it listens, which is after the mode is set.
+    with contextlib.suppress(OSError):
+        os.fchmod(listening.number(), 0o600)
     with _in_reach(address) as path:
         listening.bind(path)
     os.chmod(address, 0o600)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import _posixshmem
 import contextlib
 import errno
+import math
 import mmap
 import os
 
@@ -167,11 +168,19 @@ class PortableSegment:
                 self._tell("unregister", *place)
 
 
+def _room(fd: int) -> float:
+    """Return how many bytes the file system of a segment has left; no limit where it is in none, as on macOS."""
+    try:
+        room = os.fstatvfs(fd)
+    except OSError:
+        return math.inf
+    return room.f_bavail * room.f_frsize
+
+
 def _reserve(fd: int, size: int) -> None:
     """Give a new segment its size and its memory: where the file system is full this fails, not a later access."""
     try:
-        room = os.fstatvfs(fd)
-        if size > room.f_bavail * room.f_frsize:
+        if size > _room(fd):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if not reserves.may_work:
             os.ftruncate(fd, size)

@@ -262,16 +262,22 @@ def _reserve(fd: int, size: int) -> None:
         except OSError as error:
             if not is_one_of(error, (*_REFUSALS, "EINVAL")):  # a file system that cannot promise
                 raise
-    room: Any = load("os", "fstatvfs")(fd)  # type: ignore[operator]
+    try:
+        room: Any = load("os", "fstatvfs")(fd)  # type: ignore[operator]
+    except OSError:  # nobody tells
+        return
     if size > room.f_bavail * room.f_frsize:  # it may fill up later: nothing says so but the signal
         raise OSError(load("errno", "ENOSPC"), load("os", "strerror")(load("errno", "ENOSPC")))  # type: ignore[operator]
+
+
+_AT_ONCE = 1 << 30  # bytes of one call: more than an int holds, and macOS refuses it
 
 
 def pwrite_all(fd: int, data: bytes, offset: int) -> None:
     """Write the whole of `data` at `offset`."""
     view = memoryview(data)
     while view:
-        count = os.pwrite(fd, view, offset)
+        count = os.pwrite(fd, view[:_AT_ONCE], offset)
         view = view[count:]
         offset += count
 
@@ -280,7 +286,7 @@ def pread_all(fd: int, length: int, offset: int) -> bytes:
     """Read `length` bytes at `offset`; fewer only at the end of the file."""
     pieces = []
     while length > 0:
-        piece = os.pread(fd, min(length, 1 << 30), offset)
+        piece = os.pread(fd, min(length, _AT_ONCE), offset)
         if not piece:
             break
         pieces.append(piece)

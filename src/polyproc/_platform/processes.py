@@ -15,6 +15,7 @@ from polyproc._platform.posix import anonymous_file
 
 _LIMIT = 10.0  # seconds: it was stopped, or the machine is at its end
 _TICK = 0.001
+_STATE = ("-o", "stat=", "-o", "lstart=")  # each with an option of its own: what is behind a "=" is a heading
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]  # with LC_ALL=C
 
 
@@ -29,7 +30,7 @@ class Row(NamedTuple):
 def table() -> dict[int, Row]:
     """Return all processes by their pids, as far as this user may see; none where there is no ps."""
     rows = {}
-    ps, text = _ps("-A", "-o", "pid=,ppid=,stat=,lstart=")
+    ps, text = _ps("-A", "-o", "pid=", "-o", "ppid=", *_STATE)
     for line in text.splitlines():
         words = line.split(None, 3)
         if len(words) == 4 and words[0].isdigit() and words[1].isdigit():
@@ -40,7 +41,7 @@ def table() -> dict[int, Row]:
 
 def started_at(pid: int) -> str:
     """Return when a process was started, in seconds; "" if it is not there or no more than a zombie."""
-    state, _, started = _ps("-o", "stat=,lstart=", "-p", str(pid))[1].strip().partition(" ")
+    state, _, started = _ps(*_STATE, "-p", str(pid))[1].strip().partition(" ")
     return "" if not started or state.startswith("Z") else _seconds(started)
 
 

@@ -116,7 +116,7 @@ def start_by_ps(pid: int) -> int:
     read_fd, write_fd = posix.pipe()
     try:
         environment = {**posix.environ, b"LC_ALL": b"C", b"TZ": b"UTC"}
-        words = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
+        words = ["ps", "-o", "stat=", "-o", "lstart=", "-p", str(pid)]
         made = posix.posix_spawnp("ps", words, environment, file_actions=[(posix.POSIX_SPAWN_DUP2, write_fd, 1)])
         posix.close(write_fd)
         write_fd = -1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import errno
 import os
 import select
 import sys
@@ -67,6 +68,7 @@ class TokenCounter:
         else:
             self._read_fd, self._write_fd = os.pipe()
             os.set_blocking(self._read_fd, False)
+            os.set_blocking(self._write_fd, False)
             write(self._write_fd, b"." * value)
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
@@ -99,8 +101,11 @@ class TokenCounter:
         return True
 
     def release(self) -> None:
-        """Raise the number by one."""
-        write(self._write_fd, (1).to_bytes(8, sys.byteorder) if self._is_eventfd() else b".")
+        """Raise the number by one. Raises OSError (EOVERFLOW) when the kernel holds no more, some 65,536 in a pipe."""
+        try:
+            write(self._write_fd, (1).to_bytes(8, sys.byteorder) if self._is_eventfd() else b".")
+        except BlockingIOError:
+            raise OSError(errno.EOVERFLOW, os.strerror(errno.EOVERFLOW)) from None
 
     def value(self) -> int:
         """Return the number as it is at this moment."""
@@ -124,7 +129,7 @@ class TokenCounter:
             return _rebuild_token, (sending.DupFd(self._read_fd), None)
         return _rebuild_token, (
             live_fd(self._read_fd, os.O_RDONLY | os.O_NONBLOCK, self),
-            live_fd(self._write_fd, os.O_WRONLY, self),
+            live_fd(self._write_fd, os.O_WRONLY | os.O_NONBLOCK, self),
         )
 
     def __del__(self) -> None:
@@ -203,6 +208,11 @@ class ManyTokens:
 
 def _rebuild_tokens(fd: Any, turn: TokenCounter, signal: TokenCounter) -> ManyTokens:
     return ManyTokens(0, (fd.detach(), turn, signal))
+
+
+def counter_of_many(value: int) -> ManyTokens:
+    """Return a counter that may be raised to any number."""
+    return ManyTokens(value)
 
 
 RECURSIVE_MUTEX, SEMAPHORE = 0, 1
@@ -345,6 +355,13 @@ class BoundedSemaphore(Semaphore):
 
 class InnerSemaphore(Semaphore):
     """A semaphore whose tokens are messages: those of a killed process are never given back."""
+
+
+class Tally(InnerSemaphore):
+    """One that is raised to any number."""
+
+    def _new_tokens(self, value: int) -> Any:
+        return counter_of_many(value)
 
 
 @public("synchronize")

@@ -58,6 +58,9 @@ def counter_of(value: int) -> SemaphoreCounter:
     return SemaphoreCounter(value)
 
 
+counter_of_many = counter_of
+
+
 def token_of_lock() -> OwnedTokens:
     """Return the one token of a lock."""
     return OwnedTokens(1, True)
