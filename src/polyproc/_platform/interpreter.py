@@ -16,11 +16,17 @@ from polyproc._platform.posix import LINUX, PROC, close_quietly
 fcntl: Any = Later("fcntl")
 
 
+def _own_executable() -> str | None:
+    if (sys.executable or "").lower().endswith("pythonservice.exe"):  # of a service of Windows: it runs no program
+        return os.path.join(sys.exec_prefix, "python.exe")
+    return sys.executable
+
+
 class Interpreter:
     """The executable that spawn and the fork server start. One instance, `interpreter`."""
 
     def __init__(self) -> None:
-        self.executable: bytes | str | None = sys.executable
+        self.executable: bytes | str | None = _own_executable()
 
     def set_executable(self, exe: object) -> None:
         """Set the path of the Python to start; str, bytes or path-like, None to unset."""

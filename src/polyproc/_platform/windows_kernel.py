@@ -303,10 +303,17 @@ def set_inheritable(handle: int, inheritable: bool) -> None:
 
 def unnamed_file() -> int:
     """Make a file that is gone with its last handle, whatever way its holders end; its data stay in memory."""
-    folder = _os.environ.get("TEMP") or _os.environ.get("TMP") or _os.getcwd()
-    path = _os.path.join(folder, f"polyproc-{_os.getpid()}-{_os.urandom(8).hex()}")
     flags = _TEMPORARY | _DELETE_ON_CLOSE
-    return _winapi.CreateFile(path, _ACCESS, _SHARE, _winapi.NULL, _CREATE_NEW, flags, _winapi.NULL)
+    folders = [_os.environ.get(name, "") for name in ("TEMP", "TMP", "LOCALAPPDATA", "USERPROFILE")]
+    refused: OSError | None = None
+    for folder in (*filter(None, folders), _os.getcwd()):
+        path = _os.path.join(folder, f"polyproc-{_os.getpid()}-{_os.urandom(8).hex()}")
+        try:
+            return _winapi.CreateFile(path, _ACCESS, _SHARE, _winapi.NULL, _CREATE_NEW, flags, _winapi.NULL)
+        except OSError as error:  # there is no such folder, or it is not ours
+            refused = refused or error
+    assert refused is not None
+    raise refused
 
 
 class _System:

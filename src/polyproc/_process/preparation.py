@@ -234,7 +234,7 @@ def perform(job: dict[str, Any], parent_sentinel: int | None) -> int:
         parent_sentinel = job["parent_process"]
         from polyproc._platform.windows_signals import listen  # type: ignore[attr-defined]  # seen on Windows alone
 
-        listen(job["signals"])
+        listen(job["signals"], parent_sentinel if job["ends_with_parent"] else None)
     elif "end" in job:
         from polyproc._process.ends import ends
 

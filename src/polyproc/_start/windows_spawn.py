@@ -16,6 +16,7 @@ import msvcrt
 import os
 import subprocess
 
+from polyproc._base.log import log
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable
 from polyproc._pickling.main_definitions import main_definitions
 from polyproc._pickling.pickler import dumps
@@ -75,7 +76,19 @@ def _command_line(job: int) -> tuple[str, str]:
         executable = os.fsdecode(interpreter.executable or sys.executable)
         return executable, subprocess.list2cmdline([executable, FLAG, f"job={job}"])
     words = [os.fsdecode(word) for word in command_line(PROGRAM.format(job=job))]
+    if _is_launcher(words[0]):
+        words[0] = base_executable()
     return words[0], subprocess.list2cmdline(words)
+
+
+def base_executable() -> str:
+    """Return the program that a virtual environment's python.exe, a launcher, starts: another process."""
+    return str(sys._base_executable)  # type: ignore[attr-defined]
+
+
+def _is_launcher(executable: str) -> bool:
+    own, base = (os.path.normcase(path or "") for path in (sys.executable, base_executable()))
+    return os.path.normcase(executable) == own != base
 
 
 def _create_process(executable: str, line: str, handles: list[int]) -> tuple[int, int]:
@@ -87,6 +100,8 @@ def _create_process(executable: str, line: str, handles: list[int]) -> tuple[int
         startup.hStdInput, startup.hStdOutput, startup.hStdError = streams  # type: ignore[assignment]
         startup.lpAttributeList = {"handle_list": sorted({*handles, *(handle for handle in streams if handle)})}
         environment = {**added_variables(), **os.environ}
+        if executable == base_executable() != sys.executable:
+            environment["__PYVENV_LAUNCHER__"] = sys.executable  # which environment it belongs to
         process, thread, pid, _ = _winapi.CreateProcess(
             executable, line, None, None, True, 0, environment, None, startup
         )
@@ -136,6 +151,7 @@ class SpawnChild(Child):
         own = dup(_winapi.GetCurrentProcess(), inheritable=True, access=_SYNCHRONIZE)
         self._copies.append(own)
         job.update(start_method="spawn", pickled=pickled, payload=payload, parent_process=own)
+        job["ends_with_parent"] = bool(process_obj.daemon)
         heard, self._signals = pipe()
         try:
             job["signals"] = self.duplicate_for_child(heard)
@@ -146,7 +162,10 @@ class SpawnChild(Child):
         if process_obj.daemon:
             from polyproc._platform import windows_jobs
 
-            windows_jobs.job.add(self.sentinel)
+            try:
+                windows_jobs.job.add(self.sentinel)
+            except OSError as error:  # it has ended already; or a sandbox refuses, and it ends itself
+                log.info("a child is not in the job: %s", error)
         self._make_room()
 
     def _give_up(self) -> None:
