@@ -1,5 +1,6 @@
 """Where a program stands: folders, streams, virtual environments, consoles, sandboxes."""
 
+import io
 import os
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ import textwrap
 import threading
 import time
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,41 @@ def test_service_starts_python(monkeypatch):
     assert Interpreter().executable == os.path.join(sys.exec_prefix, "python.exe")
 
 
+FROZEN = """
+import sys
+import polyproc
+
+def square(number):
+    return number * number, getattr(sys, "frozen", False)
+
+if __name__ == "__main__":
+    sys.frozen = True
+    sys.executable = sys.argv[0]
+    polyproc.set_executable(sys.executable)
+    polyproc.freeze_support()
+    child = polyproc.Process(target=square, args=(3,))
+    child.start()
+    assert child.result(40) == (9, True)
+    with polyproc.Pool(1) as pool:
+        assert pool.map(square, [1, 2]) == [(1, True), (4, True)]
+    print("all is well")
+"""
+
+
+@pytest.mark.slow
+def test_frozen_program_is_started_as_its_own_child(tmp_path):
+    """A launcher of pip's with a script in it: what it is given to start goes to the script as it stands."""
+    launcher = Path(sys.base_prefix) / "Lib" / "site-packages" / "pip" / "_vendor" / "distlib" / "t64.exe"
+    if not launcher.exists():
+        pytest.skip("there is no pip here")
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("__main__.py", FROZEN)
+    program = tmp_path / "frozen.exe"
+    program.write_bytes(launcher.read_bytes() + f'#!"{sys.executable}"\r\n'.encode() + packed.getvalue())
+    is_well(run(program, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}))
+
+
 def test_variables_are_the_parents_of_this_moment(monkeypatch):
     monkeypatch.setenv("POLYPROC_TEST_Ä", "ö=1;2")
     monkeypatch.delenv("POLYPROC_NOT_THERE", raising=False)
@@ -105,6 +142,15 @@ def test_daemons_end_with_a_killed_parent_where_job_objects_are_refused():
     parent.stdout.close()
     for child in children:
         assert wait([child], 20) == [child]
+
+
+@pytest.mark.slow
+def test_ctrl_c_interrupts_parent_and_children(tmp_path):
+    told = tmp_path / "told"
+    command = [sys.executable, str(PROGRAMS / "ctrl_c.py"), str(told)]
+    process = subprocess.Popen(command, creationflags=subprocess.CREATE_NEW_CONSOLE)
+    assert process.wait(80) == 0
+    assert told.read_text().splitlines() == ["interrupted", "-2", "ended"]
 
 
 def test_files_of_the_parent_are_not_the_childs(tmp_path):

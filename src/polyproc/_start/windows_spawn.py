@@ -31,7 +31,7 @@ from polyproc._process.bootstrap import ENDED_BY_INTERRUPT
 from polyproc._process.preparation import try_marshal
 from polyproc._process.preparation_data import capture, capture_extras, capture_main, main_code, pack_objects
 from polyproc._start.child import Child
-from polyproc._start.spawn import FLAG, target_code
+from polyproc._start.spawn import FLAG, is_forking, target_code
 
 if TYPE_CHECKING:
     from polyproc._process.process import BaseProcess
@@ -117,6 +117,15 @@ def _inheritable(handle_of: Callable[[], int]) -> int:
         return dup(handle_of(), inheritable=True)
     except OSError:
         return 0
+
+
+def freeze_support() -> None:
+    """In a frozen executable that was started as a child: be that child, and never return; else do nothing.
+
+    A program made by PyInstaller and its like calls it first in its main module.
+    """
+    if getattr(sys, "frozen", False) and is_forking(sys.argv):
+        exec(PROGRAM.format(job=int(sys.argv[2].partition("=")[2])), {})
 
 
 class SpawnChild(Child):
