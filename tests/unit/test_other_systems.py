@@ -219,7 +219,7 @@ def test_no_more_is_written_at_once_than_macos_takes(monkeypatch):
 
 
 def test_counter_of_unfinished_items_is_raised_to_any_number_and_a_full_pipe_is_told():
-    tally = portable_locks.Tally(0)
+    tally = portable_locks.ItemCounter(0)
     for _ in range(70_000):
         tally.release()
     assert tally.get_value() == 70_000

@@ -279,9 +279,7 @@ class PortableConnection:
         if may_switch():  # no more than there is room for: the caller writes the rest, and waits again
             ready([handle], None, POLLOUT)
             data = memoryview(data)[: PIPE_BUF - len(header)]
-        if len(data) > _AT_ONCE:
-            data = memoryview(data)[:_AT_ONCE]
-        return os.writev(handle, (header, data))
+        return os.writev(handle, (header, data if len(data) <= _AT_ONCE else memoryview(data)[:_AT_ONCE]))
 
     def _shut(self, handle: int) -> None:
         os.close(handle)

@@ -23,7 +23,7 @@ from polyproc._platform import windows_kernel as kernel
 from polyproc._platform.posix import close_quietly
 
 _SECONDS = 5.0  # that a client waits for a free end
-_MOST_PEERS = 128  # of peers in their handshakes: each is waited for by an operation of its own
+_MAX_PEERS = 128  # of peers in their handshakes: each is waited for by an operation of its own
 _OVERLAPPED, _FIRST_INSTANCE = 0x40000000, 0x80000
 _NO_REMOTE = 8  # PIPE_REJECT_REMOTE_CLIENTS
 _SIZE = 65536
@@ -131,7 +131,7 @@ class PipeAdmission(Admission):
     def __init__(self, address: str, authkey: bytes | None, has_request: bool) -> None:
         pipe: Any = ListeningPipe(address)
         super().__init__(pipe, authkey, None, _is_anybody, has_request)
-        self._places = _MOST_PEERS
+        self._places = _MAX_PEERS
         self._begin()
 
     def _arrivals_at(self, listening: Any) -> Any:

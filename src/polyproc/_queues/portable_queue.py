@@ -27,7 +27,7 @@ from polyproc._pickling.sending import assert_spawning
 from polyproc._platform.handles import AT_ONCE, due
 from polyproc._queues.any_queue import Batches, Empty, Full, ShutDown, Subclassed, is_closed
 from polyproc._queues.classic import ClassicQueue, _sentinel
-from polyproc._synchronize.portable_locks import InnerLock, InnerSemaphore, Tally
+from polyproc._synchronize.portable_locks import InnerLock, InnerSemaphore, ItemCounter
 from polyproc._synchronize.primitives import Condition, Event
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ class JoinableQueue(Queue[T]):
 
     def __init__(self, maxsize: int = 0, *, ctx: Any = None) -> None:
         super().__init__(maxsize, ctx=ctx)
-        self._unfinished_tasks = Tally(0, ctx=ctx)
+        self._unfinished_tasks = ItemCounter(0, ctx=ctx)
         self._cond = Condition(ctx=ctx)
 
     def __getstate__(self) -> tuple[Any, ...]:

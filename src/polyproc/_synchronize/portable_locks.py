@@ -357,7 +357,7 @@ class InnerSemaphore(Semaphore):
     """A semaphore whose tokens are messages: those of a killed process are never given back."""
 
 
-class Tally(InnerSemaphore):
+class ItemCounter(InnerSemaphore):
     """One that is raised to any number."""
 
     def _new_tokens(self, value: int) -> Any:

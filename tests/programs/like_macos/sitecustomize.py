@@ -36,7 +36,7 @@ for modules, names in TAKEN.items():
             if hasattr(module, name):
                 delattr(module, name)
 
-MOST_AT_ONCE = 1 << 31  # bytes: an int holds no more
+MAX_AT_ONCE = 1 << 31  # bytes: an int holds no more
 
 
 def refused():
@@ -63,7 +63,7 @@ def is_shared_memory(fd, *_):
 
 def is_too_much(fd, buffers, *_):
     pieces = buffers if isinstance(buffers, list | tuple) else [buffers]
-    return sum(memoryview(piece).nbytes for piece in pieces) >= MOST_AT_ONCE
+    return sum(memoryview(piece).nbytes for piece in pieces) >= MAX_AT_ONCE
 
 
 REFUSALS = {"fchmod": is_socket, "fstatvfs": is_shared_memory} | dict.fromkeys(
