@@ -16,7 +16,7 @@ import msvcrt
 import os
 import subprocess
 
-from polyproc._base.log import log
+from polyproc._base.process_state import log
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable
 from polyproc._pickling.main_definitions import main_definitions
 from polyproc._pickling.pickler import dumps

@@ -178,7 +178,7 @@ class WorkerChannel:
 
 
 class Channels:
-    """All channels of a pool. What is noted is put into the waker, a queue that all workers wake by and none writes to."""
+    """All channels of a pool. The notes are put into the waker, a queue that all workers wake by; none writes to it."""
 
     def __init__(self) -> None:
         self._waker = _Queue()
