@@ -11,7 +11,7 @@ import time
 import pytest
 
 import polyproc
-from conftest import PROGRAMS, eventually, is_running, plain_fork, run_program
+from conftest import PROGRAMS, eventually, is_running, plain_fork
 from polyproc._base.process_state import process_state
 from polyproc._start.stopping import children_of
 from support import targets
@@ -106,25 +106,6 @@ def test_a_stopped_child_can_be_ended(ctx, how):
     getattr(process, how)()
     process.join(20)
     assert process.exitcode in (-signal.SIGTERM, -signal.SIGINT)
-
-
-HOLDS_ALL = """
-import polyproc, sys, threading, time
-if __name__ == "__main__":
-    context = polyproc.get_context(sys.argv[1])
-    held = [context.Process(target=time.sleep, args=(0.1,)) for _ in range(12)]
-    for process in held:
-        process.start()
-    print(*[thread.name for thread in threading.enumerate()])
-    for process in held:
-        process.join()
-"""
-
-
-def test_no_thread_looks_after_children_that_a_program_refers_to(method, tmp_path):
-    (tmp_path / "program.py").write_text(HOLDS_ALL)
-    done = run_program(tmp_path / "program.py", method)
-    assert (done.stdout, done.stderr) == ("MainThread\n", "")
 
 
 def test_who_was_started_and_forgotten_is_reaped(method):

@@ -319,3 +319,21 @@ with warnings.catch_warnings():
 
 def test_threads_that_fork_at_once_leave_the_filters_of_warnings_as_they_were():
     assert run(FORKS_IN_THREADS) == ["40", "True"]
+
+
+# From 3.14 on a call takes fewer references to what it is given.
+HOLDS_ALL = """
+import polyproc, threading, time
+if __name__ == "__main__":
+    context = polyproc.get_context(METHOD)
+    held = [context.Process(target=time.sleep, args=(0.1,)) for _ in range(12)]
+    for process in held:
+        process.start()
+    print(*[thread.name for thread in threading.enumerate()])
+    for process in held:
+        process.join()
+"""
+
+
+def test_no_thread_looks_after_children_that_a_program_refers_to(method, tmp_path):
+    assert run(HOLDS_ALL.replace("METHOD", repr(method)), tmp_path=tmp_path) == ["MainThread"]
