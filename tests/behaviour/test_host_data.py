@@ -4,15 +4,18 @@ import asyncio
 import functools
 import gc
 import os
+import random
 import signal
 import sys
 import threading
+import tracemalloc
 
 import pytest
 
 import polyproc
 from conftest import eventually
 from polyproc._hosts import command_engine
+from polyproc._hosts.host_workers import Incoming
 from support import on_hosts
 
 IN_TIME = 60
@@ -93,6 +96,33 @@ def test_host_data_pools_copy_a_large_buffer_into_no_pickle(hosts):
         assert pool.apply(on_hosts.return_large).summary() == (SIZE, 5, 6, False)
         assert pool.apply(on_hosts.peak_since, (before,)) < LITTLE
         assert pool.starmap(on_hosts.summary_of, [(large, n) for n in range(3)]) == [(SIZE, 11, 99, False)] * 3
+
+
+def test_host_data_frames_are_found_in_whatever_pieces_they_come():
+    chosen = random.Random(5)
+    for _ in range(30):
+        frames = [chosen.randbytes(chosen.choice([0, 1, 100, 70_000, 1 << 20, 3 << 20])) for _ in range(3)]
+        data = b"".join(len(frame).to_bytes(4, "big") + frame for frame in frames)
+        incoming, found, at = Incoming(), [], 0
+        while at < len(data):
+            piece = memoryview(data)[at : at + chosen.choice([1, 13, 1000, 1 << 19, 1 << 20])]
+            place = incoming.place(len(piece))
+            if place is not None and chosen.random() < 0.8:
+                place[:] = piece
+                piece = place
+            at += len(piece)
+            found += map(bytes, incoming.add(piece))
+        assert found == frames
+
+
+def test_host_data_header_that_lies_costs_little_memory():
+    incoming = Incoming()
+    tracemalloc.start()
+    try:
+        assert not list(incoming.add(memoryview(b"\xff\xff\xff\xff" + (1 << 46).to_bytes(8, "big") + b"x" * 100)))
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_host_data_pool_goes_on_when_an_agent_takes_nothing(hosts):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import _pickle as pickle  # what is not written in Python
 import collections
 import queue
+import signal
 import threading
 
 from polyproc._base.errors import ProcessError
@@ -30,6 +31,7 @@ from polyproc._workers.worker_set import PoolConfig, WorkerHandle
 
 _LARGEST_SHORT = 0x7FFFFFFF  # of a message's length, in four bytes: see portable_connection.py
 _LONG = b"\xff\xff\xff\xff"
+_AT_ONCE = 1 << 20  # bytes of memory that are taken for a message before any of it is there
 _MAX_ON_WAY = 1 << 22  # bytes on their way to a worker
 
 
@@ -175,6 +177,13 @@ class HostWorkerChannel:
 
     def receive(self, piece: memoryview) -> None:
         """Take bytes of the worker's, in its node's thread; hand on each message that is whole."""
+        try:
+            self._take_frames(piece)
+        except (MemoryError, OverflowError):  # what somebody else has written into its pipe; or there is no memory
+            self._take_frames = lambda piece: None  # type: ignore[method-assign]
+            self.order("signal", signal.SIGKILL)
+
+    def _take_frames(self, piece: memoryview) -> None:
         for frame in self._incoming.add(piece):
             self._begun.append(frame)
             if self._lacking:
@@ -194,40 +203,61 @@ class HostWorkerChannel:
 
 
 class Incoming:
-    """Frames of a connection (portable_connection.py), of which pieces come; the larger ones go straight into place."""
+    """Frames of a connection (portable_connection.py), of which pieces come; the larger ones go straight into place.
+
+    Memory is taken as the length that a header says is believed: a header that lies costs a mebibyte.
+    """
 
     def __init__(self) -> None:
         self._head = bytearray()
-        self._frame: bytearray | None = None
-        self._missing = memoryview(b"")
+        self._size = -1  # of the frame; negative as long as its header is not whole
+        self._frame = bytearray()
+        self._missing = memoryview(b"")  # of the memory that is taken
 
     def place(self, size: int) -> memoryview | None:
         """Return the memory for the next bytes, if they are all of the frame that has begun."""
         return self._missing[:size] if size <= len(self._missing) else None
 
     def add(self, piece: memoryview) -> Iterator[bytearray]:
-        """Take a piece, perhaps one that is in its place; give each frame that is whole."""
+        """Take a piece, perhaps one that is in its place; give each frame that is whole. Raises MemoryError."""
         if self._missing and piece.obj is self._missing.obj:
             self._missing = self._missing[len(piece) :]
             piece = piece[:0]
-        while True:
-            if self._frame is not None:
-                count = min(len(piece), len(self._missing))
-                self._missing[:count] = piece[:count]
-                self._missing, piece = self._missing[count:], piece[count:]
-                if self._missing:
-                    return
-                frame, self._frame = self._frame, None
-                yield frame
-            while len(self._head) < (12 if self._head[:4] == _LONG else 4):
-                if not piece:
-                    return
-                self._head.append(piece[0])
-                piece = piece[1:]
-            size = self._head[4:] if self._head[:4] == _LONG else self._head
-            self._frame = bytearray(int.from_bytes(size, "big"))
-            self._missing = memoryview(self._frame)
-            self._head.clear()
+        while self._take_head(piece):
+            piece = piece[self._taken :]
+            count = min(len(piece), len(self._missing))
+            self._missing[:count] = piece[:count]
+            self._missing, piece = self._missing[count:], piece[count:]
+            if self._missing:
+                return
+            if len(self._frame) < self._size:
+                self._take_memory()
+                continue
+            frame, self._frame, self._size = self._frame, bytearray(), -1
+            yield frame
+
+    _taken = 0  # bytes of a piece that were the header's
+
+    def _take_head(self, piece: memoryview) -> bool:
+        """Take what is there of a header, unless a frame has begun; return whether one has now."""
+        self._taken = 0
+        if self._size >= 0:
+            return True
+        while len(self._head) < (12 if self._head[:4] == _LONG else 4):
+            if self._taken == len(piece):
+                return False
+            self._head.append(piece[self._taken])
+            self._taken += 1
+        self._size = int.from_bytes(self._head[4:] or self._head, "big")
+        self._head.clear()
+        self._take_memory()
+        return True
+
+    def _take_memory(self) -> None:
+        there = len(self._frame)
+        larger = bytearray(min(self._size, max(8 * there, _AT_ONCE)))
+        larger[:there] = self._frame
+        self._frame, self._missing = larger, memoryview(larger)[there:]
 
 
 def _header(length: int) -> bytes:

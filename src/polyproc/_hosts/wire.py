@@ -138,7 +138,7 @@ class Wire:
         self._acknowledgements = Acknowledgements(sock, timeout) if _TELLS else None
         self._socket: Any = sock
         self.fd = sock.fileno()
-        self._sending = threading.Lock()
+        self._sending = threading.RLock()  # a finalizer that posts may come in the middle of a call
         self._using = threading.RLock()  # of TLS's state
         self._is_encrypted = isinstance(sock, ssl.SSLSocket)
         self._unsent: collections.deque[memoryview] = collections.deque()
