@@ -1,5 +1,6 @@
 """What every test gets: a start method where it asks for one, a time limit, and a guard against leaks."""
 
+import contextlib
 import faulthandler
 import gc
 import os
@@ -17,6 +18,7 @@ import pytest
 import polyproc
 from polyproc._connection.sharer import sharer
 from polyproc._forkserver.fork_server import forkserver
+from polyproc._platform import processes
 from polyproc._platform.handles import has_pidfds
 from polyproc._platform.posix import LINUX, have_abstract_sockets, tells_of_processes
 from polyproc._process.parent import lifeline
@@ -70,9 +72,17 @@ def ctx(method):
     return polyproc.get_context(method)
 
 
+HAVE_PROC = os.path.isdir("/proc/self/fd")  # macOS has not
+
+
 def open_fds():
     """Return what each descriptor of this process is."""
     found = {}
+    if not HAVE_PROC:
+        for name in os.listdir("/dev/fd"):
+            with contextlib.suppress(OSError):
+                found[int(name)] = str(os.fstat(int(name))[:3])  # mode, inode, device
+        return found
     for name in os.listdir("/proc/self/fd"):
         try:
             found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
@@ -91,6 +101,9 @@ def eventually(condition, timeout=20.0):
 
 def is_running(pid):
     """Say whether a process exists and is no zombie."""
+    if not HAVE_PROC:
+        row = processes.table().get(pid)
+        return row is not None and not row.is_zombie
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

@@ -1,5 +1,7 @@
 """Runs the tests of this folder by a real CPython for Windows, under Wine. `make windows WINDOWS="--quick test_queues"`.
 
+On Windows itself they are run by the Python that runs this, which has polyproc and pytest: `python tests/windows/main.py`.
+
     --quick     the tests that are not marked `slow`; none is begun once two minutes have passed, which is told loudly
     --wheel D   no tests: the programs of this folder, with the wheel that is in D, and without the sources
     --cpython   CPython 3.13's own tests in place of these: see cpython/main.py
@@ -190,7 +192,22 @@ def try_wheel(folder):
     return 0
 
 
+def chosen(names):
+    """Return the files of tests in whose names is one of some words; all without any."""
+    files = sorted(path.name for path in HERE.glob("test_*.py"))
+    return [file for file in files if not names or any(name in file for name in names)]
+
+
+def run_here(names):
+    """Run the tests by this Python; return pytest's exit status."""
+    path = os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))
+    command = [sys.executable, "-m", "pytest", "-q", "-ra", "--durations=10", "-c", "pytest.ini", *chosen(names)]
+    return subprocess.run(command, cwd=HERE, env={**os.environ, "PYTHONPATH": path}, timeout=LIMIT).returncode
+
+
 def main(words):
+    if sys.platform == "win32":
+        return run_here(words)
     if "--cpython" in words:
         others = [word for word in words if word != "--cpython"]
         return subprocess.run([sys.executable, str(HERE / "cpython" / "main.py"), *others]).returncode
@@ -204,9 +221,7 @@ def main(words):
     print(f"Wine and Python for Windows are there after {time.monotonic() - began:.0f} s", flush=True)
     if "--wheel" in words:
         return try_wheel(words[words.index("--wheel") + 1])
-    files = [
-        path.name for path in sorted(HERE.glob("test_*.py")) if not names or any(name in path.name for name in names)
-    ]
+    files = chosen(names)
     with tempfile.TemporaryDirectory() as notes:
         options = ["-q", "-ra", "--maxfail=5", "--durations=5", "-c", "pytest.ini", "-o"]
         options += [f"cache_dir={windows_path(notes)}", *(["-m", "not slow"] if quick else []), *files]
