@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 import time
 
 import polyproc
@@ -172,3 +173,17 @@ def spin(seconds):
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         pass
+
+
+def reset_once(barrier, told):
+    if barrier.wait(60) == 2:
+        while barrier.n_waiting < barrier.parties - 1:
+            time.sleep(0.0005)
+        barrier.reset()
+        told.put("reset")
+    else:
+        try:
+            barrier.wait(60)
+        except threading.BrokenBarrierError:
+            told.put("broken")
+    barrier.wait(60)

@@ -171,3 +171,14 @@ def test_wait_ends_in_time():
     assert time.monotonic() - began < 10
     writer.close()
     reader.close()
+
+
+@pytest.mark.slow
+def test_barrier_is_looked_at_while_others_come():
+    barrier, told = polyproc.Barrier(5), polyproc.SimpleQueue()
+    processes = [started(targets.reset_once, barrier, told) for _ in range(4)]
+    targets.reset_once(barrier, told)
+    assert sorted(told.get() for _ in range(5)) == ["broken"] * 4 + ["reset"]
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 4

@@ -10,11 +10,10 @@ from __future__ import annotations
 import threading
 from types import TracebackType
 
-from polyproc._base.kernel import os
 from polyproc._base.modules import Remade, public
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable
 from polyproc._pickling.sending import live_fd
-from polyproc._platform.posix import anonymous_file, close_quietly
+from polyproc._platform.posix import anonymous_memory, close_quietly, mapped
 from polyproc._synchronize.portable_locks import InnerLock, InnerSemaphore, Lock, RLock
 from polyproc._synchronize.predicate import WaitsForPredicate, checked_parties
 
@@ -165,20 +164,22 @@ class Event(Remade):
 
 
 class _SharedCounts:
-    """Two small numbers that processes share: an anonymous page, reached by a descriptor."""
+    """Two small numbers that processes share, in memory: one is looked at while others change it."""
 
     def __init__(self, fd: int | None = None) -> None:
-        self._fd = anonymous_file("polyproc-barrier") if fd is None else fd
+        self._fd = -1 if fd is None else fd
         if fd is None:
-            os.pwrite(self._fd, bytes(16), 0)
+            self._fd = anonymous_memory("polyproc-barrier", 16)
+        self._map = mapped(self._fd, 16)
+        self._numbers = memoryview(self._map).cast("q")
 
     def get(self, index: int) -> int:
         """Return a number."""
-        return int.from_bytes(os.pread(self._fd, 8, 8 * index), "little", signed=True)
+        return int(self._numbers[index])
 
     def set(self, index: int, value: int) -> None:
         """Store a number."""
-        os.pwrite(self._fd, value.to_bytes(8, "little", signed=True), 8 * index)
+        self._numbers[index] = value
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild_counts, (live_fd(self._fd, owner=self),)
