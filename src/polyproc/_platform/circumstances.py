@@ -15,6 +15,7 @@ from polyproc._platform.posix import LINUX, PROC, LongLived, tells_of_processes,
 
 # What only /proc/self/status tells.
 _LINES = (b"\nUmask:", b"\nNoNewPrivs:", b"\nSeccomp:", b"\nSigIgn:")
+_C_LIBRARYS = 1 << 31 | 1 << 32  # signals 32 and 33: ignored by what it spawns, until that has a thread
 
 
 def usable_processors() -> int:
@@ -88,7 +89,7 @@ class Circumstances:
         starts = [status.find(line) for line in _LINES]
         lines = [status[start : status.find(b"\n", start + 1)] for start in starts if start >= 0]
         return (
-            lines if tells_of_processes() else (_of(_mask_of_files), _ignored()),
+            _without_librarys(lines) if tells_of_processes() else (_of(_mask_of_files), _ignored()),
             oom_score,
             _of(lambda: os.getresuid()) or (os.getuid(), os.geteuid()),
             _of(lambda: os.getresgid()) or (os.getgid(), os.getegid()),
@@ -101,6 +102,13 @@ class Circumstances:
             _of(lambda: _stream(1)),
             _of(lambda: _stream(2)),
         )
+
+
+def _without_librarys(lines: list[bytes]) -> list[object]:
+    """Return lines of /proc/self/status without the signals that the C library has for itself."""
+    if not lines or not lines[-1].startswith(_LINES[-1]):
+        return [*lines]
+    return [*lines[:-1], int(lines[-1].rpartition(b"\t")[2], 16) & ~_C_LIBRARYS]
 
 
 def _open(path: str) -> int:
