@@ -325,7 +325,7 @@ def test_a_pool_whose_workers_cannot_be_watched_ends_and_says_so(monkeypatch, ca
 
     pool = polyproc.get_context("fork").Pool(1)
     result = pool.apply_async(time.sleep, (100,))
-    monkeypatch.setattr(worker_set, "wait", fail)
+    monkeypatch.setattr(worker_set, "ready", fail)
     pool._engine._monitor.wake()
     with pytest.raises(OSError, match="too many open files"):
         result.get(20)
