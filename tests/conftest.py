@@ -20,7 +20,7 @@ from polyproc._connection.sharer import sharer
 from polyproc._forkserver.fork_server import forkserver
 from polyproc._platform import processes
 from polyproc._platform.handles import has_pidfds
-from polyproc._platform.posix import LINUX, have_abstract_sockets, tells_of_processes
+from polyproc._platform.posix import LINUX, have_abstract_sockets, quiet, tells_of_processes
 from polyproc._process.parent import lifeline
 from polyproc._start.fork import null_input
 from polyproc._start.spawn import bundle
@@ -111,12 +111,16 @@ def is_running(pid):
     return stat.rpartition(")")[2].split()[0] != "Z"
 
 
+os.register_at_fork(after_in_child=quiet._renew)
+
+
 def plain_fork(by=os.fork):
     """Fork as a program does, without us; what the interpreter says of threads, pytest's among them, is no error.
 
-    3.15 says it when the child is there: where it is raised, the child is nobody's.
+    3.15 says it when the child is there: where it is raised, the child is nobody's. Filters are the whole process's:
+    of threads that fork at once, by this and by polyproc, one would restore what another has just set.
     """
-    with warnings.catch_warnings():
+    with quiet._lock, warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         return by()
 
