@@ -69,6 +69,7 @@ def call_back(pool):
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(line_buffering=True)  # what a copy finds in a buffer it writes again
     with polyproc.get_context(sys.argv[1]).Pool(2) as pool:
         print(list(pool.imap(abs, items())), has_ended())
         print(pool.apply(make, (main,)), has_ended())
