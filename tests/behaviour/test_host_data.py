@@ -32,19 +32,8 @@ def hosts(hosts_elsewhere):
 @pytest.fixture
 def start(hosts):
     """Starts processes; those that are left are killed."""
-    processes = []
-
-    def start(target, *args):
-        process = hosts.Process(target=target, args=args)
-        process.start()
-        processes.append(process)
-        return process
-
-    yield start
-    for process in processes:
-        process.kill()
-        process.join(IN_TIME)
-        process.close()
+    with on_hosts.starting(hosts, IN_TIME) as start:
+        yield start
 
 
 def test_host_data_queues_copy_a_large_buffer_into_no_pickle(hosts, start):

@@ -23,19 +23,8 @@ def hosts(hosts_here_and_elsewhere):
 @pytest.fixture
 def start(hosts):
     """Starts processes; those that are left are killed."""
-    processes = []
-
-    def start(target, *args):
-        process = hosts.Process(target=target, args=args)
-        process.start()
-        processes.append(process)
-        return process
-
-    yield start
-    for process in processes:
-        process.kill()
-        process.join(IN_TIME)
-        process.close()
+    with on_hosts.starting(hosts, IN_TIME) as start:
+        yield start
 
 
 @pytest.mark.parametrize("kind", ["Queue", "JoinableQueue", "SimpleQueue"])

@@ -1,5 +1,6 @@
-"""What the tests' processes on other hosts run. Nothing of pytest is loaded there."""
+"""What the tests' processes on other hosts run, and how they are started. Nothing of pytest is loaded there."""
 
+import contextlib
 import os
 import pickle
 import signal
@@ -9,6 +10,24 @@ import time
 import tracemalloc
 
 import polyproc
+
+
+@contextlib.contextmanager
+def starting(hosts, limit):
+    """Return what starts a process of a context; those that are left at the end are killed."""
+    processes = []
+
+    def start(target, *args):
+        process = hosts.Process(target=target, args=args)
+        process.start()
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.join(limit)
+        process.close()
 
 
 def where():
