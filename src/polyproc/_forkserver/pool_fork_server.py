@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 _TRIES = 3
 _OTHERS_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # what a terminal or a service manager sends to all
+_SIGINT = (signal.SIGINT,)
 _LIMIT = 5.0  # seconds without an answer: it was stopped, or the machine is at its end
 _MAX_AHEAD = 4  # of so many the socket holds orders and answers, whoever is slow
 
@@ -97,8 +98,13 @@ class FirstChild(ForkChild):
         return self._first.box
 
     def _start(self, process_obj: BaseProcess[Any]) -> None:
-        self.pid, self._first.is_started = self._first.pid, True
-        self._started(self.pid)
+        # A Ctrl-C waits until the pidfd is somebody's, as in a fork.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGINT)
+        try:
+            self.pid, self._first.is_started = self._first.pid, True
+            self._started(self.pid)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 class PoolForkServer:
