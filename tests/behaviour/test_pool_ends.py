@@ -340,7 +340,8 @@ def test_a_worker_that_is_told_to_end_between_its_calls_tears_down(tmp_path, cap
             results = [pool.apply_async(pool_work.double, (number,)) for number in range(50)]
             results[0].get(20)
     lines = path.read_text().splitlines()
-    assert lines.count("set up") == lines.count("torn down")
+    # One that is told so as it sets up, before it has written that, is torn down, too.
+    assert lines.count("set up") <= lines.count("torn down")
     assert "Traceback" not in capfd.readouterr().err
 
 
