@@ -146,8 +146,8 @@ def note(path, text):
 
 def with_state(path, name):
     """A generator initializer."""
+    note(path, "set up")
     try:
-        note(path, "set up")
         yield {"name": name}
     finally:
         note(path, "torn down")
