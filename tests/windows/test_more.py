@@ -4,6 +4,7 @@ import asyncio
 import importlib
 import os
 import socket
+import threading
 import time
 
 import pytest
@@ -11,6 +12,7 @@ import targets
 
 import polyproc
 from polyproc import reduction
+from polyproc._platform import windows_kernel as kernel
 from polyproc._platform.handles import open_pidfd
 from polyproc.connection import Listener, wait
 
@@ -96,6 +98,29 @@ def test_handles_are_sent():
     with polyproc.connection.Connection(reduction.recv_handle(theirs), readable=False) as sent:
         sent.send("through another handle")
     assert reader.recv() == "through another handle"
+
+
+def test_threads_read_and_write_a_file_at_their_offsets():
+    """A process's black box is such a file: two threads write their output there, and its parent looks into it."""
+    made = kernel.unnamed_file()
+    failed = []
+
+    def use(byte):
+        handle, offset, written = kernel.dup(made), byte << 17, bytes((byte,)) * 5000
+        for _ in range(200):
+            if kernel.pwrite(handle, written, offset) != 5000 or kernel.pread(handle, 5000, offset) != written:
+                failed.append(byte)
+        kernel.close(handle)
+
+    threads = [threading.Thread(target=use, args=(byte,)) for byte in range(1, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert not failed
+    assert kernel.pread(made, 3, (5 << 17)) == kernel.pread(made, 3, (4 << 17) + 5000) == b""
+    assert kernel.pread(made, 3, (4 << 17) + 4998) == b"\4\4"
+    kernel.close(made)
 
 
 def test_call_that_is_out_of_time_is_ended():

@@ -13,6 +13,7 @@ assert sys.platform == "win32"
 import _winapi
 import errno
 import itertools
+import mmap
 import msvcrt
 import os as _os
 from contextlib import contextmanager
@@ -261,24 +262,30 @@ def _with_number(handle: int, act: Callable[[int], Any]) -> Any:
         return act(fd)
 
 
+# A file's position is one for all threads and processes that have it, so reading and writing at an offset go by its
+# memory: what one moves is not where another is about to write.
+
+
 def pread(handle: int, size: int, offset: int) -> bytes:
     """Read at an offset; fewer bytes at the end of the file."""
-
-    def act(fd: int) -> bytes:
-        _os.lseek(fd, offset, 0)
-        return _os.read(fd, size)
-
-    return _with_number(handle, act)  # type: ignore[no-any-return]
+    with file_number(handle) as fd:
+        end = min(offset + size, _os.fstat(fd).st_size)
+        if end <= offset:
+            return b""
+        start = offset - offset % mmap.ALLOCATIONGRANULARITY
+        with mmap.mmap(fd, end - start, access=mmap.ACCESS_READ, offset=start) as memory:
+            return memory[offset - start :]
 
 
 def pwrite(handle: int, data: bytes | memoryview, offset: int) -> int:
-    """Write at an offset."""
-
-    def act(fd: int) -> int:
-        _os.lseek(fd, offset, 0)
-        return _os.write(fd, data[:_MOST])
-
-    return _with_number(handle, act)  # type: ignore[no-any-return]
+    """Write at an offset; a file that ends before is made longer."""
+    piece = memoryview(data)[:_MOST]
+    if not piece:
+        return 0
+    start = offset - offset % mmap.ALLOCATIONGRANULARITY
+    with file_number(handle) as fd, mmap.mmap(fd, offset - start + len(piece), offset=start) as memory:
+        memory[offset - start :] = piece
+    return len(piece)
 
 
 def ftruncate(handle: int, size: int) -> None:
