@@ -14,6 +14,7 @@ static PyMethodDef methods[] = {
     {"clone_ready", py_clone_ready, METH_NOARGS, "clone_ready() -> int: 0, or why clone_sibling cannot be used"},
     {"clone_sibling", py_clone_sibling, METH_NOARGS, "clone_sibling() -> (pid, pidfd): fork a child of our parent"},
     {"hang_on", py_hang_on, METH_O, "hang_on(fd) -> descriptor: be killed when a pipe's writers are gone"},
+    {"let_go", py_let_go, METH_O, "let_go(descriptor): in a copy, close what the process before it hangs on by"},
     {"fork_parked", FAST(py_fork_parked), METH_FASTCALL, "fork_parked(fd, children, comm): fork a copy that makes them and waits"},
     {"set_flag", FAST(py_set_flag), METH_FASTCALL, "set_flag(index, value): change sys.flags"},
     {"set_name", py_set_name, METH_O, "set_name(name): set this process's name, as ps shows it"},

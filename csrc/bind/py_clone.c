@@ -54,6 +54,17 @@ PyObject *py_hang_on(PyObject *module, PyObject *number)
     return own < 0 ? PyErr_SetFromErrno(PyExc_OSError) : PyLong_FromLong(own);
 }
 
+PyObject *py_let_go(PyObject *module, PyObject *number)
+{
+    (void)module;
+    long fd = PyLong_AsLong(number);
+    if (fd == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    pp_let_go((int)fd);
+    Py_RETURN_NONE;
+}
+
 #define LIMIT 5000000000 /* nanoseconds without a word of a copy: it was stopped, or the machine is at its end */
 
 /* As os.fork(); only that the interpreter of the child hears of its birth when there is something to do. */

@@ -207,6 +207,13 @@ int pp_hang_on(int fd)
     return own;
 }
 
+void pp_let_go(int fd)
+{
+    if (fcntl(fd, F_GETSIG) == SIGKILL) {
+        close(fd);
+    }
+}
+
 struct pp_team {
     size_t size;
     int count;

@@ -47,6 +47,10 @@ void pp_park(int fd, pid_t client);
  * close-on-exec: returns the number, which is to stay open; -1 and errno where that cannot be; 0 if the writers are gone. */
 int pp_hang_on(int fd);
 
+/* In a copy of this process: close what `pp_hang_on` returned, unless the program has closed it and has the number for something
+ * else. */
+void pp_let_go(int fd);
+
 /* A team: children that a forked copy of this process makes for it at once, before that copy parks. So who wants n children
  * and a copy to fork more from pays for one fork, and not for n + 1: after each it would write the same pages again, and
  * each first write to a page copies that.

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -136,9 +137,32 @@ static int children_of_team(int count, int is_made, int is_late)
     return ran;
 }
 
+/* A copy lets go of what the process before it hangs on by, and of nothing that has its number since. */
+static void lets_go_of_its_own(void)
+{
+    int ends[2];
+    CHECK(pipe(ends) == 0);
+    int own = pp_hang_on(ends[0]);
+    CHECK(own > 0);
+    pid_t copy = fork();
+    CHECK(copy >= 0);
+    if (copy == 0) {
+        pp_let_go(own);
+        CHECK(fcntl(own, F_GETFD) == -1);
+        CHECK(dup2(ends[0], own) == own);
+        pp_let_go(own);
+        CHECK(fcntl(own, F_GETFD) != -1);
+        _exit(0);
+    }
+    int status = 0;
+    CHECK(waitpid(copy, &status, 0) == copy && status == 0);
+    CHECK(close(own) == 0 && close(ends[0]) == 0 && close(ends[1]) == 0);
+}
+
 int main(void)
 {
     alarm(60);
+    lets_go_of_its_own();
     for (int round = 0; round < 20; round++) {
         CHECK(children_of_team(3, 1, 0) == 3);
     }

@@ -53,6 +53,9 @@ def hang_on(fd: int, /) -> int:
         OSError: this system cannot do that.
     """
 
+def let_go(fd: int, /) -> None:
+    """Close, in a copy of a process, what `hang_on` gave that; not what the program has put in its place."""
+
 def set_flag(index: int, value: int, /) -> None:
     """Put a value into `sys.flags`, which Python code cannot change. Raises IndexError where there is no such index."""
 

@@ -207,6 +207,39 @@ if __name__ == "__main__":
     assert subprocess.check_output([sys.executable, program], timeout=60) == b"\n"
 
 
+def test_fork_servers_children_import_nothing(tmp_path):
+    """Not even what is part of the interpreter's own library: each would be a file to read, in each child."""
+    (tmp_path / "watched.py").write_text("""
+import os, sys
+
+server, imported = os.getpid(), []
+
+def hear(event, args):
+    if event == "import" and os.getpid() != server:
+        imported.append(args[0])
+
+sys.addaudithook(hear)
+""")
+    program = tmp_path / "program.py"
+    program.write_text("""
+import polyproc
+
+def imported(*args):
+    import watched
+    return watched.imported
+
+if __name__ == "__main__":
+    context = polyproc.get_context("forkserver")
+    context.set_forkserver_preload(["watched"])
+    for _ in range(3):
+        process = context.Process(target=imported)
+        process.start()
+        print(process.result(30))
+        process.join()
+""")
+    assert subprocess.check_output([sys.executable, program], text=True, timeout=60) == 3 * "[]\n"
+
+
 def test_bundle_is_what_a_child_loads():
     import polyproc
     from polyproc._start.spawn import CHILD

@@ -105,11 +105,8 @@ class Lifeline:
 
     def _disarm(self) -> None:
         fd, self._armed = self._armed, -1
-        try:
-            if load("fcntl", "fcntl")(fd, _F_GETSIG) == _SIGKILL:  # type: ignore[operator]
-                os.close(fd)
-        except OSError:  # this program has closed it
-            pass
+        core: Any = loaded("polyproc._core")
+        (_let_go if core is None else core.let_go)(fd)
 
 
 lifeline = Lifeline()
@@ -147,6 +144,14 @@ def _hang_on(fd: int) -> int:
         return own if read(own, 1) else 0
     except BlockingIOError:
         return own
+
+
+def _let_go(fd: int) -> None:
+    try:
+        if load("fcntl", "fcntl")(fd, _F_GETSIG) == _SIGKILL:  # type: ignore[operator]
+            os.close(fd)
+    except OSError:  # this program has closed it
+        pass
 
 
 def _watch(fd: int) -> None:
