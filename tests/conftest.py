@@ -19,12 +19,11 @@ import polyproc
 from polyproc._connection.sharer import sharer
 from polyproc._forkserver.fork_server import forkserver
 from polyproc._platform import processes
-from polyproc._platform.handles import has_pidfds
+from polyproc._platform.handles import children_of, has_pidfds
 from polyproc._platform.posix import LINUX, have_abstract_sockets, quiet, tells_of_processes
-from polyproc._process.parent import lifeline
+from polyproc._process.bootstrap import lifeline
 from polyproc._start.fork import null_input
 from polyproc._start.spawn import bundle
-from polyproc._start.stopping import children_of
 
 LIMIT = 120.0 + float(os.environ.get("POLYPROC_CHAOS_SECONDS", "0"))
 PROGRAMS = Path(__file__).parent / "programs"

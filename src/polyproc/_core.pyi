@@ -276,7 +276,7 @@ class Queue(_Handle):
     def _await(self, timeout: float | None, /) -> bool:
         """Wait until there is an item, or it is shut down; take nothing."""
     def _put_packed(self, kind: int, data: bytes, slot: Slot | int | None, deadline: int, tag: int, /) -> None:
-        """Put a record: see polyproc._queues.shared_queue. Its slot is then the queue's."""
+        """Put a record: see polyproc._pickling.shared_queue. Its slot is then the queue's."""
     def _put_tagged(self, tag: int, obj: Any, /) -> None:
         """Put an item with 16 bits beside it."""
     def _get_record(self, timeout: float | None, /) -> tuple[int, int, bytes, Slot | None]:

@@ -7,7 +7,7 @@ from polyproc._pool.future import Future as Future
 from polyproc._pool.calls import CallOptions as CallOptions
 from polyproc._pool.pool import Pool as Pool
 from polyproc._pool.thread_pool import ThreadPool as ThreadPool
-from polyproc._scheduling.call_events import PoolStats as PoolStats
+from polyproc._scheduling.scheduler import PoolStats as PoolStats
 from polyproc._pool.task import Task as Task
 from polyproc._pool.task import task as task
 
@@ -26,10 +26,10 @@ from polyproc._pool.pool import AsyncResult as AsyncResult
 from polyproc._pool.imap import IMapIterator as IMapIterator
 from polyproc._pool.imap import IMapUnorderedIterator as IMapUnorderedIterator
 from polyproc._pool.pool import MapResult as MapResult
-from polyproc._pickling.exceptions import ExceptionWithTraceback as ExceptionWithTraceback
+from polyproc._pickling.pickler import ExceptionWithTraceback as ExceptionWithTraceback
 from polyproc._workers.worker import MaybeEncodingError as MaybeEncodingError
 from polyproc._workers.worker import mapstar as mapstar
-from polyproc._pickling.exceptions import rebuild_exception as rebuild_exc
+from polyproc._pickling.pickler import rebuild_exception as rebuild_exc
 from polyproc._workers.worker import starmapstar as starmapstar
 
 __all__ = ["Pool", "ThreadPool"]  # and not the others: `from multiprocessing.pool import *` gives these two

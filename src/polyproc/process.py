@@ -10,7 +10,7 @@ from polyproc._process.parent import parent_process as parent_process
 from polyproc._process.parent import ParentProcess as _ParentProcess
 from polyproc._process.process import AuthenticationString as AuthenticationString
 from polyproc._base.process_state import process_state as _family
-from polyproc._process.dangling import dangling as _dangling
+from polyproc._process.parent import dangling as _dangling
 from polyproc._process.process import reap as _cleanup
 
 _modules.live(

@@ -32,7 +32,7 @@ def test_a_public_module_has_no_code(module):
 
 
 def test_what_children_take_of_os_is_in_the_interpreters_own_module_behind_it():
-    """They may have no other: `polyproc._base.kernel`."""
+    """They may have no other: `polyproc._base.modules`."""
     import posix
 
     for path in FILES:
@@ -41,7 +41,7 @@ def test_what_children_take_of_os_is_in_the_interpreters_own_module_behind_it():
         sources = [
             node.module for node in nodes if isinstance(node, ast.ImportFrom) and "os" in {a.name for a in node.names}
         ]
-        if "polyproc._base.kernel" in sources:
+        if "polyproc._base.modules" in sources:
             uses = [node for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)]
             taken = {node.attr for node in uses if node.value.id == "os"}
             assert not taken - set(dir(posix)), path
@@ -121,22 +121,22 @@ def test_import_polyproc_loads_one_module_of_ours():
 # What a first use loads in the parent by fork, spawn and fork server: modules of ours, and others. They may only shrink:
 # it is most of what a small program waits for.
 FIRST_USES = {
-    "Process": ("end(context.Process(target=abs, args=(1,)))", (19, 13), (31, 41), (38, 44)),
-    "locks": ("end(context.Process(target=hold, args=(context.Lock(), event())))", (28, 21), (37, 44), (44, 46)),
+    "Process": ("end(context.Process(target=abs, args=(1,)))", (18, 12), (29, 41), (36, 44)),
+    "locks": ("end(context.Process(target=hold, args=(context.Lock(), event())))", (27, 21), (34, 44), (41, 46)),
     "Queue": (
         "queue = context.Queue(); end(context.Process(target=queue.put, args=(1,)))",
-        (30, 28),
-        (37, 45),
-        (44, 47),
+        (29, 28),
+        (35, 45),
+        (42, 47),
     ),
-    "Pool": ("with context.Pool(2) as pool: pool.map(abs, range(2))", (56, 32), (62, 48), (64, 48)),
+    "Pool": ("with context.Pool(2) as pool: pool.map(abs, range(2))", (45, 31), (51, 46), (53, 47)),
     "executor": (
         "with polyproc.ProcessPoolExecutor(2, context) as pool: list(pool.map(abs, range(2)))",
-        *((60, 52), (66, 59), (68, 59)),
+        *((49, 52), (55, 58), (57, 59)),
     ),
     "Manager": (
         "with context.Manager() as made: end(context.Process(target=made.dict().get, args=(1,)))",
-        *((43, 39), (49, 54), (55, 55)),
+        *((39, 39), (45, 54), (51, 55)),
     ),
 }
 FIRST_USE = """

@@ -16,9 +16,8 @@ import polyproc
 import polyproc.connection
 from conftest import eventually, open_fds
 from polyproc._managers.links import Anchor
-from polyproc._platform.handles import WakePipe
+from polyproc._platform.handles import WakePipe, children_of
 from polyproc._scheduling.actions import VALUE, Settle
-from polyproc._start.stopping import children_of
 from polyproc._workers.engine import Outcomes
 from polyproc.pool import ThreadPool
 from support import pool_work

@@ -120,6 +120,6 @@ def test_module_that_was_changed_is_imported_as_it_is_now(method, tmp_path, monk
 
 
 def test_descriptors_are_as_before_in_the_system_calls_of_a_child():
-    from polyproc._base.kernel import os as kernel
+    from polyproc._base.modules import os as kernel
 
     assert kernel is os  # where os is loaded it is used: who replaces a function of it replaces ours

@@ -13,7 +13,7 @@ import pytest
 import polyproc
 from conftest import PROGRAMS, eventually, is_running, plain_fork
 from polyproc._base.process_state import process_state
-from polyproc._start.stopping import children_of
+from polyproc._platform.handles import children_of
 from support import targets
 
 WAYS = ("processes", "unjoined", "pool", "executor", "executor_without_with", "manager")

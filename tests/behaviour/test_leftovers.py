@@ -11,8 +11,8 @@ import pytest
 
 from conftest import PROGRAMS, eventually, is_running, needs
 from polyproc._memory.tracker import tracker
+from polyproc._platform.handles import children_of
 from polyproc._platform.posix import LINUX
-from polyproc._start.stopping import children_of
 from polyproc.shared_memory import SharedMemory
 
 SHARED = "/dev/shm"

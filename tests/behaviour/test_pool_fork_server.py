@@ -12,8 +12,8 @@ import pytest
 import polyproc
 from conftest import eventually, is_running
 from polyproc._base import native as _native
-from polyproc._forkserver import pool_fork_server
-from polyproc._start.stopping import children_of
+from polyproc._forkserver import client
+from polyproc._platform.handles import children_of
 from polyproc._workers import worker_set
 from support import pool_work
 
@@ -143,7 +143,7 @@ def test_a_pool_without_its_fork_server_goes_on():
 
 
 def test_a_fork_server_that_does_not_answer_is_given_up(monkeypatch):
-    monkeypatch.setattr(pool_fork_server, "_LIMIT", 0.2)
+    monkeypatch.setattr(client, "_LIMIT", 0.2)
     with ctx.Pool(1) as pool:
         fork_server = fork_server_of(pool)
         os.kill(fork_server, signal.SIGSTOP)
@@ -197,7 +197,7 @@ def test_a_pool_that_ends_while_its_fork_server_is_being_made_leaves_none(monkey
             begun.set()
             ended.wait(20)
 
-    class Slow(pool_fork_server.PoolForkServer):
+    class Slow(client.PoolForkServer):
         def fork(self, *args):
             hold_up("before it")
             super().fork(*args)

@@ -9,7 +9,7 @@ import pytest
 
 import polyproc
 from conftest import eventually, is_running
-from polyproc._start.stopping import children_of
+from polyproc._platform.handles import children_of
 from support import targets
 
 

@@ -12,7 +12,7 @@ import polyproc
 from conftest import eventually, is_running, run_program
 from polyproc._base import native as _native
 from polyproc._forkserver.fork_server import forkserver
-from polyproc._start.stopping import children_of
+from polyproc._platform.handles import children_of
 from support import targets
 
 ctx = polyproc.get_context("forkserver")

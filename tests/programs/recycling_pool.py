@@ -4,7 +4,7 @@ import os
 import sys
 
 import polyproc
-from polyproc._start.stopping import children_of
+from polyproc._platform.handles import children_of
 
 
 def pid_of(number):

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import polyproc
 from conftest import plain_fork
-from polyproc._start.stopping import children_of
+from polyproc._platform.handles import children_of
 
 LIMIT = 40.0  # seconds for an episode: then every stack is shown
 LATE = 10.0  # seconds by which a wait may be late on a busy machine

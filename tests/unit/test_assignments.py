@@ -4,8 +4,8 @@ import pytest
 
 from polyproc._scheduling.actions import ClearInterrupt, Interrupt, Kill, Send, Settle, SplitBatch, TakeBack
 from polyproc._scheduling.assignments import MAX_TASKS, MIN_TASKS, Batch, QueuedTask, ResolvedOptions
+from polyproc._scheduling.deaths_and_deadlines import StaffingConfig
 from polyproc._scheduling.scheduler import Scheduler
-from polyproc._scheduling.staffing import StaffingConfig
 
 PLAIN = ResolvedOptions()
 

@@ -5,8 +5,7 @@ import threading
 
 import pytest
 
-from polyproc._pickling.exceptions import reason_of, sendable
-from polyproc._pickling.pickler import dumps
+from polyproc._pickling.pickler import dumps, reason_of, sendable
 
 
 class OtherArguments(Exception):

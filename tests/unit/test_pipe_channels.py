@@ -9,8 +9,8 @@ import threading
 import pytest
 
 from polyproc._workers import pipe_channels
-from polyproc._workers.messages import DONE, to_bytes
 from polyproc._workers.pipe_channels import Channels, WorkerChannel, _Incoming, pack
+from polyproc._workers.worker import DONE, to_bytes
 
 LARGE = b"x" * 3_000_000
 

@@ -10,9 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from polyproc._scheduling import actions as act
 from polyproc._scheduling.assignments import DONE, DOOMED, MAX_TASKS, Batch, QueuedTask, ResolvedOptions
-from polyproc._scheduling.call_events import CLOSING, ENDED, TERMINATING
+from polyproc._scheduling.deaths_and_deadlines import CLOSING, ENDED, TERMINATING, StaffingConfig
 from polyproc._scheduling.scheduler import Scheduler
-from polyproc._scheduling.staffing import StaffingConfig
 
 
 class Died(Exception):

@@ -1,7 +1,8 @@
 """Modules: loaded when they are first asked for, made from code that a parent has sent, shown under public names.
 
-`load` is for modules that are heavy or may not be there, and for the root (`polyproc/__init__.py`). What calls up in
-this library does so by an import in a function (docs/adr/0003). `said` returns the text for a wrong call.
+And `os`, as a new child has it. `load` is for modules that are heavy or may not be there, and for the root
+(`polyproc/__init__.py`). What calls up in this library does so by an import in a function (docs/adr/0003). `said`
+returns the text for a wrong call.
 """
 
 from __future__ import annotations
@@ -19,6 +20,40 @@ if TYPE_CHECKING:
 
     C = TypeVar("C", bound=type[Any])
     SentModule = tuple[str, str, None, bytes, str | None]  # the arguments of `import_sent`
+
+# The system calls that a new child makes: `os` where that is loaded, else the interpreter's own module behind it.
+#
+# `os` itself is Python that costs a bare interpreter a tenth of its start. Only for what a child loads before user
+# code. `read` and `write` are the interpreter's own for everybody: others may have replaced those of `os`, as eventlet
+# does. On Windows, windows_kernel.py puts its own in their place.
+
+if TYPE_CHECKING:
+    import os as os
+elif "os" in sys.modules:
+    os = sys.modules["os"]
+else:
+    try:
+        import posix as os
+    except ImportError:
+        os = __import__("nt")
+
+# What Linux alone has is to be left alone: "posix". So tests on Linux run what other systems do (docs/adr/0045).
+PLATFORM = "POLYPROC_PLATFORM"
+
+
+def variable(name: str) -> str:
+    """Return a variable of the environment, "" if it is not set."""
+    environ: Any = os.environ
+    if type(environ) is dict:  # the interpreter's own: of bytes, on POSIX
+        return str(environ.get(name) or environ.get(name.encode(), b"").decode(errors="surrogateescape"))
+    return str(environ.get(name, ""))
+
+
+try:
+    from posix import read as read
+    from posix import write as write
+except ImportError:
+    read, write = os.read, os.write
 
 
 def load(module: str, attribute: str) -> object:

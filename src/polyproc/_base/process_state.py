@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 from _thread import RLock
 
-from polyproc._base.kernel import os
+from polyproc._base.modules import os
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import _socket
 import itertools
 
-from polyproc._base.kernel import os
-from polyproc._base.modules import kind_of, of_kind, public
+from polyproc._base.modules import kind_of, of_kind, os, public
 from polyproc._base.native import native
 from polyproc._base.typing import TYPE_CHECKING, Any, Generic, TypeVar
 from polyproc._pickling.sending import sent_fds
@@ -85,7 +84,7 @@ def connection_of(sock: Any, kind: type[Connection[Any, Any]] = Connection) -> C
 def Pipe(duplex: bool = True) -> tuple[Connection[Any, Any], Connection[Any, Any]]:
     """Return two connected ends; without `duplex` the first only receives and the second only sends."""
     if duplex and IS_WINDOWS:
-        from polyproc._base.kernel import pipe  # type: ignore[attr-defined]  # seen on Windows alone
+        from polyproc._base.modules import pipe  # type: ignore[attr-defined]  # seen on Windows alone
 
         ends: Any = pipe(True)
         return Connection(ends[0]), Connection(ends[1])

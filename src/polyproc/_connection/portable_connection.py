@@ -14,7 +14,7 @@ import pickle
 from types import TracebackType
 
 from polyproc._base.errors import BufferTooShort
-from polyproc._base.kernel import os
+from polyproc._base.modules import os
 from polyproc._base.typing import Any, Callable, Self
 from polyproc._connection.wait import wait
 from polyproc._pickling.pickler import dumps_through

@@ -1,4 +1,4 @@
-"""A fork server, the start method's or a pool's, as its client sees it: a single-threaded process that forks on order.
+"""Fork servers as their clients see them: single-threaded processes that fork on order, the start method's and pools'.
 
 A client and its fork server are one to one, joined by an unnamed socketpair: nobody else can ask it, and both see at
 once when the other is gone. Its children are ours (`csrc/core/pp_clone.h`); where the fork server cannot make such, as
@@ -8,17 +8,32 @@ it has threads, or without the C core, it forks children of its own and reports 
 from __future__ import annotations
 
 import _signal as signal  # `signal` makes enumerations of it
+import _thread
 import errno
 import itertools
 import os
+import sys
 import time
 from collections import deque
 
-from polyproc._base.typing import Any, NamedTuple
-from polyproc._platform.handles import pause, ready
-from polyproc._platform.posix import PROC, close_quietly
+from polyproc._base.modules import loaded
+from polyproc._base.native import native
+from polyproc._base.process_state import log
+from polyproc._base.typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Sequence
+from polyproc._pickling.main_definitions import main_definitions
+from polyproc._pickling.pickler import InheritedValue, inherited_values
+from polyproc._platform.circumstances import Circumstances, environ
+from polyproc._platform.handles import children_of, has_pidfds, open_pidfd, pause, ready, send_signal
+from polyproc._platform.posix import PROC, close_quietly, fork, forks
+from polyproc._process.black_box import Box
+from polyproc._process.bootstrap import lifeline
 from polyproc._start import protocol
-from polyproc._start.stopping import children_of
+from polyproc._start.child import Child, begin_once, flush_before_start
+from polyproc._start.fork import ForkChild, live_as, null_input, recorded_stderr
+
+if TYPE_CHECKING:
+    from polyproc._process.process import BaseProcess
+
 
 _UNBORN_GRACE = 1.0
 _numbers = itertools.count()
@@ -214,3 +229,268 @@ def _comm_of(pid: int) -> str | None:
             return file.read().rstrip("\n")
     except OSError:
         return None
+
+
+# A pool's own: a copy of this process, made while it has no threads of ours, that forks for it from then on.
+#
+# A pool makes its first workers and its fork server before it starts its threads, and has those that come later from
+# the fork server: a fork copies the locks that other threads hold, and nobody could unlock them in the child. So
+# every worker sees the program as it was when the pool was made.
+#
+#     client                       fork server        workers
+#     fork ----------------------> clones the first ----------> live as if the client had forked them
+#       <------------------ pids ---- waits for orders
+#     order (as protocol.py has it) ---> clone ------> hangs on to the client, waits for its job
+#     the job: its name, its arguments, descriptors ------------> becomes that, with what was kept
+#
+# Workers need no pickling of what the pool was made with (an initializer may be a lambda): that is kept, in memory.
+
+_TRIES = 3
+_OTHERS_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # what a terminal or a service manager sends to all
+_SIGINT = (signal.SIGINT,)
+_LIMIT = 5.0  # seconds without an answer: it was stopped, or the machine is at its end
+_MAX_AHEAD = 4  # of so many the socket holds orders and answers, whoever is slow
+
+
+class ForkServerGone(Exception):
+    """The fork server has died."""
+
+
+class _First:
+    """A child that is made together with its fork server: it runs before it is started.
+
+    Attributes:
+        process: whose life it lives.
+        box: its black box.
+        pid: its pid; 0 as long as there is none.
+        is_started: whether it is its handle's to reap.
+    """
+
+    def __init__(self, process: BaseProcess[Any]) -> None:
+        self.process = process
+        self.box = Box.create()
+        self.pid = 0
+        self.is_started = False
+
+    def launch(self, process_obj: BaseProcess[Any]) -> Child:
+        """Start it."""
+        return FirstChild(process_obj, self)
+
+    def forget(self) -> None:
+        """End it if nobody has started it."""
+        vars(self.process).pop("_Popen", None)
+        if self.is_started:
+            return
+        if self.pid:
+            try:
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+            except (ProcessLookupError, ChildProcessError):  # reaped by somebody else
+                pass
+        self.box.close()
+
+
+class FirstChild(ForkChild):
+    """The handle of a child that was made together with its fork server."""
+
+    def __init__(self, process_obj: BaseProcess[Any], first: _First) -> None:
+        self._first = first
+        super().__init__(process_obj)
+        del self._first
+
+    def _make_box(self) -> Box:
+        return self._first.box
+
+    def _start(self, process_obj: BaseProcess[Any]) -> None:
+        # A Ctrl-C waits until the pidfd is somebody's, as in a fork.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGINT)
+        try:
+            self.pid, self._first.is_started = self._first.pid, True
+            self._started(self.pid)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+class PoolForkServer:
+    """The client's side. Its callers have a lock of their own.
+
+    It is known before there is a process: whoever holds it can `end` that, wherever a Ctrl-C comes.
+
+    Args:
+        kept: what children find in their memory.
+    """
+
+    def __init__(self, kept: InheritedValue) -> None:
+        self._kept = kept
+        self._environ: Any = None
+        self._circumstances: Any = None
+        self._client: ForkServerClient | None = None
+        self._pidfd = -1
+        self._first: list[_First] = []
+
+    def fork(self, first: Sequence[BaseProcess[Any]] = ()) -> None:
+        """Make the process, and if that can be the first children, daemons: they run as soon as this returns.
+
+        Each is still to be started: `forget_first` ends those that were not. Raises OSError if the system could not.
+        """
+        begin_once()
+        lifeline.open()
+        main_definitions.note_start()
+        null_input.prepare()
+        recorded_stderr.prepare()
+        flush_before_start()
+        self._environ = environ().copy()
+        self._circumstances = Circumstances()
+        try:
+            self._fork(self._kept, first)
+        except BaseException:  # no process or descriptor left, or a Ctrl-C
+            self.end()
+            raise
+
+    def _fork(self, kept: InheritedValue, first: Sequence[BaseProcess[Any]]) -> None:
+        waits = _can_wait()
+        if not waits:
+            _program()  # here, once: each fork server would load it
+        elif has_pidfds():
+            for process in first:
+                process._check_start()
+                self._first.append(_First(process))
+        client, comm = os.getpid(), new_comm()
+        ours, theirs = protocol.socketpair()
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _OTHERS_SIGNALS)  # until the fork server has its handlers
+        try:
+            number = theirs.fileno()
+            pid, pids, place = _fork_to_wait(number, len(self._first), comm) if waits else (_fork(), (), -1)
+            if place >= 0:
+                close_quietly(ours.fileno(), number)
+                live_as(self._first[place].process, self._first[place].box, mask)
+            if pid == 0:
+                _be_fork_server(kept, ours.fileno(), theirs.detach(), client, comm, mask)
+            self._client = ForkServerClient(ours, pid, comm, _LIMIT)
+            self._note(pids)
+            self._pidfd = open_pidfd(pid)
+            log.debug("fork server forked, pid %d", pid)
+        finally:
+            if self._client is None:
+                ours.close()
+            theirs.close()
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def _note(self, pids: tuple[int, ...]) -> None:
+        """Have each first child be what the start of its process object finds."""
+        assert self._client is not None
+        for first, pid in zip(self._first, pids, strict=True):
+            if pid > 0:
+                first.pid = pid
+                vars(first.process)["_Popen"] = first.launch
+            elif pid == -errno.ECHILD:  # the fork server died before it could tell, and what it has made leaves
+                self._client.has_unborn = True
+
+    def forget_first(self) -> None:
+        """End the first children that nobody has started."""
+        while self._first:
+            self._first.pop().forget()
+
+    def order(self, children: int) -> None:
+        """Order children that will be started at once; more than a few are made as they are started."""
+        client = self._client
+        try:
+            while client is not None and len(client) < min(children, _MAX_AHEAD):
+                client.order()
+        except OSError:  # no descriptor left, or it is gone: the start will see
+            pass
+
+    def launch(self, process_obj: BaseProcess[Any]) -> Child:
+        """Start a process object; by a fork of this process, if the fork server was killed, or has what is no more.
+
+        Raises OSError.
+        """
+        if self._client is not None and not self._circumstances.are_the_same():
+            log.info("the fork server (pid %s) has what was inherited then: forking without it", self._client.pid)
+            self.end()
+        if self._client is not None:
+            try:
+                from polyproc._start.waiting_child import CopiedChild as make
+
+                return make(process_obj, self)
+            except ForkServerGone:
+                log.info("the fork server (pid %s) died: forking without it", self._client.pid)
+                self.end()
+        return ForkChild(process_obj)
+
+    def start(self, job: dict[str, Any], fds: list[int]) -> tuple[int, int, int]:
+        """Give a child its job and `fds`; return its pid, pidfd and the descriptor that tells how it ended, if any."""
+        client = self._client
+        assert client is not None  # launch has looked
+        if environ() != self._environ:
+            job["environ"] = environ().copy()
+        try:
+            for _ in range(_TRIES):
+                if not len(client):
+                    client.order()
+                forked = client.collect()
+                if forked.give(job, fds):
+                    return forked[:3]
+        except (EOFError, ConnectionError):
+            pass
+        raise ForkServerGone
+
+    def kill(self) -> None:
+        """Send it SIGKILL: it holds nothing."""
+        if self._client is None:
+            return
+        try:
+            send_signal(self._pidfd, self._client.pid, signal.SIGKILL)
+        except ProcessLookupError:  # it has ended
+            pass
+
+    def end(self) -> None:
+        """End it and wait for it; those that it has made live on."""
+        self.kill()
+        self.forget_first()
+        if self._circumstances is not None:
+            self._circumstances.close()
+        client, self._client = self._client, None
+        if client is not None:
+            client.end()
+            close_quietly(self._pidfd)
+            self._pidfd = -1
+
+
+def _program() -> Any:
+    from polyproc._forkserver.pool_fork_loop import main
+
+    return main
+
+
+def _can_wait() -> bool:
+    """Return whether a fork server can wait before it runs anything: it holds nothing whose end others wait for."""
+    other: Any = loaded("polyproc._forkserver.fork_server")
+    has_others = loaded("polyproc._start.spare") is not None or (other is not None and other.forkserver.is_there())
+    is_systems_own = type(os.fork) is type(os.getpid)  # and not what gevent has put there
+    return native.core is not None and is_systems_own and not has_others and not _thread._count()
+
+
+def _fork_to_wait(fd: int, children: int, comm: str) -> tuple[int, tuple[int, ...], int]:
+    """Fork; the child clones others, and waits for `fd` before it runs anything: most fork servers are never needed."""
+    for _ in range(children + 1):
+        sys.audit("os.fork")
+    return forks.own(lambda: native.core.fork_parked(fd, children, comm))  # type: ignore[union-attr, no-any-return]
+
+
+def _fork() -> int:
+    if not _thread._count():
+        return fork()
+    from polyproc._start.fork_with_threads import warn_and_fork
+
+    return warn_and_fork()
+
+
+def _be_fork_server(kept: InheritedValue, *args: Any) -> NoReturn:
+    try:
+        inherited_values.kept = kept
+        client_fd, *rest = args
+        os.close(client_fd)
+        _program()(*rest)
+    finally:
+        os._exit(1)

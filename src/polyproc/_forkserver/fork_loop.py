@@ -16,7 +16,7 @@ import errno
 import os
 import select
 
-from polyproc._base.kernel import write
+from polyproc._base.modules import write
 from polyproc._base.native import native
 from polyproc._pickling.sending import received
 from polyproc._platform.handles import has_pidfds, new_poll, open_pidfd, ready

@@ -15,7 +15,7 @@ from polyproc._forkserver.client import Forked, ForkServerClient, new_comm
 from polyproc._platform.circumstances import Circumstances, environ
 from polyproc._platform.interpreter import starter
 from polyproc._platform.posix import HAVE_FORK
-from polyproc._process.parent import lifeline
+from polyproc._process.bootstrap import lifeline
 from polyproc._process.preparation_data import capture, describe_main
 from polyproc._start.protocol import AT_ONCE, LATER, socketpair
 from polyproc._start.spawn import start_program

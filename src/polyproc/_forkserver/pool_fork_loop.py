@@ -1,4 +1,4 @@
-"""The loop of a pool's fork server: a copy of its client, forked by `pool_fork_server.py`.
+"""The loop of a pool's fork server: a copy of its client, forked by `client.py: PoolForkServer`.
 
 become a fork server -> fork_loop.Loop; in a child: preparation.live
 """
@@ -9,8 +9,7 @@ import _signal
 import os
 
 from polyproc._forkserver.fork_loop import Loop
-from polyproc._process.bootstrap import after_fork
-from polyproc._process.parent import hang_on, lifeline
+from polyproc._process.bootstrap import after_fork, hang_on, lifeline
 from polyproc._process.preparation import live
 from polyproc._start.fork import replace_streams
 

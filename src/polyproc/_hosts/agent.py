@@ -43,9 +43,8 @@ from polyproc._hosts.shared_things import KeptThings
 from polyproc._hosts.wire import LOOK, Wire, dial, notice_loss, prove
 from polyproc._memory.block import FileBlock, allocate
 from polyproc._platform.circumstances import usable_processors
-from polyproc._platform.handles import WakePipe
+from polyproc._platform.handles import Tree, WakePipe
 from polyproc._process.process import ForkProcess, ForkServerProcess, SpawnProcess
-from polyproc._start.stopping import Tree
 from polyproc._workers.interrupter import CancelWord
 
 PROTOCOL = 2

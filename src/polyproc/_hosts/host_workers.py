@@ -23,10 +23,10 @@ from polyproc._hosts.remote_life import remote_life
 from polyproc._hosts.wire import PAYLOAD
 from polyproc._pickling.pickler import InheritedValue, KeptPickle, dumps
 from polyproc._pickling.sending import while_sending
+from polyproc._platform.circumstances import share_of
 from polyproc._process.process import BaseProcess, Process, launched_by
-from polyproc._workers.messages import of_bytes, to_bytes
 from polyproc._workers.pipe_channels import WorkerEnd
-from polyproc._workers.worker import WorkerPlan, share_of, worker
+from polyproc._workers.worker import WorkerPlan, of_bytes, to_bytes, worker
 from polyproc._workers.worker_set import PoolConfig, WorkerHandle
 
 _LARGEST_SHORT = 0x7FFFFFFF  # of a message's length, in four bytes: see portable_connection.py

@@ -29,7 +29,7 @@ from polyproc._managers.links import (
     public_methods,
 )
 from polyproc._managers.serving import Client, ClientGone, Holdings, get, gives_items, put_back, serving, watch
-from polyproc._pickling.exceptions import ExceptionWithTraceback, reason_of, sendable
+from polyproc._pickling.pickler import ExceptionWithTraceback, reason_of, sendable
 from polyproc._platform.handles import pause
 from polyproc._process.process import current_process
 

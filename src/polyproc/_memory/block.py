@@ -8,30 +8,14 @@ from __future__ import annotations
 
 import sys
 
-from polyproc._base.kernel import os
-from polyproc._base.modules import public
+from polyproc._base.modules import os, public
 from polyproc._base.native import native
 from polyproc._base.typing import TYPE_CHECKING, Any
 from polyproc._pickling.sending import live_fd
 from polyproc._platform.posix import anonymous_memory, mapped
 
 if TYPE_CHECKING or native:
-    import polyproc._core as core
-    from polyproc._pickling.chunk import Chunk, where
-
-    class CoreBlock(core.Memory):
-        """A block in a chunk of the C core."""
-
-        @property
-        def buffer(self) -> Any:
-            """The buffer, for ctypes and memoryview."""
-            return self
-
-        def __reduce__(self) -> tuple[Any, ...]:
-            return _adopt, where(self)
-
-    def _adopt(chunk: Chunk, offset: int) -> CoreBlock:
-        return CoreBlock._adopt(chunk.id, offset, "B", None)
+    from polyproc._pickling.chunk import CoreBlock
 
 
 class FileBlock:
@@ -55,7 +39,9 @@ def _receive(size: int, sent: Any) -> FileBlock:
 
 
 if TYPE_CHECKING:
-    Block = FileBlock | CoreBlock
+    from typing import TypeAlias
+
+    Block: TypeAlias = FileBlock | CoreBlock
 
 
 def allocate(size: int) -> Block:

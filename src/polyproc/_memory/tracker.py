@@ -31,8 +31,7 @@ import warnings
 from importlib.util import find_spec
 from itertools import starmap
 
-from polyproc._base.kernel import write
-from polyproc._base.modules import public
+from polyproc._base.modules import public, write
 from polyproc._base.native import native
 from polyproc._base.process_state import process_state
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Final

@@ -18,8 +18,7 @@ from weakref import WeakKeyDictionary
 from polyproc._base.modules import load
 from polyproc._base.process_state import process_state
 from polyproc._base.typing import Any, Callable
-from polyproc._pickling.global_names import Empty
-from polyproc._pickling.main_definitions import Definition, is_definition, main_definitions, state_of
+from polyproc._pickling.main_definitions import Definition, Empty, is_definition, main_definitions, state_of
 
 Origin = tuple[int, int]
 Version = tuple[Origin, int]

@@ -30,8 +30,16 @@ from polyproc._base.modules import shown
 from polyproc._base.typing import IO, Any, Callable, Iterable
 from polyproc._pickling import by_value_parts as parts
 from polyproc._pickling import sending
-from polyproc._pickling.global_names import contents, globals_of, names_in
-from polyproc._pickling.main_definitions import MAIN, Definition, is_code, is_definition, main_definitions
+from polyproc._pickling.main_definitions import (
+    MAIN,
+    Definition,
+    contents,
+    globals_of,
+    is_code,
+    is_definition,
+    main_definitions,
+    names_in,
+)
 
 Reducer = Callable[[Any], Any]
 Keeper = Callable[[Any], bool]

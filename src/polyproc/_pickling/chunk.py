@@ -159,3 +159,19 @@ def where(handle: Any) -> tuple[Chunk, int]:
     """Return what to pickle for a handle: its chunk and its place there."""
     id, offset = handle._where()
     return chunks.find(id), offset
+
+
+class CoreBlock(core.Memory):
+    """Shared bytes, as a buffer, in a chunk (_memory/block.py)."""
+
+    @property
+    def buffer(self) -> Any:
+        """The buffer, for ctypes and memoryview."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _adopt_block, where(self)
+
+
+def _adopt_block(chunk: Chunk, offset: int) -> CoreBlock:
+    return CoreBlock._adopt(chunk.id, offset, "B", None)

@@ -19,12 +19,12 @@ import sys
 from _weakref import ref
 from itertools import count, islice
 from operator import is_
-from types import FunctionType, GetSetDescriptorType, ModuleType
+from types import CodeType, FunctionType, GetSetDescriptorType, MethodType, ModuleType
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Container
+    from collections.abc import Callable, Collection, Container, Iterable, Iterator
     from typing import Any
 
     Version = tuple[tuple[int, int], int]  # the process that has defined it, and a number there
@@ -265,8 +265,6 @@ class MainDefinitions:
     def _make_watch(self, name: str, scope: dict[str, Any]) -> _Watch:
         """Make one for a name and all that it refers to."""
         assert self.known is not None
-        from polyproc._pickling.global_names import names_in
-
         todo = [name]
         reached: dict[str, tuple[object, Any]] = {}
         others: set[str] = set()
@@ -431,3 +429,91 @@ def _is_state(value: object, state: Any) -> bool:
             return False
         return len(scope) == size or bool(state_of(value)[1] == names)
     return True
+
+
+# The global names that a function or class refers to, as its code has them. Many programs never ask for them.
+
+_LIMIT = 1000
+
+
+class Empty:
+    """Stands for what an empty cell has."""
+
+
+def contents(cell: Any) -> Any:
+    """Return what a cell has."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return Empty
+
+
+def names_in(value: object, scope: dict[str, Any]) -> Iterator[str]:
+    """Yield the names of main that a function or class refers to, itself or by what is in it."""
+    todo: list[Any] = [value]
+    seen = {id(value)}
+    while todo:
+        found = todo.pop()
+        if type(found) is FunctionType and found.__globals__ is scope:
+            yield from globals_of(found.__code__)
+        elif issubclass(type(found), type) and found.__module__ in MAIN:
+            yield from (base.__qualname__ for base in found.__bases__ if base.__module__ in MAIN)
+        for part in _parts(found):
+            if id(part) not in seen:
+                seen.add(id(part))
+                todo.append(part)
+
+
+def _parts(found: Any) -> Iterable[Any]:
+    """Return what may be functions in a function, a class or the like."""
+    from functools import cached_property, partial
+
+    kind = type(found)  # and no isinstance: it may be a proxy
+    if kind is FunctionType:
+        return [getattr(found, "__wrapped__", None), *(contents(cell) for cell in found.__closure__ or ())]
+    if issubclass(kind, type):
+        return list(vars(found).values()) if found.__module__ in MAIN else ()
+    if issubclass(kind, (classmethod, staticmethod, MethodType)):
+        return (found.__func__,)
+    if issubclass(kind, property):
+        return found.fget, found.fset, found.fdel
+    if kind is partial:
+        return [found.func, *found.args, *found.keywords.values()]
+    if kind is cached_property:
+        return (found.func,)
+    return (getattr(found, "__wrapped__", None),) if is_wrapper(found) else ()
+
+
+class _GlobalNames:
+    """The names that code refers to, kept by its identity."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[CodeType, tuple[str, ...]]] = {}
+
+    def of(self, code: CodeType) -> tuple[str, ...]:
+        found = self._known.get(id(code))
+        if found is None:
+            if len(self._known) >= _LIMIT:
+                self._known.clear()
+            found = self._known[id(code)] = code, tuple(dict.fromkeys(_walk(code)))
+        return found[1]
+
+
+globals_of = _GlobalNames().of
+
+
+def _walk(code: CodeType) -> Iterator[str]:
+    from opcode import opmap
+
+    of_globals = {opmap[name] for name in ("LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_NAME")}
+    load_global, extended = opmap["LOAD_GLOBAL"], opmap["EXTENDED_ARG"]
+    argument = 0
+    instructions = code.co_code
+    for op, low in zip(instructions[::2], instructions[1::2], strict=True):
+        argument |= low
+        if op in of_globals:
+            yield code.co_names[argument >> 1 if op == load_global else argument]
+        argument = argument << 8 if op == extended else 0
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            yield from _walk(const)

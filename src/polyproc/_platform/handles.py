@@ -1,4 +1,4 @@
-"""Sentinels: descriptors that become readable when a process has ended; signals; waiting for descriptors."""
+"""Sentinels: descriptors that become readable when a process has ended; signals; waiting for descriptors; trees."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from _thread import RLock
 from itertools import starmap
 from time import monotonic
 
-from polyproc._base.kernel import read, write
-from polyproc._base.modules import load, loaded, said
+from polyproc._base.modules import load, loaded, read, said, write
 from polyproc._platform.posix import LINUX, PROC, Capability, LongLived, close_quietly, has
 
 TYPE_CHECKING = False  # a parent that only forks loads this: each forked child would pay for `typing`
@@ -396,3 +395,100 @@ class WakePipe:
         elif self.fd >= 0:
             self._reader.close()
             self._writer.close()
+
+
+# A process and what it has started, for who ends all of it.
+
+_SIGKILL = 9
+_SIGSTOP = int(getattr(_signal, "SIGSTOP", 0))  # 0 where there is none
+
+
+def tree_of(child: Any) -> Tree:
+    """Return a child and its descendants, wherever they are: a child on another host knows of its own."""
+    tree: Tree = child.tree() if hasattr(child, "tree") else Tree(child.pid)
+    return tree
+
+
+class Tree:
+    """A process and its descendants, each held by a pidfd: no signal reaches a process that got an old number.
+
+    Where there are no pidfds they are held by when they started. A process that has left the tree on purpose (a double
+    fork) is not found.
+    """
+
+    def __init__(self, root: int) -> None:
+        self._held: dict[int, tuple[int, str]] = {}  # pid -> its pidfd and "", or -1 and when it started
+        self._hold(root)
+
+    def __enter__(self) -> Tree:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        close_quietly(*(fd for fd, _ in self._held.values()))
+        self._held.clear()
+
+    def look(self) -> None:
+        """Remember the processes that are there now."""
+        queue = list(self._held)
+        while queue:
+            queue += self._hold_children(queue.pop())
+
+    def kill(self) -> None:
+        """Kill all: freeze each, so that it starts no other, look for its children, until no new one is found."""
+        queue = list(self._held)
+        while queue:
+            pid = queue.pop()
+            if self._send(pid, _SIGSTOP):
+                queue += self._hold_children(pid)
+        for pid in self._held:
+            self._send(pid, _SIGKILL)
+
+    def _hold_children(self, parent: int) -> list[int]:
+        """Hold the children of a process that is held; return those that are new.
+
+        A number is believed when both its process and its parent are still there once it is held: a process that has
+        ended may have left its number to another.
+        """
+        new = [pid for pid in children_of(parent) if self._hold(pid)]
+        there = children_of(parent) if new and self._send(parent, 0) else []
+        for pid in new:
+            if pid not in there:
+                close_quietly(self._held.pop(pid)[0])
+        return [pid for pid in new if pid in there]
+
+    def _hold(self, pid: int) -> bool:
+        """Open a process; return whether it is a new one."""
+        if pid in self._held:
+            return False
+        fd = open_pidfd(pid)
+        start = "" if fd >= 0 or has_pidfds() else started_at(pid)
+        if fd >= 0 or start:
+            self._held[pid] = fd, start
+        return pid in self._held
+
+    def _send(self, pid: int, signum: int) -> bool:
+        """Send a signal; return whether the process was there, if only as a zombie."""
+        fd, start = self._held[pid]
+        try:
+            if fd < 0 and not is_start(started_at(pid), start):
+                return False
+            send_signal(fd, pid, signum)
+        except ProcessLookupError:
+            return False
+        return True
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the children of a process, as the system tells them; none where it does not."""
+    if not LINUX:
+        from polyproc._platform.processes import table
+
+        return [child for child, row in table().items() if row.parent == pid]
+    found = []
+    try:
+        for task in os.listdir(f"{PROC}/{pid}/task"):
+            with open(f"{PROC}/{pid}/task/{task}/children", encoding="utf-8") as file:
+                found += [int(word) for word in file.read().split()]
+    except OSError:  # it has ended, or there is no such file here
+        pass
+    return found

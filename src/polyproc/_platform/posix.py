@@ -8,8 +8,7 @@ from __future__ import annotations
 import sys
 from _thread import RLock, get_ident
 
-from polyproc._base.kernel import PLATFORM, os, variable
-from polyproc._base.modules import load, loaded
+from polyproc._base.modules import PLATFORM, load, loaded, os, variable
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:

@@ -142,7 +142,7 @@ class _Wait:
                 pass
 
     def _begin(self, handle: int, events: int) -> None:
-        kind = kernel.kind_of(handle)
+        kind = kernel.type_of_file(handle)
         if events & POLLOUT:
             rest = kernel.unfinished.get(handle)
             if rest is None:

@@ -1,4 +1,4 @@
-"""What is another in `kernel` on Windows: the calls of `os` that take a descriptor, for HANDLEs.
+"""What is another in `_base/modules` on Windows: the calls of `os` that take a descriptor, for HANDLEs.
 
 Pipes are named ones with overlapped I/O: a wait for one can be broken off, and several threads and processes may use
 one end at once. A file is reached by a duplicate that the C library knows by a number, for one call.
@@ -41,7 +41,7 @@ unfinished: dict[int, tuple[Any, memoryview]] = {}  # writes to pipes that do no
 unread: dict[int, bytes] = {}  # what was read as a wait was broken off
 
 
-def kind_of(handle: int) -> int:
+def type_of_file(handle: int) -> int:
     """Return whether a handle is of a file on a disk, or of a pipe or socket; 0 for anything else."""
     try:
         return _winapi.GetFileType(handle)
@@ -51,7 +51,7 @@ def kind_of(handle: int) -> int:
 
 def may_be_socket(handle: int) -> bool:
     """Return false for what surely is no socket, since nobody has loaded what makes one."""
-    return sys.modules.get("_socket") is not None and kind_of(handle) == PIPE
+    return sys.modules.get("_socket") is not None and type_of_file(handle) == PIPE
 
 
 def close(handle: int) -> None:
@@ -123,7 +123,7 @@ def read(handle: int, size: int) -> bytes:
         if len(data) > size:
             unread[handle] = data[size:]
         return data[:size]
-    if kind_of(handle) == DISK:
+    if type_of_file(handle) == DISK:
         with file_number(handle) as fd:
             return _os.read(fd, size)
     try:
@@ -192,7 +192,7 @@ def write(handle: int, data: bytes | memoryview) -> int:
     """Write `data`, at once; only some of it where that would have to wait, and may not. Return how many bytes."""
     if not data:
         return 0  # it would be a message, which looks like the end
-    if kind_of(handle) == DISK:
+    if type_of_file(handle) == DISK:
         with file_number(handle) as fd:
             return _os.write(fd, data)
     if handle in _never_block:

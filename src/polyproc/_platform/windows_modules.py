@@ -23,7 +23,7 @@ STAND_INS = {
 
 # Modules that are the same there but for some names, which another puts in their places.
 OVERRIDES = {
-    "polyproc._base.kernel": "polyproc._platform.windows_kernel",
+    "polyproc._base.modules": "polyproc._platform.windows_kernel",
     "polyproc._aio.loops": "polyproc._aio.windows_loops",
     "polyproc._connection.portable_connection": "polyproc._connection.windows_connection",
     "polyproc._pickling.foreign": "polyproc._pickling.windows_foreign",

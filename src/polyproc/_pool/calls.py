@@ -9,7 +9,7 @@ from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Iterable, ParamS
 from polyproc._process.bootstrap import MainReached
 from polyproc._process.process import BaseProcess, ForkProcess, Process, chosen_method
 from polyproc._scheduling.assignments import ResolvedOptions
-from polyproc._scheduling.call_events import PoolStats
+from polyproc._scheduling.scheduler import PoolStats
 from polyproc._workers.worker_set import PoolConfig
 
 re: Any = Later("re")

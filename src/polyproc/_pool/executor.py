@@ -19,9 +19,8 @@ from polyproc._pool.future import Future
 from polyproc._pool.imap import IMapIterator
 from polyproc._pool.pool import checked_size
 from polyproc._workers.engine import RUN
-from polyproc._workers.messages import function_name
 from polyproc._workers.process_engine import ProcessPoolEngine
-from polyproc._workers.worker import STARMAP
+from polyproc._workers.worker import STARMAP, function_name
 
 T = TypeVar("T")
 

@@ -14,9 +14,8 @@ from polyproc._platform.circumstances import usable_processors
 from polyproc._platform.handles import due
 from polyproc._pool.calls import Calls, Job, Memory, make_config, progress_of
 from polyproc._workers.engine import NOT_RUNNING, RUN, Dropped, report
-from polyproc._workers.messages import function_name
 from polyproc._workers.process_engine import ProcessPoolEngine
-from polyproc._workers.worker import MAP, STARMAP
+from polyproc._workers.worker import MAP, STARMAP, function_name
 from polyproc._workers.worker_set import PoolConfig
 
 warnings: Any = Later("warnings")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from io import BufferedWriter, FileIO, TextIOWrapper
 
-from polyproc._base.kernel import os
+from polyproc._base.modules import os
 from polyproc._base.process_state import process_state
 from polyproc._platform.posix import LongLived, anonymous_file, pread_all, pwrite_all
 

@@ -7,8 +7,7 @@ import _thread
 import marshal
 import sys
 
-from polyproc._base.kernel import os
-from polyproc._base.modules import import_sent, load, loaded
+from polyproc._base.modules import import_sent, load, loaded, os
 from polyproc._base.process_state import process_state
 from polyproc._platform.posix import LongLived, forks
 from polyproc._process import black_box, bootstrap
@@ -240,7 +239,7 @@ def perform(job: dict[str, Any], parent_sentinel: int | None) -> int:
 
         parent_sentinel = ends.hold(job["end"], job["parent"], job.get("lifeline") == job["parent"])
     if "lifeline" in job:
-        from polyproc._process.parent import hang_on
+        from polyproc._process.bootstrap import hang_on
 
         hang_on(job["lifeline"])
     box = Box.of(job["box"])

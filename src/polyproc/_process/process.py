@@ -7,8 +7,7 @@ Also the objects of the main process and of a child's parent, and the functions 
 
 from __future__ import annotations
 
-from polyproc._base.kernel import os
-from polyproc._base.modules import kind_of, loaded, public, remake, said
+from polyproc._base.modules import kind_of, loaded, os, public, remake, said
 from polyproc._base.process_state import CHILDREN, DAEMONS, exit_sequence, log, process_state
 from polyproc._platform.posix import start_methods
 from polyproc._process.bootstrap import MainReached, run_child
@@ -201,7 +200,7 @@ class BaseProcess(_Generic[T]):
         self._check_closed()
         assert self._parent_pid == os.getpid(), said("not_own", "can only stop a child process", self)
         assert self._popen is not None, said("not_started", "can only stop a started process", self, "stop()")
-        from polyproc._start.stopping import stop
+        from polyproc._start.child import stop
 
         code = stop(_handle(self), grace)
         process_state.children.discard(self)
@@ -425,7 +424,7 @@ def _join_children() -> None:
         log.info("calling join() for process %s", child.name)
         if child.daemon and child._popen is not None:
             # It was told to end; one that does not listen (stopped, or busy in C code) is not waited for for ever.
-            from polyproc._start.stopping import finish
+            from polyproc._start.child import finish
 
             finish(_handle(child))
         child.join()

@@ -20,8 +20,7 @@ from polyproc._base.process_state import process_state
 from polyproc._forkserver.fork_loop import Loop, receive_job
 from polyproc._platform.posix import fork
 from polyproc._process.black_box import keep
-from polyproc._process.bootstrap import flush_streams, format_exception
-from polyproc._process.parent import hang_on
+from polyproc._process.bootstrap import flush_streams, format_exception, hang_on
 from polyproc._process.preparation import apply_preparation, import_main, live
 from polyproc._programs.rehearsal import rehearse
 from polyproc._start import protocol

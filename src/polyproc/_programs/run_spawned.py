@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 
-from polyproc._base.kernel import os
+from polyproc._base.modules import os
 from polyproc._process.black_box import keep
 from polyproc._process.preparation import live
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 from polyproc._base.modules import Later, public
 from polyproc._base.typing import TYPE_CHECKING, Any, TypeVar
 from polyproc._pickling.pickler import dumps, loads
+from polyproc._pickling.shared_queue import SharedQueue
 from polyproc._queues.any_queue import NO_LIMIT, Batches, Subclassed, whole_size
-from polyproc._queues.shared_queue import SharedQueue
 
 if TYPE_CHECKING:
     from polyproc._queues.async_queue import AsyncJoinableQueue, AsyncQueue

@@ -27,21 +27,401 @@ A pool may be broken in RUNNING and CLOSING: what waits, and what comes, gets it
 
 from __future__ import annotations
 
+from polyproc._base.typing import Any, NamedTuple, Sequence
 from polyproc._scheduling.actions import (
-    BY_TIMEOUT,
+    BY_CANCELLING,
     CANCELLED,
     ERROR,
     TERMINATED,
     TIMED_OUT,
+    VALUE,
+    WITHDRAWN,
     Action,
     Interrupt,
     Pull,
+    Settle,
+    SettleAll,
+    SplitBatch,
+    TakeBack,
 )
-from polyproc._scheduling.assignments import ASSIGNED, DOOMED, NEVER, STARTING, WAITING, Limit, QueuedTask, WorkerLoad
-from polyproc._scheduling.call_events import CLOSING, RUNNING, TERMINATING, CallEvents, is_one_of
-from polyproc._scheduling.staffing import StaffingConfig
+from polyproc._scheduling.assignments import ASSIGNED, DONE, STARTING, WAITING, WAKING, Batch, QueuedTask, WorkerLoad
+from polyproc._scheduling.deaths_and_deadlines import (
+    CLOSING,
+    RUNNING,
+    TERMINATING,
+    Source,
+    StaffingConfig,
+    WorkerEvents,
+    is_one_of,
+)
 
 KILL_GRACE = 1.0  # seconds between SIGTERM and SIGKILL when a pool is terminated
+_FAILURES = ERROR, TIMED_OUT
+_new_tuple = tuple.__new__  # of a named tuple, without a call of Python's
+
+
+class PoolStats(NamedTuple):
+    """A pool at one moment.
+
+    Attributes:
+        workers: those that are there and stay.
+        idle: workers without a task.
+        busy: workers with one.
+        queued: tasks that no worker runs yet.
+        done: tasks that were answered, well or not, each item's or chunk's counted.
+        failed: those of them, and of the lost, whose caller got an error.
+        retried: attempts beyond a task's first.
+        started: workers started since the pool was made.
+        lost: workers that died in a task.
+        seconds: what the tasks took, all together.
+        slowest: the name and the seconds of the task that took longest.
+    """
+
+    workers: int
+    idle: int
+    busy: int
+    queued: int
+    done: int
+    failed: int
+    retried: int
+    started: int
+    lost: int
+    seconds: float
+    slowest: tuple[str, float]
+
+
+class CallState(WorkerEvents):
+    """What becomes of calls."""
+
+    def next_tick(self) -> float:
+        """Return when `tick` has to be called, at the latest; infinity for never."""
+        assignments = self.assignments
+        moment = min(assignments.first_limit, assignments.even_at, self._kill_at, self.staffing.retry_at)
+        if assignments.idle and self.staffing.has_idle_timeout:
+            moment = min(moment, self.staffing.first_idle_end())
+        return moment
+
+    def can_wait(self, name: str) -> bool:
+        """Whether a call that comes now may as well come a moment later, with others."""
+        assignments = self.assignments
+        if not self.staffing.is_settled or self.state is not RUNNING or self.error is not None:
+            return False
+        if not assignments.idle:
+            return True
+        known, last = assignments.costs.known.get(name), assignments.last  # one that is awake gets it sooner
+        return known is not None and known[0] < WAKING and last is not None and len(last.tasks) > 1
+
+    def stats(self) -> PoolStats:
+        """Return how things stand."""
+        assignments, totals = self.assignments, self.totals
+        return PoolStats(
+            workers=len(self.staffing.staying()),
+            idle=len(assignments.idle),
+            busy=sum(bool(worker.tasks) for worker in self.workers.values()),
+            queued=assignments.backlog(),
+            done=totals.done,
+            failed=totals.failed,
+            retried=totals.retried,
+            started=totals.started,
+            lost=totals.lost,
+            seconds=totals.seconds,
+            slowest=totals.slowest,
+        )
+
+    def _settle(
+        self, task: QueuedTask, kind: int, value: Any, actions: list[Action], attempts: tuple[int, int] | None = None
+    ) -> None:
+        """Give a task its outcome. One that a worker has stays there until the worker is done with it."""
+        self.open.pop(task, None)
+        job, index, was_waiting = task.job, task.index, task.state is WAITING
+        if kind in _FAILURES:
+            self.totals.failed += 1
+        if task.batch is None:
+            actions.append(_new_tuple(Settle, (job, index, kind, value, attempts)))
+        else:
+            actions += [Settle(job, i, kind, value, attempts) for i in range(index, index + task.count)]
+        if was_waiting:
+            self.assignments.pending.remove(task)
+            task.job = task.payload = task.batch = None  # what is left of it keeps nothing alive
+        task.state = DONE
+
+    def _settle_batch(self, task: QueuedTask, outcomes: Sequence[tuple[bool, Any]], actions: list[Action]) -> None:
+        batch = task.batch
+        assert batch is not None  # it was answered as one
+        actions.append(SettleAll(task.job, task.index, outcomes))
+        self.totals.failed += len([None for success, _ in outcomes if not success])
+        self.open.pop(task, None)
+        task.state = DONE
+        if batch.start + len(outcomes) < batch.stop:  # it took too long for a batch
+            self._open_parts(task, batch._replace(start=batch.start + len(outcomes)), actions)
+
+    def _open_parts(self, task: QueuedTask, rest: Batch, actions: list[Action]) -> None:
+        """Put the rest of a batch before all waiting tasks, in as many parts as there are workers."""
+        assert task.batch is not None  # it was one
+        index = task.index + rest.start - task.batch.start
+        for part in reversed(rest.parts(max(len(self.workers), 1))):
+            made = QueuedTask(task.job, index + part.start - rest.start, None, task.name, task.options, part)
+            made.drop = task.drop
+            self.open[made] = None
+            self._wait_again(made, actions)
+
+    def _wait_again(self, task: QueuedTask, actions: list[Action]) -> None:
+        """Put a task that a worker has not begun before all waiting ones; or settle it, if nothing is to be begun."""
+        if task.drop:
+            self._settle(task, task.drop, None, actions)
+        elif self.error is not None:
+            self._settle(task, ERROR, self.error, actions)
+        elif self.state >= TERMINATING:
+            self._settle(task, TERMINATED, None, actions)
+        else:
+            self.assignments.pending.appendleft(task)
+
+    def _failed(self, task: QueuedTask, kind: int, value: Any, retry: bool, actions: list[Action]) -> None:
+        """Try a task again if its options say so; else settle it."""
+        retries = task.options.retries
+        if not retries or not self._retries or self.error is not None or self.state >= TERMINATING:
+            self._settle(task, kind, value, actions)
+        elif retry and task.attempt <= retries:
+            task.attempt += 1
+            self.totals.retried += 1
+            self.assignments.pending.append(task)
+        else:
+            self._settle(task, kind, value, actions, (task.attempt, retries + 1))
+
+
+class CallEvents(CallState):
+    """The events of calls, and of the sources that bring the calls of an imap."""
+
+    # -- calls -----------------------------------------------------------------------------------------------------
+
+    def submitted(self, tasks: Sequence[QueuedTask], now: float, source: Any = None, sent: int = 0) -> list[Action]:
+        """Take tasks. Those of a source come with how many chunks it has `sent`, with these."""
+        actions: list[Action] = []
+        if source is not None:
+            if source not in self._sources:
+                return actions  # it was stopped: its reader knows how many there are
+            self._sources[source].sent = sent
+        if self.error is not None or self.state >= TERMINATING or (self.state and source is None):
+            for task in tasks:
+                self._settle(task, TERMINATED if self.error is None else ERROR, self.error, actions)
+            return actions
+        pending = self.assignments.pending
+        has_enough = pending.count > 0 and not self.assignments.idle
+        self.open.update(dict.fromkeys(tasks))
+        pending.extend(tasks)
+        if not has_enough:
+            self.assignments.hand_out(now, actions)
+        if not self.staffing.is_settled:
+            self._look(now, actions)
+        return actions
+
+    def answered(
+        self,
+        worker_id: int,
+        outcomes: Sequence[tuple[bool, Any]],
+        now: float,
+        took: float | None = None,
+        more: bool = False,
+    ) -> list[Action]:
+        """A worker has answered its oldest task.
+
+        Args:
+            worker_id: the worker.
+            outcomes: for each chunk whether it is a value, and it or the error; of a batch, perhaps not of all.
+            now: the time.
+            took: the seconds that it took by the worker's own clock, if it has said.
+            more: whether other messages are there already: then it is not known yet who has what, and `all_heard`
+                has to follow when there are none, whatever they are.
+        """
+        worker, actions = self.workers.get(worker_id), list[Action]()
+        if worker is None or not worker.tasks:
+            return actions
+        assignments = self.assignments
+        place, task = assignments.answered(worker, now, took, len(outcomes))
+        if worker.limit is not None or worker.interrupted:
+            self._in_time(worker, place, actions)
+        if task.state is ASSIGNED:
+            if task.batch is not None:
+                self._settle_batch(task, outcomes, actions)
+            elif outcomes[0][0]:
+                self._settle(task, VALUE, outcomes[0][1], actions)
+            else:
+                error, options = outcomes[0][1], task.options
+                retry = options.retries > 0 and is_one_of(error, options.retry_on)
+                self._failed(task, ERROR, error, retry, actions)
+        if worker.tasks and worker.tasks[0][1].options.timeout is not None:
+            assignments.begin_time(worker, now)
+        if assignments.max_tasks is not None and assignments.is_spent(worker):
+            self._dismiss(worker, actions)
+        if assignments.pending.count:
+            assignments.fill(worker, now, actions)
+        if more:
+            self.waits_for_more = True
+        elif assignments.idle:
+            assignments.fill_idle(now, actions)
+        if self.state or not self.staffing.is_settled:
+            self._look(now, actions)
+        return actions
+
+    def not_sent(self, worker_id: int, place: int, error: BaseException, now: float) -> list[Action]:
+        """A task could not be sent."""
+        worker, actions = self.workers.get(worker_id), list[Action]()
+        for task in () if worker is None else self.assignments.remove(worker, [place]):
+            self._in_time(worker, place, actions)  # type: ignore[arg-type]  # it had the task
+            if task.state is ASSIGNED:
+                self._settle(task, ERROR, error, actions)
+        self.assignments.fill_idle(now, actions)
+        self._look(now, actions)
+        return actions
+
+    def taken_back(self, asked: TakeBack, places: list[int], has_more: bool, now: float) -> list[Action]:
+        """Tasks that a worker had not begun are taken back.
+
+        If it has none left, it has begun all that it was sent; if it has, and less than was `asked` for came back, it
+        could not be asked for them now.
+        """
+        worker, actions = self.workers.get(asked.worker), list[Action]()
+        if worker is None:
+            return actions
+        self._take_back(worker, places, actions)
+        self.assignments.ask_again(worker, max(asked.most - len(places), 0) if has_more else 0, now)
+        if not has_more:
+            worker.untaken = worker.sent_after(asked.last)
+            self._note_begun(worker, now, actions)
+        if worker.limit is None:
+            self.assignments.begin_time(worker, now)
+        if self.state < TERMINATING:
+            self.assignments.fill_idle(now, actions)
+            self.assignments.hand_out(now, actions)
+        self._look(now, actions)
+        return actions
+
+    def _take_back(self, worker: WorkerLoad, places: list[int], actions: list[Action]) -> None:
+        for task in reversed(self.assignments.remove(worker, places)):
+            if task.state is ASSIGNED:
+                self._wait_again(task, actions)
+        for place in places:
+            self._in_time(worker, place, actions)
+
+    def _note_begun(self, worker: WorkerLoad, now: float, actions: list[Action]) -> None:
+        """Note which tasks a worker has begun, of which it runs the last one; interrupt that, if it was cancelled."""
+        begun = list(worker.tasks)[: len(worker.tasks) - worker.untaken]
+        for _, task in begun:
+            task.drop = 0
+        if not begun or begun[-1][1].state is not DONE or not self.can_kill or self.state >= TERMINATING:
+            return
+        place, task = begun[-1]
+        if worker.interrupted == place:
+            return
+        worker.interrupted = place
+        self.assignments.limit(worker, place, now + task.options.grace, hard=True)
+        actions.append(Interrupt(worker.id, place, BY_CANCELLING))
+
+    def batch_split(self, worker_id: int, place: int, begun: int | None, now: float) -> list[Action]:
+        """A worker has begun so many chunks of its batch, and begins no other; None if it is elsewhere."""
+        worker, actions = self.workers.get(worker_id), list[Action]()
+        if worker is None or begun is None or not worker.tasks or worker.tasks[0][0] != place:
+            return actions
+        found = self.assignments.split(worker, begun)
+        if found is not None and found[0].state is ASSIGNED:
+            whole = found[0].batch
+            assert whole is not None  # it was one
+            self._open_parts(*found, actions)
+            self.assignments.fill_idle(now, actions)
+        self._look(now, actions)
+        return actions
+
+    # -- cancelling ------------------------------------------------------------------------------------------------
+
+    def cancelled(self, task: QueuedTask, now: float) -> list[Action]:
+        """Nobody wants a call any more: it does not begin, or is interrupted."""
+        actions: list[Action] = []
+        if task in self.open:
+            self._settle(task, CANCELLED, None, actions)
+            self._undo(task, actions)
+            self._look(now, actions)
+        return actions
+
+    def _undo(self, task: QueuedTask, actions: list[Action]) -> None:
+        worker = self.workers.get(task.worker)
+        if worker is not None:
+            actions.append(worker.take_back(len(worker.tasks)))
+
+    def job_cancelled(self, job: Any, now: float, kind: int = CANCELLED, running: bool = False) -> list[Action]:
+        """Nobody wants the rest of a job: what no worker runs; what runs, too, if `running`."""
+        actions: list[Action] = []
+        self._drop([task for task in self.open if task.job is job], kind, running, actions)
+        self._look(now, actions)
+        return actions
+
+    def waiting_cancelled(self, now: float, unseen: bool = False) -> list[Action]:
+        """Cancel all that no worker runs; with `unseen`, keep what a worker is being started for."""
+        actions: list[Action] = []
+        workers = self.workers.values()
+        heads = {worker.tasks[0][1] for worker in workers if worker.tasks} if unseen else set()
+        dropped = [task for task in self.open if task not in heads]
+        if unseen:
+            starting = sum(worker.state is STARTING for worker in workers)
+            kept = list(self.assignments.pending)[:starting]
+            dropped = [task for task in dropped if task not in kept]
+        self._drop(dropped, CANCELLED, False, actions)
+        self._look(now, actions)
+        return actions
+
+    def _drop(self, tasks: list[QueuedTask], kind: int, running: bool, actions: list[Action]) -> None:
+        touched: dict[int, None] = {}
+        for task in tasks:
+            if task.worker:
+                touched[task.worker] = None
+            if task.state is WAITING or (running and task.batch is None):
+                self._settle(task, kind, None, actions)
+            elif task.state is ASSIGNED:
+                task.drop = kind
+                if running:
+                    actions.append(SplitBatch(task.worker, self.workers[task.worker].tasks[0][0]))
+        workers = (self.workers[id] for id in touched if id in self.workers)
+        actions += [worker.take_back(len(worker.tasks)) for worker in workers]
+
+    # -- sources ---------------------------------------------------------------------------------------------------
+
+    def source_opened(self, source: Any, buffer: int, now: float) -> list[Action]:
+        """An imap begins: its source may send `buffer` chunks more than its reader has given back."""
+        self._sources[source] = Source(buffer)
+        if self.state is RUNNING and self.error is None:
+            return [Pull(source, buffer)]
+        actions: list[Action] = []
+        self._stop(source, TERMINATED if self.error is None else ERROR, self.error, actions)
+        return actions
+
+    def reader_wants(self, source: Any, finished: int, now: float) -> list[Action]:
+        """The reader of a source has given back so many chunks."""
+        found = self._sources.get(source)
+        if found is None or self.state is not RUNNING:
+            return []
+        return [Pull(source, found.buffer + finished)]
+
+    def chunk_refused(self, source: Any, job: Any, chunk: int, error: BaseException, now: float) -> list[Action]:
+        """A source cannot send its next chunk; all before it were submitted."""
+        if source not in self._sources:
+            return []
+        self._sources[source].sent = chunk + 1
+        return [Settle(job, chunk, ERROR, error)]
+
+    def source_ended(self, source: Any, sent: int, now: float, error: BaseException | None = None) -> list[Action]:
+        """A source has sent all that it had, or has failed."""
+        actions: list[Action] = []
+        if source in self._sources:
+            self._sources[source].sent = sent
+            self._stop(source, VALUE if error is None else ERROR, error, actions)
+            self._look(now, actions)
+        return actions
+
+    def source_closed(self, source: Any, job: Any, now: float) -> list[Action]:
+        """The reader of a source wants no more than what has begun."""
+        actions: list[Action] = []
+        if source in self._sources:
+            self._stop(source, WITHDRAWN, None, actions)
+        return actions + self.job_cancelled(job, now, WITHDRAWN)
 
 
 class Scheduler(CallEvents):
@@ -57,93 +437,6 @@ class Scheduler(CallEvents):
     def __init__(self, config: StaffingConfig, max_tasks: int | None, max_behind: int, can_kill: bool = True) -> None:
         super().__init__(config, max_tasks, max_behind, can_kill)
 
-    # -- workers ---------------------------------------------------------------------------------------------------
-
-    def worker_ready(self, worker_id: int, now: float) -> list[Action]:
-        """A worker can work."""
-        worker, actions = self.workers.get(worker_id), list[Action]()
-        if worker is not None and worker.state is STARTING:
-            self.staffing.succeeded()
-            self.assignments.join(worker, now)
-            self.assignments.fill(worker, now, actions)
-            self.assignments.fill_idle(now, actions)
-        return actions
-
-    def worker_failed_to_start(
-        self, worker_id: int, error: BaseException, now: float, refused: bool = True
-    ) -> list[Action]:
-        """A worker could not be made: the system `refused` it, which may be another time, or an error says why."""
-        worker, actions = self.workers.pop(worker_id, None), list[Action]()
-        self.staffing.is_settled = False
-        if worker is not None and worker.state is STARTING:
-            if not refused:
-                if self.staffing.failed(was_killed=False):
-                    self._break(error, actions)
-            elif self.staffing.refused(now):
-                self._fail_waiting(error, actions)
-        self._look(now, actions)
-        return actions
-
-    def worker_leaves(self, worker_id: int, now: float) -> list[Action]:
-        """A worker is to be replaced: it has grown too large."""
-        worker, actions = self.workers.get(worker_id), list[Action]()
-        if worker is not None:
-            self._dismiss(worker, actions)
-        self._look(now, actions)
-        return actions
-
-    def worker_ended(
-        self, worker_id: int, untaken: list[int] | None, error: BaseException, now: float, was_killed: bool = False
-    ) -> list[Action]:
-        """A worker is gone: what it ran gets the error, or is tried again.
-
-        Args:
-            worker_id: the worker.
-            untaken: the places of the tasks that it had not begun; None if that cannot be told: all but the first.
-            error: how it ended; if it was never ready, why that is.
-            now: the time.
-            was_killed: whether it was, by whomever.
-        """
-        worker, actions = self.workers.pop(worker_id, None), list[Action]()
-        if worker is None:
-            return actions
-        was_starting, killed_for = worker.state is STARTING, worker.killed_for
-        worker.limit, worker.interrupted = None, 0
-        self.assignments.leave(worker, DOOMED)
-        self.staffing.is_settled = False
-        if untaken is None:
-            untaken = [place for place, _ in list(worker.tasks)[1:]]
-        # A call whose time was up has had it, even if the worker never came to begin it.
-        self._take_back(worker, [place for place in untaken if place != killed_for], actions)
-        for place, task in list(worker.tasks):
-            self.assignments.remove(worker, [place])
-            if task.state is ASSIGNED:
-                self._lost(task, place == killed_for, error, actions)
-        if was_starting and self.state < TERMINATING and self.staffing.failed(was_killed):
-            self._break(error, actions)
-        if self.state < TERMINATING:
-            self.assignments.fill_idle(now, actions)
-        self._look(now, actions)
-        return actions
-
-    def _lost(self, task: QueuedTask, was_due: bool, error: BaseException, actions: list[Action]) -> None:
-        self.totals.lost += 1
-        if was_due:
-            self._failed(task, TIMED_OUT, None, task.options.retries_timeouts, actions)
-        else:
-            self._failed(task, ERROR, error, is_one_of(error, task.options.retry_on), actions)
-
-    def running(self, worker_id: int, untaken: list[int] | None = None) -> QueuedTask | None:
-        """Return the task that a worker runs, as far as its answers have told, if it has not begun `untaken`."""
-        worker = self.workers.get(worker_id)
-        if worker is None:
-            return None
-        return next((task for place, task in worker.tasks if untaken is None or place not in untaken), None)
-
-    def runs(self, task: QueuedTask) -> bool:
-        """Whether a worker runs a task, as far as its answers have told."""
-        return task.state is ASSIGNED and self.running(task.worker) is task
-
     def resized(self, size: int, now: float) -> list[Action]:
         """Another number of workers is wanted; those that are too many leave when they have done what they have."""
         actions: list[Action] = []
@@ -157,47 +450,6 @@ class Scheduler(CallEvents):
     def looked(self, now: float) -> list[Action]:
         """Somebody looks how things stand: nothing has happened."""
         return []
-
-    # -- time ------------------------------------------------------------------------------------------------------
-
-    def tick(self, now: float) -> list[Action]:
-        """It is some time, and all answers that were sent before are known."""
-        actions: list[Action] = []
-        assignments = self.assignments
-        if assignments.first_limit <= now:
-            for worker in self.workers.values():
-                if worker.limit is not None and worker.limit.at <= now:
-                    self._time_is_up(worker, worker.limit, now, actions)
-            assignments.first_limit = min(
-                (worker.limit.at for worker in self.workers.values() if worker.limit is not None), default=NEVER
-            )
-        if assignments.even_at <= now:
-            assignments.even_out(now, actions)
-        actions += self.all_heard(now)
-        for worker in self.staffing.idle_too_long(now):
-            self._dismiss(worker, actions)
-        if self._kill_at <= now:
-            self._kill_at = NEVER
-            for worker in self.workers.values():
-                self._kill(worker, False, actions)
-        self._look(now, actions)
-        if self.staffing.retry_at <= now:
-            self.staffing.retry_at = NEVER  # no worker is wanted any more
-        return actions
-
-    def _time_is_up(self, worker: WorkerLoad, limit: Limit, now: float, actions: list[Action]) -> None:
-        task = next((task for place, task in worker.tasks if place == limit.place), None)
-        worker.limit = None
-        if task is None or not self.can_kill:
-            return
-        if limit.hard:
-            worker.killed_for = limit.place
-            self._kill(worker, False, actions)
-        else:
-            worker.interrupted = limit.place
-            assignments = self.assignments
-            assignments.limit(worker, limit.place, now + task.options.grace, hard=True)
-            actions.append(Interrupt(worker.id, limit.place, BY_TIMEOUT))
 
     # -- end -------------------------------------------------------------------------------------------------------
 

@@ -15,8 +15,7 @@ import sys
 import time
 
 from polyproc._base.errors import ProcessDied, RemoteError, RemoteTraceback
-from polyproc._base.kernel import os, read
-from polyproc._base.modules import load
+from polyproc._base.modules import load, os, read, said
 from polyproc._base.process_state import process_state
 from polyproc._platform.handles import (
     ended_sentinel,
@@ -27,6 +26,7 @@ from polyproc._platform.handles import (
     pause,
     ready,
     send_signal,
+    tree_of,
 )
 from polyproc._platform.posix import CGROUPS, LINUX, PROC, SHM, LongLived, close_quietly, temporary_folder, waitid
 from polyproc._process import black_box
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from polyproc._process.process import BaseProcess
+    from polyproc.abc import ChildHandle
 
 
 # What dead families have left: removed by the user's next program, when it starts its first process.
@@ -515,3 +516,40 @@ def start_failed(error: OSError) -> OSError:
     if advice is not None:
         error.add_note(f"a process could not be started: {advice}")
     return error
+
+
+# Ending a child that may not listen: step by step, with its whole tree at the end.
+
+# How long a daemon child has, at its parent's exit, between SIGTERM and SIGKILL.
+EXIT_GRACE = 5.0
+
+
+def stop(child: ChildHandle, grace: float) -> int:
+    """SIGINT, SIGTERM, then SIGKILL, `grace` seconds in all, and SIGKILL to what is left of its tree; return the code.
+
+    The tree is looked at before each signal: when the child itself has ended, nothing tells any more whose its
+    descendants were.
+    """
+    if type(grace) is not float:
+        said("seconds", grace, "grace")
+    deadline = time.monotonic() + max(grace, 0.0)
+    with tree_of(child) as tree:
+        for signum in (_signal.SIGINT, _signal.SIGTERM):
+            if child.poll() is None:
+                tree.look()
+                child.signal(signum)
+                left = deadline - time.monotonic()
+                child.wait(max(left / 2 if signum == _signal.SIGINT else left, 0.0))
+        tree.kill()
+    if child.poll() is None:
+        child.kill()  # where nothing tells of a tree
+    code = child.wait()
+    assert code is not None  # SIGKILL ends every process
+    return code
+
+
+def finish(child: ChildHandle) -> None:
+    """Wait for a daemon child that was told to end; kill it if it does not."""
+    child.signal(_SIGCONT)
+    if child.wait(EXIT_GRACE) is None:
+        child.kill()

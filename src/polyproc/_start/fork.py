@@ -17,7 +17,7 @@ from polyproc._pickling.main_definitions import main_definitions
 from polyproc._platform.handles import pidfd
 from polyproc._platform.posix import OwnFile, fork
 from polyproc._process.black_box import RecordedStream
-from polyproc._process.bootstrap import after_fork, end_by_interrupt, has_more_to_reset, live
+from polyproc._process.bootstrap import after_fork, end_by_interrupt, has_more_to_reset, lifeline, live
 from polyproc._start.child import Child
 
 TYPE_CHECKING = False  # see child.py: what this process has loaded, each forked child pays for
@@ -73,12 +73,6 @@ class _NullInput:
 null_input = _NullInput()
 
 
-def _open_lifeline() -> None:
-    from polyproc._process.parent import lifeline
-
-    lifeline.open()
-
-
 def _fork_of_threads() -> Callable[[], int]:
     from polyproc._start.fork_with_threads import warn_and_fork
 
@@ -103,16 +97,16 @@ class ForkChild(Child):
 
     def _start(self, process_obj: BaseProcess[Any]) -> None:
         if process_obj.daemon:
-            _open_lifeline()
+            lifeline.open()
         main_definitions.note_start()
         null_input.prepare()
         recorded_stderr.prepare()
         parent_sentinel = None
         ends = None if pidfd.has_worked else self._begin_end()
         if ends is not None:
-            _open_lifeline()
-        lifeline = process_state.lifeline
-        has_more_to_do = lifeline is not None or has_more_to_reset()
+            lifeline.open()
+        opened = process_state.lifeline
+        has_more_to_do = opened is not None or has_more_to_reset()
         # Until both know what they are, a Ctrl-C waits: it would be lost, or go on as a second copy of the caller.
         mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _SIGINT)
         pid = -1
@@ -128,8 +122,8 @@ class ForkChild(Child):
             # In this frame, and not in a function of its own, which would cost two or three page faults.
             try:
                 if has_more_to_do:
-                    if lifeline is not None:
-                        parent_sentinel = lifeline.hang_on_to_parent(process_obj.daemon, ends is not None)
+                    if opened is not None:
+                        parent_sentinel = opened.hang_on_to_parent(process_obj.daemon, ends is not None)
                     after_fork()
                 else:
                     gc.freeze()
@@ -154,8 +148,8 @@ class ForkChild(Child):
 def live_as(process_obj: BaseProcess[Any], box: Box, mask: set[int]) -> NoReturn:
     """Live, in a child that was cloned with others, the life of a daemon; `mask` is what shall be blocked."""
     try:
-        lifeline = process_state.lifeline
-        parent_sentinel = None if lifeline is None else lifeline.hang_on_to_parent(True, False)
+        opened = process_state.lifeline
+        parent_sentinel = None if opened is None else opened.hang_on_to_parent(True, False)
         after_fork()
         replace_streams()
         _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)

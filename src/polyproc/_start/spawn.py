@@ -22,7 +22,7 @@ from polyproc._pickling.pickler import dumps
 from polyproc._pickling.sending import InheritsFds, while_preparing
 from polyproc._platform.interpreter import command_line, interpreter, site_plan, spawn
 from polyproc._platform.posix import OwnFile, close_quietly, file_with
-from polyproc._process.parent import lifeline
+from polyproc._process.bootstrap import lifeline
 from polyproc._process.preparation import import_main, try_marshal
 from polyproc._process.preparation_data import (
     capture,
@@ -142,7 +142,6 @@ CHILD = (
     "polyproc",
     "polyproc._base",
     "polyproc._base.modules",
-    "polyproc._base.kernel",
     "polyproc._base.process_state",
     "polyproc._platform",
     "polyproc._platform.posix",

@@ -12,8 +12,7 @@ import time
 from itertools import starmap
 from types import TracebackType
 
-from polyproc._base.kernel import read, write
-from polyproc._base.modules import Remade, load, public
+from polyproc._base.modules import Remade, load, public, read, write
 from polyproc._base.typing import TYPE_CHECKING, Any
 from polyproc._pickling import sending
 from polyproc._pickling.sending import live_fd

@@ -7,11 +7,11 @@ from _queue import Empty
 
 import polyproc._core as core
 from polyproc._base.typing import Any, Sequence
+from polyproc._pickling import shared_queue
 from polyproc._pickling.pickler import dumps_through, dumps_to_keep
+from polyproc._pickling.shared_queue import SharedQueue
 from polyproc._platform.handles import pause
-from polyproc._queues import shared_queue
-from polyproc._queues.shared_queue import SharedQueue
-from polyproc._workers.messages import CLOSED, FAILED, LOOK, Message, beside, heard
+from polyproc._workers.worker import CLOSED, FAILED, LOOK, Message, beside, heard
 
 MAX_BEHIND: int = 64
 

@@ -37,9 +37,9 @@ from polyproc._scheduling.actions import (
     Stop,
 )
 from polyproc._scheduling.assignments import NEVER, NEW, WAKING, QueuedTask, ResolvedOptions
-from polyproc._scheduling.call_events import PoolStats
+from polyproc._scheduling.scheduler import PoolStats
 from polyproc._workers.interrupter import leave_copy, out_of_time
-from polyproc._workers.messages import Closed, ClosedError, ClosedOutcomes
+from polyproc._workers.worker import Closed, ClosedError, ClosedOutcomes
 
 traceback: Any = Later("traceback")
 

@@ -16,9 +16,8 @@ from polyproc._platform.handles import AT_ONCE
 from polyproc._scheduling.assignments import QueuedTask, ResolvedOptions
 from polyproc._workers.engine import PoolEngine
 from polyproc._workers.interrupter import leave_copy
-from polyproc._workers.messages import function_name
-from polyproc._workers.process_engine import BLOCK, BLOCK_BYTES, ITEM, in_callers_words
-from polyproc._workers.worker import CALL, MAP
+from polyproc._workers.process_engine import BLOCK, BLOCK_BYTES, ITEM
+from polyproc._workers.worker import CALL, MAP, function_name
 
 _AT_HAND = (list, tuple, range)  # whose next item is never waited for
 
@@ -163,6 +162,8 @@ class Feeder(threading.Thread):
             try:
                 payload, weight = engine.pack(message)
             except Exception as error:  # noqa: BLE001  (told where the result is waited for, as in the standard library)
+                from polyproc._pickling.diagnosis import in_callers_words
+
                 in_callers_words(error, (r"obj\[2\]\[0\]\[0\]", "item") if size == 1 else ITEM)
                 with self._adding:
                     self._submit()

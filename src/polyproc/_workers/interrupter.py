@@ -33,7 +33,6 @@ from polyproc._base.errors import TimeoutError as PolyprocTimeoutError
 from polyproc._base.modules import load
 from polyproc._base.native import native
 from polyproc._base.typing import TYPE_CHECKING, Any, NoReturn
-from polyproc._memory.block import allocate
 from polyproc._platform.handles import own_module, pause
 from polyproc._platform.posix import IS_WINDOWS
 
@@ -41,6 +40,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 if TYPE_CHECKING or native:
     import polyproc._core as core
+    from polyproc._pickling.chunk import CoreBlock
+if TYPE_CHECKING or not native:
+    from polyproc._memory.block import FileBlock
 
 # A real-time signal: programs use SIGUSR1 and SIGALRM for themselves.
 SIGNAL: int
@@ -62,7 +64,7 @@ class CancelWord:
     """The pool's side. It is pickled to the worker."""
 
     def __init__(self) -> None:
-        self.block = allocate(8)
+        self.block = CoreBlock("B", 8, None) if native else FileBlock(8)
         self._view = _numbers_of(self.block)
 
     def set(self, place: int, why: int) -> None:

@@ -12,13 +12,13 @@ import pickle
 import threading
 import time
 
-from polyproc._base.kernel import os
+from polyproc._base.modules import os
 from polyproc._base.typing import Any, Callable
 from polyproc._connection.connection import Connection, Pipe
 from polyproc._pickling.pickler import dumps, dumps_through, dumps_to_keep
 from polyproc._platform.handles import POLLIN, POLLOUT, WakePipe, new_poll, poll
 from polyproc._platform.posix import LongLived
-from polyproc._workers.messages import Message, of_bytes, to_bytes
+from polyproc._workers.worker import Message, of_bytes, to_bytes
 
 MAX_BEHIND: int = 1  # what is in a pipe cannot be taken back, and might have to run at once
 _LARGEST_SHORT = 0x7FFFFFFF  # see portable_connection.py

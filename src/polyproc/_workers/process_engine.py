@@ -30,13 +30,23 @@ from polyproc._scheduling.actions import (
     TakeBack,
 )
 from polyproc._scheduling.assignments import NEVER, Batch, QueuedTask, ResolvedOptions
-from polyproc._scheduling.call_events import CLOSING, TERMINATING
+from polyproc._scheduling.deaths_and_deadlines import CLOSING, TERMINATING, StaffingConfig
 from polyproc._scheduling.scheduler import Scheduler
-from polyproc._scheduling.staffing import StaffingConfig
 from polyproc._workers.engine import CLOSE, RUN, TERMINATE, PoolEngine, report
-from polyproc._workers.messages import DONE, FAILED, FAILED_START, LEAVING, LOOK, PARTS, READY, Closed, function_name
-from polyproc._workers.worker import BATCH, CALL
-from polyproc._workers.worker_set import Leader, Monitor, PoolConfig, WorkerHandle, start_thread, workers_of
+from polyproc._workers.worker import (
+    BATCH,
+    CALL,
+    DONE,
+    FAILED,
+    FAILED_START,
+    LEAVING,
+    LOOK,
+    PARTS,
+    READY,
+    Closed,
+    function_name,
+)
+from polyproc._workers.worker_set import Leader, Monitor, PoolConfig, WorkerHandle, is_held, start_thread, workers_of
 
 # Tasks of one job that are packed before they are submitted, and bytes.
 BLOCK = 64
@@ -298,25 +308,6 @@ class ProcessWorkers(PoolEngine):
         self.fail(error)
 
 
-def _is_held(lock: Any) -> bool:
-    """Return whether a thread, this one too, holds an RLock now."""
-    if lock._is_owned():
-        return True
-    turn = [*starmap(lock.acquire, AT_ONCE)]
-    try:
-        return not turn[0]
-    finally:
-        if turn[0]:
-            lock.release()
-
-
-def in_callers_words(error: BaseException, *names: tuple[str, str]) -> None:
-    """Name what could not be pickled as the caller knows it: see diagnosis.py."""
-    from polyproc._pickling.diagnosis import in_callers_words
-
-    in_callers_words(error, *names)
-
-
 def _same(error: BaseException) -> BaseException:
     return error
 
@@ -336,6 +327,8 @@ class ProcessCalls(ProcessWorkers):
         try:
             payload, _ = self.pack((packed, CALL, args))
         except Exception as error:
+            from polyproc._pickling.diagnosis import in_callers_words
+
             in_callers_words(error, (r"obj\[2\]\[0\]", "args"), (r"obj\[2\]\[1\]", "kwargs"))
             raise
         is_plain = type(function) is FunctionType or type(function) is BuiltinFunctionType
@@ -360,6 +353,8 @@ class ProcessCalls(ProcessWorkers):
             try:
                 payload, size = self.pack(message)
             except Exception as error:  # noqa: BLE001  (told where the result is waited for, as in the standard library)
+                from polyproc._pickling.diagnosis import in_callers_words
+
                 in_callers_words(error, ITEM)
                 self.refuse(job, 1, error, index)
                 continue
@@ -461,7 +456,7 @@ class ProcessPoolEngine(ProcessCalls):
                 self._start_workers()
             finally:  # whatever was raised here, by a Ctrl-C or a warning: there are calls, and somebody has to hear
                 # Not before the workers that another thread starts: those that are forked see the program as it is now.
-                if self._lacks_threads and not _is_held(self._starting):
+                if self._lacks_threads and not is_held(self._starting):
                     self._start_threads()
         if (
             self.outcomes.waiting
@@ -485,7 +480,7 @@ class ProcessPoolEngine(ProcessCalls):
 
     def wake(self) -> None:
         """Wake the engine's thread, or do what it would do, if there is none."""
-        if self._lacks_threads and not _is_held(self._starting):  # a Ctrl-C came before they were started
+        if self._lacks_threads and not is_held(self._starting):  # a Ctrl-C came before they were started
             self._start_threads()
         if self.is_started and not self._is_finished:
             self.channels.note(0)

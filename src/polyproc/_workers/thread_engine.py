@@ -11,21 +11,13 @@ from types import GeneratorType
 
 from polyproc._base.typing import Any, Callable, Sequence
 from polyproc._platform.handles import pause
-from polyproc._scheduling.actions import (
-    Action,
-    Dismiss,
-    Send,
-    SplitBatch,
-    StartWorkers,
-    TakeBack,
-)
+from polyproc._scheduling.actions import Action, Dismiss, Send, SplitBatch, StartWorkers, TakeBack
 from polyproc._scheduling.assignments import NEVER, QueuedTask, ResolvedOptions
+from polyproc._scheduling.deaths_and_deadlines import MAX_REFUSED_STARTS, StaffingConfig
 from polyproc._scheduling.scheduler import Scheduler
-from polyproc._scheduling.staffing import MAX_REFUSED_STARTS, StaffingConfig
 from polyproc._workers.engine import TERMINATE, PoolEngine, report
 from polyproc._workers.interrupter import leave_copy
-from polyproc._workers.messages import function_name
-from polyproc._workers.worker import CALL, call
+from polyproc._workers.worker import CALL, call, function_name
 
 
 class _Inbox:

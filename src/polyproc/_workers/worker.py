@@ -1,4 +1,4 @@
-"""What runs in a worker: read a task, run it, send the result, until told to end.
+"""What runs in a worker, which reads a task, runs it, sends the result, until told to end; and what workers say.
 
 A task is (pickled function, kind, payload), or a batch of payloads. Arguments that cannot be opened, and results that
 cannot be pickled, are that task's error alone.
@@ -9,117 +9,179 @@ from __future__ import annotations
 import _pickle as pickle  # what is not written in Python
 import _signal as signal  # `signal` makes enumerations of it
 import _thread
-import sys
+import functools
 import threading
 import time
 from itertools import starmap
 from types import BuiltinFunctionType, FrameType, FunctionType, GeneratorType
 
 from polyproc._base.errors import RemoteError
-from polyproc._base.kernel import os
-from polyproc._base.modules import Later, load, loaded, public
-from polyproc._base.typing import Any, Callable, Iterable, NamedTuple
-from polyproc._pickling.exceptions import ExceptionWithTraceback, notes_of, reason_of, sendable
-from polyproc._pickling.pickler import InheritedValue, dumps, dumps_to_keep
-from polyproc._platform.circumstances import added_environment
+from polyproc._base.modules import Later, load, os, public
+from polyproc._base.typing import Any, Callable, Iterable, NamedTuple, Sequence
+from polyproc._pickling.pickler import (
+    ExceptionWithTraceback,
+    InheritedValue,
+    dumps,
+    dumps_to_keep,
+    notes_of,
+    reason_of,
+    sendable,
+)
+from polyproc._platform.circumstances import limit_threads
 from polyproc._process.process import current_process
 from polyproc._workers.interrupter import Interrupter, Terminated, is_importing, leave_copy, signal_again
-from polyproc._workers.messages import DONE, FAILED, FAILED_START, LEAVING, PARTS, READY, ErrorSent, names_of
 
-# How many threads the numerical libraries of a worker use: its share of the processors, unless the user said.
+# What workers say. Who hears it runs no code of the user's before it knows whose outcome it is.
 #
-# OpenBLAS, MKL and OpenMP take one thread for each processor, in each process: workers would get into each other's way.
-# They read an environment variable when they are loaded. Those that are loaded already are told by threadpoolctl, if
-# that is installed: the parent looks for them before it forks, the worker tells them.
-#
-# OpenBLAS stops its threads at a fork, and starts them again when it is told a number; they then spin for a while, on
-#  the
-# processors of those that work. So its number is written where it keeps it, and where it is read at each call:
-# `blas_cpu_number` (driver/others/blas_server.c of OpenBLAS).
+# A message is a kind, a value and the seconds that it took. Values that are plain data travel in it. What else calls
+# have returned travels beside it, closed: to open it runs code of the user's, for as long as that likes. So it is
+# opened last, when the scheduler knows that the call was answered, and where nothing waits for that (engine.py:
+# Outcomes).
 
-VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-)
-_USERS = ("numpy", "scipy", "torch")
+# It is ready, or why it cannot be; a task's value, or its error (`ErrorSent`); what came of a batch, each a value or an
+# error; that it has grown too large. The pool says to itself, by the same way: look at the clock.
+READY, FAILED_START, DONE, FAILED, PARTS, LEAVING, LOOK = 0, 1, 2, 3, 4, 5, 6
+CLOSED = 8  # the value travels beside the message: in place of it is what the scheduler has to know (`beside`)
 
-
-def share_of(processors: int, workers: int) -> int | None:
-    """Return how many threads each worker should use; None when that is the user's to say, or all."""
-    if workers < 2 or any(name in os.environ for name in VARIABLES):
-        return None
-    return max(processors // workers, 1)
+ErrorSent = tuple[bytes, str]  # its pickle, and the names of what it is one of
+Message = tuple[int, Any, float]
+_MAX_NAMES = 1000
+_MAIN, _AS_MAIN = "__main__", "__mp_main__"  # the same, in a child that has imported it
+_ATOMS = (bytes, str, int, float, bool, type(None))
+_module_of: Any = type.__dict__["__module__"].__get__
+_name_of: Any = type.__dict__["__qualname__"].__get__
+_mro_of: Any = type.__dict__["__mro__"].__get__
 
 
-class Libraries:
-    """The numerical libraries that this process has loaded. One instance, `libraries`; a forked child has it, too."""
+class Closed:
+    """What a call has returned or raised. Opened once."""
 
-    def __init__(self) -> None:
-        self._found: list[Any] | None = None
-        self._modules = 0  # how many were loaded when they were looked for
+    __slots__ = ("_open", "_success")
 
-    def find(self) -> None:
-        """Look for them, unless that was done and nothing has been loaded since."""
-        if self._modules == len(sys.modules) or not any(name in sys.modules for name in _USERS):
-            return
+    def __init__(self, open: Callable[[], Any], success: bool = True) -> None:
+        self._open = open
+        self._success = success
+
+    def opened(self) -> tuple[bool, Any]:
+        """Return whether it is a value, and it or the error; one that cannot be opened is an error."""
         try:
-            controller: Any = load("threadpoolctl", "ThreadpoolController")
-            self._found = [_Library(found) for found in controller().lib_controllers]
-        except (ImportError, AttributeError):  # it is not installed, or too old
-            pass
-        self._modules = len(sys.modules)
-
-    def limit(self, threads: int) -> None:
-        """Set the number of threads that they use."""
-        if self._found is None and loaded("threadpoolctl") is not None:
-            self.find()
-        for library in self._found or ():
-            library.limit(threads)
+            return self._success, self._open()
+        except BaseException as error:  # noqa: BLE001  (of the user's code: that call's alone)
+            return False, error
 
 
-libraries = Libraries()
+class ClosedError(Closed):
+    """What a call has raised, and the names of what that is one of."""
+
+    __slots__ = ("_names",)
+
+    def __init__(self, open: Callable[[], Any], names: str) -> None:
+        super().__init__(open, False)
+        self._names = names
+
+    def is_one_of(self, kinds: tuple[type[BaseException], ...]) -> bool:
+        """Whether `except kinds` would catch it."""
+        names = self._names.split("|")
+        return any(_full_name(kind) in names for kind in kinds)
 
 
-class _Library:
-    """One of them."""
+class ClosedOutcomes(list[tuple[bool, Closed]]):
+    """Those of a batch."""
 
-    def __init__(self, found: Any) -> None:
-        self._found = found
-        self._number: Any = None
-        if found.internal_api == "openblas":
-            try:
-                number = load("ctypes", "c_int").in_dll(found.dynlib, "blas_cpu_number")  # type: ignore[attr-defined]
-            except (AttributeError, ValueError):  # another OpenBLAS than we know
-                return
-            if number.value == found.num_threads:
-                self._number = number
-
-    def limit(self, threads: int) -> None:
-        """Set the number of threads that it uses."""
-        if self._number is not None:
-            self._number.value = threads
-        else:
-            self._found.set_num_threads(threads)
+    def opened(self) -> list[tuple[bool, Any]]:
+        """Return all, opened."""
+        return [closed.opened() for _, closed in self]
 
 
-def environment_of_worker(threads: int | None) -> added_environment:
-    """Set the variables in the environment of processes that this thread starts meanwhile."""
-    if threads is None:
-        return added_environment({})
-    libraries.find()  # a forked worker has them, then
-    return added_environment(dict.fromkeys(VARIABLES, str(threads)))
+def function_name(function: Any) -> str:
+    """Return the name of a function, for those who read of its failure, and to remember what it costs."""
+    try:
+        while isinstance(function, functools.partial):
+            function = function.func
+        name = function.__qualname__
+    except Exception:  # noqa: BLE001  (it has none, or the user's code raised)
+        return ""
+    return name if type(name) is str else ""
 
 
-def limit_threads(threads: int | None) -> None:
-    """In a worker: set the variables, for what it loads and starts, and limit what it has loaded."""
-    if threads is not None:
-        for name in VARIABLES:
-            os.environ.setdefault(name, str(threads))
-        libraries.limit(threads)
+def names_of(error: BaseException) -> str:
+    """Return the names of the classes that an error is one of."""
+    return "|".join(map(_full_name, _mro_of(type(error))))[:_MAX_NAMES]
+
+
+def _full_name(kind: type) -> str:
+    module = _module_of(kind)
+    return f"{_MAIN if module == _AS_MAIN else module}:{_name_of(kind)}"
+
+
+def is_atom(message: Message) -> bool:
+    """Whether a message's value is surely plain data."""
+    return type(message[1]) in _ATOMS
+
+
+def beside(message: Message) -> tuple[Message, Any]:
+    """Return a message without its value, and that."""
+    kind, value, seconds = message
+    outcomes: Any = None
+    if kind == PARTS:
+        outcomes = [success for success, _ in value]
+        value = [part for _, part in value]
+    elif kind == FAILED:
+        outcomes = value[1]
+    elif kind == DONE:
+        value = (value,)  # so that a part of it has a path: see diagnosis.py
+    return (kind | CLOSED, outcomes, seconds), value
+
+
+def heard(message: Any, whole: Callable[[], Any] | None = None) -> Any:
+    """Return a message with a value that is there, or closed. `whole` opens what has travelled beside it."""
+    kind, value, seconds = message
+    if kind == FAILED:
+        packed = value[0]
+        return kind, ClosedError(lambda: pickle.loads(packed), value[1]), seconds
+    if kind == PARTS and not all([success for success, _ in value]):
+        return kind, _parts(lambda: [part for _, part in value], [success for success, _ in value]), seconds
+    if not kind & CLOSED:
+        return message
+    assert whole is not None  # it has travelled beside
+    kind -= CLOSED
+    if kind == FAILED:
+        return kind, ClosedError(lambda: pickle.loads(whole()[0]), value), seconds
+    if kind == PARTS:
+        return kind, _parts(whole, value), seconds
+    return kind, Closed(lambda: whole()[0] if kind == DONE else whole()), seconds
+
+
+def _parts(whole: Callable[[], Sequence[Any]], flags: Sequence[bool]) -> ClosedOutcomes:
+    opened: list[tuple[bool, Any]] = []
+
+    def part(index: int) -> Any:
+        if not opened:
+            opened.append(Closed(whole).opened())
+        success, found = opened[0]
+        if not success:  # one of them, nobody knows which
+            raise found
+        return found[index] if flags[index] else pickle.loads(found[index][0])
+
+    return ClosedOutcomes((flag, Closed(lambda index=index: part(index), flag)) for index, flag in enumerate(flags))  # type: ignore[misc]
+
+
+def to_bytes(message: Message, dumps: Callable[[Any], bytes]) -> bytes:
+    """Return a message as one string of bytes: its value is pickled by `dumps`, which raises what pickling raises."""
+    if is_atom(message):
+        return b"\0" * 4 + pickle.dumps(message)
+    without, value = beside(message)
+    head = pickle.dumps(without)
+    return b"".join((len(head).to_bytes(4, "little"), head, dumps(value)))
+
+
+def of_bytes(data: Any, buffers: Sequence[Any] = ()) -> Any:
+    """Return what `to_bytes` was given, as `heard` has it; `buffers` are those that its value's pickle wants."""
+    view = memoryview(data)
+    size = int.from_bytes(view[:4], "little")
+    if not size:
+        return heard(pickle.loads(view[4:]))
+    return heard(pickle.loads(view[4 : 4 + size]), lambda: pickle.loads(view[4 + size :], buffers=buffers))
 
 
 traceback: Any = Later("traceback")

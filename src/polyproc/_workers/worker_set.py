@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import collections
 import threading
+from itertools import starmap
 from time import monotonic
 
 from polyproc._base.errors import ProcessDied, ProcessError
@@ -21,17 +22,15 @@ from polyproc._base.native import native
 from polyproc._base.process_state import log
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, Sequence
 from polyproc._pickling.pickler import InheritedValue
-from polyproc._platform.circumstances import usable_processors
-from polyproc._platform.handles import WakePipe, pause, ready
+from polyproc._platform.circumstances import environment_of_worker, share_of, usable_processors
+from polyproc._platform.handles import AT_ONCE, WakePipe, pause, ready, tree_of
 from polyproc._platform.posix import HAVE_FORK, PROC
 from polyproc._process.process import BaseProcess, launched_by
-from polyproc._start.stopping import tree_of
 from polyproc._workers.interrupter import SIGNAL, CancelWord
-from polyproc._workers.messages import Closed
-from polyproc._workers.worker import WorkerPlan, environment_of_worker, share_of, worker
+from polyproc._workers.worker import Closed, WorkerPlan, worker
 
 if TYPE_CHECKING or HAVE_FORK:
-    from polyproc._forkserver.pool_fork_server import PoolForkServer
+    from polyproc._forkserver.client import PoolForkServer
 if TYPE_CHECKING or native:
     from polyproc._workers.core_channels import MAX_BEHIND, Channels, WorkerChannel
     from polyproc._workers.core_channels import pack as pack
@@ -336,6 +335,18 @@ def start_thread(thread: threading.Thread) -> None:
         while thread.ident is None and monotonic() < until:  # it may have been made, and come to life in a moment
             pause(0.001)
         raise
+
+
+def is_held(lock: Any) -> bool:
+    """Return whether a thread, this one too, holds an RLock now."""
+    if lock._is_owned():
+        return True
+    turn = [*starmap(lock.acquire, AT_ONCE)]
+    try:
+        return not turn[0]
+    finally:
+        if turn[0]:
+            lock.release()
 
 
 class Away:
