@@ -13,6 +13,7 @@ import targets
 import polyproc
 from polyproc import reduction
 from polyproc._platform import windows_kernel as kernel
+from polyproc._platform import windows_objects
 from polyproc._platform.handles import open_pidfd
 from polyproc.connection import Listener, wait
 
@@ -98,6 +99,21 @@ def test_handles_are_sent():
     with polyproc.connection.Connection(reduction.recv_handle(theirs), readable=False) as sent:
         sent.send("through another handle")
     assert reader.recv() == "through another handle"
+
+
+def test_events_and_mutexes_that_cannot_be_had_are_errors():
+    name = f"polyproc-test-{os.getpid()}"
+    assert not windows_objects.is_event(name)
+    event = windows_objects.new_event(True, name)
+    assert windows_objects.is_event(name)
+    kernel.close(event)
+    assert not windows_objects.is_event(name)
+    for make in (
+        lambda: windows_objects.new_event(True, "no/such\\folder"),
+        lambda: windows_objects.new_mutex("no\\one"),
+    ):
+        with pytest.raises(OSError, match="no such event or mutex"):
+            make()
 
 
 def test_threads_read_and_write_a_file_at_their_offsets():

@@ -50,15 +50,22 @@ reset_event: Any = _system.ResetEvent
 release_mutex: Any = _system.ReleaseMutex  # raises OSError in a thread that has it not
 
 
+def _made(handle: int | None) -> int:
+    """Return a handle. The functions of `_winapi` that make one return None, and raise nothing, where there is none."""
+    if not handle:
+        raise OSError(None, "no such event or mutex can be had", None, _winapi.GetLastError())
+    return int(handle)
+
+
 def new_event(is_set: bool, name: str | None = None) -> int:
     """Make an event that stays set until it is reset, or open the one of that name; return its handle."""
-    return int(_system.CreateEventW(_winapi.NULL, True, is_set, name))
+    return _made(_system.CreateEventW(_winapi.NULL, True, is_set, name))
 
 
 def is_event(name: str) -> bool:
     """Return whether somebody has an event of that name."""
     try:
-        _winapi.CloseHandle(_system.OpenEventW(_SYNCHRONIZE, False, name))
+        _winapi.CloseHandle(_made(_system.OpenEventW(_SYNCHRONIZE, False, name)))
     except OSError:
         return False
     return True
@@ -66,4 +73,4 @@ def is_event(name: str) -> bool:
 
 def new_mutex(name: str) -> int:
     """Make a mutex that nobody has, or open the one of that name; return its handle."""
-    return int(_system.CreateMutexW(_winapi.NULL, False, name))
+    return _made(_system.CreateMutexW(_winapi.NULL, False, name))
