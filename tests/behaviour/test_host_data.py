@@ -14,7 +14,7 @@ import pytest
 
 import polyproc
 from conftest import eventually
-from polyproc._hosts import command_engine
+from polyproc._hosts import command_engine, frames
 from polyproc._hosts.host_workers import Incoming
 from support import on_hosts
 
@@ -245,3 +245,68 @@ def test_host_data_agent_that_does_not_come_is_told_with_what_its_command_said(m
         process = context.Process(target=on_hosts.where)
         with pytest.raises(polyproc.ProcessError, match=r"did not call within 0.5 s(?s:.)*Welcome!\nPassword: "):
             process.start()
+
+
+# -- on one host -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pool_here(request):
+    """A pool whose workers are on this host, and see that."""
+    with request.getfixturevalue("hosts_here").Pool(2) as pool:
+        yield pool
+        pool.terminate()
+        pool.join()
+
+
+@pytest.fixture(scope="module")
+def hosts_here():
+    """A context with one node, which is this host."""
+    with polyproc.get_context("command", hosts=["here"]) as context:
+        context._nodes.all()
+        yield context
+
+
+def test_host_data_on_one_host_large_buffers_are_sent_through_nothing(pool_here, hosts_here, monkeypatch):
+    [node] = hosts_here._nodes.all()
+    sent = []
+    post = node._wire.post
+    monkeypatch.setattr(
+        node._wire, "post", lambda *words, payload=b"": (sent.append(len(payload)), post(*words, payload=payload))
+    )
+    assert pool_here.apply(on_hosts.summary_of, (on_hosts.large(1, 2),)) == (SIZE, 1, 2, False)
+    assert pool_here.apply(on_hosts.echo, (on_hosts.large(3, 4),)).summary() == (SIZE, 3, 4, False)
+    assert sum(sent) < LITTLE
+    eventually(lambda: not len(frames._handed))
+
+
+def test_host_data_on_one_host_what_a_call_changes_is_its_own(pool_here):
+    made = on_hosts.large(1, 2)
+    calls = [pool_here.apply_async(on_hosts.change_in_place, (made,)) for _ in range(3)]
+    assert [call.get(IN_TIME) for call in calls] == [(SIZE, 77, 2, False)] * 3
+    assert made.summary()[:3] == (SIZE, 1, 2)
+    back = pool_here.apply(on_hosts.echo, (made,))
+    assert on_hosts.change_in_place(back) == (SIZE, 77, 2, False)
+
+
+def test_host_data_on_one_host_many_large_calls_take_few_descriptors(pool_here):
+    made = on_hosts.Large(bytearray(frames.IN_MEMORY))
+    before = len(os.listdir("/proc/self/fd"))
+    calls = [pool_here.apply_async(on_hosts.echo, (made,)) for _ in range(2 * frames.MAX_IN_MEMORY)]
+    assert len(os.listdir("/proc/self/fd")) < before + 4 * frames.MAX_IN_MEMORY
+    assert {call.get(IN_TIME).summary()[0] for call in calls} == {frames.IN_MEMORY}
+
+
+def test_host_data_on_one_host_results_outlive_their_workers(hosts_here):
+    with hosts_here.Pool(1, maxtasksperchild=1) as pool:
+        for number in range(3):
+            assert pool.apply(on_hosts.large, (number, 2)).summary() == (SIZE, number, 2, False)
+        pool.terminate()
+        pool.join()
+
+
+def test_host_data_on_one_host_a_killed_worker_leaves_no_memory(pool_here):
+    with pytest.raises(polyproc.ProcessDied):
+        pool_here.apply(on_hosts.die_with, (on_hosts.large(1, 2),))
+    assert pool_here.options(retries=2).apply(on_hosts.summary_of, (on_hosts.large(1, 2),)) == (SIZE, 1, 2, False)
+    eventually(lambda: not len(frames._handed))

@@ -1,13 +1,16 @@
 """Pools, executors and tasks on nodes: the scheduler is the one of every pool, its workers are elsewhere."""
 
 import os
+import pickle
 import signal
+import struct
 import time
 from concurrent.futures import wait
 
 import pytest
 
 import polyproc
+from polyproc._hosts import frames
 from support import on_hosts
 
 IN_TIME = 30
@@ -60,6 +63,38 @@ def test_host_pools_killed_worker_costs_its_call(pool):
         pool.apply(on_hosts.end_by, (signal.SIGKILL,))
     assert caught.value.host in ("one", "two")
     assert pool.apply(on_hosts.echo, (1,)) == 1
+
+
+PICKLE = pickle.dumps("a message")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"some words of a library's that were meant for a file",
+        b"\n",
+        b"\0\0\1\0" + frames.MARK + b"the rest is not there" * 20,
+        frames.header(len(PICKLE)) + PICKLE,
+        frames.header(64) + frames.opening(0, [bytearray(8)] * 5) + b"x" * 64,
+        frames.header(17) + frames.opening(0, [bytearray(1 << 20)]) + frames.header(3) + b"abc",
+        frames.header(25) + frames.opening(0, [], struct.pack("<IIQ", 1, 1, 1)) + b"memory of another",
+    ],
+    ids=["words", "byte", "half", "pickle", "sizes", "buffer", "memory"],
+)
+def test_host_pools_worker_that_says_nonsense_costs_its_call(pool, data):
+    """Also where that looks like the beginning of something: nobody waits for the rest."""
+    if data == b"\n":  # what comes behind it has no mark where one would be
+        data += frames.header(4) + frames.RECEIPT
+    with pytest.raises(polyproc.ProcessDied):
+        pool.apply_async(on_hosts.write_into_own_pipe, (data,)).get(IN_TIME)
+    assert pool.apply(on_hosts.echo, (1,)) == 1
+
+
+def test_host_pools_receipt_that_nobody_waits_for_is_nothing(pool):
+    data = frames.header(len(frames.RECEIPT)) + frames.RECEIPT
+    call = pool.apply_async(on_hosts.write_into_own_pipe, (data,))
+    assert pool.apply(on_hosts.echo, (1,)) == 1
+    assert not call.ready()
 
 
 def test_host_pools_calls_end_by_their_timeout(pool):

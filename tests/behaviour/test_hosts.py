@@ -1,6 +1,7 @@
 """Processes on other hosts, by the engine that starts agents by command lines: here they are processes beside us."""
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import signal
@@ -16,7 +17,9 @@ from conftest import PROGRAMS, eventually, interrupt_program, is_running
 from polyproc._hosts import agent as agent_module
 from polyproc._hosts import node as node_module
 from polyproc._hosts.certificate import make_certificate
+from polyproc._hosts.child_output import AHEAD
 from polyproc._hosts.host_engine import find_engine
+from polyproc._platform.handles import POLLOUT, pause, ready
 from polyproc.connection import wait
 from support import on_hosts
 from support.lines import Line, call, context_of, started
@@ -248,6 +251,65 @@ def test_hosts_parent_that_reads_nothing_for_long_loses_no_child(capfd):
         process.join(IN_TIME)
         assert process.exitcode == 0
     assert capfd.readouterr().out.count("\n") == 20_000
+
+
+def test_hosts_output_that_nobody_reads_holds_up_no_report():
+    reader, writer = os.pipe()
+    with (
+        open(reader, "rb"),
+        open(writer, "w") as stream,
+        contextlib.redirect_stdout(stream),
+        polyproc.get_context("command", hosts=["one"]) as context,
+    ):
+        noisy = started(context, on_hosts.write_for_ever)
+        eventually(lambda: not ready([writer], 0, POLLOUT))
+        assert [started(context, on_hosts.where).result(IN_TIME) for _ in range(2)] == ["one"] * 2
+        assert noisy.is_alive()
+        display = context._nodes._display
+        assert sum(len(text) for _, text, _ in display._pieces) < 4 * AHEAD
+        noisy.kill()
+        noisy.join(IN_TIME)
+        assert noisy.exitcode == -9
+
+
+def test_hosts_output_that_is_read_slowly_comes_whole():
+    reader, writer = os.pipe()
+    found = []
+
+    def read():
+        with open(reader, "rb") as stream:
+            while piece := stream.read(1 << 20):
+                found.append(piece)
+                pause(0.001)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    with (
+        open(writer, "w") as stream,
+        contextlib.redirect_stdout(stream),
+        polyproc.get_context("command", hosts=["one"]) as context,
+    ):
+        process = started(context, on_hosts.write_much)
+        process.join(IN_TIME)
+        assert process.exitcode == 0
+    thread.join()
+    assert b"".join(found) == (b"[one] " + b"x" * 1023 + b"\n") * 20_000
+
+
+def test_hosts_agent_without_descriptors_refuses_and_its_children_live():
+    command = ["sh", "-c", "ulimit -n 48; exec {agent}"]
+    with polyproc.get_context("command", command=command, hosts=["one"]) as context:
+        first = started(context, on_hosts.sleep)
+        running = [first]
+        with pytest.raises((polyproc.ProcessError, OSError)):
+            while len(running) < 48:
+                running.append(started(context, on_hosts.sleep))
+        assert first.is_alive() and len(running) > 2
+        for process in running:
+            process.kill()
+            process.join(IN_TIME)
+        assert {process.exitcode for process in running} == {-9}
+        assert started(context, on_hosts.where).result(IN_TIME) == "one"
 
 
 def test_hosts_nothing_is_left_of_a_program_that_is_killed():

@@ -10,6 +10,7 @@ import time
 import tracemalloc
 
 import polyproc
+from polyproc._hosts.remote_life import remote_life
 
 
 @contextlib.contextmanager
@@ -111,6 +112,17 @@ def size_of(data):
 
 def echo(value):
     return value
+
+
+def write_into_own_pipe(data):
+    """Write into what the worker talks to its pool by, as a task does that mistakes one descriptor for another."""
+    os.write(remote_life.channel[0], data)
+    time.sleep(100)
+
+
+def read_own_pipe(count):
+    """Read what was said to the worker; return how much that was."""
+    return len(os.read(remote_life.channel[0], count))
 
 
 # -- shared objects ----------------------------------------------------------------------------------------------------
@@ -303,6 +315,10 @@ def summary_of(made, number=0):
 def change_in_place(made):
     memoryview(made.data)[0] = 77
     return made.summary()
+
+
+def die_with(made):
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def begin_to_measure():

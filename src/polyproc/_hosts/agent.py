@@ -16,6 +16,7 @@ gone, or will take them for lost.
     part name + bytes  |  drop name           ->
     look id  |  kill tree id                  ->
                                               <-   output id, stream + bytes
+    shown id, stream, how much                ->
                                               <-   exited id, code, what it left
                                               <-   leaving                (SIGTERM: the node is to be vacated)
 """
@@ -37,8 +38,9 @@ import time
 from polyproc._base.typing import Any, Callable, Mapping, Sequence
 from polyproc._connection.connection import Pipe, connection_of
 from polyproc._forkserver.fork_server import forkserver
+from polyproc._hosts.child_output import ChildOutput
 from polyproc._hosts.remote_life import live
-from polyproc._hosts.same_host import boot_id
+from polyproc._hosts.same_host import boot_id, reaches
 from polyproc._hosts.shared_things import KeptThings
 from polyproc._hosts.wire import LOOK, Wire, dial, notice_loss, prove
 from polyproc._memory.block import FileBlock, allocate
@@ -47,9 +49,8 @@ from polyproc._platform.handles import Tree, WakePipe
 from polyproc._process.process import ForkProcess, ForkServerProcess, SpawnProcess
 from polyproc._workers.interrupter import CancelWord
 
-PROTOCOL = 2
+PROTOCOL = 3
 LINE_LIMIT = 65536  # bytes of an invitation, and of an introduction
-_PIECE = 65536
 _LARGE_PIECE = 1 << 20
 TOLD = 1 << 20  # bytes of a worker's that were taken, until that is said
 _JOINING = 30  # seconds until an agent that nobody talks to gives up
@@ -61,23 +62,24 @@ def versions() -> dict[str, Any]:
     return {"protocol": PROTOCOL, "python": platform.python_version(), "polyproc": sys.modules["polyproc"].__version__}
 
 
-def introduction() -> dict[str, Any]:
-    """Return what an agent says of itself."""
+def introduction(is_here: bool) -> dict[str, Any]:
+    """Return what an agent says of itself; it may be on the host of who asked for it (same_host.py)."""
     return {
         **versions(),
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "boot": boot_id(),
+        "here": is_here,
         "cpus": usable_processors(),
     }
 
 
-def join(invitation: Mapping[str, Any]) -> Wire:
+def join(invitation: Mapping[str, Any], is_here: bool) -> Wire:
     """Call, prove, introduce; return the connection. Raises OSError and AuthenticationError."""
     sock = dial([(host, port) for host, port in invitation["dial"]], invitation["fingerprint"])
     notice_loss(sock, invitation["peer_timeout"])
     prove(sock, bytes.fromhex(invitation["ticket"]))
-    sock.sendall(json.dumps(introduction()).encode() + b"\n")
+    sock.sendall(json.dumps(introduction(is_here)).encode() + b"\n")
     return Wire(sock, invitation["peer_timeout"])
 
 
@@ -87,9 +89,10 @@ def main() -> None:
     signal.alarm(_JOINING)
     invitation = json.loads(sys.stdin.buffer.readline(LINE_LIMIT))
     os.environ["POLYPROC_HOST"] = invitation["node"]
-    wire = join(invitation)
+    is_here = reaches(invitation["probe"])
+    wire = join(invitation, is_here)
     signal.alarm(0)
-    agent = Agent(wire, invitation)
+    agent = Agent(wire, invitation, is_here)
     try:
         agent.serve()
     finally:
@@ -171,7 +174,7 @@ class AgentChild:
         self.id = id
         self.process = process
         self.channel = channel
-        self.streams: dict[int, Any] = {}  # the number of its stream -> the reading end
+        self.output: ChildOutput
         self.tree: Tree | None = None
         self.has_ended = False
 
@@ -187,8 +190,9 @@ def _note_sigterm(agent: int, wake: WakePipe) -> None:
 class Agent:
     """One agent: a loop over its connection, its children's ends, and what they write."""
 
-    def __init__(self, wire: Wire, invitation: Mapping[str, Any]) -> None:
+    def __init__(self, wire: Wire, invitation: Mapping[str, Any], is_here: bool) -> None:
         self._wire = wire
+        self._is_here = is_here
         self._grace: float = invitation["grace"]
         self._process = _METHODS[invitation["start_method"]]
         self._children: dict[int, AgentChild] = {}
@@ -209,6 +213,7 @@ class Agent:
             "signal": self._signal,
             "word": self._name_call,
             "data": self._pass_on,
+            "shown": self._shown,
             "look": self._look,
             "kill tree": self._kill_tree,
         }
@@ -229,7 +234,7 @@ class Agent:
                 self._wire.check()
                 for key, _ in found:
                     if self._selector.get_map().get(key.fd) is key:  # not closed by what was done before
-                        key.data()
+                        self._do(key.data)
         except (EOFError, OSError) as error:
             if not isinstance(error, EOFError):
                 sys.stderr.write(f"the agent has lost its connection: {error}\n")
@@ -238,7 +243,18 @@ class Agent:
         self._selector.register(fd, selectors.EVENT_READ, act)
 
     def _hear(self) -> None:
-        self._wire.receive(lambda name, *details: self._orders[name](*details))
+        self._wire.receive(lambda name, *details: self._do(functools.partial(self._orders[name], *details)))
+
+    def _do(self, act: Callable[[], object]) -> None:
+        """Do one thing; for lack of descriptors or memory it fails, and the children go on."""
+        try:
+            act()
+        except EOFError:
+            raise
+        except (OSError, MemoryError) as error:
+            if self._wire.is_broken:
+                raise
+            sys.stderr.write(f"the agent could not do what it was asked: {type(error).__name__}: {error}\n")
 
     # -- leaving ---------------------------------------------------------------------------------------------------
 
@@ -295,12 +311,15 @@ class Agent:
             self._wire.send("failed", id, f"there is no memory for its arguments: {error}")
 
     def _start(self, id: int, name: str, job: bytes, is_worker: bool, blocks: list[tuple[Any, int]]) -> None:
-        ours, theirs = zip(Pipe(duplex=False), Pipe(duplex=False), strict=True)
-        channel = WorkerPipe() if is_worker else None
+        ours: Sequence[Any] = ()
+        theirs: Sequence[Any] = ()
+        channel = None
         try:
             if self._leaving_until is not None:
                 raise OSError("the node is to be vacated")
-            passed = None if channel is None else (channel.theirs, channel.word.block)
+            ours, theirs = zip(Pipe(duplex=False), Pipe(duplex=False), strict=True)
+            channel = WorkerPipe() if is_worker else None
+            passed = None if channel is None else (channel.theirs, channel.word.block, self._is_here)
             process = self._process(target=live, args=(job, theirs, self._door, passed, blocks), name=name, daemon=True)
             process.start()
         except Exception as error:  # noqa: BLE001  (whatever it was: told to who asked)
@@ -314,10 +333,7 @@ class Agent:
         child = self._children[id] = AgentChild(id, process, channel)
         if channel is not None:
             self._watch(channel.fd, functools.partial(self._serve_channel, child, channel))
-        for number, end in enumerate(ours, 1):
-            child.streams[number] = end
-            os.set_blocking(end.fileno(), False)
-            self._watch(end.fileno(), functools.partial(self._forward, child, number))
+        child.output = ChildOutput(id, ours, self._wire, self._selector, lambda: self._forget(child))
         self._wire.send("started", id, process.pid)
         self._watch(process.sentinel, lambda: self._ended(child))
 
@@ -387,7 +403,10 @@ class Agent:
 
     def _kill_tree(self, id: int) -> None:
         self._arriving.pop(id, None)
-        self._look(id)
+        try:
+            self._look(id)
+        except OSError:  # there are no descriptors: itself, at least
+            self._signal(id, signal.SIGKILL)
         child = self._children.get(id)
         if child is not None and child.tree is not None:
             child.tree.kill()
@@ -397,36 +416,20 @@ class Agent:
 
     # -- reports ---------------------------------------------------------------------------------------------------
 
-    def _forward(self, child: AgentChild, number: int) -> bool:
-        """Send a piece of what a child has written; return whether there was one."""
-        end = child.streams.get(number)
-        if end is None:
-            return False
-        try:
-            piece = os.read(end.fileno(), _PIECE)
-        except BlockingIOError:
-            return False
-        if piece:
-            self._wire.send("output", child.id, number, payload=piece)
-            return True
-        self._selector.unregister(end.fileno())
-        del child.streams[number]
-        end.close()
-        self._forget(child)
-        return False
+    def _shown(self, id: int, *shown: Any) -> None:
+        if id in self._children:
+            self._children[id].output.note_shown(*shown)
 
     def _forget(self, child: AgentChild) -> None:
         """Forget a child that has ended, and of which nothing more can come."""
-        if child.has_ended and not child.streams and child.tree is None:
+        if child.has_ended and not child.output.ends and child.tree is None:
             self._children.pop(child.id, None)
 
     def _ended(self, child: AgentChild) -> None:
         process, handle = child.process, child.process._popen
         self._selector.unregister(process.sentinel)
         process.join()
-        for number in list(child.streams):
-            while self._forward(child, number):
-                pass
+        child.output.drain()
         self._drain_channel(child)
         child.has_ended = True
         kind, data = handle._left

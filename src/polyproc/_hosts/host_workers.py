@@ -11,11 +11,14 @@ import collections
 import queue
 import signal
 import threading
+import time
 
 from polyproc._base.errors import ProcessError
+from polyproc._base.process_state import log
 from polyproc._base.typing import Any, Callable, Iterator, Sequence
 from polyproc._connection.connection import Connection
 from polyproc._hosts.crossing import NodeCrossing, dumps_across
+from polyproc._hosts.frames import LONG, MARK, RECEIPT, BrokenFrameError, Opening, handed, header, opening
 from polyproc._hosts.nodes import Nodes
 from polyproc._hosts.parcels import Parcel, pack
 from polyproc._hosts.remote_child import RemoteChild
@@ -24,69 +27,95 @@ from polyproc._hosts.wire import PAYLOAD
 from polyproc._pickling.pickler import InheritedValue, KeptPickle, dumps
 from polyproc._pickling.sending import while_sending
 from polyproc._platform.circumstances import share_of
+from polyproc._platform.handles import due
 from polyproc._process.process import BaseProcess, Process, launched_by
 from polyproc._workers.pipe_channels import WorkerEnd
 from polyproc._workers.worker import WorkerPlan, of_bytes, to_bytes, worker
 from polyproc._workers.worker_set import PoolConfig, WorkerHandle
 
-_LARGEST_SHORT = 0x7FFFFFFF  # of a message's length, in four bytes: see portable_connection.py
-_LONG = b"\xff\xff\xff\xff"
+_OF_MARK = len(MARK)
 _AT_ONCE = 1 << 20  # bytes of memory that are taken for a message before any of it is there
 _MAX_ON_WAY = 1 << 22  # bytes on their way to a worker
+_OF_SMALL = 2  # pieces of a message without buffers, or with buffers in memory
+_HANDOVER = 10.0  # seconds that a worker waits for the pool to take what it has left in memory
 
 
 class HostWorkerEnd(WorkerEnd):
-    """A worker's side, on another host than the pool's.
+    """A worker's side, on another host than the pool's, or with `hands_over` on the same.
 
-    A message that has large buffers is followed by them, each as a message: how many, and their sizes, come before it.
+    A message that has large buffers is followed by them, each as a message, or says where they are in memory.
     """
+
+    def __init__(self, connection: Connection[Any, Any], hands_over: bool) -> None:
+        super().__init__(connection)
+        self._hands_over = hands_over
+        self._came: collections.deque[tuple[Opening, list[Any]]] = collections.deque()
 
     def get(self) -> tuple[int, bool, Any]:
         """Wait for a message of the pool; return its number, whether it could be opened, it or the error."""
         if self._kept is not None and not self._kept.is_there():
             return 0, True, None
         try:
-            data = memoryview(self.connection.recv_bytes())
-            sizes, rest = _sizes_of(data[2:])
-            buffers = [bytearray(size) for size in sizes]
-            for buffer in buffers:
-                self.connection.recv_bytes_into(buffer)
-        except (EOFError, OSError):
+            while not self._came:
+                self._receive()
+        except (EOFError, OSError, BrokenFrameError):
             return 0, True, None
-        number = int.from_bytes(data[:2], "little")
+        opening, buffers = self._came.popleft()
         try:
-            return number, True, pickle.loads(rest, buffers=buffers)
+            if opening.place is not None:
+                buffers = self._taken(opening)
+            return opening.number, True, pickle.loads(opening.message, buffers=buffers)
         except BaseException as error:  # noqa: BLE001  (that task's error alone)
-            return number, False, error
+            return opening.number, False, error
+
+    def _receive(self) -> bool:
+        """Receive a message; return whether it was a receipt. What a task has read is missing: that is the end."""
+        data = self.connection.recv_bytes()
+        if data == RECEIPT:
+            return True
+        opening = Opening(memoryview(data))
+        buffers = [bytearray(size) for size in (() if opening.place is not None else opening.sizes)]
+        for buffer in buffers:
+            if self.connection.recv_bytes_into(buffer) != len(buffer):
+                raise BrokenFrameError("a buffer is not as long as was said")
+        self._came.append((opening, buffers))
+        return False
+
+    def _taken(self, opening: Opening) -> list[memoryview]:
+        try:
+            return opening.in_memory()
+        finally:
+            self._send(RECEIPT)
+
+    def _send(self, *messages: Any) -> None:
+        try:
+            for message in messages:
+                self.connection.send_bytes(message)
+        except OSError:  # the pool has ended, which `get` says
+            pass
 
     def put(self, message: Any) -> None:
         """Send a message to the pool. Raises what pickling raises, and ProcessError for what is of this host."""
         apart: list[memoryview] = []
         data = to_bytes(message, lambda value: dumps_across(value, apart))
-        try:
-            self.connection.send_bytes(_with_sizes(apart) + data)
-            for view in apart:
-                self.connection.send_bytes(view)
-        except OSError:  # the pool has ended, which `get` says
+        memory = handed(apart) if self._hands_over else None
+        if memory is None:
+            self._send(opening(0, apart) + data, *apart)
+            return
+        self._send(opening(0, apart, memory.place()) + data)
+        try:  # as long as this process has it, it can be had
+            until = due(_HANDOVER)
+            while self.connection.poll(max(until - time.monotonic(), 0.0)) and not self._receive():
+                pass
+        except (EOFError, OSError, BrokenFrameError):  # which `get` says
             pass
-
-
-def _with_sizes(buffers: Sequence[Any]) -> bytes:
-    sizes = [memoryview(buffer).nbytes for buffer in buffers]
-    return len(sizes).to_bytes(2, "little") + b"".join(size.to_bytes(8, "little") for size in sizes)
-
-
-def _sizes_of(data: memoryview) -> tuple[list[int], memoryview]:
-    """Return the sizes of a message's buffers, and the rest of it."""
-    end = 2 + 8 * int.from_bytes(data[:2], "little")
-    return [int.from_bytes(data[at : at + 8], "little") for at in range(2, end, 8)], data[end:]
 
 
 def host_worker(threads: int | None, kept: InheritedValue) -> None:
     """Be a worker, in a process that an agent has started for a pool."""
     assert remote_life.channel is not None  # its agent was told that it is a worker
-    fd, word = remote_life.channel
-    worker(HostWorkerEnd(Connection(fd)), word, threads, kept)
+    fd, word, hands_over = remote_life.channel
+    worker(HostWorkerEnd(Connection(fd), hands_over), word, threads, kept)
 
 
 class HostWord:
@@ -115,30 +144,45 @@ class HostWorkerChannel:
         self._take = take
         self._lock = threading.Lock()
         self._child: RemoteChild | None = None
+        self._early: list[tuple[int, bytes | Parcel]] = []  # messages, as long as there is no process
         self._unsent: collections.deque[memoryview] = collections.deque()
         self._on_way = 0  # bytes that its pipe has not taken, as far as is known
-        self._incoming = Incoming()
-        self._begun: list[bytearray] = []  # a message, and its buffers, that is not whole
-        self._lacking = 0  # how many of its buffers are still to come
+        self._handed: collections.deque[Any] = collections.deque()  # memory that it has to open yet
+        self._incoming = Incoming((MARK, RECEIPT))
+        self._opening: Opening | None = None  # of a message whose buffers are not all there
+        self._buffers: list[Any] = []
 
     def begin(self, child: RemoteChild) -> None:
         """Send what was kept, now that there is a process."""
         with self._lock:
             self._child = child
+            early, self._early = self._early, []
+            for number, packed in early:
+                self._add(child, number, packed)
             self._send_on()
 
     def send(self, number: int, packed: bytes | Parcel) -> None:
         """Send a packed message."""
-        data, *buffers = packed.parts if isinstance(packed, Parcel) else (packed,)
-        start = number.to_bytes(2, "little") + _with_sizes(buffers)
-        pieces = [_header(len(start) + len(data)) + start, data]
-        for buffer in buffers:
-            pieces += (_header(len(buffer)), buffer)
-        if not buffers and len(data) < PAYLOAD:
-            pieces = [b"".join(pieces)]
         with self._lock:
-            self._unsent += map(memoryview, pieces)
+            if self._child is None:
+                self._early.append((number, packed))
+                return
+            self._add(self._child, number, packed)
             self._send_on()
+
+    def _add(self, child: RemoteChild, number: int, packed: bytes | Parcel) -> None:
+        data, *buffers = packed.parts if isinstance(packed, Parcel) else (packed,)
+        memory = packed.memory if isinstance(packed, Parcel) and child.node.is_here else None
+        start = opening(number, buffers, b"" if memory is None else memory.place())
+        pieces = [header(len(start) + len(data)) + start, data]
+        if memory is not None:
+            self._handed.append(memory)
+        else:
+            for buffer in buffers:
+                pieces += (header(len(buffer)), buffer)
+        if len(pieces) == _OF_SMALL and len(data) < PAYLOAD:
+            pieces = [b"".join(pieces)]
+        self._unsent += map(memoryview, pieces)
 
     def note_taken(self, count: int) -> None:
         """Send more, in the node's thread, of what waits."""
@@ -176,23 +220,45 @@ class HostWorkerChannel:
         return self._incoming.place(size)
 
     def receive(self, piece: memoryview) -> None:
-        """Take bytes of the worker's, in its node's thread; hand on each message that is whole."""
-        try:
-            self._take_frames(piece)
-        except (MemoryError, OverflowError):  # what somebody else has written into its pipe; or there is no memory
-            self._take_frames = lambda piece: None  # type: ignore[method-assign]
-            self.order("signal", signal.SIGKILL)
+        """Take bytes of the worker's, in its node's thread; hand on each message that is whole.
 
-    def _take_frames(self, piece: memoryview) -> None:
-        for frame in self._incoming.add(piece):
-            self._begun.append(frame)
-            if self._lacking:
-                self._lacking -= 1
-            else:
-                self._lacking = len(_sizes_of(memoryview(frame))[0])
-            if not self._lacking:
-                message, self._begun = self._begun, []
-                self._take((self._number, True, message))
+        What is no message somebody else has written into its pipe, a task for example: that is its end.
+        """
+        try:
+            for frame in self._incoming.add(piece):
+                self._take_frame(frame)
+        except (MemoryError, OverflowError, BrokenFrameError) as error:
+            log.info("a pool's worker is ended, as it said what cannot be understood: %r", error)
+            self.receive = lambda piece: None  # type: ignore[method-assign]
+            self.order("signal", int(signal.SIGKILL))
+
+    def _take_frame(self, frame: bytearray) -> None:
+        found = self._opening
+        if found is not None:
+            self._buffers.append(frame)
+        elif frame == RECEIPT:
+            if self._handed:
+                self._handed.popleft()
+            return
+        else:
+            found = self._opening = Opening(memoryview(frame))
+            if found.place is not None:
+                self._buffers = self._taken(found)
+        if len(self._buffers) == len(found.sizes):
+            buffers, self._buffers, self._opening = self._buffers, [], None
+            self._take((self._number, True, (found.message, buffers)))
+        self._incoming.expected = None if self._opening is None else found.sizes[len(self._buffers)]
+
+    def _taken(self, found: Opening) -> list[Any]:
+        """Map what the worker has left in memory, and say so: it waits for that."""
+        try:
+            return [*found.in_memory()]
+        except (OSError, RuntimeError) as error:
+            raise BrokenFrameError(f"its buffers cannot be had: {error}") from error
+        finally:
+            with self._lock:
+                self._unsent.append(memoryview(header(len(RECEIPT)) + RECEIPT))
+                self._send_on()
 
     def release(self) -> None:
         """Do nothing: the worker's side was never here."""
@@ -200,15 +266,24 @@ class HostWorkerChannel:
     def close(self) -> None:
         """Give it up."""
         self._unsent.clear()
+        self._early.clear()
+        self._handed.clear()
 
 
 class Incoming:
     """Frames of a connection (portable_connection.py), of which pieces come; the larger ones go straight into place.
 
-    Memory is taken as the length that a header says is believed: a header that lies costs a mebibyte.
+    Memory is taken as the length that a header says is believed: a header that lies costs a mebibyte. Nobody waits for
+    the rest of what does not begin with a mark, or is not as long as is expected.
+
+    Attributes:
+        expected: how long the next frame is; None for one that begins with a mark.
     """
 
-    def __init__(self) -> None:
+    expected: int | None = None
+
+    def __init__(self, marks: Sequence[bytes] = ()) -> None:
+        self._marks = marks
         self._head = bytearray()
         self._size = -1  # of the frame; negative as long as its header is not whole
         self._frame = bytearray()
@@ -228,6 +303,7 @@ class Incoming:
             count = min(len(piece), len(self._missing))
             self._missing[:count] = piece[:count]
             self._missing, piece = self._missing[count:], piece[count:]
+            self._check()
             if self._missing:
                 return
             if len(self._frame) < self._size:
@@ -236,6 +312,18 @@ class Incoming:
             frame, self._frame, self._size = self._frame, bytearray(), -1
             yield frame
 
+    def _check(self) -> None:
+        """Raise BrokenFrameError if the frame that has begun is no message's."""
+        if self.expected is not None:
+            if self._size != self.expected:
+                raise BrokenFrameError("a buffer is not as long as was said")
+        elif (
+            self._marks
+            and len(self._frame) - len(self._missing) >= _OF_MARK
+            and self._frame[:_OF_MARK] not in self._marks
+        ):
+            raise BrokenFrameError("it is not marked as a message")
+
     _taken = 0  # bytes of a piece that were the header's
 
     def _take_head(self, piece: memoryview) -> bool:
@@ -243,7 +331,7 @@ class Incoming:
         self._taken = 0
         if self._size >= 0:
             return True
-        while len(self._head) < (12 if self._head[:4] == _LONG else 4):
+        while len(self._head) < (12 if self._head[:4] == LONG else 4):
             if self._taken == len(piece):
                 return False
             self._head.append(piece[self._taken])
@@ -258,10 +346,6 @@ class Incoming:
         larger = bytearray(min(self._size, max(8 * there, _AT_ONCE)))
         larger[:there] = self._frame
         self._frame, self._missing = larger, memoryview(larger)[there:]
-
-
-def _header(length: int) -> bytes:
-    return _LONG + length.to_bytes(8, "big") if length > _LARGEST_SHORT else length.to_bytes(4, "big")
 
 
 class HostChannels:
@@ -302,9 +386,9 @@ class HostChannels:
         """Do nothing: it has no descriptors."""
 
 
-def _opened(message: list[bytearray]) -> Any:
-    data, *buffers = message
-    return of_bytes(_sizes_of(memoryview(data))[1], buffers)
+def _opened(message: tuple[memoryview, list[Any]]) -> Any:
+    data, buffers = message
+    return of_bytes(data, buffers)
 
 
 def kept_with(packed: Any, things: list[Any]) -> Any:
@@ -340,8 +424,10 @@ class HostWorkerSet:
         things: list[Any] = []
         packed = while_sending(None, things, lambda: pack(message, self._crossing))
         if isinstance(packed, Parcel):
-            data, *buffers = packed.parts
-            packed = Parcel(data, *map(bytes, buffers))  # it may be sent later, and changed before
+            data, *buffers = packed.parts  # it may be sent later, and changed before
+            memory = handed(buffers) if self._nodes.has_one_here() else None
+            packed = Parcel(data, *(map(bytes, buffers) if memory is None else memory.views()))
+            packed.memory = memory
         return kept_with(packed, things), len(packed)
 
     def pack_function(self, function: Any) -> bytes:

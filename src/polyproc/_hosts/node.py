@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+import collections
+import functools
 import itertools
 import json
 import os
-import sys
 import threading
 import time
 
 from polyproc._base.errors import AuthenticationError, ProcessError, TimeoutError
 from polyproc._base.process_state import log
-from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, Sequence
 from polyproc._connection.listener import Listener
 from polyproc._hosts.agent import LINE_LIMIT, versions
 from polyproc._hosts.host_engine import AgentSpec, Engine, Lease, Resources
+from polyproc._hosts.same_host import Probe
 from polyproc._hosts.wire import PAYLOAD, Wire
 
 if TYPE_CHECKING:
     from polyproc._hosts.certificate import Certificate
+    from polyproc._hosts.display import Display
     from polyproc._hosts.remote_child import RemoteChild
     from polyproc._hosts.shared_things import SharedThings
 
 AGENT = "polyproc._programs.run_agent"
 _LOOK = 0.2  # seconds between looks whether an agent that is waited for cannot come any more
 _INTRODUCTION = 10.0  # seconds that an agent has to say who it is
+_LONGEST_LINE = 1 << 20  # bytes of a line without an end; a longer one is shown as several
+_SHOWN = 1 << 16  # bytes that were shown, until that is said
+
+
+class Home(NamedTuple):
+    """What the nodes of a context have in common here: what is shared with them, and who shows what they write."""
+
+    things: SharedThings
+    display: Display
 
 
 def is_loopback(address: str) -> bool:
@@ -38,7 +50,7 @@ def invite(
     options: Mapping[str, Any],
     resources: Resources,
     certificate: Certificate | None,
-    things: SharedThings,
+    home: Home,
 ) -> Node:
     """Lease an agent and wait for its call; return its node.
 
@@ -52,12 +64,13 @@ def invite(
     ticket = os.urandom(32)
     address = engine.address()
     tls = None if certificate is None else certificate.server_context()
-    with Listener((address, 0), "AF_INET", authkey=ticket, ssl=tls) as listener:
+    with Listener((address, 0), "AF_INET", authkey=ticket, ssl=tls) as listener, Probe() as probe:
         invitation = {
             "node": name,
             "dial": [listener.address],
             "fingerprint": None if certificate is None else certificate.fingerprint,
             "ticket": ticket.hex(),
+            "probe": probe.place,
             **options["invitation"],
         }
         spec = AgentSpec([options["python"], "-m", AGENT], invitation, options["env"], options["cwd"])
@@ -68,15 +81,16 @@ def invite(
             listener.close()  # an agent that waits to be let in hears of the end
             lease.release()
             raise
-    try:
-        facts = _introduced(sock, name)
-    except BaseException:
-        sock.close()
-        lease.release()
-        raise
+        listener.close()
+        try:
+            facts = _introduced(sock, name)
+        except BaseException:
+            sock.close()
+            lease.release()
+            raise
     lease.forward()
     wire = Wire(sock, options["invitation"]["peer_timeout"])
-    return Node(name, lease, wire, facts, things, options["start_timeout"])
+    return Node(name, lease, wire, facts, home, options["start_timeout"])
 
 
 def _admit(listener: Listener, lease: Lease, timeout: float) -> Any:
@@ -131,24 +145,25 @@ class Node:
         facts: what its agent has said of itself.
         lost: why it is not there any more; None as long as it is.
         is_leaving: whether its agent was told to vacate it: it gets no more work.
+        is_here: whether it is this host, where processes open each other's memory.
     """
 
-    def __init__(
-        self, name: str, lease: Lease, wire: Wire, facts: dict[str, Any], things: SharedThings, patience: float
-    ) -> None:
+    def __init__(self, name: str, lease: Lease, wire: Wire, facts: dict[str, Any], home: Home, patience: float) -> None:
         self.name = name
         self.facts = facts
         self.lost: str | None = None
         self.is_leaving = False
+        self.is_here = bool(facts.get("here"))
         self._lease = lease
         self._wire = wire
         wire.place = self._place  # type: ignore[method-assign]
-        self._things = things
+        self._things, self._display = home
         self._patience = patience
         self._lock = threading.Lock()
         self._ids = itertools.count(1)
         self._children: dict[int, RemoteChild] = {}
         self._lines: dict[tuple[int, int], bytes] = {}
+        self._shown: collections.Counter[tuple[int, int]] = collections.Counter()  # bytes of which nothing was said
         self._reports: dict[str, Callable[..., None]] = {
             "started": self._started,
             "failed": self._failed,
@@ -227,6 +242,8 @@ class Node:
         self._wire.shut()
         for child in children:
             self._flush(child.id)
+        self._display.settle()
+        for child in children:
             child.note_lost(why)
 
     def _revoked(self, why: str) -> None:
@@ -271,6 +288,7 @@ class Node:
     def _exited(self, id: int, *how: Any) -> None:
         child = self._children.get(id)
         self._flush(id)
+        self._display.settle()
         if child is not None:
             child.note_exit(*how)
             self._children.pop(id, None)
@@ -281,26 +299,35 @@ class Node:
     def _output(self, id: int, number: int, piece: memoryview) -> None:
         data = self._lines.pop((id, number), b"") + bytes(piece)
         lines, end, rest = data.rpartition(b"\n")
-        if end:
-            self._show(number, lines)
+        if len(rest) > _LONGEST_LINE:
+            lines, end, rest = data, b"\n", b""
         if rest:
             self._lines[id, number] = rest
+        when_shown = functools.partial(self._note_shown, id, number, len(piece))
+        if end:
+            self._show(number, lines, when_shown)
+        else:
+            when_shown()
+
+    def _note_shown(self, id: int, number: int, count: int) -> None:
+        """Tell the agent, now and then, how much of what a child has written is shown: it reads so much more."""
+        with self._lock:
+            self._shown[id, number] += count
+            if self._shown[id, number] < _SHOWN:
+                return
+            count = self._shown.pop((id, number))
+        self.send("shown", id, number, count)
 
     def _flush(self, id: int) -> None:
         """Show what a child wrote last, without an end of its line."""
         for number in (1, 2):
             rest = self._lines.pop((id, number), b"")
             if rest:
-                self._show(number, rest)
+                self._show(number, rest, lambda: None)
 
-    def _show(self, number: int, lines: bytes) -> None:
-        stream = sys.stdout if number == 1 else sys.stderr
+    def _show(self, number: int, lines: bytes, when_shown: Callable[[], object]) -> None:
         text = "".join(f"[{self.name}] {line}\n" for line in lines.decode(errors="replace").split("\n"))
-        try:
-            stream.write(text)
-            stream.flush()
-        except (AttributeError, ValueError, OSError):  # none, or a closed one: there is nobody to show it to
-            pass
+        self._display.show(number, text, when_shown)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

@@ -16,8 +16,9 @@ from polyproc._base.modules import said
 from polyproc._base.typing import Any, Mapping, Sequence
 from polyproc._hosts.carried_code import CarriedModule, carry
 from polyproc._hosts.certificate import Certificate, make_certificate
+from polyproc._hosts.display import Display
 from polyproc._hosts.host_engine import Engine, Resources, check_resources
-from polyproc._hosts.node import Node, invite, is_loopback
+from polyproc._hosts.node import Home, Node, invite, is_loopback
 from polyproc._hosts.object_server import ObjectServer
 from polyproc._hosts.shared_things import SharedThings
 from polyproc._hosts.wire import PEER_TIMEOUT
@@ -104,6 +105,7 @@ class Nodes:
         self._turn = 0
         self._objects: ObjectServer | None = None
         self.things = SharedThings(self._drop_thing)
+        self._display = Display()
         _all.add(self)
 
     def carried(self) -> dict[str, CarriedModule]:
@@ -137,6 +139,10 @@ class Nodes:
                 warnings.warn(f"a node of the engine {self.engine_name!r} is not used: {error}", RuntimeWarning)
             return found
 
+    def has_one_here(self) -> bool:
+        """Return whether one of those that are leased is on this host."""
+        return any(node.is_here for node in list(self._nodes.values()))
+
     def _usable(self) -> list[Node]:
         return [node for node in self._nodes.values() if node.lost is None and not node.is_leaving]
 
@@ -152,6 +158,7 @@ class Nodes:
         if not names:
             return {}
         self._certificate_for(self._engine.address())
+        self._display.begin()
         came: queue.SimpleQueue[tuple[str, Node | Exception]] = queue.SimpleQueue()
         leasing = _Leasing(self, came)
         failed: dict[str, Exception] = {}
@@ -172,7 +179,8 @@ class Nodes:
 
     def invite(self, name: str) -> Node:
         """Lease one agent."""
-        return invite(self._engine, name, self._told, self._resources, self._certificate, self.things)
+        home = Home(self.things, self._display)
+        return invite(self._engine, name, self._told, self._resources, self._certificate, home)
 
     def _drop_thing(self, name: str) -> None:
         """Have all nodes drop what is shared no more."""
@@ -210,6 +218,7 @@ class Nodes:
             objects, self._objects = self._objects, None
         for node in nodes:
             node.close()
+        self._display.end()
         if objects is not None:
             objects.end()
         self._engine.close()
@@ -227,6 +236,7 @@ class Nodes:
             node.after_fork_in_child()
         self._nodes = {}
         self._rests = {}
+        self._display = Display()
         if self._objects is not None:
             self._objects.abandon()
             self._objects = None

@@ -21,11 +21,12 @@ LARGE = 65536  # bytes from which on something travels beside the message that i
 class Parcel:
     """A pickle and its buffers: bytes-like objects."""
 
-    __slots__ = ("parts", "things")
+    __slots__ = ("memory", "parts", "things")
 
     def __init__(self, *parts: Any) -> None:
         self.parts: Sequence[Any] = parts
         self.things: Sequence[Any] = ()  # which it speaks of, and which have to live
+        self.memory: Any = None  # in which its buffers are, for processes of this host (frames.py)
 
     def __len__(self) -> int:
         return sum(memoryview(part).nbytes for part in self.parts)

@@ -28,14 +28,14 @@ class RemoteLife:
 
     Attributes:
         channel: of a pool's worker: the descriptor of its pipe, and the memory by which the agent names the call that
-            it is to end.
+            it is to end, and whether its pool opens what it has in memory.
         door: the descriptor by which its agent is asked for what is shared (shared_things.py).
     """
 
     door: int | None = None
 
     def __init__(self) -> None:
-        self.channel: tuple[int, Any] | None = None
+        self.channel: tuple[int, Any, bool] | None = None
 
 
 remote_life = RemoteLife()
@@ -57,8 +57,8 @@ def live(
     remote_life.door = os.dup(door.fileno())
     door.close()
     if channel is not None:
-        end, word = channel
-        remote_life.channel = os.dup(end.fileno()), word
+        end, word, hands_over = channel
+        remote_life.channel = os.dup(end.fileno()), word, hands_over
         end.close()
     return _become(marshal.loads(data), blocks).run()
 

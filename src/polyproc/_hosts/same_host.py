@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from polyproc._base.typing import Any, Self, Sequence
+from polyproc._pickling.sending import LiveFd
+from polyproc._platform.posix import anonymous_file, close_quietly
+
 _NAMESPACES = ("net", "pid", "user")  # who has another of these is on another host, as far as memory goes
 
 
@@ -24,3 +28,41 @@ def this_host() -> str:
     except OSError:
         return ""
     return " ".join((boot, str(os.getuid()), *spaces)) if boot else ""
+
+
+class Probe:
+    """An empty file of this process: who can open it is on this host, and may have what this process has in memory.
+
+    Attributes:
+        place: what that one is told; None where it cannot be.
+    """
+
+    place: tuple[str, int, int, int] | None = None
+
+    def __init__(self) -> None:
+        self._fd = -1
+
+    def __enter__(self) -> Self:
+        here = this_host()
+        if here:
+            try:
+                self._fd = anonymous_file("polyproc-probe")
+            except OSError:  # no descriptors: it goes without
+                return self
+            self.place = here, os.getpid(), self._fd, os.fstat(self._fd).st_ino
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        close_quietly(self._fd)
+
+
+def reaches(place: Sequence[Any] | None) -> bool:
+    """Return whether this process can open another's probe."""
+    if place is None or place[0] != this_host():
+        return False
+    _, process, number, inode = place
+    try:
+        os.close(LiveFd(process, number, inode, os.O_RDONLY).detach())
+    except (OSError, RuntimeError):
+        return False
+    return True

@@ -93,6 +93,8 @@ class ServerLink(Base):
             return int.from_bytes(data[1 + number * _SIZE : 1 + (number + 1) * _SIZE], "big")
 
         try:
+            if (size(0) + 1) * _SIZE >= len(data):
+                raise OSError("it has no room for the sizes of its buffers")
             buffers = [bytearray(size(number)) for number in range(1, size(0) + 1)]
             for buffer in buffers:
                 self.recv_bytes_into(buffer)

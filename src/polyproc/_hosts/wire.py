@@ -147,6 +147,7 @@ class Wire:
         self._message: tuple[Any, ...] | None = None  # whose payload is on its way, and what is missing of that
         self._missing = _NOTHING
         self._is_closed = False
+        self.is_broken = False  # what it raises now is of the wire, and of nothing else
 
     def send(self, *message: Any, payload: Any = b"", patience: float | None = None) -> None:
         """Send a message of built-in types, and wait until it has gone.
@@ -195,6 +196,9 @@ class Wire:
                         sent = self._socket.sendmsg([*itertools.islice(unsent, _PIECES)])
             except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
                 return
+            except OSError:
+                self.is_broken = True
+                raise
             while sent:
                 if sent < len(unsent[0]):
                     unsent[0] = unsent[0][sent:]
@@ -216,10 +220,13 @@ class Wire:
                 return
             except ssl.SSLEOFError:
                 count = 0
+            except OSError:
+                self.is_broken = True
+                raise
             if not count:
                 raise EOFError
             much += count
-            while (message := self._whole()) is not None:
+            while (message := self._next()) is not None:
                 hear(*message)
 
     def _has_decrypted(self) -> bool:
@@ -234,6 +241,13 @@ class Wire:
         piece = self._socket.recv(_PIECE)
         self._received += piece
         return len(piece)
+
+    def _next(self) -> tuple[Any, ...] | None:
+        try:
+            return self._whole()
+        except BaseException:  # nonsense, or there is no memory for it: what comes next cannot be found
+            self.is_broken = True
+            raise
 
     def _whole(self) -> tuple[Any, ...] | None:
         """Return the next message, if it is there, and its payload."""
@@ -288,7 +302,11 @@ class Wire:
     def check(self) -> None:
         """Look whether the peer's host is there; for who waits for this wire among others, every LOOK seconds."""
         if self._acknowledgements is not None:
-            self._acknowledgements.check()
+            try:
+                self._acknowledgements.check()
+            except OSError:
+                self.is_broken = True
+                raise
 
     def shut(self) -> None:
         """End the connection: whoever waits for it, here and there, hears of the end."""

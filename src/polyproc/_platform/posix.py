@@ -272,7 +272,7 @@ def _reserve(fd: int, size: int) -> None:
 _AT_ONCE = 1 << 30  # bytes of one call: more than an int holds, and macOS refuses it
 
 
-def pwrite_all(fd: int, data: bytes, offset: int) -> None:
+def pwrite_all(fd: int, data: bytes | memoryview, offset: int) -> None:
     """Write the whole of `data` at `offset`."""
     view = memoryview(data)
     while view:
