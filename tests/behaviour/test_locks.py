@@ -1,5 +1,8 @@
 """Locks and semaphores, under each start method; what outlives an owner needs the C core."""
 
+import contextlib
+import functools
+import itertools
 import mmap
 import os
 import pickle
@@ -381,11 +384,13 @@ class Broken(Exception):
     pass
 
 
-@pytest.mark.parametrize("kind", ["Lock", "RLock", "Semaphore", "BoundedSemaphore"])
-def test_an_acquire_that_is_broken_off_leaves_nothing_taken(kind):
-    """By what a signal's handler raises, a Ctrl-C as a rule, at any moment; without the core, too."""
+@contextlib.contextmanager
+def broken_off():
+    """Yield a function that calls another, broken off at any moment by what a signal's handler raises.
 
-    armed = False
+    It returns whether that came, and what was returned, if anything was.
+    """
+    armed, chance = False, random.Random(7)
 
     def break_off(signum, frame):
         nonlocal armed
@@ -393,22 +398,67 @@ def test_an_acquire_that_is_broken_off_leaves_nothing_taken(kind):
             armed = False
             raise Broken
 
+    def call(function):
+        nonlocal armed
+        returned, armed = [], True
+        try:
+            signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.000001, 0.00006))
+            returned.extend(itertools.starmap(function, ((),)))
+            armed = False
+        except Broken:
+            return True, returned
+        return False, returned
+
     before = signal.signal(signal.SIGALRM, break_off)
-    chance, broken = random.Random(7), 0
     try:
-        for _ in range(600):
-            lock = getattr(portable_locks, kind)()
-            held = False
-            armed = True
-            try:
-                signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.000001, 0.00003))
-                held = lock.acquire()
-                armed = False
-            except Broken:
-                broken += not held
-            assert held or lock.acquire(False)
+        yield call
     finally:
         armed = False
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("kind", ["Lock", "RLock", "Semaphore", "BoundedSemaphore"])
+def test_an_acquire_that_is_broken_off_leaves_nothing_taken(kind):
+    """A Ctrl-C as a rule; without the core, too."""
+    with broken_off() as call:
+        broken = 0
+        for _ in range(600):
+            lock = getattr(portable_locks, kind)()
+            was_broken, held = call(lock.acquire)
+            broken += was_broken and not held
+            assert held or lock.acquire(False)
     assert broken
+
+
+@pytest.mark.parametrize("tokens", [0, 1, 2, 100_000])
+def test_a_counter_of_many_tokens_loses_none_when_it_is_broken_off(monkeypatch, tokens):
+    """As there is for more tokens than a pipe takes, where there is no eventfd; and for the items of a queue."""
+    monkeypatch.setattr(portable_locks.eventfd, "may_work", False)
+    semaphore = portable_locks.Semaphore(100_000)
+    assert type(semaphore._tokens) is portable_locks.ManyTokens
+    semaphore._tokens = portable_locks.ManyTokens(tokens)
+    signal = semaphore._tokens._signal
+    with broken_off() as call:
+        broken = 0
+        for number in range(1200):
+            before = semaphore.get_value()
+            is_to_fall = number % 2 == (before > 0)
+            was_broken, returned = call(functools.partial(semaphore.acquire, False) if is_to_fall else semaphore.release)
+            broken += was_broken
+            after = semaphore.get_value()
+            if is_to_fall:
+                assert after == before - (returned == [True])
+            else:  # whose release was broken off does not know whether it was
+                assert after == before + 1 or (after == before and was_broken)
+            assert not after or signal.value() == 1, "who waits would not be woken"
+            assert semaphore._tokens._turn.value() == 1
+    assert broken
+    while semaphore.acquire(False):
+        pass
+    assert signal.value() == 0, "who waits would not sleep"
+    waiter = threading.Thread(target=semaphore.acquire)
+    waiter.start()
+    semaphore.release()
+    waiter.join(20)
+    assert not waiter.is_alive()

@@ -120,6 +120,12 @@ class TokenCounter:
         """Return what can be read while the number is not zero."""
         return self._read_fd
 
+    def clear(self) -> None:
+        """Lower the number to zero, without waiting."""
+        taken: list[bytes] = []
+        while self._take(taken):
+            pass
+
     def _is_eventfd(self) -> bool:
         return self._read_fd == self._write_fd
 
@@ -151,6 +157,11 @@ def _rebuild_token(read_fd: Any, write_fd: Any) -> TokenCounter:
 # The portable semaphore of more tokens than a pipe is sure to take, where there is no eventfd.
 #
 # a number, in an anonymous file | a turn, for changes of it | a signal, that can be read while it is not zero
+#
+# A change may be broken off anywhere (a Ctrl-C): the signal can then be read though the number is zero, and whoever
+# finds that puts it right; the other way round would have waiters sleep beside tokens.
+#
+#     up:    signal | number           down:    number | signal
 
 _SIZE = 8
 
@@ -161,42 +172,53 @@ class ManyTokens:
     def __init__(self, value: int, parts: tuple[int, TokenCounter, TokenCounter] | None = None) -> None:
         self._fd = -1
         if parts is None:
-            parts = file_with("polyproc-tokens", value.to_bytes(_SIZE, "little")), TokenCounter(1), TokenCounter(1)
+            signal = TokenCounter(1 if value else 0)
+            parts = file_with("polyproc-tokens", value.to_bytes(_SIZE, "little")), TokenCounter(1), signal
         self._fd, self._turn, self._signal = parts
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
         """Lower the number by one; wait up to `timeout` seconds (None: without limit) while it is zero."""
         deadline = None if timeout is None else due(timeout)
-        while not self._change(-1):
-            left = None if deadline is None else deadline - time.monotonic()
-            if not block or (left is not None and left <= 0):
-                return False
-            ready([self._signal.fileno()], left)
-        return True
+        taken: list[int] = []
+        try:
+            while not self._change(-1, taken):
+                left = None if deadline is None else deadline - time.monotonic()
+                if not block or (left is not None and left <= 0):
+                    return False
+                ready([self._signal.fileno()], left)
+            return True
+        except BaseException:  # a Ctrl-C, perhaps behind the taking: the caller does not have it
+            if taken:
+                self.release()
+            raise
 
     def release(self) -> None:
         """Raise the number by one."""
-        self._change(1)
+        self._change(1, [])
 
     def value(self) -> int:
         """Return the number as it is at this moment."""
         return int.from_bytes(os.pread(self._fd, _SIZE, 0), "little")
 
-    def _change(self, by: int) -> bool:
-        self._turn.acquire()
+    def _change(self, by: int, done: list[int]) -> bool:
+        """Change the number, unless it would be less than zero; `done` tells of it by the same step."""
+        turn: list[bool] = []
         try:
+            turn += starmap(self._turn.acquire, ((),))
             before = self.value()
             after = before + by
-            if after < 0:
-                return False
-            os.pwrite(self._fd, after.to_bytes(_SIZE, "little"), 0)
             if before == 0:
+                self._signal.clear()
+                if after < 0:
+                    return False
                 self._signal.release()
-            elif after == 0:
-                self._signal.acquire(block=False)
+            done += starmap(os.pwrite, ((self._fd, after.to_bytes(_SIZE, "little"), 0),))
+            if after == 0:
+                self._signal.clear()
             return True
         finally:
-            self._turn.release()
+            if turn:
+                write(self._turn._write_fd, b".")  # its `release`, but that no signal is heard before
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild_tokens, (live_fd(self._fd, owner=self), self._turn, self._signal)
