@@ -1,14 +1,18 @@
 """A process's life as its parent sees it, under each start method."""
 
+import contextlib
 import os
+import re
 import signal
 import sys
 import threading
+import time
 
 import pytest
 
 import polyproc
-from conftest import eventually, is_running, run_program
+from conftest import METHODS, eventually, is_running, run_program
+from polyproc._platform.handles import has_pidfds
 from polyproc._start import child as popen
 from support import targets
 
@@ -252,3 +256,41 @@ def test_the_first_starts_may_be_made_by_several_threads_at_once(method, attempt
     """What each start uses is made at the first: by one of them, or by each for itself."""
     done = run_program("first_starts.py", method)
     assert done.stdout == f"{[0] * 8}\n", done.stderr
+
+
+def leave_at_once(code):
+    os._exit(code)
+
+
+def reap_any(signum, frame):
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+@pytest.fixture(params=["nobody", "a handler"])
+def others_reap(request, monkeypatch):
+    """Children are reaped as they end, by a handler, or by the kernel as nobody wants to; their parent is slow to look."""
+    if not has_pidfds() or tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) < (6, 15):
+        pytest.skip("the kernel does not tell the exit code of who was reaped")
+    look = popen.open_pidfd
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN if request.param == "nobody" else reap_any)
+    try:
+        monkeypatch.setattr(popen, "open_pidfd", lambda pid: time.sleep(0.03) or look(pid))
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+@pytest.mark.parametrize("kind", [*METHODS, "spare"])
+def test_the_exit_code_of_who_leaves_at_once_and_is_reaped_by_others(others_reap, kind):
+    ctx = polyproc.get_context("spawn", preload=[]) if kind == "spare" else polyproc.get_context(kind)
+    process = ctx.Process(target=leave_at_once, args=(3,))
+    process.start()
+    process.join(20)
+    assert process.exitcode == 3
+    with ctx.Pool(1) as pool, pytest.raises(polyproc.ProcessDied) as raised:
+        pool.apply(leave_at_once, (4,))
+    assert raised.value.exitcode == 4
+    if kind == "spare":
+        ctx.Process._launcher.stop()

@@ -28,7 +28,7 @@ from polyproc._platform.posix import PROC, close_quietly, fork, forks
 from polyproc._process.black_box import Box
 from polyproc._process.bootstrap import lifeline
 from polyproc._start import protocol
-from polyproc._start.child import Child, begin_once, flush_before_start
+from polyproc._start.child import Child, begin_once, flush_before_start, make_box
 from polyproc._start.fork import ForkChild, live_as, null_input, recorded_stderr
 
 if TYPE_CHECKING:
@@ -268,7 +268,7 @@ class _First:
 
     def __init__(self, process: BaseProcess[Any]) -> None:
         self.process = process
-        self.box = Box.create()
+        self.box = make_box()
         self.pid = 0
         self.is_started = False
 

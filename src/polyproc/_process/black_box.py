@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal
 import sys
 from io import BufferedWriter, FileIO, TextIOWrapper
 
@@ -189,7 +190,8 @@ def name_log_records() -> None:
 # It outlives the child, however that ends, and a child never waits for a parent that does not ask.
 #
 #      offset
-#           0  kind (1 byte) | 7 bytes unused | length of the result (8 bytes)    written last, by one pwrite: commit
+#           0  kind (1 byte) | is watched (1 byte) | 6 bytes unused | length of the result (8 bytes)
+#                                               written last, by one pwrite: commit
 #          16  exit code + 1 (8 bytes), 0 while unknown
 #          24  bytes of output kept so far (8 bytes)
 #        4096  the last 8192 bytes of output, as a ring
@@ -216,6 +218,8 @@ UNPICKLABLE = 6  # returned a value that cannot be pickled: the reason, marshall
 # What a child that returned None and came to an orderly end stores: its kind, and its exit code of 0.
 RETURNED_NONE = bytes((NONE, *(0,) * 15, 1, *(0,) * 7))
 TAKES_STACKS = hasattr(os, "fork")  # faulthandler writes to a descriptor, which a box has everywhere but on Windows
+_WATCHED_AT = 1
+_LOOKS, _FIRST_PAUSE, _PAUSE = 1000, 0.0001, 0.001  # how often a child looks whether it is watched, and in between
 _EXIT_AT = 16
 _OUTPUT_COUNT_AT = 24
 _OUTPUT_AT = 4096
@@ -228,7 +232,7 @@ _RESULT_AT = 65536
 class Box:
     """One black box, by its descriptor."""
 
-    __slots__ = ("_file", "fd", "kind", "output_count")
+    __slots__ = ("_file", "fd", "is_unwatched", "kind", "output_count")
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -236,6 +240,8 @@ class Box:
             None  # what it is: its holder may close all descriptors and open files of its own
         )
         self.output_count = 0
+        # Whether its child may only run when its parent holds what tells how it ends: others may reap it at once.
+        self.is_unwatched = False
         self.kind = NOTHING  # NONE while a return of None waits for note_exit to store it
 
     @classmethod
@@ -269,6 +275,18 @@ class Box:
                 os.close(fd)
             else:
                 self._file.close()
+
+    def note_watched(self) -> None:
+        """Note, in the parent, that it will see how the child ends, whoever reaps it."""
+        os.pwrite(self.fd, b"\1", _WATCHED_AT)
+
+    def wait_until_watched(self) -> None:
+        """Wait for that in the child, for a second or two: the parent may be stopped."""
+        for look in range(_LOOKS):
+            if os.pread(self.fd, 1, _WATCHED_AT) == b"\1":
+                return
+            # A pause that no other library replaces: no signal is waited for.
+            _signal.sigtimedwait((), _FIRST_PAUSE if look < _LOOKS // 10 else _PAUSE)
 
     def commit(self, kind: int, data: bytes = b"") -> None:
         """Store the result; it counts from the last store on."""

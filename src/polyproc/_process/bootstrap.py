@@ -135,6 +135,8 @@ def live(process: BaseProcess[Any], parent_sentinel: int | None, box: Box) -> in
     code = 1
     try:
         recorder.box = recorder.to_fill = box
+        if box.is_unwatched:
+            box.wait_until_watched()
         if sys.breakpointhook is sys.__breakpointhook__:
             sys.breakpointhook = _break
         if not faulthandler.is_enabled() and black_box.TAKES_STACKS:

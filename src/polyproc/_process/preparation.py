@@ -245,6 +245,8 @@ def perform(job: dict[str, Any], parent_sentinel: int | None) -> int:
     box = Box.of(job["box"])
     recorder.box = box
     try:
+        if "is_unwatched" in job:
+            box.wait_until_watched()
         if "hears_interrupt" in job:
             _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGINT,))
         process = _make_process(job)

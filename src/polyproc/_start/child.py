@@ -1,8 +1,9 @@
 """The child handle: poll, wait, signal, reap, and read what the child left in its box.
 
 Exit codes come from the kernel by waitpid(2). Where somebody else has reaped the child (a SIGCHLD handler that waits
-for any child, SIGCHLD ignored), the kernel still tells it by the pidfd (PIDFD_GET_INFO, Linux 6.15), or the child
-itself by its box; where neither does, the code is 255, as in the standard library's fork server.
+for any child, SIGCHLD ignored), the kernel still tells it by the pidfd (PIDFD_GET_INFO, Linux 6.15), which the parent
+has before the child runs any code of the user's; or the child itself by its box. Where neither does, the code is 255,
+as in the standard library's fork server.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from polyproc._platform.handles import (
     may_switch,
     open_pidfd,
     pause,
+    pidfd,
     ready,
     send_signal,
     tree_of,
@@ -169,6 +171,13 @@ def begin_once() -> None:
         black_box.name_log_records()
 
 
+def make_box() -> Box:
+    """Make an empty box for a child of this process. Raises OSError when there is no descriptor left."""
+    box = Box.create()
+    box.is_unwatched = pidfd.may_work and _signal.getsignal(_signal.SIGCHLD) != _signal.SIG_DFL
+    return box
+
+
 class Child:
     """A started child of this process. Subclasses start it; each names its start method in `method`."""
 
@@ -182,6 +191,7 @@ class Child:
     _end_fd = -1
     _watched = LongLived()  # the sentinel, and where a fork server tells the status: a program may close them
     _status = LongLived()
+    _make_box = staticmethod(make_box)
     _box = Box(-1)
     _left: tuple[int, bytes] | None = None
     _output = ""
@@ -207,9 +217,6 @@ class Child:
         except BaseException:
             self._give_up()
             raise
-
-    def _make_box(self) -> Box:
-        return Box.create()
 
     def _start(self, process_obj: BaseProcess[Any]) -> None:
         raise NotImplementedError
@@ -251,6 +258,8 @@ class Child:
         self.sentinel = self._finish_end() if self._end_fd >= 0 else open_pidfd(pid)
         if self.sentinel < 0:  # it has ended, and SIGCHLD is ignored, or somebody was faster
             self.sentinel = ended_sentinel()
+        elif self._box.is_unwatched:
+            self._box.note_watched()
 
     def duplicate_for_child(self, fd: int) -> int:
         """Pass `fd` to the child under the number that is returned: after a fork it has it already."""

@@ -145,6 +145,8 @@ class SpareChild(WaitingChild):
 
     def _send(self, job: dict[str, Any], daemon: bool) -> None:
         fds = [self._box.fd, *self._fds]
+        if self._box.is_unwatched:
+            job["is_unwatched"] = True
         ends = self._begin_end()
         if ends is not None:
             job["end"] = True

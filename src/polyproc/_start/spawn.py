@@ -290,6 +290,8 @@ class SpawnChild(InheritsFds, Child):
         job.update(start_method="spawn", pickled=pickled, payload=payload, box=self._box.fd)
         capture_tracker(job, self.duplicate_for_child, is_sent=False)
         pass_fds = [*self._fds, self._box.fd]
+        if self._box.is_unwatched:
+            job["is_unwatched"] = True
         if process_obj.daemon:
             job["lifeline"] = lifeline.open()
             pass_fds.append(job["lifeline"])
