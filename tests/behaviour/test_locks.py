@@ -444,7 +444,9 @@ def test_a_counter_of_many_tokens_loses_none_when_it_is_broken_off(monkeypatch, 
         for number in range(1200):
             before = semaphore.get_value()
             is_to_fall = number % 2 == (before > 0)
-            was_broken, returned = call(functools.partial(semaphore.acquire, False) if is_to_fall else semaphore.release)
+            was_broken, returned = call(
+                functools.partial(semaphore.acquire, False) if is_to_fall else semaphore.release
+            )
             broken += was_broken
             after = semaphore.get_value()
             if is_to_fall:
