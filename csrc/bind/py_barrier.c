@@ -30,7 +30,7 @@ static PyObject *barrier_new(PyTypeObject *type, PyObject *args, PyObject *names
     CellObject *self = py_cell_make(type, sizeof(struct pp_cell), PP_BARRIER);
     if (self != NULL) {
         ((BarrierObject *)self)->parties = (uint32_t)parties;
-        pp_store(&self->cell->max, (uint32_t)parties); /* killed here: nobody else has it yet */
+        pp_store(&self->cell->barrier.parties, (uint32_t)parties); /* killed here: nobody else has it yet */
     }
     return (PyObject *)self;
 }
@@ -38,7 +38,7 @@ static PyObject *barrier_new(PyTypeObject *type, PyObject *args, PyObject *names
 static PyObject *barrier_adopt(PyObject *type, PyObject *const *args, Py_ssize_t count)
 {
     CellObject *self = py_cell_adopt((PyTypeObject *)type, args, count, PP_BARRIER);
-    uint32_t parties = self == NULL ? 0 : pp_load(&self->cell->max);
+    uint32_t parties = self == NULL ? 0 : pp_load(&self->cell->barrier.parties);
     if (self != NULL && (parties < 1 || parties > PP_PARTIES_MOST)) {
         Py_DECREF(self);
         PyErr_SetString(PyExc_ValueError, "there is no whole barrier at this place");

@@ -187,7 +187,7 @@ static PyObject *condition_wait(PyObject *object, PyObject *const *args, Py_ssiz
     struct pp_wait wait;
     pp_wait_start(&wait, deadline, &self->spins);
     wait.seen = pp_condition_enter(self->cell);
-    uint32_t depth = pp_load(&lock->cell->count);
+    uint32_t depth = pp_load(&lock->cell->lock.depth);
     pp_lock_give(lock->chunk, lock->cell);
     enum pp_answer answer = py_wait(condition_step, self, &wait, 0);
     if (answer != PP_DONE && pp_condition_exit(self->cell, &wait, answer == PP_TIMED_OUT)) {

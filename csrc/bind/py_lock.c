@@ -131,12 +131,12 @@ static PyObject *lock_exit(PyObject *object, PyObject *const *args, Py_ssize_t c
 static inline int acquire_again(CellObject *self, int64_t deadline)
 {
     if (pp_lock_is_mine(self->chunk, self->cell, py_thread())) {
-        uint32_t depth = pp_load_own(&self->cell->count);
+        uint32_t depth = pp_load_own(&self->cell->lock.depth);
         if (depth == UINT32_MAX) {
             PyErr_SetString(PyExc_OverflowError, "a lock was taken too often by its holder");
             return -1;
         }
-        pp_publish(&self->cell->count, depth + 1); /* killed here: the next owner writes its own */
+        pp_publish(&self->cell->lock.depth, depth + 1); /* killed here: the next owner writes its own */
         return 1;
     }
     return acquire(self, deadline);
@@ -205,8 +205,8 @@ static PyObject *depth(PyObject *object, PyObject *ignored)
         return PyLong_FromLong(0);
     }
     /* One that a thread has taken at this moment does not say yet which: what stands there is of the holder before. */
-    int is_told = pp_holder_process(pp_load64(&self->cell->tid)) == me;
-    return PyLong_FromUnsignedLong(is_told ? pp_load(&self->cell->count) : 1);
+    int is_told = pp_holder_process(pp_load64(&self->cell->lock.holder)) == me;
+    return PyLong_FromUnsignedLong(is_told ? pp_load(&self->cell->lock.depth) : 1);
 }
 
 static PyObject *lock_adopt(PyObject *type, PyObject *const *args, Py_ssize_t count)

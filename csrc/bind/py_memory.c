@@ -136,7 +136,7 @@ static PyObject *memory_new(PyTypeObject *type, PyObject *args, PyObject *names)
     size_t size = (size_t)length * py_item_width(code);
     MemoryObject *self = (MemoryObject *)py_cell_make(type, sizeof(struct pp_cell) + size, PP_MEMORY);
     if (self != NULL) {
-        pp_store64(&self->base.cell->tid, size); /* killed here: nobody else has it yet */
+        pp_store64(&self->base.cell->memory.size, size); /* killed here: nobody else has it yet */
     }
     return finish(self, size, code, lock_object);
 }

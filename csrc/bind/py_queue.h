@@ -63,7 +63,7 @@ Py_ssize_t py_queue_kept(QueueObject *self);
 PyObject *py_queue_get_kept(QueueObject *self);
 PyObject *py_queue_keep(PyObject *self, PyObject *items);
 
-/* The methods of py_queue_state.c. */
+/* The methods of py_queue_items.c and py_queue_end.c. */
 PyObject *py_queue_size(PyObject *self, PyObject *argument);
 PyObject *py_queue_full(PyObject *self, PyObject *argument);
 PyObject *py_queue_poll_on(PyObject *self, PyObject *argument);

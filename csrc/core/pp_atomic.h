@@ -12,6 +12,11 @@
 typedef _Atomic uint32_t pp_word;
 typedef _Atomic uint64_t pp_word64;
 
+/* Two numbers in one word. */
+static inline uint64_t pp_pack64(uint32_t high, uint32_t low) { return (uint64_t)high << 32 | low; }
+static inline uint32_t pp_hi32(uint64_t word) { return (uint32_t)(word >> 32); }
+static inline uint32_t pp_lo32(uint64_t word) { return (uint32_t)word; }
+
 static inline uint32_t pp_load(pp_word *word) { return __atomic_load_n((uint32_t *)word, __ATOMIC_SEQ_CST); }
 
 /* For facts that only this process writes. */

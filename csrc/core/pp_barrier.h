@@ -1,15 +1,15 @@
 /* Barrier: arrivals are counted under a short guard; the last one starts the next generation, which lets all go.
  *
- *   tid  = one word for all that decides: generation (30 bits) | next is broken | broken         the upper half, slept on
+ *   state = one word for all that decides: generation (30 bits) | next is broken | broken        the upper half, slept on
  *                                         full | who runs the action, or 0 | who has arrived     the lower half
- *   died = bit (generation % 32): this generation was broken by reset; written before the generation ends
+ *   broken = bit (generation % 32): this generation was broken by reset; written before the generation ends
  *
  *         arrive ... arrive, the last: full, action -> generation + 1, nobody has arrived; wake all
  *           |  timeout, abort, a failing action: broken, wake all        reset: generation + 1, noted, wake all
  *           +- who comes while it is full waits for the next generation, and who gives up doing so breaks that one
  *
  * Each step is one CAS of that word: there is nothing between two of them. The guard is a lock (pp_lock.h), held for a few
- * stores, never over a sleep or the action; it keeps `died` and the word together.
+ * stores, never over a sleep or the action; it keeps `broken` and the word together.
  *
  * | SIGKILL at                                       | left behind                  | repaired by                            |
  * |--------------------------------------------------|------------------------------|----------------------------------------|

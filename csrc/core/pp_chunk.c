@@ -16,7 +16,7 @@
 #include "core/pp_page.h"
 
 #define MAGIC 0x70706368u
-#define LAYOUT 2
+#define LAYOUT 3
 #define USUAL_SIZE 65536u
 #define LARGE 16384u /* from this size on an object has a chunk of its own */
 #define LARGEST ((size_t)1 << 46)

@@ -1,9 +1,9 @@
 /* Where shared objects live: 64-byte cells in anonymous files that processes map.
  *
- *   chunk (pp_memfd)                                      cell
- *   +--------------------------------------------+        +------+-------+-----+-------+-------+------+-----+------+
- *   | header: magic, layout, ids, bump, registry |        | word | value | tid | count | wflag | died | max | kind | ...
- *   | cell 1                                     |        +------+-------+-----+-------+-------+------+-----+------+
+ *   chunk (pp_memfd)
+ *   +--------------------------------------------+
+ *   | header: magic, layout, ids, bump, registry |
+ *   | cell 1                                     |   pp_cell.h
  *   | ...                                        |
  *   +--------------------------------------------+
  *
@@ -19,29 +19,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/pp_atomic.h"
+#include "core/pp_cell.h"
 #include "core/pp_fd.h"
 #include "core/pp_registry.h"
 
-#define PP_CELL_SIZE 64
 #define PP_ID_SIZE 16
-
-enum pp_kind { PP_LOCK = 1, PP_RLOCK, PP_SEMAPHORE, PP_EVENT, PP_CONDITION, PP_BARRIER, PP_MEMORY, PP_QUEUE, PP_GUARD };
-
-struct pp_cell {
-    pp_word word;   /* owner's tag, 0 if there is none: Lock, RLock, the guard of a Barrier */
-    pp_word value;  /* what is slept on: Event, Condition, Semaphore say how */
-    pp_word64 tid;  /* Lock, RLock: the owner's process and thread; Condition, Barrier: all that decides; memory: bytes */
-    pp_word count;  /* RLock: depth; Semaphore: tokens that nobody is known to hold */
-    pp_word wflag;  /* somebody may be asleep */
-    pp_word died;   /* Barrier: which generations were broken */
-    pp_word max;    /* Semaphore: number of tokens; Barrier: parties */
-    pp_word kind;   /* enum pp_kind */
-    pp_word flags;  /* Semaphore: bounded */
-    uint32_t unused[5];
-};
-
-_Static_assert(sizeof(struct pp_cell) == PP_CELL_SIZE, "the layout of a cell is shared");
 
 /* A process's side of a chunk. Handles are counted; the list of chunks is a fact about what it has mapped, which a forked
  * child has, too. */

@@ -1,18 +1,16 @@
 #include "core/pp_condition.h"
 
 #include "core/pp_crash.h"
-#include "core/pp_futex.h"
-#include "core/pp_spin.h"
 
 #define MOST 0xffffu
 
-static uint32_t issued_of(uint64_t state) { return (uint32_t)(state >> 32); }
+static uint32_t issued_of(uint64_t state) { return pp_hi32(state); }
 static uint32_t coming_of(uint64_t state) { return (uint32_t)(state >> 16) & MOST; }
 static uint32_t waiting_of(uint64_t state) { return (uint32_t)state & MOST; }
 
 static uint64_t state_of(uint32_t issued, uint32_t coming, uint32_t waiting)
 {
-    return (uint64_t)issued << 32 | (coming < MOST ? coming : MOST) << 16 | (waiting < MOST ? waiting : MOST);
+    return pp_pack64(issued, (coming < MOST ? coming : MOST) << 16 | (waiting < MOST ? waiting : MOST));
 }
 
 /* Whether there is a permit for who came when `base` had been issued. */
@@ -30,11 +28,11 @@ static int take_permit(struct pp_cell *cell, uint32_t base)
 {
     uint64_t state;
     do {
-        state = pp_load64(&cell->tid);
+        state = pp_load64(&cell->condition.state);
         if (!has_permit(state, base)) {
             return 0;
         }
-    } while (!pp_cas64(&cell->tid, state, without_permit(state))); /* killed here: who was notified is dead */
+    } while (!pp_cas64(&cell->condition.state, state, without_permit(state))); /* killed here: who was notified is dead */
     return 1;
 }
 
@@ -42,20 +40,20 @@ uint32_t pp_condition_enter(struct pp_cell *cell)
 {
     uint64_t state, after;
     do {
-        state = pp_load64(&cell->tid);
+        state = pp_load64(&cell->condition.state);
         after = state_of(issued_of(state), coming_of(state), waiting_of(state) + 1);
-    } while (!pp_cas64(&cell->tid, state, after));
+    } while (!pp_cas64(&cell->condition.state, state, after));
     PP_CRASH_POINT("condition.entered");
     return issued_of(state);
 }
 
 enum pp_answer pp_condition_wait(struct pp_cell *cell, struct pp_wait *wait)
 {
-    uint32_t now = pp_load(&cell->value); /* before the look at the permits: who notifies after it changes this */
+    uint32_t now = pp_load(&cell->condition.sequence); /* before the look at the permits: who notifies after it changes this */
     if (take_permit(cell, wait->seen)) {
         return PP_DONE;
     }
-    if (!wait->slept && wait->spins != NULL && pp_spin_while(&cell->value, now, wait->spins, PP_MOST_SPINS) &&
+    if (!wait->slept && wait->spins != NULL && pp_spin_while(&cell->condition.sequence, now, wait->spins, PP_MOST_SPINS) &&
         take_permit(cell, wait->seen)) {
         return PP_DONE;
     }
@@ -64,7 +62,7 @@ enum pp_answer pp_condition_wait(struct pp_cell *cell, struct pp_wait *wait)
     }
     PP_CRASH_POINT("condition.released");
     wait->slept = 1;
-    pp_futex_wait(&cell->value, now, pp_wait_until(wait));
+    pp_futex_wait(&cell->condition.sequence, now, pp_wait_until(wait));
     return take_permit(cell, wait->seen) ? PP_DONE : PP_AGAIN;
 }
 
@@ -73,17 +71,17 @@ int pp_condition_exit(struct pp_cell *cell, struct pp_wait *wait, int takes)
     uint64_t state, after;
     int taken;
     do {
-        state = pp_load64(&cell->tid);
+        state = pp_load64(&cell->condition.state);
         uint32_t waiting = waiting_of(state);
         taken = takes && has_permit(state, wait->seen);
         after = taken ? without_permit(state) : state_of(issued_of(state), coming_of(state), waiting > 0 ? waiting - 1 : 0);
-    } while (!pp_cas64(&cell->tid, state, after)); /* killed here: it waits no longer, and is not counted */
+    } while (!pp_cas64(&cell->condition.state, state, after)); /* killed here: it waits no longer, and is not counted */
     return taken;
 }
 
 uint32_t pp_condition_waiting(struct pp_cell *cell)
 {
-    uint64_t state = pp_load64(&cell->tid);
+    uint64_t state = pp_load64(&cell->condition.state);
     return coming_of(state) + waiting_of(state);
 }
 
@@ -94,21 +92,21 @@ void pp_condition_notify(struct pp_cell *cell, struct pp_cell *lock, uint32_t co
 {
     uint64_t state, after;
     do {
-        state = pp_load64(&cell->tid);
+        state = pp_load64(&cell->condition.state);
         uint32_t waiting = waiting_of(state);
         count = count < waiting ? count : waiting;
         after = state_of(issued_of(state) + count, coming_of(state) + count, waiting - count);
-    } while (count != 0 && !pp_cas64(&cell->tid, state, after));
+    } while (count != 0 && !pp_cas64(&cell->condition.state, state, after));
     PP_CRASH_POINT("condition.permitted");
     if (count == 0) {
         return;
     }
-    uint32_t value = pp_add(&cell->value, 1) + 1;
+    uint32_t value = pp_add(&cell->condition.sequence, 1) + 1;
     PP_CRASH_POINT("condition.issued");
     /* Who is moved is woken by a release, and only a marked word wakes on release. */
     pp_or(&lock->word, PP_TAG_WAITERS); /* killed here: a mark without a sleeper, on a lock of the dead */
     int at_once = count - 1 < AT_ONCE ? (int)count - 1 : AT_ONCE;
-    if (pp_futex_requeue(&cell->value, value, &lock->word, at_once, (int)(count & 0x7fffffff)) < 0) {
-        pp_futex_wake(&cell->value, (int)(count & 0x7fffffff)); /* another notifies at once: they use two locks */
+    if (pp_futex_requeue(&cell->condition.sequence, value, &lock->word, at_once, (int)(count & 0x7fffffff)) < 0) {
+        pp_futex_wake(&cell->condition.sequence, (int)(count & 0x7fffffff)); /* another notifies at once: they use two locks */
     }
 }

@@ -1,11 +1,11 @@
 /* Condition: to notify is to issue permits and to move sleepers over to the lock; to wait is to sleep until one has a permit.
  *
- *   cell: value = sequence, slept on
- *         tid = permits issued, ever << 32 | permits that nobody has taken yet << 16 | who waits and has none coming
+ *   cell: sequence, slept on
+ *         state = permits issued, ever << 32 | permits that nobody has taken yet << 16 | who waits and has none coming
  *
  *   wait:    base = issued, waiting + 1; release the lock; sleep until issued > base and there is a permit: take it; lock
- *   notify:  n = min(n, waiting): issued + n, permits + n, waiting - n; value + 1;
- *            FUTEX_CMP_REQUEUE that many sleepers from `value` to the lock's word, which is marked
+ *   notify:  n = min(n, waiting): issued + n, permits + n, waiting - n; sequence + 1;
+ *            FUTEX_CMP_REQUEUE that many sleepers from `sequence` to the lock's word, which is marked
  *   time-out: take a permit, if there is one, else waiting - 1
  *
  * Each of these is one CAS: else who gives up between a look for a permit and its leaving would be notified, and its

@@ -1,6 +1,6 @@
 /* Event: a flag, and a count of how often it was set, in the word that is slept on.
  *
- *   value = sets << 2 | somebody sleeps << 1 | is set
+ *   state = sets << 2 | somebody sleeps << 1 | is set
  *
  * A waiter goes on when the flag is set, or when the count is another than when it came: a set that is cleared again
  * before the waiter runs is not missed. There is no owner and nothing to repair: killed between the store and the wake-up
@@ -10,9 +10,10 @@
 #ifndef PP_EVENT_H
 #define PP_EVENT_H
 
-#include "core/pp_lock.h"
+#include "core/pp_cell.h"
+#include "core/pp_wait.h"
 
-static inline int pp_event_is_set(struct pp_cell *cell) { return pp_load(&cell->value) & 1; }
+static inline int pp_event_is_set(struct pp_cell *cell) { return pp_load(&cell->event.state) & 1; }
 
 void pp_event_set(struct pp_cell *cell);
 void pp_event_clear(struct pp_cell *cell);

@@ -23,7 +23,7 @@
  * | "lock.handed": a Lock held at an orderly end    | nothing: it waits for who releases it | -                       |
  *
  * Who holds it is said by one word at a time. `word` says which process, and is what others wait for. Of a thread, the
- * holder is the one whose process and thread stand in `tid` (pp_holder), which it writes when it has the lock and its
+ * holder is the one whose process and thread stand in `holder` (pp_holder), which it writes when it has the lock and its
  * depth is there, and takes back before it gives the lock back: no thread is ever taken for the owner by what two words
  * say that were written by two.
  */
@@ -32,34 +32,7 @@
 
 #include "core/pp_chunk.h"
 #include "core/pp_crash.h"
-#include "core/pp_futex.h"
-
-/* Answers of the functions that wait. The caller handles signals between two calls, and calls again. */
-enum pp_answer { PP_AGAIN = 0, PP_DONE, PP_RECOVERED, PP_TIMED_OUT, PP_FAILED, PP_ENDED };
-
-#define PP_FIRST_TICK 20000000   /* 20 ms */
-#define PP_LAST_TICK 1000000000  /* 1 s */
-#define PP_FIRST_DOUBT 500000    /* 0.5 ms */
-#define PP_MOST_SPINS 2000
-#define PP_DEATH_TICK 40000000   /* 40 ms: where nothing but the tick tells of a death */
-#define PP_MOST_ROUNDS 100       /* in one step, while others, or whoever writes over the word, are faster */
-
-/* A wait: what the caller keeps between two calls. */
-struct pp_wait {
-    int64_t deadline; /* of pp_now, PP_FOREVER for none */
-    int64_t tick;     /* how long the next sleep may be */
-    int64_t doubt;    /* how long it may be while an owner seems to be dying */
-    pp_word *spins;   /* how long to spin first, learnt by the handle; NULL for never */
-    int slept;
-    int64_t guard; /* how long a queue's lock may be waited for, beyond the deadline; 0: not yet */
-    int polls;     /* its sleeps end at once: whoever waits lets others run in between (bind/py_greenlets.h) */
-    uint32_t seen; /* what a condition, an event or a barrier waits to see changed */
-};
-
-void pp_wait_start(struct pp_wait *wait, int64_t deadline, pp_word *spins);
-
-/* The end of the next sleep; the tick after it is twice as long. */
-int64_t pp_wait_until(struct pp_wait *wait);
+#include "core/pp_wait.h"
 
 /* Take the lock if it is free, or its owner is dead. PP_DONE, PP_RECOVERED, PP_AGAIN (it is held), PP_FAILED and errno. */
 enum pp_answer pp_lock_try(struct pp_chunk *chunk, struct pp_cell *cell);
@@ -77,7 +50,7 @@ static inline int pp_lock_acquire(struct pp_cell *cell, uint32_t me)
     return taken;
 }
 
-/* Which thread of which process: what `tid` holds while a thread holds a Lock or an RLock. One word for both: what a dead
+/* Which thread of which process: what `holder` is while a thread holds a Lock or an RLock. One word for both: what a dead
  * process has left there, or another thread has not yet written over, is never taken for our own. A thread is told by the
  * page of memory that it keeps its own data in (pthread_self); no two threads that live share one. */
 static inline uint64_t pp_holder(uint32_t me, uint64_t thread)
@@ -91,15 +64,15 @@ static inline uint32_t pp_holder_process(uint64_t holder) { return (uint32_t)(ho
 static inline int pp_lock_is_mine(struct pp_chunk *chunk, struct pp_cell *cell, uint64_t thread)
 {
     uint32_t me = pp_load_own(&chunk->tenant->me);
-    return me != 0 && pp_load64(&cell->tid) == pp_holder(me, thread) && (pp_load(&cell->word) & PP_TAG_MASK) == me;
+    return me != 0 && pp_load64(&cell->lock.holder) == pp_holder(me, thread) && (pp_load(&cell->word) & PP_TAG_MASK) == me;
 }
 
 /* The thread owns it, and how deep, when a pp_lock_ function has taken it: from the last store here on, not before. */
 static inline void pp_lock_own(struct pp_chunk *chunk, struct pp_cell *cell, uint64_t thread, uint32_t depth)
 {
-    pp_publish(&cell->count, depth);
+    pp_publish(&cell->lock.depth, depth);
     PP_CRASH_POINT("lock.counted");
-    pp_publish64(&cell->tid, pp_holder(pp_load_own(&chunk->tenant->me), thread));
+    pp_publish64(&cell->lock.holder, pp_holder(pp_load_own(&chunk->tenant->me), thread));
     PP_CRASH_POINT("lock.owned");
 }
 
@@ -125,7 +98,7 @@ static inline int pp_lock_give(struct pp_chunk *chunk, struct pp_cell *cell)
     if ((pp_load(&cell->word) & PP_TAG_MASK) == 0) {
         return -1; /* and who takes it at this moment stays its owner */
     }
-    pp_publish64(&cell->tid, 0);
+    pp_publish64(&cell->lock.holder, 0);
     PP_CRASH_POINT("lock.disowned");
     return pp_lock_release(chunk, cell);
 }
@@ -136,9 +109,9 @@ static inline int pp_rlock_release(struct pp_chunk *chunk, struct pp_cell *cell,
     if (!pp_lock_is_mine(chunk, cell, thread)) {
         return -1;
     }
-    uint32_t depth = pp_load_own(&cell->count);
+    uint32_t depth = pp_load_own(&cell->lock.depth);
     if (depth > 1) {
-        pp_publish(&cell->count, depth - 1); /* killed here: the next owner writes its own */
+        pp_publish(&cell->lock.depth, depth - 1); /* killed here: the next owner writes its own */
         return 0;
     }
     return pp_lock_give(chunk, cell);

@@ -11,7 +11,7 @@ static inline void *pp_memory_bytes(struct pp_cell *cell) { return cell + 1; }
 static inline int pp_memory_check(struct pp_chunk *chunk, uint32_t offset, size_t *size)
 {
     struct pp_cell *cell = pp_chunk_cell(chunk, offset, PP_MEMORY, sizeof *cell);
-    *size = cell == NULL ? 0 : (size_t)pp_load64(&cell->tid);
+    *size = cell == NULL ? 0 : (size_t)pp_load64(&cell->memory.size);
     return cell != NULL && *size <= chunk->size - offset - sizeof *cell;
 }
 

@@ -31,8 +31,8 @@ static void set_up(struct pp_queue *queue, struct pp_chunk *chunk, struct pp_que
     queue->slots_at = chunk->size + (uint64_t)PP_SEGMENT * PP_SEGMENTS;
     queue->slot_size = *(volatile uint64_t *)&page->slot_size;
     queue->slots_there = *(volatile uint32_t *)&page->slots_there;
-    queue->max = pp_load(&page->self.max);
-    queue->joinable = pp_load(&page->self.flags);
+    queue->max = pp_load(&page->self.queue.max);
+    queue->joinable = pp_load(&page->self.queue.joinable);
 }
 
 int pp_queue_make(struct pp_queue *queue, uint32_t max, int joinable)
@@ -49,8 +49,8 @@ int pp_queue_make(struct pp_queue *queue, uint32_t max, int joinable)
             /* Killed here: nobody else has it yet. */
             page->slot_size = sizes[i];
             page->slots_there = PP_SLOTS_MOST;
-            pp_store(&page->self.max, max);
-            pp_store(&page->self.flags, (uint32_t)joinable);
+            pp_store(&page->self.queue.max, max);
+            pp_store(&page->self.queue.joinable, (uint32_t)joinable);
             pp_store(&page->writers.kind, PP_GUARD);
             pp_store(&page->readers.kind, PP_GUARD);
             pp_store(&page->segments[0], PP_SEGMENT_USED);
@@ -227,7 +227,7 @@ static enum pp_answer push(struct pp_queue *queue, struct pp_record *record)
         signal_items(queue);
         PP_CRASH_POINT("queue.signalled");
     }
-    pp_store64(&page->tail, (uint64_t)(pp_items(tail) + 1) << 32 | (place + needs));
+    pp_store64(&page->tail, pp_pack64(pp_items(tail) + 1, place + needs));
     PP_CRASH_POINT("queue.committed");
     return PP_DONE;
 }
@@ -377,7 +377,7 @@ enum pp_answer pp_queue_begin_get(struct pp_queue *queue, struct pp_record *reco
         if ((pp_load(&page->segments[next]) & PP_SEGMENT_USED) == 0) {
             return written_over(queue);
         }
-        pp_store64(&page->head, (uint64_t)pp_items(head) << 32 | next * PP_UNITS);
+        pp_store64(&page->head, pp_pack64(pp_items(head), next * PP_UNITS));
         PP_CRASH_POINT("queue.left");
         pp_queue_block_free(queue, place / PP_UNITS);
     }
@@ -402,7 +402,7 @@ static void count_taken(struct pp_queue *queue, uint32_t item)
     uint64_t now, after;
     do { /* another thread of ours may say task_done; another tag is a dead process's */
         now = pp_load64(&page->takers[place]);
-        after = pp_items(now) == me ? now + 1 : (uint64_t)me << 32 | 1;
+        after = pp_items(now) == me ? now + 1 : pp_pack64(me, 1);
     } while (!pp_cas64(&page->takers[place], now, after));
     PP_CRASH_POINT("queue.counted");
 }
@@ -419,7 +419,7 @@ void pp_queue_commit_get(struct pp_queue *queue, struct pp_record *record, struc
         pp_slot_receive(queue, record->slot, pp_items(head));
     }
     uint32_t needs = units_of(record);
-    pp_store64(&page->head, (uint64_t)item << 32 | (pp_place(head) + needs));
+    pp_store64(&page->head, pp_pack64(item, pp_place(head) + needs));
     PP_CRASH_POINT("queue.taken");
     if (pp_load(&page->polled) && is_empty(queue)) {
         drain_signal(queue);

@@ -2,7 +2,7 @@
 #ifndef PP_QUEUE_BLOCK_H
 #define PP_QUEUE_BLOCK_H
 
-#include "core/pp_queue.h"
+#include "core/pp_queue_layout.h"
 
 #define PP_UNIT 8u
 #define PP_UNITS (PP_SEGMENT / PP_UNIT)

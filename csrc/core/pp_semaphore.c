@@ -4,8 +4,6 @@
 #include <errno.h>
 
 #include "core/pp_crash.h"
-#include "core/pp_futex.h"
-#include "core/pp_spin.h"
 
 #define BRACKET 0x80000000u
 
@@ -22,9 +20,9 @@ void pp_semaphore_make(struct pp_semaphore *semaphore, struct pp_chunk *chunk, s
     int counted = value > PP_MOST_TOKENS;
     *semaphore = (struct pp_semaphore){chunk, cell, counted ? 0 : value, bounded ? (counted ? value : 0) + 1 : 0};
     /* killed here: nobody else has it yet */
-    pp_store(&cell->max, semaphore->tokens);
-    pp_store(&cell->flags, semaphore->bounded);
-    pp_store(&cell->count, counted ? value : 0);
+    pp_store(&cell->semaphore.tokens, semaphore->tokens);
+    pp_store(&cell->semaphore.bounded, semaphore->bounded);
+    pp_store(&cell->semaphore.count, counted ? value : 0);
 }
 
 int pp_semaphore_adopt(struct pp_semaphore *semaphore, struct pp_chunk *chunk, uint32_t offset)
@@ -33,7 +31,7 @@ int pp_semaphore_adopt(struct pp_semaphore *semaphore, struct pp_chunk *chunk, u
     if (cell == NULL) {
         return 0;
     }
-    *semaphore = (struct pp_semaphore){chunk, cell, pp_load(&cell->max), pp_load(&cell->flags)};
+    *semaphore = (struct pp_semaphore){chunk, cell, pp_load(&cell->semaphore.tokens), pp_load(&cell->semaphore.bounded)};
     return semaphore->tokens <= PP_MOST_TOKENS && semaphore->bounded <= PP_VALUE_MAX + 1
            && pp_chunk_cell(chunk, offset, PP_SEMAPHORE, pp_semaphore_size(semaphore->tokens)) != NULL;
 }
@@ -66,12 +64,12 @@ static int acquire_free(struct pp_semaphore *semaphore, uint32_t tag)
             return 1;
         }
     }
-    uint32_t count = pp_load(&cell->count);
+    uint32_t count = pp_load(&cell->semaphore.count);
     while (count != 0) {
-        if (take(&cell->count, count, count - 1)) {
+        if (take(&cell->semaphore.count, count, count - 1)) {
             return 1;
         }
-        count = pp_load(&cell->count);
+        count = pp_load(&cell->semaphore.count);
     }
     return 0;
 }
@@ -110,10 +108,10 @@ enum pp_answer pp_semaphore_try(struct pp_semaphore *semaphore, int bracket)
 static void pass_on(struct pp_semaphore *semaphore)
 {
     struct pp_cell *cell = semaphore->cell;
-    pp_store(&cell->wflag, 1); /* killed here: as at "semaphore.flagged" */
+    pp_store(&cell->semaphore.asleep, 1); /* killed here: as at "semaphore.flagged" */
     if (pp_semaphore_value(semaphore) != 0) {
-        pp_add(&cell->value, 1); /* killed here: a token and sleepers, as at "semaphore.freed" */
-        pp_futex_wake(&cell->value, 1);
+        pp_add(&cell->semaphore.sequence, 1); /* killed here: a token and sleepers, as at "semaphore.freed" */
+        pp_futex_wake(&cell->semaphore.sequence, 1);
     }
 }
 
@@ -149,8 +147,8 @@ enum pp_answer pp_semaphore_wait(struct pp_semaphore *semaphore, int bracket, st
         }
     }
     pp_registry_rearm(semaphore->chunk->registry);
-    uint32_t seen = pp_load(&cell->value);
-    pp_store(&cell->wflag, 1);
+    uint32_t seen = pp_load(&cell->semaphore.sequence);
+    pp_store(&cell->semaphore.asleep, 1);
     PP_CRASH_POINT("semaphore.flagged");
     enum pp_answer answer = try_to_acquire(semaphore, tag);
     if (answer == PP_AGAIN) {
@@ -162,7 +160,7 @@ enum pp_answer pp_semaphore_wait(struct pp_semaphore *semaphore, int bracket, st
             int64_t next_look = pp_now() + PP_DEATH_TICK;
             until = next_look < until ? next_look : until;
         }
-        pp_futex_wait(&cell->value, seen, until);
+        pp_futex_wait(&cell->semaphore.sequence, seen, until);
         PP_CRASH_POINT("semaphore.woken");
         wait->slept = 1;
         answer = try_to_acquire(semaphore, tag);
@@ -191,11 +189,11 @@ static int add_one(struct pp_semaphore *semaphore)
     struct pp_cell *cell = semaphore->cell;
     uint32_t most = semaphore->bounded != 0 ? semaphore->bounded - 1 : PP_VALUE_MAX;
     for (;;) {
-        uint32_t count = pp_load(&cell->count);
+        uint32_t count = pp_load(&cell->semaphore.count);
         if (count >= most) {
             return 0;
         }
-        if (give(&cell->count, count, count + 1)) {
+        if (give(&cell->semaphore.count, count, count + 1)) {
             return 1;
         }
     }
@@ -210,11 +208,11 @@ int pp_semaphore_release(struct pp_semaphore *semaphore, int bracket)
     if (!done && !add_one(semaphore)) {
         return -1;
     }
-    if (pp_load(&cell->wflag) != 0) {
-        pp_store(&cell->wflag, 0);
+    if (pp_load(&cell->semaphore.asleep) != 0) {
+        pp_store(&cell->semaphore.asleep, 0);
         PP_CRASH_POINT("semaphore.counted");
-        pp_add(&cell->value, 1); /* killed here: the same */
-        pp_futex_wake(&cell->value, 1);
+        pp_add(&cell->semaphore.sequence, 1); /* killed here: the same */
+        pp_futex_wake(&cell->semaphore.sequence, 1);
     }
     return 0;
 }
@@ -223,7 +221,7 @@ uint32_t pp_semaphore_value(struct pp_semaphore *semaphore)
 {
     pp_word *tokens = tokens_of(semaphore);
     uint32_t number = semaphore->tokens;
-    uint32_t value = pp_load(&semaphore->cell->count);
+    uint32_t value = pp_load(&semaphore->cell->semaphore.count);
     for (uint32_t i = 0; i < number; i++) {
         value += pp_load(&tokens[i]) == 0;
     }

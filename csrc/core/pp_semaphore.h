@@ -1,7 +1,7 @@
 /* Semaphore: tokens that know their holders, so that those of a dead process can be given back.
  *
- *   cell: max = number of tokens, count = tokens of nobody, value = sequence to sleep on, wflag
- *   then max words, one a token:   0 free | holder's tag | holder's tag + BRACKET (taken by `with`)
+ *   cell: tokens = how many, count = tokens of nobody, sequence to sleep on, asleep
+ *   then as many words, one a token:   0 free | holder's tag | holder's tag + BRACKET (taken by `with`)
  *
  *   acquire: a free word: CAS 0 -> me; else count: CAS n -> n-1; else sleep
  *   release: my own word -> 0; else somebody's that is not BRACKET -> 0; else, bounded: any -> 0, or an error;
@@ -11,7 +11,7 @@
  * it was sure to be given back: one taken by `with`, or any of a bounded semaphore. Acquiring a plain semaphore without
  * ever releasing it is how producers tell consumers of something; such a token stays taken.
  *
- * More than 32 tokens are a plain count, without recovery: `max` is 0, and `count` holds them all.
+ * More than 32 tokens are a plain count, without recovery: `tokens` is 0, and `count` holds them all.
  *
  * | SIGKILL at                            | left behind                  | repaired by                               |
  * |---------------------------------------|------------------------------|-------------------------------------------|
@@ -24,7 +24,8 @@
 #ifndef PP_SEMAPHORE_H
 #define PP_SEMAPHORE_H
 
-#include "core/pp_lock.h"
+#include "core/pp_chunk.h"
+#include "core/pp_wait.h"
 
 #define PP_MOST_TOKENS 32
 #define PP_VALUE_MAX 0x7fffffffu

@@ -1,8 +1,6 @@
 #include "core/pp_sleep.h"
 
 #include "core/pp_crash.h"
-#include "core/pp_futex.h"
-#include "core/pp_spin.h"
 
 static int wake_first(pp_word *word, pp_word *asleep)
 {

@@ -9,7 +9,7 @@
 #ifndef PP_SLEEP_H
 #define PP_SLEEP_H
 
-#include "core/pp_queue.h"
+#include "core/pp_queue_layout.h"
 
 /* Whether there is what a wait is for. */
 typedef int (*pp_ready)(struct pp_queue *queue, struct pp_wait *wait);

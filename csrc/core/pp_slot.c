@@ -19,7 +19,7 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-static uint64_t word_of(uint32_t tag, uint32_t item) { return (uint64_t)item << 32 | tag; }
+static uint64_t word_of(uint32_t tag, uint32_t item) { return pp_pack64(item, tag); }
 
 /* Whether nobody needs a slot. The order matters: a holder that was seen to be dead puts no item in any more. */
 static int is_free(struct pp_queue *queue, uint64_t word)

@@ -24,7 +24,7 @@
 #ifndef PP_SLOT_H
 #define PP_SLOT_H
 
-#include "core/pp_queue.h"
+#include "core/pp_queue_layout.h"
 
 /* Take a slot for `size` bytes; -1 and errno: EMSGSIZE (larger than any), ENOSPC (there is none). */
 int64_t pp_slot_reserve(struct pp_queue *queue, uint64_t size);

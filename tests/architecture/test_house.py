@@ -304,3 +304,18 @@ def test_test_modules_share_by_support_and_import_no_other(path):
     assert sorted(name for name in files if name.split(".")[0] not in homes) in ([], RANDOM_PROGRAMS, ON_HOSTS)
     # A module that is no file: of a folder that it has left.
     assert not [name for name in imported if name.startswith(("behaviour", "chaos", "unit")) and name not in files]
+
+
+def test_headers_of_the_core_form_no_circle():
+    """And those of `core` know none of `bind`, which knows Python."""
+    csrc = ROOT / "csrc"
+    included = {
+        str(path.relative_to(csrc)): re.findall(r'^#include "(.+)"', path.read_text(), re.MULTILINE)
+        for path in csrc.glob("*/*.h")
+    }
+    assert not [name for name in included if name.startswith("core/") for one in included[name] if "bind/" in one]
+    left = {name: set(names) for name, names in included.items()}
+    while free := [name for name, names in left.items() if not names & set(left)]:
+        for name in free:
+            del left[name]
+    assert not left

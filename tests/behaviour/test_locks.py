@@ -235,9 +235,8 @@ def test_corrupted_memory_raises_or_waits_and_never_crashes():
         fd, _ = descriptors(id)
         for pattern in (b"\xff", b"\x80", b"\x55"):
             before = os.pread(fd, 64, offset)
-            kind = before[40:44]
-            os.pwrite(fd, pattern * 40, offset)
-            os.pwrite(fd, kind, offset + 40)
+            os.pwrite(fd, pattern * 64, offset)
+            os.pwrite(fd, before[4:8], offset + 4)  # its kind
             try:
                 if handle.acquire(timeout=0.05):
                     handle.release()
@@ -245,6 +244,10 @@ def test_corrupted_memory_raises_or_waits_and_never_crashes():
                 pass
             os.pwrite(fd, before, offset)
     assert lock.acquire(False)
+
+
+# Where in a cell are a semaphore's number of tokens, and the object's kind: csrc/core/pp_cell.h.
+TOKENS, KIND = 5, 1
 
 
 def words_of(handle):
@@ -267,7 +270,7 @@ def test_semaphore_has_as_many_tokens_as_when_it_came_whatever_is_written_over_i
         semaphore = polyproc.Semaphore(0)
     words = words_of(semaphore)
     for number in (1, 32, 33, 2**32 - 1):
-        words[7] = number
+        words[TOKENS] = number
         assert not semaphore.acquire(False)
         assert semaphore.get_value() == 0
         with pytest.raises(ValueError, match="no whole semaphore"):
@@ -290,8 +293,8 @@ def test_array_has_the_size_that_it_had_whatever_is_written_over_it():
 @native_only
 def test_lock_is_of_the_kind_that_it_was_whatever_is_written_over_it():
     condition, value = polyproc.Condition(polyproc.Lock()), polyproc.Value("i", 1)
-    words_of(condition._lock)[10] = 2  # an RLock's
-    words_of(value.get_lock())[10] = 3  # a Semaphore's
+    words_of(condition._lock)[KIND] = 2  # an RLock's
+    words_of(value.get_lock())[KIND] = 3  # a Semaphore's
     with condition, value.get_lock():
         assert not condition.acquire(False)
         value.value += 1
