@@ -3,7 +3,7 @@
 from polyproc._base.errors import RemoteError as RemoteError
 from polyproc._managers.manager import BaseManager as BaseManager
 from polyproc._managers.proxies import BaseProxy as BaseProxy
-from polyproc._managers.shared_memory_manager import SharedMemoryManager as SharedMemoryManager
+from polyproc._managers.manager import SharedMemoryManager as SharedMemoryManager
 from polyproc._managers.manager import SyncManager as SyncManager
 from polyproc._managers.links import Token as Token
 
@@ -30,7 +30,7 @@ from polyproc._managers.proxies import AutoProxy as AutoProxy
 from polyproc._managers.proxies import MakeProxyType as MakeProxyType
 from polyproc._managers.proxies import RebuildProxy as RebuildProxy
 from polyproc._managers.server import Server as Server
-from polyproc._managers.shared_memory_manager import SharedMemoryServer as SharedMemoryServer
+from polyproc._managers.manager import SharedMemoryServer as SharedMemoryServer
 from polyproc._managers.links import all_methods as all_methods
 from polyproc._managers.links import convert_to_error as convert_to_error
 from polyproc._managers.links import dispatch as dispatch

@@ -13,7 +13,7 @@ import pytest
 import polyproc
 from conftest import PROGRAMS, eventually, interrupt_program, is_running, run_program
 from polyproc._platform.circumstances import usable_processors
-from polyproc._platform.memory import resident_bytes
+from polyproc._platform.processes import resident_bytes
 from support import pool_work
 
 

@@ -114,7 +114,7 @@ def test_processes_are_told_by_ps(monkeypatch, strict):
         assert row.parent == os.getpid()
         assert abs(int(row.started) - int(processes.started_at(child.pid))) <= 1
         assert abs(run_tracker.start_by_ps(child.pid) - int(row.started)) <= 1
-        assert processes.resident_bytes(child.pid) > 1 << 20
+        assert processes.resident_bytes_of(child.pid) > 1 << 20
     finally:
         child.kill()
         child.communicate()
@@ -129,7 +129,7 @@ def test_without_a_ps_nothing_is_told(monkeypatch):
     monkeypatch.setattr(os, "posix_spawnp", posix_spawnp)
     assert processes.table() == {}
     assert processes.started_at(os.getpid()) == ""
-    assert processes.resident_bytes(os.getpid()) == 0
+    assert processes.resident_bytes_of(os.getpid()) == 0
 
 
 @pytest.mark.parametrize("date", ["", "Sat", "Sat Nov 28 07:10:38", "Sa 28 Nov 07:10:38 2026", "Sat Nov 28 0710 2026"])

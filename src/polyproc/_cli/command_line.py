@@ -46,11 +46,9 @@ def _other_verb(words: list[str]) -> int:
     doctor.add_argument("--hosts", type=lambda text: text.split(","), help="the hosts, with commas between them")
     doctor.add_argument("--address", help="on which to listen, for `command`; the cluster, for `ray`")
     asked = parser.parse_args(words)
+    from polyproc._cli import doctor as tried
+
     if asked.engine is None:
-        from polyproc._cli import doctor as of_this_machine
-
-        return of_this_machine.main()
-    options = {name: found for name in ("command", "hosts", "address") if (found := getattr(asked, name)) is not None}
-    from polyproc._cli import engine_doctor
-
-    return engine_doctor.main(asked.engine, options)
+        return tried.main()
+    options = {name: given for name in ("command", "hosts", "address") if (given := getattr(asked, name)) is not None}
+    return tried.main_of_engine(asked.engine, options)

@@ -35,7 +35,7 @@ _CHILDREN_HAVE = (
     "polyproc._workers.worker",
     "polyproc._managers.proxies",
     "polyproc._managers.manager",
-    "polyproc._managers.shared_memory_manager",
+    "polyproc._memory.segment",
 )
 _TRIES = 3
 _IN_A_ROW = 0.01  # seconds

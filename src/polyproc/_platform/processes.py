@@ -1,4 +1,4 @@
-"""The processes of the system, by ps(1): where there is no /proc. To ask costs some milliseconds.
+"""The processes of the system, by ps(1), where there is no /proc: to ask costs some milliseconds. And our own memory.
 
 The processes are asked for as POSIX has it; `lstart`, when one was started, is no part of that, but of every system.
 """
@@ -9,9 +9,10 @@ import os
 import signal
 import time
 
-from polyproc._base.typing import NamedTuple
+from polyproc._base.modules import load
+from polyproc._base.typing import Any, NamedTuple
 from polyproc._platform.handles import pause
-from polyproc._platform.posix import anonymous_file
+from polyproc._platform.posix import IS_MACOS, PROC, anonymous_file
 
 _LIMIT = 10.0  # seconds: it was stopped, or the machine is at its end
 _TICK = 0.001
@@ -56,7 +57,7 @@ def _seconds(date: str) -> str:
         return ""
 
 
-def resident_bytes(pid: int) -> int:
+def resident_bytes_of(pid: int) -> int:
     """Return the resident size of a process in bytes; 0 where that cannot be told."""
     text = _ps("-o", "rss=", "-p", str(pid))[1].strip()
     return int(text) * 1024 if text.isdigit() else 0
@@ -94,3 +95,13 @@ def _wait(pid: int) -> None:
                 return
     except ChildProcessError:  # reaped by somebody else
         pass
+
+
+def resident_bytes() -> int:
+    """Return the resident size of this process, in bytes; where nothing tells it, the largest that it had."""
+    try:
+        with open(f"{PROC}/self/statm", encoding="utf-8") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+    except OSError:
+        usage: Any = load("resource", "getrusage")
+        return resident_bytes_of(os.getpid()) or int(usage(0).ru_maxrss) * (1 if IS_MACOS else 1024)

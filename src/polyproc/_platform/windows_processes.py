@@ -1,4 +1,4 @@
-"""What `processes` is on Windows: the system's own list, and when each process was started."""
+"""What `processes` is on Windows: the system's own list, when each process was started, and our own memory."""
 
 from __future__ import annotations
 
@@ -85,3 +85,23 @@ def table() -> dict[int, processes.Row]:
         pid: processes.Row(parent if started[pid] >= started.get(parent, 0) else 0, str(started[pid]), False)
         for pid, parent in found.items()
     }
+
+
+class _Counters(ctypes.Structure):
+    _fields_ = (
+        ("cb", wintypes.DWORD),
+        ("PageFaultCount", wintypes.DWORD),
+        *((name, ctypes.c_size_t) for name in ("PeakWorkingSetSize", "WorkingSetSize", "a", "b", "c", "d", "e", "f")),
+    )
+
+
+def resident_bytes() -> int:
+    """Return the resident size of this process, in bytes."""
+    counters = _Counters()
+    counters.cb = ctypes.sizeof(counters)
+    kernel32 = ctypes.WinDLL("kernel32")
+    kernel32.GetCurrentProcess.restype = wintypes.HANDLE
+    ask = kernel32.K32GetProcessMemoryInfo
+    ask.argtypes = (wintypes.HANDLE, ctypes.c_void_p, wintypes.DWORD)
+    ask(kernel32.GetCurrentProcess(), ctypes.byref(counters), counters.cb)
+    return int(counters.WorkingSetSize)

@@ -519,3 +519,25 @@ def _terminate(engine: ProcessPoolEngine | ThreadPoolEngine) -> None:
     engine.terminate()
     if engine.scheduler.can_kill:
         engine.join()
+
+
+@public("pool")
+class ThreadPool(Pool):
+    """A pool on threads of this process: nothing is pickled, and a call cannot be ended from outside.
+
+    `terminate` drops the calls that have not begun; `join` waits for those that have.
+    """
+
+    def __init__(
+        self,
+        processes: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+    ) -> None:
+        size = checked_size(processes)
+        if initializer is not None and not callable(initializer):
+            raise said("no_initializer", initializer)
+        initargs = initargs if type(initargs) is tuple else said("arguments", initargs, "initargs", initializer)
+        from polyproc._workers.thread_engine import ThreadPoolEngine
+
+        self._begin(ThreadPoolEngine(size, (initializer, initargs)))

@@ -300,7 +300,7 @@ def _serve(end: Any, interrupter: Interrupter, plan: WorkerPlan) -> None:
     functions: dict[bytes, Callable[..., Any]] = {}
     most_memory = plan.most_memory
     if most_memory is not None:  # loaded before a task can have taken all descriptors
-        from polyproc._platform.memory import resident_bytes
+        from polyproc._platform.processes import resident_bytes
 
     while (message := _next(end, interrupter)) is not None:
         place, opened, task = message

@@ -14,7 +14,7 @@ from builtins import dict as dict
 from builtins import list as list
 
 from polyproc.dummy.connection import Pipe as Pipe
-from polyproc._pool.thread_pool import ThreadPool as Pool
+from polyproc._pool.pool import ThreadPool as Pool
 from polyproc._threads import Array as Array
 from polyproc._threads import Manager as Manager
 from polyproc._threads import Namespace as Namespace

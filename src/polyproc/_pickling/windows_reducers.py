@@ -1,4 +1,4 @@
-"""What `handle_passing` is on Windows: a handle is duplicated in the process that receives it."""
+"""What is another in `reducers` on Windows: a handle is duplicated in the process that receives it."""
 
 from __future__ import annotations
 
