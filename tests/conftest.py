@@ -17,7 +17,7 @@ import pytest
 
 import polyproc
 from polyproc._connection.sharer import sharer
-from polyproc._forkserver.fork_server import forkserver
+from polyproc._forkserver.fork_server import forkserver, fresh_fork_server
 from polyproc._platform import processes
 from polyproc._platform.handles import children_of, has_pidfds
 from polyproc._platform.posix import LINUX, have_abstract_sockets, quiet, tells_of_processes
@@ -169,6 +169,7 @@ def time_limit(request):
 def leak_guard():
     """Fail a test that leaves a process, a thread or a descriptor; what lives as long as its process is made before."""
     forkserver._stop()
+    fresh_fork_server._stop()
     lifeline.open()
     null_input.prepare()
     bundle.open()
@@ -179,6 +180,7 @@ def leak_guard():
     yield
     polyproc.active_children()
     forkserver._stop()
+    fresh_fork_server._stop()
     sharer.stop()
     deadline = time.monotonic() + 10
     while True:

@@ -8,7 +8,7 @@ import sys
 from polyproc._base import errors as _errors
 from polyproc._base.modules import public, said
 from polyproc._base.process_state import process_state
-from polyproc._platform.posix import start_methods
+from polyproc._platform.posix import HAVE_FORK, start_methods
 from polyproc._process import process
 from polyproc._process.process import (
     BaseProcess,
@@ -194,8 +194,7 @@ class BaseContext:
         idle_timeout: float | None = None,
     ) -> pool.Pool:
         """Return a pool of worker processes: see `polyproc.pool.Pool`."""
-        from polyproc._pool.pool import Pool
-
+        Pool = _pool_class(self.get_start_method())
         return Pool(
             processes,
             initializer,
@@ -286,6 +285,17 @@ class BaseContext:
         from polyproc._pickling import pickler
 
         return pickler
+
+
+def _pool_class(method: str | None) -> type[pool.Pool]:
+    """Return the class of pools; while it is loaded, the fork server that pools of a start method need comes up."""
+    if "polyproc._pool.pool" not in sys.modules and method in ("spawn", "forkserver") and HAVE_FORK:
+        from polyproc._start.booting import early
+
+        early.begin_for_pool(method)
+    from polyproc._pool.pool import Pool
+
+    return Pool
 
 
 # The start methods.

@@ -29,6 +29,7 @@ NAMED = {
     "_platform/windows_modules": "what stands in for what on Windows",
     "_process/preparation_data": "the public module, if a program has replaced a function there",
     "_process/receiving": "in whose frames imports are a service's",
+    "_start/booting": "what another interpreter loads before it has its job",
     "_start/child": "the program of the tracker",
     "_start/spawn": "what a child is sent, and its programs",
     "_start/windows_spawn": "its programs",

@@ -129,10 +129,10 @@ FIRST_USES = {
         (35, 45),
         (42, 47),
     ),
-    "Pool": ("with context.Pool(2) as pool: pool.map(abs, range(2))", (45, 31), (51, 46), (53, 47)),
+    "Pool": ("with context.Pool(2) as pool: pool.map(abs, range(2))", (45, 31), (54, 47), (53, 47)),
     "executor": (
         "with polyproc.ProcessPoolExecutor(2, context) as pool: list(pool.map(abs, range(2)))",
-        *((49, 52), (55, 58), (57, 59)),
+        *((49, 52), (58, 59), (57, 59)),
     ),
     "Manager": (
         "with context.Manager() as made: end(context.Process(target=made.dict().get, args=(1,)))",

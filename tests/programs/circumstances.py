@@ -20,7 +20,8 @@ def has(_=0):
     masked = signal.SIGUSR2 in signal.pthread_sigmask(signal.SIG_BLOCK, ())
     limits = [resource.getrlimit(limit) for limit in (resource.RLIMIT_NOFILE, resource.RLIMIT_CORE)]
     stream = os.fstat(1).st_ino
-    return [lines.get(name) for name in names], score, ignored, masked, limits, os.getpriority(0, 0), stream
+    group = os.getpgrp(), os.getsid(0)
+    return [lines.get(name) for name in names], score, ignored, masked, limits, os.getpriority(0, 0), stream, group
 
 
 def no_new_privileges():
@@ -48,6 +49,7 @@ CHANGES = {
     "no new privileges": no_new_privileges,
     "oom score": lambda: open("/proc/self/oom_score_adj", "w").write("500"),
     "output": another_output,
+    "process group": os.setpgrp,
 }
 
 

@@ -124,3 +124,7 @@ def start_grandchild(value):
     child = polyproc.Process(target=echo, args=(value,))
     child.start()
     return (polyproc.get_start_method(), child.result(30))
+
+
+def parent_pid(_):
+    return os.getppid()

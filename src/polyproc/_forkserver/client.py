@@ -145,14 +145,23 @@ class ForkServerClient:
         finally:
             theirs.close()
 
+    def hurry(self) -> None:
+        """Have the children made now that were ordered for later. Raises ConnectionError."""
+        self._begin_to_speak()
+        self._hurry()
+        self._is_torn = False
+
+    def _hurry(self) -> None:
+        if self._dawdles and not ready([self._sock.fileno()], 0):
+            protocol.send(self._sock, protocol.HURRY, [])
+        self._dawdles = False
+
     def collect(self) -> Forked:
         """Receive the child that was ordered first. Raises what fork raised in the fork server."""
         self._begin_to_speak()
         ordered = self._ordered.popleft()
         try:
-            if self._dawdles and not ready([self._sock.fileno()], 0):
-                protocol.send(self._sock, protocol.HURRY, [])
-            self._dawdles = False
+            self._hurry()
             (pid, number, text, sent), received = self._receive()
             self._is_torn = False
         except BaseException:

@@ -42,9 +42,14 @@ class Loop:
         lifeline_fd: the client's lifeline, for the children.
         client_pid: the client.
         comm: this process's name, as ps shows it, and its children's until they have a job.
-        at_birth: what a child does while it waits for its job.
+        at_birth: what a child does before it waits for its job; told whether that is to come at once.
         handlers: the children's handlers of signals, by number, where they differ from the fork server's.
+
+    Attributes:
+        when_idle: called once, when there is no order.
     """
+
+    when_idle: Callable[[], object] | None = None
 
     def __init__(
         self,
@@ -52,7 +57,7 @@ class Loop:
         lifeline_fd: int,
         client_pid: int,
         comm: str,
-        at_birth: Callable[[], object],
+        at_birth: Callable[[bool], object],
         handlers: dict[int, Any],
     ) -> None:
         self.sock = _socket.socket(fileno=socket_fd)
@@ -71,28 +76,48 @@ class Loop:
         self.comm = _read_name()
         _rename(comm)
         self.reported: dict[int, tuple[int, int]] = {}  # pidfd -> (pid, status pipe)
+        self._later: list[list[int]] = []  # the descriptors of orders that have time
 
     def serve(self) -> dict[str, Any]:
         """Answer requests; return in a child, with its job. In the fork server it ends the process, with its client."""
         while True:
-            if self.reported and not self._wait_for_request():
+            if self.when_idle is not None and not self._later and not ready([self.sock.fileno()], 0):
+                when_idle, self.when_idle = self.when_idle, None
+                when_idle()
+            # Not later where the end of a child would be told late meanwhile.
+            if self._later and (self.reported or not ready([self.sock.fileno()], _PATIENCE)):
+                job = self._make_later_ones(False)
+            elif self.reported and not self._wait_for_request():
                 continue
-            try:
-                when, fds = protocol.receive(self.sock)
-            except (EOFError, ConnectionError):
-                os._exit(0)
-            if when == protocol.HURRY:
-                continue
-            if not fds:
-                self._refuse(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
-                continue
-            if when == protocol.LATER and not self.reported:  # else the end of one of those would be told late
-                ready([self.sock.fileno()], _PATIENCE)
-            job = self._answer(fds)
+            else:
+                try:
+                    when, fds = protocol.receive(self.sock)
+                except (EOFError, ConnectionError):
+                    os._exit(0)
+                if when == protocol.LATER:
+                    self._later.append(fds)
+                    continue
+                job = self._make_later_ones(True)
+                if job is None and when != protocol.HURRY:
+                    job = self._make(fds, when == protocol.AT_ONCE)
             if job is not None:
                 return job
 
-    def _answer(self, fds: list[int]) -> dict[str, Any] | None:
+    def _make_later_ones(self, is_due: bool) -> dict[str, Any] | None:
+        """Make what was to be made later; return in a child, with its job."""
+        while self._later:
+            job = self._make(self._later.pop(0), is_due)
+            if job is not None:
+                return job
+        return None
+
+    def _make(self, fds: list[int], is_due: bool) -> dict[str, Any] | None:
+        if fds:
+            return self._answer(fds, is_due)
+        self._refuse(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
+        return None
+
+    def _answer(self, fds: list[int], is_due: bool) -> dict[str, Any] | None:
         status_fds: tuple[int, int] = (-1, -1)
         end_fd = -1
         try:
@@ -117,7 +142,7 @@ class Loop:
             return None
         if pid == 0:
             close_quietly(end_fd)
-            return self._become_child(fds, status_fds)
+            return self._become_child(fds, status_fds, is_due)
         if end_fd >= 0:
             _own_ends().finish()
             close_quietly(pidfd)
@@ -177,17 +202,17 @@ class Loop:
                 close_quietly(status_fd, fd)
         return self.sock.fileno() in ready
 
-    def _become_child(self, fds: list[int], status_fds: tuple[int, int]) -> dict[str, Any]:
+    def _become_child(self, fds: list[int], status_fds: tuple[int, int], is_due: bool) -> dict[str, Any]:
         """Close what is the fork server's; wait for the job."""
         self.sock.close()
-        close_quietly(*status_fds)
+        close_quietly(*status_fds, *(fd for fds in self._later for fd in fds))
         for pidfd, (_, status_fd) in self.reported.items():
             close_quietly(pidfd, status_fd)
         after_fork()
         is_clients = os.getppid() == self.client_pid
         if is_clients:
             close_quietly(self.client_pidfd)
-        self._at_birth()
+        self._at_birth(is_due or ready([fds[0]], 0) != [])
         parent_fd = self.client_pidfd if self._ends is None else os.dup(self.lifeline_fd)
         channel = _socket.socket(fileno=fds[0])
         channel.settimeout(None)

@@ -1,24 +1,36 @@
-"""The start method forkserver: a server that has imported what its children need, started when it is first needed."""
+"""The fork servers that this process has started: the start method's, and the one of its pools by spawn.
+
+Each is started when it is first needed, and makes children for starts that follow, one after the other. A pool says
+beforehand how many (`expect`); and when it ends, that as many may wait for the next one (`keep`).
+"""
 
 from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
 import time
 
 from polyproc._base.modules import Later, loaded
+from polyproc._base.native import native
 from polyproc._base.process_state import log
-from polyproc._base.typing import Any
+from polyproc._base.typing import TYPE_CHECKING, Any
 from polyproc._cleanup import run_finalizers
 from polyproc._forkserver.client import Forked, ForkServerClient, new_comm
-from polyproc._platform.circumstances import Circumstances, environ
-from polyproc._platform.interpreter import starter
+from polyproc._platform.circumstances import Circumstances, environ, own_environ
+from polyproc._platform.interpreter import command_line, site_plan, starter
 from polyproc._platform.posix import HAVE_FORK
 from polyproc._process.bootstrap import lifeline
-from polyproc._process.preparation_data import capture, describe_main
-from polyproc._start.protocol import AT_ONCE, LATER, socketpair
+from polyproc._process.preparation_data import capture, describe_main, pack_objects
+from polyproc._process.receiving import check_start
+from polyproc._start.booting import Booting, can_boot, common_modules, early
+from polyproc._start.protocol import AHEAD, LATER, socketpair
 from polyproc._start.spawn import start_program
+
+if TYPE_CHECKING:
+    from polyproc._process.process import BaseProcess
+    from polyproc._start.child import Child
 
 warnings: Any = Later("warnings")
 
@@ -39,6 +51,7 @@ _CHILDREN_HAVE = (
 )
 _TRIES = 3
 _IN_A_ROW = 0.01  # seconds
+_MAX_AHEAD = 4  # of so many the socket holds orders and answers, whoever is slow; and so many wait for another pool
 _ON_ERROR = ("ignore", "warn", "fail")
 
 
@@ -51,12 +64,20 @@ def check_names(names: Any, what: str) -> None:
             raise TypeError(f"{what} must be a list of strings, and {name!r} in it is none")
 
 
+class NotOurs(Exception):
+    """A fork server's children are its own."""
+
+
 class ForkServer:
     """This process's fork server for its children. One instance, `forkserver`."""
+
+    _method = "forkserver"
+    _has_main = True  # whether it may import our main module
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._client: ForkServerClient | None = None
+        self._expected = 0  # starts of a pool that are to follow
         self._preload: list[str] = ["__main__"]
         self._on_error = "warn"
         self._environ: dict[bytes, bytes] = {}
@@ -99,15 +120,50 @@ class ForkServer:
             if not self._client.has_ended():
                 return self._client
             self._drop()
+        booting = early.take(self._method)
+        if booting is not None and not self._fits(booting):
+            booting.end()
+            booting = None
+        if booting is None and can_boot():
+            check_start()
+            booting = Booting("run_forkserver", () if self._has_main else common_modules())
+        if booting is None:
+            client = self._start_without()
+        else:
+            try:
+                job = self._describe()
+                booting.give(pack_objects(job))
+                self._environ, self._circumstances = booting.environ, booting.circumstances
+                client = ForkServerClient(booting.channel, booting.pid, job["comm"])
+            except BaseException:
+                self._circumstances = None
+                booting.end()
+                raise
+        log.debug("fork server started, pid %d", client.pid)
+        self._client, self._report = client, None
+        return client
+
+    def _describe(self) -> dict[str, Any]:
+        """Return what a fork server is told."""
+        job = capture("ForkServer")
+        job.update(client=os.getpid(), comm=new_comm())
+        job["preload"] = [name for name in self._preload if name != "__main__"]
+        job["have"] = [name for name in _CHILDREN_HAVE if loaded(name) is not None]
+        main = describe_main() if self._has_main and "__main__" in self._preload else None
+        if main is not None:
+            job["preload_main"] = main
+        return job
+
+    def _fits(self, booting: Booting) -> bool:
+        """Return whether an interpreter that was started early is as one that is started now."""
+        return booting.circumstances.are_the_same() and booting.environ == own_environ()
+
+    def _start_without(self) -> ForkServerClient:
+        """Start one whose job is there before it."""
         ours, theirs = socketpair()
         try:
-            job = capture("ForkServer")
-            job.update(socket=theirs.fileno(), lifeline=lifeline.open(), client=os.getpid(), comm=new_comm())
-            job["preload"] = [name for name in self._preload if name != "__main__"]
-            job["have"] = [name for name in _CHILDREN_HAVE if loaded(name) is not None]
-            main = describe_main() if "__main__" in self._preload else None
-            if main is not None:
-                job["preload_main"] = main
+            job = self._describe()
+            job.update(socket=theirs.fileno(), lifeline=lifeline.open())
             self._environ = environ().copy()
             self._circumstances = Circumstances()
             pid = start_program(job, "run_forkserver", [theirs.fileno(), job["lifeline"]])
@@ -117,13 +173,11 @@ class ForkServer:
             raise
         finally:
             theirs.close()
-        log.debug("fork server started, pid %d", pid)
-        self._client, self._report = ForkServerClient(ours, pid, job["comm"]), None
-        return self._client
+        return ForkServerClient(ours, pid, job["comm"])
 
     def _drop(self) -> None:
         """Close a fork server that has ended, or shall end, and the child that waits."""
-        client, self._client = self._client, None
+        client, self._client, self._expected = self._client, None, 0
         self._forget_circumstances()
         if client is not None:
             client.end()
@@ -134,9 +188,12 @@ class ForkServer:
             self._circumstances = None
 
     def _stop(self) -> None:
-        """End the fork server and wait for it."""
+        """End the fork server, and one that comes up, and wait for them."""
         with self._lock:
             self._drop()
+            booting = early.take(self._method)
+            if booting is not None:
+                booting.end()
 
     def after_fork_in_child(self) -> None:
         """Forget, in a forked child, the parent's fork server: its children would be the parent's."""
@@ -146,6 +203,7 @@ class ForkServer:
             self._client = None
             self._forget_circumstances()
         self._last_start = None
+        self._expected = 0
 
     # -- a start ---------------------------------------------------------------------------------------------------
 
@@ -156,9 +214,7 @@ class ForkServer:
             OSError: what fork said in the fork server; or no fork server could be started.
         """
         with self._lock:
-            if self._circumstances is not None and not self._circumstances.are_the_same():
-                log.info("the fork server (pid %s) has what was inherited then: starting another", self._forkserver_pid)
-                self._drop()
+            self._see_to_circumstances()
             for _ in range(_TRIES):
                 try:
                     forked = self._take()
@@ -171,13 +227,44 @@ class ForkServer:
                     return forked
         raise OSError(f"the fork server died {_TRIES} times in a row before it could fork")
 
+    def expect(self, children: int) -> None:
+        """Order children for starts that follow at once; more than a few are made as they are started."""
+        with self._lock:
+            self._see_to_circumstances()
+            try:
+                client = self._ensure_running()
+                self._expected = children
+                client.hurry()
+                while len(client) < min(children, _MAX_AHEAD):
+                    client.order()
+            except OSError:  # no descriptor left, or it is gone: the start will see
+                pass
+
+    def keep(self, children: int) -> None:
+        """Order children that wait for the starts of another pool. It may be called from anywhere."""
+        if starter.is_replaced() or not self._lock.acquire(False):
+            return
+        try:
+            while self._client is not None and len(self._client) < min(children, _MAX_AHEAD):
+                self._client.order(LATER)
+        except OSError:
+            pass
+        finally:
+            self._lock.release()
+
+    def _see_to_circumstances(self) -> None:
+        """Drop a fork server that has not what it would inherit now."""
+        if self._circumstances is not None and not self._circumstances.are_the_same():
+            log.info("the fork server (pid %s) has what was inherited then: starting another", self._forkserver_pid)
+            self._drop()
+
     def _take(self) -> Forked:
         """Return a child that waits for a job."""
         client = self._client
         if client is None or not len(client):
             client = self._ensure_running()
-            self._read_report(client)
             client.order()
+        self._read_report(client)
         return client.collect()
 
     def _order_next(self) -> None:
@@ -188,10 +275,13 @@ class ForkServer:
         program before ours: it would wait for the process that waits.
         """
         last, self._last_start = self._last_start, time.monotonic()
+        if self._expected:
+            self._expected -= 1
+            return
         if last is None or self._client is None or starter.is_replaced():
             return
         try:
-            self._client.order(AT_ONCE if self._last_start - last < _IN_A_ROW else LATER)
+            self._client.order(AHEAD if self._last_start - last < _IN_A_ROW else LATER)
         except OSError:  # no descriptor left, or the fork server is gone: the next start will see
             pass
 
@@ -217,13 +307,69 @@ class ForkServer:
         return self._report
 
 
+class FreshForkServer(ForkServer):
+    """The one for pools by spawn: an interpreter that has run nothing of the program's. One, `fresh_fork_server`.
+
+    Its children are as those that are started one by one: each imports our main module itself.
+    """
+
+    _method = "spawn"
+    _has_main = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._preload = []
+        self._is_refused = False  # whether its children are not ours on this system
+        self._surroundings: object = None
+
+    def can_be(self) -> bool:
+        """Return whether nothing of the program's runs where a Python is started, and children can be made of that."""
+        if native.core is None or self._is_refused or getattr(sys, "frozen", False):
+            return False
+        plan = site_plan.describe()
+        return plan is not None and not site_plan.runs_code
+
+    def launch(self, process_obj: BaseProcess[Any]) -> Child:
+        """Start a process object; as a Python of its own where this cannot be."""
+        from polyproc._start.spawn import SpawnChild
+        from polyproc._start.waiting_child import FreshChild
+
+        if self.can_be():
+            try:
+                return FreshChild(process_obj)
+            except NotOurs:
+                log.info("children of a fork server are not this process's: starting one by one")
+            except OSError as error:
+                log.info("the fork server made no child (%s): starting one by one", error)
+        return SpawnChild(process_obj)
+
+    def _take(self) -> Forked:
+        forked = super()._take()
+        if forked.status_fd >= 0:
+            self._is_refused = True
+            forked.give_up()
+            raise NotOurs
+        return forked
+
+    def _see_to_circumstances(self) -> None:
+        now = own_environ().copy(), command_line("")
+        if self._client is not None and now != self._surroundings:
+            log.info("the fork server (pid %s) was started otherwise: starting another", self._forkserver_pid)
+            self._drop()
+        self._surroundings = now
+        super()._see_to_circumstances()
+
+
 forkserver = ForkServer()
+fresh_fork_server = FreshForkServer()
 if HAVE_FORK:  # else it is only loaded, with what is public
-    os.register_at_fork(after_in_child=forkserver.after_fork_in_child)
+    for _server in (forkserver, fresh_fork_server):
+        os.register_at_fork(after_in_child=_server.after_fork_in_child)
 
 
 def cleanup_tests() -> None:
     """Stop what a test suite may have left running, and run all finalizers. CPython's harness calls it."""
     forkserver._stop()
+    fresh_fork_server._stop()
     run_finalizers()
     gc.collect()

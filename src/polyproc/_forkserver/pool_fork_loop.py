@@ -33,7 +33,7 @@ def main(socket_fd: int, client_pid: int, comm: str, mask: set[int]) -> NoReturn
     after_fork()
     replace_streams()
     # A child hangs on to the client before it has a job: others may hold the client's end of its channel.
-    loop = Loop(socket_fd, lifeline_fd, client_pid, comm, lambda: hang_on(os.dup(lifeline_fd)), handlers)
+    loop = Loop(socket_fd, lifeline_fd, client_pid, comm, lambda _: hang_on(os.dup(lifeline_fd)), handlers)
     job = loop.serve()
     live(job, job.get("parent_sentinel"))
     os._exit(1)

@@ -38,9 +38,15 @@ def environ() -> dict[bytes, bytes]:
 
     os.environ itself decodes and encodes each variable when it is copied, compared or passed on: a tenth of a start.
     """
-    data: dict[bytes, bytes] = os.environb._data  # type: ignore[attr-defined]
+    data = own_environ()
     added = _added.get()
     return data if added is None else {**added, **data}
+
+
+def own_environ() -> dict[bytes, bytes]:
+    """Return it without what `added_environment` adds for this thread."""
+    data: dict[bytes, bytes] = os.environb._data  # type: ignore[attr-defined]
+    return data
 
 
 _added: ContextVar[dict[bytes, bytes] | None] = ContextVar("polyproc_added_environment", default=None)
@@ -96,6 +102,8 @@ class Circumstances:
             _of(lambda: os.getresuid()) or (os.getuid(), os.geteuid()),
             _of(lambda: os.getresgid()) or (os.getgid(), os.getegid()),
             os.getgroups(),
+            os.getpgrp(),
+            _of(lambda: os.getsid(0)),
             _of(lambda: [self._limit_of(limit) for limit in self._limits]),
             _of(lambda: os.sched_getaffinity(0)),
             _of(lambda: (os.sched_getscheduler(0), os.sched_getparam(0).sched_priority)),

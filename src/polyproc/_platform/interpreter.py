@@ -230,6 +230,8 @@ get_executable: Final = interpreter.get_executable
 # site did more than that (sitecustomize, usercustomize), or without the C core, children go through `site` as ever.
 
 
+SETUPTOOLS = "import os; var = 'SETUPTOOLS_USE_DISTUTILS'; "  # so its line begins, which stands in most environments
+
 # (folder, file, its lines that import) of a .pth file
 PthFile = tuple[str, str, list[str]]
 
@@ -241,6 +243,7 @@ class SitePlan:
         self._folders: list[str] | None = None
         self._stamp: object = None
         self._pth_files: list[PthFile] | None = None
+        self.runs_code = False  # whether lines that import do more than setuptools' own
 
     def describe(self) -> dict[str, Any] | None:
         """Return what `siteless.stand_in` needs; None if a child must go through `site`."""
@@ -259,6 +262,7 @@ class SitePlan:
             "core": native.core.__file__,
             "flag": sys.flags.__match_args__.index("no_site"),
             "pth_files": pth_files,
+            "setuptools": SETUPTOOLS,
         }
 
     def _read(self, site: Any) -> list[PthFile] | None:
@@ -266,7 +270,8 @@ class SitePlan:
             self._folders = site.getsitepackages() + ([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])
         stamp = [_modified(folder) for folder in self._folders]
         if stamp != self._stamp:
-            self._pth_files = _importing_lines(self._folders)
+            found = self._pth_files = _importing_lines(self._folders)
+            self.runs_code = any(not line.startswith(SETUPTOOLS) for *_, lines in found or () for line in lines)
             self._stamp = stamp
         return self._pth_files
 

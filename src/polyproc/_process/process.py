@@ -481,9 +481,9 @@ class ForkServerProcess(BaseProcess[T]):
 
     @staticmethod
     def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:
-        from polyproc._start.waiting_child import ForkServerChild
+        from polyproc._start.booting import start_by_fork_server
 
-        return ForkServerChild(process_obj)
+        return start_by_fork_server(process_obj)
 
 
 _CLASSES: dict[str, type[BaseProcess[Any]]] = {

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 _NAMES = ("exit", "quit", "copyright", "credits", "license", "help")
-_SETUPTOOLS = "import os; var = 'SETUPTOOLS_USE_DISTUTILS'; "
 _CONCERNED = frozenset(("distutils", "_distutils_hack", "setuptools", "pip", "test"))
 
 
@@ -65,7 +64,7 @@ def stand_in(plan: dict[str, Any]) -> None:
         setattr(builtins, name, OfSite(name))
     for folder, file, lines in plan["pth_files"]:
         for line in lines:
-            if line.startswith(_SETUPTOOLS):
+            if line.startswith(plan["setuptools"]):
                 sys.meta_path.insert(0, SetuptoolsLater(folder, line))
                 continue
             try:

@@ -4,15 +4,16 @@ It carries whole messages: a SOCK_SEQPACKET one by itself; where there are none,
 
     server -> client     the fork server alone, once, when it is ready: (names and tracebacks of preloads that
                          failed, main was imported)
-    client -> server     AT_ONCE or LATER, an order: one descriptor, the child's end of a channel of its own;
+    client -> server     AT_ONCE, AHEAD or LATER, an order: one descriptor, the child's end of a channel of its own;
                          or HURRY, no order: what was to be made later is waited for now
     server -> client     (pid, 0, "", count) with that many descriptors: the child's pidfd and, if the server is
                          its parent, a status pipe; or (-1, errno, text, 0)
     client -> child      over the child's channel: the job, with the black box and the descriptors that are passed
 
 The job is not in the order, so that a start happens exactly once whoever is killed; and so a client can order a
-child before it has a job for it, and a start then costs no fork. Such a child is made LATER, in some milliseconds, so
-that its making takes no processor from the one before it, nor from the client.
+child before it has a job for it, and a start then costs no fork. Such a child is made AHEAD of its job, which it
+rehearses; or LATER, in some milliseconds, so that its making takes no processor from the one before it, nor from the
+client. One that is to have its job AT_ONCE does not rehearse.
 
 | SIGKILL at                                  | left behind                | repair                                   |
 |---------------------------------------------|----------------------------|------------------------------------------|
@@ -38,7 +39,7 @@ TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checke
 if TYPE_CHECKING:
     from typing import Any
 
-AT_ONCE, LATER, HURRY = range(3)
+AT_ONCE, AHEAD, LATER, HURRY = range(4)
 
 # _socket, and not socket: a fork server and all its children would carry selectors and enum with them.
 Socket = _socket.socket

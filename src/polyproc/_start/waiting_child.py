@@ -14,6 +14,7 @@ from polyproc._start.spawn import pack
 if TYPE_CHECKING:
     from typing import Protocol
 
+    from polyproc._forkserver.fork_server import ForkServer
     from polyproc._process.process import BaseProcess
 
     class _StartsChildren(Protocol):
@@ -51,14 +52,30 @@ class ForkServerChild(WaitingChild):
     method = "forkserver"
 
     def _send(self, job: dict[str, Any], daemon: bool) -> None:
-        from polyproc._forkserver.fork_server import forkserver
-
         job["hang_on"] = daemon
         self._make_room()
-        forked = forkserver.start(job, [self._box.fd, *self._fds])
+        forked = self._server().start(job, [self._box.fd, *self._fds])
         self.pid: int = forked.pid
         self.sentinel: int = forked.pidfd
         self._status_fd = forked.status_fd
+
+    @staticmethod
+    def _server() -> ForkServer:
+        from polyproc._forkserver.fork_server import forkserver
+
+        return forkserver
+
+
+class FreshChild(ForkServerChild):
+    """A child that is a copy of an interpreter which had run nothing yet: a pool's worker by spawn."""
+
+    method = "spawn"
+
+    @staticmethod
+    def _server() -> ForkServer:
+        from polyproc._forkserver.fork_server import fresh_fork_server
+
+        return fresh_fork_server
 
 
 class CopiedChild(WaitingChild):

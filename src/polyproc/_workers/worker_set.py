@@ -19,16 +19,18 @@ from time import monotonic
 
 from polyproc._base.errors import ProcessDied, ProcessError
 from polyproc._base.native import native
-from polyproc._base.process_state import log
+from polyproc._base.process_state import exit_sequence, log
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, Sequence
 from polyproc._pickling.pickler import InheritedValue
 from polyproc._platform.circumstances import environment_of_worker, share_of, usable_processors
 from polyproc._platform.handles import AT_ONCE, WakePipe, pause, ready, tree_of
 from polyproc._platform.posix import HAVE_FORK, PROC
-from polyproc._process.process import BaseProcess, launched_by
+from polyproc._process.process import BaseProcess, ForkServerProcess, Process, SpawnProcess, chosen_method, launched_by
 from polyproc._workers.interrupter import SIGNAL, CancelWord
 from polyproc._workers.worker import Closed, WorkerPlan, worker
 
+if TYPE_CHECKING:
+    from polyproc._forkserver.fork_server import ForkServer
 if TYPE_CHECKING or HAVE_FORK:
     from polyproc._forkserver.client import PoolForkServer
 if TYPE_CHECKING or native:
@@ -187,7 +189,11 @@ def _opened_in_time(closed: Closed) -> Any:
 
 
 class WorkerSet:
-    """The workers of a pool, by id. Only one thread at a time starts some."""
+    """The workers of a pool, by id. Only one thread at a time starts some.
+
+    Attributes:
+        server: the fork server that makes them, of those that this process has for all its pools.
+    """
 
     max_behind = MAX_BEHIND
     pack = staticmethod(pack)
@@ -199,7 +205,7 @@ class WorkerSet:
         self._kept = InheritedValue(
             WorkerPlan(config.initializer, config.initargs, config.max_memory, config.is_executors)
         )
-        self._process: type[Any] = config.process
+        self.server, self._process = server_of(config.process)
         self._later: PoolForkServer | None = None  # by which those that come later are started: from now on
         self._fork_server: PoolForkServer | None = None
         self._has_begun = False
@@ -223,6 +229,8 @@ class WorkerSet:
         begins, self._has_begun = not self._has_begun, True
         with environment_of_worker(threads):
             # What is written after a fork is copied first, page by page: as much as can be is made before.
+            if begins and self.server is not None:
+                self._expect(self.server, len(handles))
             if native:
                 handles = [handle for handle in handles if self._try(self._make, handle, threads, failed)]
             try:
@@ -232,6 +240,13 @@ class WorkerSet:
                 self._start_all(handles, None if begins else self._fork_server, threads, started, failed)
                 if begins and self._fork_server is not None:
                     self._fork_server.forget_first()
+
+    @staticmethod
+    def _expect(server: ForkServer, workers: int) -> None:
+        try:
+            server.expect(workers)
+        except Exception as error:  # noqa: BLE001  (each start tells it, if it is still so)
+            log.info("no workers could be ordered: %s", error)
 
     def _start_all(
         self,
@@ -307,12 +322,31 @@ class WorkerSet:
             channel.close()
 
     def close(self) -> None:
-        """Give up the fork server and the channels."""
+        """Give up the fork server and the channels; if another pool comes, it mostly comes soon."""
         if self._fork_server is not None:
             self._fork_server.end()
         for id in list(self.handles):
             self.remove(id)
         self.channels.close()
+        if self.server is not None and not exit_sequence.started:
+            self.server.keep(self._config.size)
+
+
+def server_of(process: type[BaseProcess[Any]]) -> tuple[ForkServer | None, type[Any]]:
+    """Return what makes the processes of a class, if it is for many of them, and the class to take."""
+    if not HAVE_FORK:
+        return None, process
+    method = chosen_method() if process is Process else None
+    if process is ForkServerProcess or method == "forkserver":
+        from polyproc._forkserver.fork_server import forkserver
+
+        return forkserver, process
+    if process is SpawnProcess or method == "spawn":
+        from polyproc._forkserver.fork_server import fresh_fork_server
+
+        if fresh_fork_server.can_be():
+            return fresh_fork_server, launched_by(fresh_fork_server, process)
+    return None, process
 
 
 def workers_of(config: PoolConfig) -> WorkerSet:

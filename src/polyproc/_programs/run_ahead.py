@@ -1,0 +1,32 @@
+"""The program of an interpreter whose job is not known yet. Started by `_start/booting.py`; nobody imports it.
+
+load what children of ours need -> wait for the size of the job -> the program that the job names
+"""
+
+from __future__ import annotations
+
+import marshal
+import posix
+import sys
+
+from polyproc._programs.siteless import stand_in
+
+TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def main(ahead: dict[str, Any]) -> None:
+    """Come up, and do the job; never returns."""
+    if ahead["site"] is not None:
+        stand_in(ahead["site"])
+    for name in ahead["modules"]:
+        __import__(name)
+    place = posix.read(ahead["socket"], 40)
+    if not place:
+        posix._exit(0)  # the client is gone, or has no use for it
+    size, start = map(int, place.split())
+    job = marshal.loads(posix.pread(ahead["file"], size, start))
+    posix.close(ahead["file"])
+    sys.path[:] = job["sys_path"]
+    sys.modules[ahead["entry"]].main(job)

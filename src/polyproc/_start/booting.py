@@ -1,0 +1,199 @@
+"""An interpreter that is started before its job is known: it comes up while its parent prepares that.
+
+    parent   socketpair, file -> posix_spawn -> load what starts processes, write the job into the file -> its size
+    child                        come up, load what children of ours need (run_ahead.py), wait ----------> do the job
+
+A fork server is mostly the first process that a program starts, and the program has loaded nothing of what that takes:
+which lasts as long as it takes an interpreter to come up. So this module loads little itself.
+"""
+
+from __future__ import annotations
+
+import _signal
+import _thread
+import marshal
+import os
+import sys
+
+from polyproc._base.modules import loaded
+from polyproc._base.native import native
+from polyproc._base.process_state import process_state
+from polyproc._base.typing import TYPE_CHECKING, Any
+from polyproc._platform.circumstances import Circumstances, environ
+from polyproc._platform.interpreter import command_line, site_plan, spawn, starter
+from polyproc._platform.posix import HAVE_FORK, LongLived, anonymous_file, pwrite_all
+from polyproc._process.bootstrap import lifeline
+from polyproc._start.protocol import socketpair
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from polyproc._process.process import BaseProcess
+    from polyproc._start.child import Child
+    from polyproc._start.protocol import Channel
+
+# It takes this library from where its parent has it, and searches no working directory, as `-c` would.
+_PROGRAM = (
+    "import marshal,posix,sys,_frozen_importlib as f,_frozen_importlib_external as e;"
+    "j=marshal.loads(posix.pread({file},{size},0));sys.path[:1]==['']and sys.path.pop(0);"
+    "f._load(e.PathFinder.find_spec('polyproc',[j['folder']]));"
+    "from polyproc._programs.run_ahead import main;main(j)  # {entry}"
+)
+
+
+# Modules that each child by spawn of the standard library has loaded before our main module is imported there.
+_COMMON = (
+    "bisect",
+    "contextlib",
+    "enum",
+    "heapq",
+    "importlib.util",
+    "pickle",
+    "queue",
+    "random",
+    "re",
+    "selectors",
+    "shutil",
+    "signal",
+    "socket",
+    "struct",
+    "subprocess",
+    "tempfile",
+    "threading",
+    "typing",
+    "warnings",
+    "weakref",
+)
+_OF_WORKERS = ("polyproc._workers.core_channels", "polyproc._workers.worker")
+_FOLDER = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+class Booting:
+    """An interpreter that comes up.
+
+    Attributes:
+        channel: our end of a socketpair; the job has the other one as `socket`.
+        pid: its pid.
+        circumstances: in which it was started.
+        environ: its environment.
+    """
+
+    channel: Channel
+
+    def __init__(self, entry: str, modules: Sequence[str] = ()) -> None:
+        self.environ = environ().copy()
+        self.circumstances = Circumstances()
+        plan = site_plan.describe()
+        self._lifeline = lifeline.open()
+        self._file = LongLived(anonymous_file("polyproc-job"))
+        self.channel, theirs = socketpair()
+        try:
+            self._socket = theirs.fileno()
+            mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
+            self._hears_interrupt = _signal.SIGINT not in mask
+            ahead: dict[str, Any] = {"folder": _FOLDER, "site": plan, "socket": self._socket, "file": self._file.fd}
+            ahead["entry"] = f"polyproc._programs.{entry}"
+            ahead["modules"] = [ahead["entry"], *modules]
+            data = marshal.dumps(ahead)
+            self._written = len(data)
+            pwrite_all(self._file.fd, data, 0)
+            program = _PROGRAM.format(file=self._file.fd, size=len(data), entry=entry)
+            line = command_line(program, without_site=plan is not None)
+            self.pid = spawn(line, [self._socket, self._file.fd, self._lifeline], {*mask, _signal.SIGINT})
+        except BaseException:
+            self.forget()
+            raise
+        finally:
+            theirs.close()
+
+    def give(self, job: dict[str, Any]) -> None:
+        """Give it its job. Raises ConnectionError if it is gone."""
+        job.update(socket=self._socket, lifeline=self._lifeline)
+        if self._hears_interrupt:
+            job["hears_interrupt"] = True
+        data = marshal.dumps(job)
+        pwrite_all(self._file.fd, data, self._written)  # it may not have read yet what is before that
+        self.channel.sendall(b"%d %d" % (len(data), self._written))
+        self._file.close()
+
+    def end(self) -> None:
+        """Give it up and wait for its end: without a job it leaves by itself."""
+        self.forget()
+        try:
+            os.waitpid(self.pid, 0)
+        except ChildProcessError:  # reaped by somebody else
+            pass
+
+    def forget(self) -> None:
+        """Close what stands for it. Alone it is what a forked child does: its parent's is not its own."""
+        self._file.close()
+        self.channel.close()
+        self.circumstances.close()
+
+
+def can_boot() -> bool:
+    """Return whether an interpreter can be started so: no other program is put before it."""
+    return (
+        native.core is not None
+        and not getattr(sys, "frozen", False)
+        and not starter.is_replaced()
+        and os.path.isdir(os.path.join(_FOLDER, "polyproc"))
+    )
+
+
+def common_modules() -> list[str]:
+    """Return those of them that this program has loaded: its main module mostly loads them in each child, too."""
+    home = os.path.dirname(os.__file__) + os.sep
+    found = []
+    for name in _COMMON:
+        spec = getattr(sys.modules.get(name), "__spec__", None)
+        if spec is not None and isinstance(spec.origin, str) and spec.origin.startswith(home):
+            found.append(name)
+    return found
+
+
+class _Early:
+    """What was started early, for a fork server that is not known yet. One instance, `early`."""
+
+    def __init__(self) -> None:
+        self._lock = _thread.allocate_lock()
+        self._booting: dict[str, Booting] = {}
+
+    def begin(self, whose: str, modules: Sequence[str] = ()) -> None:
+        """Start an interpreter for a fork server that this process will need, unless that would be refused."""
+        if process_state.parent_facts is not None or process_state.importing_main or process_state.receiving:
+            return
+        try:
+            with self._lock:
+                if whose not in self._booting and can_boot():
+                    self._booting[whose] = Booting("run_forkserver", modules)
+        except OSError:  # no descriptor or process left: who needs it will say so
+            pass
+
+    def begin_for_pool(self, whose: str) -> None:
+        """Start one that loads what workers need, too."""
+        self.begin(whose, (*_OF_WORKERS, *(common_modules() if whose == "spawn" else ())))
+
+    def take(self, whose: str) -> Booting | None:
+        """Return it, and have no more to do with it."""
+        with self._lock:
+            return self._booting.pop(whose, None)
+
+    def _after_fork_in_child(self) -> None:
+        self._lock = _thread.allocate_lock()
+        while self._booting:
+            self._booting.popitem()[1].forget()
+
+
+early = _Early()
+if HAVE_FORK:  # else it is only loaded, with what is public
+    os.register_at_fork(after_in_child=early._after_fork_in_child)
+
+
+def start_by_fork_server(process_obj: BaseProcess[Any]) -> Child:
+    """Start a process object; while its launcher is loaded, the first time, the fork server comes up."""
+    if loaded("polyproc._forkserver.fork_server") is None:
+        early.begin("forkserver")
+    from polyproc._start.waiting_child import ForkServerChild
+
+    return ForkServerChild(process_obj)
