@@ -289,7 +289,7 @@ class BaseContext:
 
 def _pool_class(method: str | None) -> type[pool.Pool]:
     """Return the class of pools; while it is loaded, the fork server that pools of a start method need comes up."""
-    if "polyproc._pool.pool" not in sys.modules and method in ("spawn", "forkserver") and HAVE_FORK:
+    if method != "fork" and HAVE_FORK:
         from polyproc._start.booting import early
 
         early.begin_for_pool(method)

@@ -51,6 +51,8 @@ def folder():
 def show(context, size):
     with context.Pool(size) as pool:
         found = pool.map(look, range(2 * size), 1)
+        pool.close()
+        pool.join()  # so that each worker has imported main
     seen = {pid: (what, number) for pid, what, number in reversed(found)}  # the first of each
     whats = [json.dumps(what, sort_keys=True) for what, _ in seen.values()]
     print("workers", whats[0] if len(set(whats)) == 1 else whats, flush=True)

@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 import threading
 import time
 
 from polyproc._base.modules import Later, loaded
-from polyproc._base.native import native
 from polyproc._base.process_state import log
 from polyproc._base.typing import TYPE_CHECKING, Any
 from polyproc._cleanup import run_finalizers
 from polyproc._forkserver.client import Forked, ForkServerClient, new_comm
 from polyproc._platform.circumstances import Circumstances, environ, own_environ
-from polyproc._platform.interpreter import command_line, site_plan, starter
+from polyproc._platform.interpreter import command_line, starter
 from polyproc._platform.posix import HAVE_FORK
 from polyproc._process.bootstrap import lifeline
 from polyproc._process.preparation_data import capture, describe_main, pack_objects
 from polyproc._process.receiving import check_start
-from polyproc._start.booting import Booting, can_boot, common_modules, early
+from polyproc._start.booting import Booting, can_boot, common_modules, early, is_plain
 from polyproc._start.protocol import AHEAD, LATER, socketpair
 from polyproc._start.spawn import start_program
 
@@ -323,11 +321,8 @@ class FreshForkServer(ForkServer):
         self._surroundings: object = None
 
     def can_be(self) -> bool:
-        """Return whether nothing of the program's runs where a Python is started, and children can be made of that."""
-        if native.core is None or self._is_refused or getattr(sys, "frozen", False):
-            return False
-        plan = site_plan.describe()
-        return plan is not None and not site_plan.runs_code
+        """Return whether it has run nothing that a Python of its own would run anew, and its children are ours."""
+        return not self._is_refused and is_plain()
 
     def launch(self, process_obj: BaseProcess[Any]) -> Child:
         """Start a process object; as a Python of its own where this cannot be."""

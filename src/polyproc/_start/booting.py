@@ -152,6 +152,11 @@ def common_modules() -> list[str]:
     return found
 
 
+def is_plain() -> bool:
+    """Return whether nothing of the program's, nor of its environment's, runs in an interpreter that is started now."""
+    return can_boot() and site_plan.describe() is not None and not site_plan.runs_code
+
+
 class _Early:
     """What was started early, for a fork server that is not known yet. One instance, `early`."""
 
@@ -170,9 +175,13 @@ class _Early:
         except OSError:  # no descriptor or process left: who needs it will say so
             pass
 
-    def begin_for_pool(self, whose: str) -> None:
-        """Start one that loads what workers need, too."""
-        self.begin(whose, (*_OF_WORKERS, *(common_modules() if whose == "spawn" else ())))
+    def begin_for_pool(self, whose: str | None) -> None:
+        """Start one that loads what workers need, too, unless a pool has no use for it; or it is there."""
+        if loaded("polyproc._forkserver.fork_server") is None:
+            if whose == "forkserver":
+                self.begin(whose, _OF_WORKERS)
+            elif whose == "spawn" and is_plain():
+                self.begin(whose, (*_OF_WORKERS, *common_modules()))
 
     def take(self, whose: str) -> Booting | None:
         """Return it, and have no more to do with it."""

@@ -336,14 +336,16 @@ def server_of(process: type[BaseProcess[Any]]) -> tuple[ForkServer | None, type[
     """Return what makes the processes of a class, if it is for many of them, and the class to take."""
     if not HAVE_FORK:
         return None, process
-    method = chosen_method() if process is Process else None
-    if process is ForkServerProcess or method == "forkserver":
-        from polyproc._forkserver.fork_server import forkserver
+    classes = {ForkServerProcess: "forkserver", SpawnProcess: "spawn"}
+    method = chosen_method() if process is Process else classes.get(process)
+    if method in classes.values():
+        from polyproc._start.booting import early
 
-        return forkserver, process
-    if process is SpawnProcess or method == "spawn":
-        from polyproc._forkserver.fork_server import fresh_fork_server
+        early.begin_for_pool(method)
+        from polyproc._forkserver.fork_server import forkserver, fresh_fork_server
 
+        if method == "forkserver":
+            return forkserver, process
         if fresh_fork_server.can_be():
             return fresh_fork_server, launched_by(fresh_fork_server, process)
     return None, process
