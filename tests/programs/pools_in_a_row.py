@@ -54,8 +54,8 @@ def show(context, size):
         pool.close()
         pool.join()  # so that each worker has imported main
     seen = {pid: (what, number) for pid, what, number in reversed(found)}  # the first of each
-    whats = [json.dumps(what, sort_keys=True) for what, _ in seen.values()]
-    print("workers", whats[0] if len(set(whats)) == 1 else whats, flush=True)
+    names = [json.dumps(what, sort_keys=True) for what, _ in seen.values()]
+    print("workers", names[0] if len(set(names)) == 1 else names, flush=True)
     return [number for _, number in seen.values()]
 
 
