@@ -29,6 +29,7 @@ static PyMethodDef methods[] = {
     {"batch_claim", py_batch_claim, METH_O, "batch_claim(buffer) -> bool: take the next chunk, unless that is over"},
     {"batch_close", FAST(py_batch_close), METH_FASTCALL, "batch_close(buffer, place) -> int: chunks begun, -1 elsewhere"},
     {"check_waits", py_check_waits, METH_O, "check_waits(function or None): call it while this thread waits"},
+    {"await_soon", FAST(py_await_soon), METH_FASTCALL, "await_soon(fd, learnt) -> bool: wait for what can be read"},
     {"leave", py_leave, METH_NOARGS, "leave(): this process comes to an orderly end"},
 #ifdef PP_CRASHPOINTS
     {"crash_at", py_crash_at, METH_O, "crash_at(name): end, or stop, this process when it comes to that point"},

@@ -36,6 +36,9 @@ int py_connection_let_run(ConnectionObject *self, int to_write);
 
 int py_connection_go_on(ConnectionObject *self, int error, int begun, int to_write);
 
+/* await_soon(fd, learnt): wait for something to read, without the GIL; look for it first, where that has been worth it. */
+PyObject *py_await_soon(PyObject *module, PyObject *const *args, Py_ssize_t count);
+
 /* The methods of py_receive.c. */
 PyObject *py_connection_recv(PyObject *self, PyObject *ignored);
 PyObject *py_connection_recv_bytes(PyObject *self, PyObject *args, PyObject *names);

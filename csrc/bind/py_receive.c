@@ -214,6 +214,29 @@ PyObject *py_connection_recv_bytes_into(PyObject *object, PyObject *args, PyObje
     return result;
 }
 
+PyObject *py_await_soon(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    Py_buffer memory;
+    long fd = count == 2 ? PyLong_AsLong(args[0]) : -1;
+    if (count != 2 || (fd == -1 && PyErr_Occurred()) || PyObject_GetBuffer(args[1], &memory, PyBUF_WRITABLE) < 0) {
+        return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_TypeError, "await_soon takes a descriptor and what was learnt");
+    }
+    struct pp_soon learnt;
+    if (memory.len != sizeof(learnt)) {
+        PyBuffer_Release(&memory);
+        return PyErr_Format(PyExc_ValueError, "what was learnt has twelve bytes");
+    }
+    memcpy(&learnt, memory.buf, sizeof(learnt));
+    int found;
+    Py_BEGIN_ALLOW_THREADS
+    found = pp_await_soon((int)fd, &learnt);
+    Py_END_ALLOW_THREADS
+    memcpy(memory.buf, &learnt, sizeof(learnt));
+    PyBuffer_Release(&memory);
+    return PyBool_FromLong(found);
+}
+
 PyObject *py_connection_poll(PyObject *object, PyObject *args, PyObject *names)
 {
     static char *keys[] = {"timeout", NULL};

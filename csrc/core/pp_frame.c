@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -25,6 +26,9 @@
 
 #define SHORT_MOST 0x7fffffffu
 #define MAX_LOOKS 120u /* of 0.3 us each */
+#define SOON 200000 /* nanoseconds: what comes so soon, wake-ups of both sides included, is worth a look as long */
+#define HELD_OFF 16u /* waits without a look, after one in vain; and where there are more threads than processors */
+#define HELD_OFF_BUSY 256u
 #define ONCE ((size_t)1 << 30) /* the kernel takes no more than 2 GiB a call */
 
 void pp_send_start(struct pp_sending *sending, const void *bytes, size_t size)
@@ -170,6 +174,41 @@ int pp_receive_bytes(int fd, struct pp_receiving *receiving, char *bytes, size_t
         }
     }
     return 0;
+}
+
+/* How often another thread has taken the processor from this one. */
+static uint32_t preemptions(void)
+{
+    struct rusage usage;
+    return getrusage(RUSAGE_THREAD, &usage) == 0 ? (uint32_t)usage.ru_nivcsw : 0;
+}
+
+int pp_await_soon(int fd, struct pp_soon *soon)
+{
+    if (soon->held_off > 1) {
+        soon->held_off--;
+        return 0;
+    }
+    struct pollfd wanted = {fd, POLLIN, 0};
+    int found = 0;
+    uint32_t taken = preemptions();
+    int is_busy = soon->held_off == 0 && taken != soon->preemptions; /* others need it, the peer perhaps */
+    int64_t start = pp_now();
+    if (soon->held_off == 0 && soon->came_soon && !is_busy && pp_processors() > 1) {
+        do {
+            found = poll(&wanted, 1, 0);
+        } while (found == 0 && pp_now() - start < SOON);
+        soon->held_off = found != 0 ? 0 : HELD_OFF;
+        start = pp_now();
+    } else {
+        soon->held_off = is_busy ? HELD_OFF_BUSY : 0;
+    }
+    soon->preemptions = taken; /* a preemption in a look counts for the next one */
+    if (found == 0) {
+        found = poll(&wanted, 1, 1000);
+        soon->came_soon = found > 0 && pp_now() - start < SOON;
+    }
+    return found > 0;
 }
 
 int pp_await_fd(int fd, int to_write, int64_t deadline)

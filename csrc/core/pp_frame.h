@@ -52,6 +52,15 @@ int pp_receive_bytes(int fd, struct pp_receiving *receiving, char *bytes, size_t
 /* Read without waiting (preadv2(2), Linux 4.14): EAGAIN, there is nothing; another errno, it cannot be done here. */
 ssize_t pp_read_now(int fd, void *bytes, size_t size);
 
+/* What a descriptor's waits have taught, zero at first. */
+struct pp_soon {
+    uint32_t preemptions, held_off, came_soon;
+};
+
+/* Wait for something to read, of an encrypted connection, which others read: looking for it first, where what came last
+ * has come soon, and nobody else needs the processor. Whether there is something, or an end; 0 also for a signal. */
+int pp_await_soon(int fd, struct pp_soon *soon);
+
 #define PP_END (-1)
 #define PP_BAD (-2)
 

@@ -270,6 +270,26 @@ static void frames(void)
     CHECK(pp_await_fd(ends[1], 0, 0) == EBADF);
 }
 
+/* What came soon is looked for; a look in vain, and a processor that others need, is followed by waits without one. */
+static void looks_for_what_comes_soon(void)
+{
+    int ends[2];
+    struct pp_soon soon = {0};
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+    CHECK(write(ends[0], "x", 1) == 1);
+    for (int i = 0; i < 1000 && !soon.came_soon; i++) {
+        CHECK(pp_await_soon(ends[1], &soon) == 1);
+    }
+    CHECK(soon.came_soon);
+    char byte;
+    CHECK(read(ends[1], &byte, 1) == 1);
+    soon.held_off = 2;
+    CHECK(pp_await_soon(ends[1], &soon) == 0 && soon.held_off == 1);
+    close(ends[0]);
+    CHECK(pp_await_soon(ends[1], &soon) == 1 && soon.held_off == 0);
+    close(ends[1]);
+}
+
 /* -- threads, for ThreadSanitizer -- */
 
 static struct pp_queue shared;
@@ -321,6 +341,7 @@ int main(int count, char **arguments)
     many_processes(4);
     slots_and_views();
     frames();
+    looks_for_what_comes_soon();
     threads();
     hostile_pages();
     puts("queue: fine");

@@ -103,6 +103,12 @@ def batch_close(buffer: Any, place: int, /) -> int:
     Returns how many chunks it has begun; the others are the caller's again. -1: it is not at that batch.
     """
 
+def await_soon(fd: int, learnt: bytearray, /) -> bool:
+    """Wait up to a second for something to read, without the GIL; look for it first, where what came last came soon.
+
+    What is learnt stands in `learnt`, twelve bytes of a descriptor's own; zero at first.
+    """
+
 def check_waits(check: Callable[[], object] | None, /) -> None:
     """Have `check` called now and then while this thread waits for a lock, a queue and the like; None for nothing.
 

@@ -26,7 +26,7 @@ _MAX_BITS = 47  # of an address: no process has memory for more
 # Memory that is taken for a message before any of it is there. All is taken when an eighth has come, an eighth when an
 # eighth of that has: a header that lies costs this, and what is copied is a seventh of the message in all.
 _AT_ONCE = 1 << 20
-_UNREAD = b"\xff\xff\xff\xfe"  # what no header is: one that still is this was not read
+UNREAD = b"\xff\xff\xff\xfe"  # what no header is: one that still is this was not read
 
 
 class PortableConnection:
@@ -183,7 +183,7 @@ class PortableConnection:
                 raise ValueError("negative offset")
             if offset > size:
                 raise ValueError("offset too large")
-            header = bytearray(_UNREAD)
+            header = bytearray(UNREAD)
             too_long = None
             try:
                 length = self._recv_header(handle, header)
@@ -205,7 +205,7 @@ class PortableConnection:
         return bool(wait([self], timeout))
 
     def _recv_message(self, handle: int, maxlength: int | None) -> bytearray:
-        header = bytearray(_UNREAD)
+        header = bytearray(UNREAD)
         try:
             length = self._recv_header(handle, header)
             if maxlength is None or length <= maxlength:
@@ -221,7 +221,7 @@ class PortableConnection:
 
     def _close_torn(self, header: bytearray) -> None:
         """After an exception, also a signal handler's: close it, unless nothing of a message was read."""
-        if header != _UNREAD:
+        if header != UNREAD:
             self._close()
 
     def _recv_header(self, handle: int, header: bytearray) -> int:

@@ -21,6 +21,7 @@ import time
 from polyproc._base.native import native
 from polyproc._base.typing import TYPE_CHECKING, Any
 from polyproc._connection.connection import Connection, connection_of
+from polyproc._connection.portable_connection import UNREAD
 from polyproc._connection.tls import TlsConnection
 from polyproc._managers.links import HERE, RETURN
 from polyproc._pickling.pickler import dumps_through
@@ -35,6 +36,7 @@ else:
 
 _BUFFERS, _FAILED = b"\0", b"\1"
 _SIZE = 8  # bytes of a size
+_RECORD = 1 << 14  # bytes of the largest record of TLS
 _FRESH = 0.005  # seconds for which what the server has answered about a queue is taken for true
 _CREDIT = 1 << 18  # bytes that are sent ahead, and what an item counts for beside its own
 _ITEM = 256
@@ -63,7 +65,7 @@ class ServerLink(Base):
         """Send an object."""
         data = dumps_plain(obj) if native else None
         if data is not None:
-            self.send_bytes(data)
+            self._send_bytes(data)
             return
         apart: list[memoryview] = []
         data = dumps_through(obj, self.fileno, 5, apart)
@@ -169,7 +171,41 @@ class PlainLink(ServerLink, Connection[Any, Any]):
 
 
 class EncryptedLink(ServerLink, TlsConnection):
-    """An encrypted one."""
+    """An encrypted one: a message that is one record is received by one call."""
+
+    def __init__(self, sock: Any) -> None:
+        super().__init__(sock)
+        self._record = bytearray(_RECORD)
+        self._rest = memoryview(b"")  # of a record of which more was received than was asked for
+
+    def _recv_message(self, handle: int, maxlength: int | None) -> bytearray:
+        record = self._record
+        if self._rest or maxlength is not None:
+            return super()._recv_message(handle, maxlength)
+        record[: len(UNREAD)] = UNREAD
+        try:
+            count = super()._read_into(handle, memoryview(record))
+            if not count:
+                raise EOFError
+            if count - len(UNREAD) == int.from_bytes(record[: len(UNREAD)], "big"):
+                return record[len(UNREAD) : count]
+            self._rest = memoryview(bytes(record[:count]))
+            return super()._recv_message(handle, maxlength)
+        except BaseException:
+            self._close_torn(record[: len(UNREAD)])
+            raise
+
+    def _read_into(self, handle: int, view: memoryview) -> int:
+        if not self._rest:
+            return super()._read_into(handle, view)
+        count = min(len(view), len(self._rest))
+        view[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+    def poll(self, timeout: float | None = 0.0) -> bool:
+        """Return whether something can be received, waiting up to `timeout` seconds; None waits without limit."""
+        return bool(self._rest) or super().poll(timeout)
 
 
 def link_of(sock: Any, is_encrypted: bool) -> ServerLink:
