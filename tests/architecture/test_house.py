@@ -136,7 +136,7 @@ FIRST_USES = {
     ),
     "Manager": (
         "with context.Manager() as made: end(context.Process(target=made.dict().get, args=(1,)))",
-        *((39, 39), (45, 54), (51, 55)),
+        *((38, 39), (44, 54), (50, 55)),
     ),
 }
 FIRST_USE = """

@@ -16,11 +16,11 @@ import time
 from polyproc._base.errors import ProcessError
 from polyproc._base.process_state import log
 from polyproc._base.typing import Any, Callable, Iterator, Sequence
+from polyproc._cleanup import Finalize
 from polyproc._connection.connection import Connection
-from polyproc._hosts.crossing import NodeCrossing, dumps_across
 from polyproc._hosts.frames import LONG, MARK, RECEIPT, BrokenFrameError, Opening, handed, header, opening
 from polyproc._hosts.nodes import Nodes
-from polyproc._hosts.parcels import Parcel, pack
+from polyproc._hosts.parcels import NodeCrossing, Parcel, dumps_across, pack
 from polyproc._hosts.remote_child import RemoteChild
 from polyproc._hosts.remote_life import remote_life
 from polyproc._hosts.wire import PAYLOAD
@@ -486,3 +486,25 @@ class HostWorkerSet:
         """Give up the channels."""
         for id in list(self.handles):
             self.remove(id)
+
+
+# What starts the processes of a remote context, and the workers of its pools.
+
+_EARLY, _LATE = 100, -50  # priorities of finalizers: before and after the children are joined
+
+
+class HostLauncher:
+    """Starts process objects on nodes; as long as one of them, or a class for them, is there, so are the nodes."""
+
+    def __init__(self, nodes: Nodes) -> None:
+        self.nodes = nodes
+        self._interrupt = Finalize(self, Nodes.pass_interrupt_on, args=(nodes,), exitpriority=_EARLY)
+        self._finalize = Finalize(self, Nodes.close, args=(nodes,), exitpriority=_LATE)
+
+    def worker_set(self, config: PoolConfig) -> Any:
+        """Return the workers of a pool on these nodes."""
+        return HostWorkerSet(config, self.nodes)
+
+    def launch(self, process: BaseProcess[Any]) -> RemoteChild:
+        """Start a process."""
+        return RemoteChild(process, self.nodes)

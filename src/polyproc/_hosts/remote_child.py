@@ -9,7 +9,7 @@ import threading
 
 from polyproc._base.errors import ProcessDied, ProcessError, TimeoutError
 from polyproc._base.typing import TYPE_CHECKING, Any, Protocol, Self
-from polyproc._hosts.crossing import refuse
+from polyproc._hosts.parcels import refuse
 from polyproc._pickling.sending import while_sending
 from polyproc._platform.handles import ready
 from polyproc._platform.posix import LongLived, close_quietly

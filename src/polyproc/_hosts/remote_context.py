@@ -5,14 +5,15 @@ from __future__ import annotations
 from types import TracebackType
 
 from polyproc._base.errors import ProcessError
-from polyproc._base.typing import Any, Callable, Self
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Iterable, Self
 from polyproc._context import BaseContext
 from polyproc._hosts import host_objects, host_pipes
 from polyproc._hosts.host_engine import find_engine
-from polyproc._hosts.host_launcher import HostLauncher
-from polyproc._hosts.host_manager import HostManager
+from polyproc._hosts.host_workers import HostLauncher
 from polyproc._hosts.nodes import Nodes
+from polyproc._hosts.object_server import SERIALIZER, HostToken
 from polyproc._hosts.served_kinds import MAKERS
+from polyproc._managers.manager import State, SyncManager
 from polyproc._process.process import Process, launched_by
 from polyproc._synchronize.typed import RawArray, RawValue
 
@@ -147,3 +148,31 @@ def make_context(name: str, options: dict[str, Any]) -> RemoteContext:
     of_nodes = {key: value for key, value in options.items() if key in _OF_NODES}
     engine = kind(**{key: value for key, value in options.items() if key not in _OF_NODES})
     return RemoteContext(name, Nodes(name, engine, **of_nodes))
+
+
+# The manager of a remote context: its objects are in this process, beside the context's queues and locks.
+
+if TYPE_CHECKING:
+    from polyproc._hosts.object_server import ObjectServer
+
+
+class HostManager(SyncManager):
+    """Makes objects in the process of the context, which ends with that."""
+
+    def __init__(self, server: ObjectServer) -> None:
+        super().__init__(server.address, server.authkey, SERIALIZER)
+        self._objects = server
+        self._state = State.STARTED
+
+    def start(self, initializer: Callable[..., object] | None = None, initargs: Iterable[Any] = ()) -> None:
+        """Refuse: it is started."""
+        self._check_initial()
+
+    def shutdown(self) -> None:  # type: ignore[override]  # which others get when they are started
+        """Make no more objects; those that there are stay as long as somebody refers to them."""
+        self._state = State.SHUTDOWN
+
+    def _create(self, typeid: str, /, *args: Any, **kwds: Any) -> tuple[HostToken, Any]:
+        assert self._state == State.STARTED, self._why_not()
+        ident, exposed = self._objects.create("", typeid, *args, **kwds)
+        return HostToken(typeid, self._address, ident), exposed

@@ -23,8 +23,7 @@ from polyproc._base.errors import RemoteError
 from polyproc._base.modules import Remade, public
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable
 from polyproc._cleanup import Finalize
-from polyproc._connection import xml
-from polyproc._connection.listener import Client, Listener
+from polyproc._connection.listener import Client, Listener, XmlClient, XmlListener
 from polyproc._pickling.diagnosis import in_callers_words
 from polyproc._pickling.pickler import loads
 from polyproc._platform.handles import AT_ONCE, Local, due
@@ -116,7 +115,7 @@ servers_here: dict[Any, Any] = {}
 # How a serializer's name leads to what listens and what connects.
 listener_client: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "pickle": (Listener, Client),
-    "xmlrpclib": (xml.XmlListener, xml.XmlClient),
+    "xmlrpclib": (XmlListener, XmlClient),
 }
 _LATE = -100  # a priority of finalizers: after the user's
 GONE = "the manager's server is not there: it was shut down, its process has ended, or it was never started"
