@@ -22,7 +22,7 @@ from polyproc._base.process_state import log
 from polyproc._base.typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Sequence
 from polyproc._pickling.main_definitions import main_definitions
 from polyproc._pickling.pickler import InheritedValue, inherited_values
-from polyproc._platform.circumstances import Circumstances, environ
+from polyproc._platform.circumstances import Circumstances, changes_since, environ
 from polyproc._platform.handles import children_of, has_pidfds, open_pidfd, pause, ready, send_signal
 from polyproc._platform.posix import PROC, close_quietly, fork, forks
 from polyproc._process.black_box import Box
@@ -147,13 +147,13 @@ class ForkServerClient:
 
     def hurry(self) -> None:
         """Have the children made now that were ordered for later. Raises ConnectionError."""
-        self._begin_to_speak()
-        self._hurry()
-        self._is_torn = False
+        if self._dawdles:
+            self._begin_to_speak()
+            self._hurry()
+            self._is_torn = False
 
     def _hurry(self) -> None:
-        if self._dawdles and not ready([self._sock.fileno()], 0):
-            protocol.send(self._sock, protocol.HURRY, [])
+        protocol.send(self._sock, protocol.HURRY, [])
         self._dawdles = False
 
     def collect(self) -> Forked:
@@ -161,7 +161,8 @@ class ForkServerClient:
         self._begin_to_speak()
         ordered = self._ordered.popleft()
         try:
-            self._hurry()
+            if self._dawdles and not ready([self._sock.fileno()], 0):
+                self._hurry()
             (pid, number, text, sent), received = self._receive()
             self._is_torn = False
         except BaseException:
@@ -431,8 +432,8 @@ class PoolForkServer:
         """Give a child its job and `fds`; return its pid, pidfd and the descriptor that tells how it ended, if any."""
         client = self._client
         assert client is not None  # launch has looked
-        if environ() != self._environ:
-            job["environ"] = environ().copy()
+        if changes := changes_since(self._environ):
+            job["environ"] = changes
         try:
             for _ in range(_TRIES):
                 if not len(client):

@@ -44,12 +44,7 @@ class Loop:
         comm: this process's name, as ps shows it, and its children's until they have a job.
         at_birth: what a child does before it waits for its job; told whether that is to come at once.
         handlers: the children's handlers of signals, by number, where they differ from the fork server's.
-
-    Attributes:
-        when_idle: called once, when there is no order.
     """
-
-    when_idle: Callable[[], object] | None = None
 
     def __init__(
         self,
@@ -81,9 +76,6 @@ class Loop:
     def serve(self) -> dict[str, Any]:
         """Answer requests; return in a child, with its job. In the fork server it ends the process, with its client."""
         while True:
-            if self.when_idle is not None and not self._later and not ready([self.sock.fileno()], 0):
-                when_idle, self.when_idle = self.when_idle, None
-                when_idle()
             # Not later where the end of a child would be told late meanwhile.
             if self._later and (self.reported or not ready([self.sock.fileno()], _PATIENCE)):
                 job = self._make_later_ones(False)
@@ -256,8 +248,11 @@ def receive_job(channel: protocol.Socket, lifeline_fd: int, name: str, handlers:
         _signal.raise_signal(_signal.SIGINT)
     _rename(name)
     if "environ" in job:
-        os.environb.clear()
-        os.environb.update(job.pop("environ"))
+        for variable, value in job.pop("environ").items():
+            if value is None:
+                os.environb.pop(variable, None)
+            else:
+                os.environb[variable] = value
     job["box"] = box_fd
     if job["hang_on"]:
         job["lifeline"] = lifeline_fd

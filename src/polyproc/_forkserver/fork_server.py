@@ -16,7 +16,7 @@ from polyproc._base.process_state import log
 from polyproc._base.typing import TYPE_CHECKING, Any
 from polyproc._cleanup import run_finalizers
 from polyproc._forkserver.client import Forked, ForkServerClient, new_comm
-from polyproc._platform.circumstances import Circumstances, environ, own_environ
+from polyproc._platform.circumstances import Circumstances, changes_since, environ, own_environ
 from polyproc._platform.interpreter import command_line, starter
 from polyproc._platform.posix import HAVE_FORK
 from polyproc._process.bootstrap import lifeline
@@ -273,10 +273,8 @@ class ForkServer:
         program before ours: it would wait for the process that waits.
         """
         last, self._last_start = self._last_start, time.monotonic()
-        if self._expected:
-            self._expected -= 1
-            return
-        if last is None or self._client is None or starter.is_replaced():
+        self._expected = max(self._expected - 1, 0)
+        if self._expected or last is None or self._client is None or starter.is_replaced():
             return
         try:
             self._client.order(AHEAD if self._last_start - last < _IN_A_ROW else LATER)
@@ -288,8 +286,8 @@ class ForkServer:
         has_main = self._report is not None and self._report[1]
         if not has_main and (main := describe_main()) is not None:
             job["main"] = main
-        if environ() != self._environ:
-            job["environ"] = environ().copy()
+        if changes := changes_since(self._environ):
+            job["environ"] = changes
         return job
 
     def _read_report(self, client: ForkServerClient) -> tuple[list[tuple[str, str]], bool]:

@@ -49,6 +49,14 @@ def own_environ() -> dict[bytes, bytes]:
     return data
 
 
+def changes_since(before: dict[bytes, bytes]) -> dict[bytes, bytes | None]:
+    """Return what has changed in the environment since it was `before`: names with values, None for what is gone."""
+    now = environ()
+    changes: dict[bytes, bytes | None] = {name: value for name, value in now.items() if before.get(name) != value}
+    changes.update((name, None) for name in before if name not in now)
+    return changes
+
+
 _added: ContextVar[dict[bytes, bytes] | None] = ContextVar("polyproc_added_environment", default=None)
 
 

@@ -5,6 +5,7 @@ load what children of ours need -> wait for the size of the job -> the program t
 
 from __future__ import annotations
 
+import gc
 import marshal
 import posix
 import sys
@@ -22,6 +23,8 @@ def main(ahead: dict[str, Any]) -> None:
         stand_in(ahead["site"])
     for name in ahead["modules"]:
         __import__(name)
+    gc.collect()
+    gc.freeze()
     place = posix.read(ahead["socket"], 40)
     if not place:
         posix._exit(0)  # the client is gone, or has no use for it

@@ -7,6 +7,7 @@ It does not hear of SIGINT, and ends when its client does also while it is busy 
 
 from __future__ import annotations
 
+import _pickle  # noqa: F401  (what nearly every child needs)
 import _signal
 import errno
 import gc
@@ -21,6 +22,7 @@ from polyproc._platform.posix import fork
 from polyproc._process.black_box import keep
 from polyproc._process.bootstrap import flush_streams, format_exception, hang_on
 from polyproc._process.preparation import apply_preparation, import_main, live
+from polyproc._programs.rehearsal import rehearse
 from polyproc._start import protocol
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
@@ -38,12 +40,9 @@ def main(job: dict[str, Any]) -> None:
 
     def at_birth(is_due: bool) -> None:  # it bears its fork server's name until it has a real job
         if not is_due:
-            from polyproc._programs.rehearsal import rehearse
-
             rehearse(lambda channel: receive_job(channel, os.dup(channel.fileno()), comm, {}))
 
     loop = Loop(job["socket"], job["lifeline"], job["client"], comm, at_birth, handlers)
-    loop.when_idle = _load_more
     for fd in (job["socket"], job["lifeline"]):
         os.set_inheritable(fd, False)
     hang_on(os.dup(loop.lifeline_fd))
@@ -69,17 +68,6 @@ def main(job: dict[str, Any]) -> None:
         os._exit(0)
     child = loop.serve()
     live(child, child.get("parent_sentinel"))
-
-
-def _load_more() -> None:
-    """Load what most children need, when nobody waits for one, and tidy up."""
-    import _pickle  # noqa: F401
-
-    from polyproc._programs import rehearsal  # noqa: F401
-
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()
 
 
 def _preload(names: list[str], main_description: Any) -> tuple[list[tuple[str, str]], bool]:
