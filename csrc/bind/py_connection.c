@@ -9,7 +9,21 @@
 #include "core/pp_futex.h"
 #include "core/pp_spin.h"
 
-void py_connection_close_now(ConnectionObject *self) { pp_handle_close(&self->handle); }
+void py_connection_close_now(ConnectionObject *self)
+{
+    if (self->handoff.chunk != NULL && pp_handle_number(&self->handle) >= 0) {
+        pp_handoff_close(&self->handoff);
+    }
+    pp_handle_close(&self->handle);
+}
+
+/* From now on it has another descriptor, and what is beside the one before is not its own. */
+static void leave_handoff(ConnectionObject *self)
+{
+    if (self->handoff.chunk != NULL) {
+        pp_store_own(&self->handoff.left, 1);
+    }
+}
 
 static int is_closed(ConnectionObject *self) { return pp_handle_number(&self->handle) < 0; }
 
@@ -49,6 +63,7 @@ static int connection_init(PyObject *object, PyObject *args, PyObject *names)
         return -1;
     }
     py_connection_close_now(self);
+    leave_handoff(self);
     if (pp_handle_set(&self->handle, (int)handle) < 0) {
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;
@@ -65,6 +80,9 @@ static void connection_dealloc(PyObject *object)
     PyTypeObject *type = Py_TYPE(object);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     py_connection_close_now(self);
+    if (self->handoff.chunk != NULL) {
+        pp_chunk_drop(self->handoff.chunk);
+    }
     Py_XDECREF(self->dumps);
     Py_XDECREF(self->dumps_all);
     Py_XDECREF(self->loads);
@@ -146,10 +164,30 @@ int py_connection_go_on(ConnectionObject *self, int error, int begun, int to_wri
 
 /* -- sending -- */
 
+/* Put a message before the one who waits for it; whether that was done. */
+static int hand_over(ConnectionObject *self, const void *bytes, size_t size)
+{
+    int fd = self->handoff.chunk == NULL ? -1 : pp_handle_use(&self->handle);
+    int handed = fd >= 0 && pp_handoff_send(&self->handoff, fd, bytes, size);
+    py_connection_leave(self, fd);
+    return handed;
+}
+
+static PyObject *not_sent(ConnectionObject *self, struct pp_sending *sending)
+{
+    if (self->handoff.chunk != NULL && sending->done == 0) {
+        pp_handoff_unsent(&self->handoff);
+    }
+    return NULL;
+}
+
 static PyObject *send_all(ConnectionObject *self, const void *bytes, size_t size)
 {
     struct pp_sending sending;
     pp_send_start(&sending, bytes, size);
+    if (hand_over(self, bytes, size)) {
+        Py_RETURN_NONE;
+    }
     for (;;) {
         int is_ready = py_connection_let_run(self, 1);
         int error;
@@ -157,7 +195,7 @@ static PyObject *send_all(ConnectionObject *self, const void *bytes, size_t size
             if (sending.done != 0) {
                 py_connection_close_now(self);
             }
-            return NULL;
+            return not_sent(self, &sending);
         }
         Py_BEGIN_ALLOW_THREADS
         int fd = pp_handle_use(&self->handle);
@@ -171,7 +209,7 @@ static PyObject *send_all(ConnectionObject *self, const void *bytes, size_t size
             Py_RETURN_NONE;
         }
         if (!py_connection_go_on(self, error, sending.done != 0, 1)) {
-            return NULL;
+            return not_sent(self, &sending);
         }
     }
 }
@@ -318,11 +356,78 @@ static int set_handle(PyObject *self, PyObject *value, void *ignored)
     if (handle == -1 && PyErr_Occurred()) {
         return -1;
     }
+    leave_handoff((ConnectionObject *)self);
     if (pp_handle_set(&((ConnectionObject *)self)->handle, (int)handle) < 0) {
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;
     }
     return 0;
+}
+
+/* -- the short cut beside the descriptor (core/pp_handoff.h) -- */
+
+/* _meet(other, is_pipe): a new one for two ends that are connected; None: the other end is in another process. */
+static PyObject *connection_meet(PyObject *object, PyObject *args)
+{
+    ConnectionObject *self = (ConnectionObject *)object, *other;
+    PyObject *other_object;
+    int pipe = 0;
+    if (!PyArg_ParseTuple(args, "Op", &other_object, &pipe)) {
+        return NULL;
+    }
+    other = (ConnectionObject *)other_object;
+    int is_here = other_object != Py_None;
+    if (self->handoff.chunk != NULL
+        || (is_here && (py_class_with(other_object, connection_dealloc) == NULL || other->handoff.chunk != NULL))
+        || self == other) {
+        PyErr_SetString(PyExc_ValueError, "two connections are wanted that have not met");
+        return NULL;
+    }
+    if (pp_handoff_make(&self->handoff, is_here ? &other->handoff : NULL, pipe) < 0) {
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    Py_RETURN_NONE;
+}
+
+/* _where() -> (id of the chunk, offset), and _side() -> number: what _join needs in another process. */
+static PyObject *connection_where(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    struct pp_handoff *handoff = &((ConnectionObject *)object)->handoff;
+    if (handoff->chunk == NULL || pp_load_own(&handoff->left)) {
+        Py_RETURN_NONE;
+    }
+    return Py_BuildValue("y#k", (char *)handoff->chunk->id, (Py_ssize_t)PP_ID_SIZE, (unsigned long)handoff->offset);
+}
+
+static PyObject *connection_side(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    struct pp_handoff *handoff = &((ConnectionObject *)object)->handoff;
+    return PyLong_FromUnsignedLong(handoff->side | handoff->pipe << 1);
+}
+
+/* _join(id, offset, side) */
+static PyObject *connection_join(PyObject *object, PyObject *args)
+{
+    ConnectionObject *self = (ConnectionObject *)object;
+    char *id = NULL;
+    Py_ssize_t length = 0;
+    unsigned long offset, side;
+    if (!PyArg_ParseTuple(args, "y#kk", &id, &length, &offset, &side)) {
+        return NULL;
+    }
+    struct pp_chunk *chunk =
+        self->handoff.chunk == NULL && length == PP_ID_SIZE ? pp_chunk_find((unsigned char *)id) : NULL;
+    if (chunk == NULL || offset > UINT32_MAX
+        || !pp_handoff_adopt(&self->handoff, chunk, (uint32_t)offset, (uint32_t)(side & 1), (int)(side >> 1 & 1))) {
+        if (chunk != NULL) {
+            pp_chunk_drop(chunk);
+        }
+        PyErr_SetString(PyExc_ValueError, "there is no shared object of this kind at this place");
+        return NULL;
+    }
+    Py_RETURN_NONE;
 }
 
 #define FAST(function) ((PyCFunction)(void (*)(void))(function))
@@ -345,6 +450,10 @@ static PyMethodDef methods[] = {
      "recv_bytes_into($self, buf, offset=0)\n--\n\n"
      "Wait for a message, put it into a buffer, return its length. BufferTooShort has one that is too long."},
     {"_send_bytes", connection_send_packed, METH_O, "_send_bytes(data)"},
+    {"_meet", connection_meet, METH_VARARGS, "_meet(other, is_pipe)"},
+    {"_where", connection_where, METH_NOARGS, "_where() -> (id, offset), or None"},
+    {"_side", connection_side, METH_NOARGS, "_side() -> int"},
+    {"_join", connection_join, METH_VARARGS, "_join(id, offset, side)"},
     {"poll", FAST(py_connection_poll), KEYS,
      "poll($self, timeout=0.0)\n--\n\n"
      "Return whether something can be received, waiting up to `timeout` seconds; None waits without limit."},

@@ -5,6 +5,7 @@
 #include "bind/py_cell.h"
 #include "bind/py_greenlets.h"
 #include "core/pp_handle.h"
+#include "core/pp_handoff.h"
 
 typedef struct {
     PyObject_HEAD
@@ -12,6 +13,7 @@ typedef struct {
     pp_word readable, writable;
     pp_word spins;
     PyObject *dumps, *loads, *dumps_all;
+    struct pp_handoff handoff;
 } ConnectionObject;
 
 void py_connection_close_now(ConnectionObject *self);

@@ -12,14 +12,27 @@
 #define MAX_BITS 47 /* of an address: no process has memory for more */
 #define AT_ONCE ((size_t)1 << 20) /* memory that is taken for a message before any of it is there */
 
-/* The length of the next message; 0 with an exception set. A small one is read along, to `small`, without taking the
- * GIL in between; the caller gets it from there. */
-static int receive_header(ConnectionObject *self, struct pp_receiving *receiving, char *small)
+/* Wait for a message that is put before us: whether one was. `is_over`: it is to be read from the descriptor. */
+static int wait_for_handoff(ConnectionObject *self, struct pp_receiving *receiving, char *small, int *is_over)
+{
+    size_t size = 0;
+    enum pp_handoff_answer answer = pp_handoff_receive(&self->handoff, small, &size);
+    *is_over = answer == PP_HANDOFF_READ;
+    if (answer == PP_HANDED) {
+        receiving->size = receiving->done = size;
+    }
+    return answer == PP_HANDED;
+}
+
+/* The length of the next message; 0 with an exception set. A small one may be in `small` already (SMALL bytes), if it was
+ * handed over or is to be read along, without taking the GIL in between; the caller gets it from there. */
+static int receive_header(ConnectionObject *self, struct pp_receiving *receiving, char *small, int along)
 {
     receiving->header_done = 0;
     receiving->done = 0;
+    int reads = self->handoff.chunk == NULL || py_greenlets();
     for (;;) {
-        int is_ready = py_connection_let_run(self, 0);
+        int is_ready = reads ? py_connection_let_run(self, 0) : 0;
         int error;
         if (is_ready < 0) {
             if (receiving->header_done != 0) {
@@ -27,17 +40,28 @@ static int receive_header(ConnectionObject *self, struct pp_receiving *receiving
             }
             return 0;
         }
+        int handed = 0;
         Py_BEGIN_ALLOW_THREADS
-        int fd = pp_handle_use(&self->handle);
-        error = pp_receive_header(fd, receiving, &self->spins);
-        if (error == 0 && !is_ready && small != NULL && receiving->size <= SMALL) {
-            /* What it says is said again when the rest is read. */
-            (void)pp_receive_bytes(fd, receiving, small, (size_t)receiving->size);
+        handed = !reads && wait_for_handoff(self, receiving, small, &reads);
+        error = handed ? 0 : EINTR;
+        if (reads) {
+            int fd = pp_handle_use(&self->handle);
+            error = pp_receive_header(fd, receiving, &self->spins);
+            if (error == 0 && self->handoff.chunk != NULL) {
+                pp_handoff_read(&self->handoff);
+            }
+            if (error == 0 && !is_ready && along && receiving->size <= SMALL) {
+                /* What it says is said again when the rest is read. */
+                (void)pp_receive_bytes(fd, receiving, small, (size_t)receiving->size);
+            }
+            py_connection_leave(self, fd);
         }
-        py_connection_leave(self, fd);
         Py_END_ALLOW_THREADS
         if (error == 0) {
             return 1;
+        }
+        if (error == EAGAIN) {
+            pp_store_own(&self->handoff.is_hasty, 1);
         }
         if (error == PP_END && receiving->header_done == 0) {
             PyErr_SetNone(PyExc_EOFError);
@@ -113,7 +137,7 @@ static PyObject *receive_in_parts(ConnectionObject *self, struct pp_receiving *r
 
 static PyObject *receive_body(ConnectionObject *self, struct pp_receiving *receiving, char *small)
 {
-    if (small != NULL && receiving->size <= SMALL) {
+    if (receiving->size <= SMALL) {
         int whole = receiving->done == receiving->size
                     || receive_bytes(self, receiving, small, (size_t)receiving->size);
         return whole ? PyBytes_FromStringAndSize(small, (Py_ssize_t)receiving->size) : NULL;
@@ -131,7 +155,7 @@ PyObject *py_connection_recv(PyObject *object, PyObject *ignored)
     ConnectionObject *self = (ConnectionObject *)object;
     struct pp_receiving receiving;
     char small[SMALL];
-    if (!py_connection_usable(self, 0) || !receive_header(self, &receiving, small)) {
+    if (!py_connection_usable(self, 0) || !receive_header(self, &receiving, small, 1)) {
         return NULL;
     }
     return py_loads(&self->loads, receive_body(self, &receiving, small));
@@ -155,7 +179,7 @@ PyObject *py_connection_recv_bytes(PyObject *object, PyObject *args, PyObject *n
         PyErr_SetString(PyExc_ValueError, "negative maxlength");
         return NULL;
     }
-    if (!receive_header(self, &receiving, most >= (Py_ssize_t)SMALL ? small : NULL)) {
+    if (!receive_header(self, &receiving, small, most >= (Py_ssize_t)SMALL)) {
         return NULL;
     }
     if (receiving.size > (uint64_t)most) {
@@ -167,21 +191,22 @@ PyObject *py_connection_recv_bytes(PyObject *object, PyObject *args, PyObject *n
         PyErr_SetString(PyExc_OSError, "bad message length");
         return NULL;
     }
-    return receive_body(self, &receiving, most >= (Py_ssize_t)SMALL ? small : NULL);
+    return receive_body(self, &receiving, small);
 }
 
 static PyObject *receive_into(ConnectionObject *self, Py_buffer *view, Py_ssize_t offset)
 {
     struct pp_receiving receiving;
+    char small[SMALL];
     if (offset < 0 || offset > view->len) {
         PyErr_SetString(PyExc_ValueError, offset < 0 ? "negative offset" : "offset too large");
         return NULL;
     }
-    if (!receive_header(self, &receiving, NULL)) {
+    if (!receive_header(self, &receiving, small, 0)) {
         return NULL;
     }
     if (receiving.size > (uint64_t)(view->len - offset)) {
-        PyObject *data = receive_body(self, &receiving, NULL);
+        PyObject *data = receive_body(self, &receiving, small);
         PyObject *errors = data == NULL ? NULL : PyImport_ImportModule("polyproc._base.errors");
         PyObject *kind = errors == NULL ? NULL : PyObject_GetAttrString(errors, "BufferTooShort");
         if (kind != NULL) {
@@ -192,7 +217,9 @@ static PyObject *receive_into(ConnectionObject *self, Py_buffer *view, Py_ssize_
         Py_XDECREF(data);
         return NULL;
     }
-    if (!receive_bytes(self, &receiving, (char *)view->buf + offset, (size_t)receiving.size)) {
+    if (receiving.done != 0) { /* it was handed over */
+        memcpy((char *)view->buf + offset, small, receiving.done);
+    } else if (!receive_bytes(self, &receiving, (char *)view->buf + offset, (size_t)receiving.size)) {
         return NULL;
     }
     return PyLong_FromUnsignedLongLong(receiving.size);

@@ -14,7 +14,8 @@
 
 #define PP_CELL_SIZE 64
 
-enum pp_kind { PP_LOCK = 1, PP_RLOCK, PP_SEMAPHORE, PP_EVENT, PP_CONDITION, PP_BARRIER, PP_MEMORY, PP_QUEUE, PP_GUARD };
+enum pp_kind { PP_LOCK = 1, PP_RLOCK, PP_SEMAPHORE, PP_EVENT, PP_CONDITION, PP_BARRIER, PP_MEMORY, PP_QUEUE, PP_GUARD,
+               PP_HANDOFF };
 
 struct pp_cell {
     pp_word word; /* owner's tag, 0 if there is none: Lock, RLock, the guard of a Barrier, the two of a queue */

@@ -412,6 +412,17 @@ class Connection:
         """Receive a message into a writable buffer; return its length. BufferTooShort carries one that is too long."""
     def _send_bytes(self, data: Any, /) -> None:
         """Send bytes as they are."""
+    def _meet(self, other: Connection | None, is_pipe: bool, /) -> None:
+        """Let this and the other end hand messages over in shared memory. Raises OSError if there is none.
+
+        None: the other end is in another process, which is told where by `_where`, and that it is side 1.
+        """
+    def _where(self) -> tuple[bytes, int] | None:
+        """Return where that memory is: the id of its chunk, and the offset there."""
+    def _side(self) -> int:
+        """Return which end of it this is."""
+    def _join(self, id: bytes, offset: int, side: int, /) -> None:
+        """Use such memory of another process. Raises ValueError if there is none."""
     def poll(self, timeout: float | None = 0.0) -> bool:
         """Return whether something can be received, waiting up to `timeout` seconds; None waits without limit."""
     def fileno(self) -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 CSRC = Path(__file__).resolve().parent.parent.parent / "csrc"
 NEAR = 5  # lines from a store on, in which its crash point stands
 
-_SHARED = "cell|slot|member|queue_page|chunk_page|registry_page"
+_SHARED = "cell|slot|handoff_way|member|queue_page|chunk_page|registry_page"
 _POINTER = re.compile(rf"\bstruct (?:pp_)?(?:{_SHARED}) *\*(?:const )?(\w+)")
 _ATOMIC = re.compile(
     r"\bpp_(?:store|store64|cas|cas64|or|add|exchange|publish|publish64)\("

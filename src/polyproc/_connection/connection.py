@@ -8,6 +8,7 @@ import itertools
 from polyproc._base.modules import kind_of, of_kind, os, public
 from polyproc._base.native import native
 from polyproc._base.typing import TYPE_CHECKING, Any, Generic, TypeVar
+from polyproc._pickling import sending
 from polyproc._pickling.sending import sent_fds
 from polyproc._platform.handles import own_socket
 from polyproc._platform.posix import IS_WINDOWS
@@ -55,12 +56,23 @@ class Connection(Base, Generic[SendT, RecvT]):
             ...
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (kind_of(self), sent_fds(self.fileno()), self.readable, self.writable)
+        state: tuple[Any, ...] = kind_of(self), sent_fds(self.fileno()), self.readable, self.writable
+        if native and sending.current() is not None and self._where() is not None:
+            from polyproc._pickling.chunk import where
+
+            state += where(self), self._side()
+        return _rebuild, state
 
 
-def _rebuild(kind: type | str, sent: Any, readable: bool, writable: bool) -> Connection[Any, Any]:
+def _rebuild(
+    kind: type | str, sent: Any, readable: bool, writable: bool, place: Any = None, side: int = 0
+) -> Connection[Any, Any]:
     [fd] = sent.detach()
-    return of_kind(kind)(fd, readable, writable)  # type: ignore[no-any-return]
+    connection: Connection[Any, Any] = of_kind(kind)(fd, readable, writable)
+    if place is not None and native:
+        chunk, offset = place
+        connection._join(chunk.id, offset, side)
+    return connection
 
 
 def connection_of(sock: Any, kind: type[Connection[Any, Any]] = Connection) -> Connection[Any, Any]:
@@ -89,7 +101,14 @@ def Pipe(duplex: bool = True) -> tuple[Connection[Any, Any], Connection[Any, Any
         ends: Any = pipe(True)
         return Connection(ends[0]), Connection(ends[1])
     if duplex:
-        first, second = _socket.socketpair()  # and not what somebody may have put in place of socket.socketpair
-        return connection_of(first), connection_of(second)
-    read_fd, write_fd = os.pipe()
-    return Connection(read_fd, writable=False), Connection(write_fd, readable=False)
+        sockets = _socket.socketpair()  # and not what somebody may have put in place of socket.socketpair
+        first, second = map(connection_of, sockets)
+    else:
+        read_fd, write_fd = os.pipe()
+        first, second = Connection(read_fd, writable=False), Connection(write_fd, readable=False)
+    if native:
+        try:
+            first._meet(second, not duplex)
+        except OSError:  # no descriptor is left for shared memory: all goes through the kernel
+            pass
+    return first, second

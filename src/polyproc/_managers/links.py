@@ -21,8 +21,10 @@ from itertools import starmap
 
 from polyproc._base.errors import RemoteError
 from polyproc._base.modules import Remade, public
+from polyproc._base.native import native
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable
 from polyproc._cleanup import Finalize
+from polyproc._connection.connection import Connection
 from polyproc._connection.listener import Client, Listener, XmlClient, XmlListener
 from polyproc._pickling.diagnosis import in_callers_words
 from polyproc._pickling.pickler import loads
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 CALLS, ANCHOR = "calls", "anchor"
 RETURN, PROXY, ERROR, TRACEBACK, UNSERIALIZABLE = "#RETURN", "#PROXY", "#ERROR", "#TRACEBACK", "#UNSERIALIZABLE"
 DECREF, LEND, INHERIT, SYNC, BYE = "decref", "lend", "inherit", "sync", "bye"
+JOIN = "join"  # a request: from now on messages are handed over in shared memory, too
 HERE = "here"  # a request: its answer is its argument; the one before it, if that waits, is called off
 
 
@@ -119,6 +122,7 @@ listener_client: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
 }
 _LATE = -100  # a priority of finalizers: after the user's
 GONE = "the manager's server is not there: it was shut down, its process has ended, or it was never started"
+_MANY = 64  # calls over a connection, after which it is worth while to share memory with the server
 _SETTLED = 0.5  # seconds that an interrupted call waits at most until the server has called it off
 
 
@@ -187,7 +191,7 @@ class Link:
     def _begin(self) -> None:
         self._lock = threading.Lock()
         # A thread's connection to the server, and the request whose answer has not been read.
-        self._local = Local(connection=None, request=None)
+        self._local = Local(connection=None, request=None, calls=0)
         self._anchor: Anchor | None = None
         self._opened: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -251,9 +255,13 @@ class Link:
         if connection is None:
             try:
                 connection = own.connection = self._connected()
+                own.calls = 0
             except (OSError, EOFError) as error:
                 error.add_note(GONE)
                 raise
+        own.calls += 1
+        if own.calls == _MANY:
+            self._share_memory(connection)
         links.answering().link = self._ref
         own.request = request
         try:
@@ -268,6 +276,24 @@ class Link:
             raise
         own.request = None  # before it is opened: proxies in it ask, too
         return getattr(connection, "_loads", loads)(data)
+
+    def _share_memory(self, connection: Any) -> None:
+        """Let this thread's connection hand messages over without the kernel, if the server is on this machine."""
+        is_local = isinstance(self.address, str) and self._tls is None and type(connection) is Connection
+        if not native or not is_local or connection._where() is not None:
+            return
+        from polyproc._pickling.chunk import where
+
+        try:
+            made: Connection[Any, Any]
+            with Connection(os.dup(connection.fileno())) as made:  # what the server is told of, before it is used
+                made._meet(None, False)
+                kind, _ = self.ask((None, JOIN, (where(made), 1), {}))
+                place = made._where()
+                if kind == RETURN and place is not None:
+                    connection._join(*place, 0)
+        except OSError:  # no memory, or no descriptors, are left
+            pass
 
     def _call_off(self, own: Any, timeout: float | None) -> None:
         """Read all that comes before the answer to a request of our own, up to `timeout` seconds; the rest later."""

@@ -28,7 +28,7 @@ from polyproc._managers.links import (
     listener_client,
     public_methods,
 )
-from polyproc._managers.serving import Client, ClientGone, Holdings, get, gives_items, put_back, serving, watch
+from polyproc._managers.serving import Client, ClientGone, Holdings, get, gives_items, join, put_back, serving, watch
 from polyproc._pickling.pickler import ExceptionWithTraceback, reason_of, sendable
 from polyproc._platform.handles import pause
 from polyproc._process.process import current_process
@@ -187,8 +187,8 @@ class Server:
     """A listening server. `serve_forever` runs it; each connection is served by a thread of its own."""
 
     public: tuple[str, ...] = ("shutdown", "create", "incref", "get_methods", "number_of_objects", "debug_info")
-    public += ("dummy", "here")
-    _gives_items, _put_back = staticmethod(gives_items), staticmethod(put_back)
+    public += ("dummy", "here", "join")
+    _gives_items, _put_back, join = staticmethod(gives_items), staticmethod(put_back), staticmethod(join)
 
     def __init__(
         self, registry: dict[str, Registered], address: Any, authkey: bytes, serializer: str, tls: Any = None
@@ -320,6 +320,8 @@ class Server:
                     continue
                 self._serve_request(client, name, request)
                 del request
+                if client.place is not None:
+                    client.join()
         finally:
             client.end()
             if client.held:
@@ -329,9 +331,7 @@ class Server:
         ident, method, _, _ = request
         entry = None if ident is None else self.id_to_obj.get(ident)
         answer = self._call(client, name, entry, request)
-        taken_from = None
-        if answer[0] == RETURN and entry is not None and self._gives_items(entry.obj, method):
-            taken_from = entry.obj
+        taken_from = entry.obj if entry and answer[0] == RETURN and self._gives_items(entry.obj, method) else None
         self._answer(client, answer, taken_from)
 
     def _outlive(self, client: Client, ending: ClientExit) -> None:

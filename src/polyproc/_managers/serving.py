@@ -271,6 +271,7 @@ class Client:
         self.holdings = holdings
         self.held: dict[int, HeldLock] = {}
         self.is_answering = False  # what is pickled now goes to it
+        self.place: Any = None  # of memory that the connection is to share from the next request on
         # Once the connection has ended and its thread stays, as locks are that thread's: what others have it release.
         self.is_parked = False
         self.orders: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
@@ -290,6 +291,12 @@ class Client:
         """Raise ClientGone or CalledOff if nobody waits for the answer."""
         if self._has_ended or (seen := self._poll.poll(0)):
             raise ClientGone if self._has_ended or seen[0][1] & GONE else CalledOff
+
+    def join(self) -> None:
+        """Share the memory that the client has asked for."""
+        (chunk, offset), side = self.place
+        self.place = None
+        self.connection._join(chunk.id, offset, side)
 
     def end(self) -> None:
         """Note that the connection is closed here: its descriptor may become another's."""
@@ -327,6 +334,13 @@ class Serving:
 
 
 serving = Serving()
+
+
+def join(name: str, place: tuple[Any, int], side: int) -> None:
+    """Share memory with the client that asks, once it has the answer: one of a server's methods."""
+    client = serving.client
+    assert client is not None
+    client.place = place, side
 
 
 class WatchedCondition(threading.Condition):
