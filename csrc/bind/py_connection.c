@@ -173,20 +173,20 @@ static int hand_over(ConnectionObject *self, const void *bytes, size_t size)
     return handed;
 }
 
-static PyObject *not_sent(ConnectionObject *self, struct pp_sending *sending)
+static int not_sent(ConnectionObject *self, struct pp_sending *sending)
 {
     if (self->handoff.chunk != NULL && sending->done == 0) {
         pp_handoff_unsent(&self->handoff);
     }
-    return NULL;
+    return 0;
 }
 
-static PyObject *send_all(ConnectionObject *self, const void *bytes, size_t size)
+int py_connection_send_all(ConnectionObject *self, const void *bytes, size_t size)
 {
     struct pp_sending sending;
     pp_send_start(&sending, bytes, size);
     if (hand_over(self, bytes, size)) {
-        Py_RETURN_NONE;
+        return 1;
     }
     for (;;) {
         int is_ready = py_connection_let_run(self, 1);
@@ -206,7 +206,7 @@ static PyObject *send_all(ConnectionObject *self, const void *bytes, size_t size
             error = EINTR;
         }
         if (error == 0) {
-            Py_RETURN_NONE;
+            return 1;
         }
         if (!py_connection_go_on(self, error, sending.done != 0, 1)) {
             return not_sent(self, &sending);
@@ -214,12 +214,14 @@ static PyObject *send_all(ConnectionObject *self, const void *bytes, size_t size
     }
 }
 
-static PyObject *connection_send(PyObject *object, PyObject *obj)
+static PyObject *send_all(ConnectionObject *self, const void *bytes, size_t size)
+{
+    return py_connection_send_all(self, bytes, size) ? Py_NewRef(Py_None) : NULL;
+}
+
+PyObject *py_connection_pickled(PyObject *object, PyObject *obj)
 {
     ConnectionObject *self = (ConnectionObject *)object;
-    if (!py_connection_usable(self, 1)) {
-        return NULL;
-    }
     PyObject *data;
     if (py_is_plain(obj)) {
         data = py_dumps_plain(&self->dumps, obj);
@@ -235,6 +237,13 @@ static PyObject *connection_send(PyObject *object, PyObject *obj)
         data = through == NULL ? NULL : PyObject_CallFunctionObjArgs(dumps_all, obj, through, NULL);
         Py_XDECREF(through);
     }
+    return data;
+}
+
+static PyObject *connection_send(PyObject *object, PyObject *obj)
+{
+    ConnectionObject *self = (ConnectionObject *)object;
+    PyObject *data = py_connection_usable(self, 1) ? py_connection_pickled(object, obj) : NULL;
     if (data == NULL) {
         return NULL;
     }
@@ -366,13 +375,13 @@ static int set_handle(PyObject *self, PyObject *value, void *ignored)
 
 /* -- the short cut beside the descriptor (core/pp_handoff.h) -- */
 
-/* _meet(other, is_pipe): a new one for two ends that are connected; None: the other end is in another process. */
+/* _meet(other, beside): a new one for two ends that are connected; None: the other end is in another process. */
 static PyObject *connection_meet(PyObject *object, PyObject *args)
 {
     ConnectionObject *self = (ConnectionObject *)object, *other;
     PyObject *other_object;
-    int pipe = 0;
-    if (!PyArg_ParseTuple(args, "Op", &other_object, &pipe)) {
+    unsigned int beside;
+    if (!PyArg_ParseTuple(args, "OI", &other_object, &beside)) {
         return NULL;
     }
     other = (ConnectionObject *)other_object;
@@ -383,7 +392,7 @@ static PyObject *connection_meet(PyObject *object, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "two connections are wanted that have not met");
         return NULL;
     }
-    if (pp_handoff_make(&self->handoff, is_here ? &other->handoff : NULL, pipe) < 0) {
+    if (pp_handoff_make(&self->handoff, is_here ? &other->handoff : NULL, beside) < 0) {
         return PyErr_SetFromErrno(PyExc_OSError);
     }
     Py_RETURN_NONE;
@@ -404,7 +413,7 @@ static PyObject *connection_side(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
     struct pp_handoff *handoff = &((ConnectionObject *)object)->handoff;
-    return PyLong_FromUnsignedLong(handoff->side | handoff->pipe << 1);
+    return PyLong_FromUnsignedLong(handoff->side | handoff->beside << 1);
 }
 
 /* _join(id, offset, side) */
@@ -420,7 +429,7 @@ static PyObject *connection_join(PyObject *object, PyObject *args)
     struct pp_chunk *chunk =
         self->handoff.chunk == NULL && length == PP_ID_SIZE ? pp_chunk_find((unsigned char *)id) : NULL;
     if (chunk == NULL || offset > UINT32_MAX
-        || !pp_handoff_adopt(&self->handoff, chunk, (uint32_t)offset, (uint32_t)(side & 1), (int)(side >> 1 & 1))) {
+        || !pp_handoff_adopt(&self->handoff, chunk, (uint32_t)offset, (uint32_t)(side & 1), (uint32_t)(side >> 1 & 3))) {
         if (chunk != NULL) {
             pp_chunk_drop(chunk);
         }
@@ -450,7 +459,9 @@ static PyMethodDef methods[] = {
      "recv_bytes_into($self, buf, offset=0)\n--\n\n"
      "Wait for a message, put it into a buffer, return its length. BufferTooShort has one that is too long."},
     {"_send_bytes", connection_send_packed, METH_O, "_send_bytes(data)"},
-    {"_meet", connection_meet, METH_VARARGS, "_meet(other, is_pipe)"},
+    {"_send_waiting", py_connection_send_waiting, METH_O, "_send_waiting(obj)"},
+    {"_exchange", py_connection_exchange, METH_O, "_exchange(obj) -> bytes"},
+    {"_meet", connection_meet, METH_VARARGS, "_meet(other, beside)"},
     {"_where", connection_where, METH_NOARGS, "_where() -> (id, offset), or None"},
     {"_side", connection_side, METH_NOARGS, "_side() -> int"},
     {"_join", connection_join, METH_VARARGS, "_join(id, offset, side)"},

@@ -14,6 +14,7 @@ typedef struct {
     pp_word spins;
     PyObject *dumps, *loads, *dumps_all;
     struct pp_handoff handoff;
+    pp_word has_begun; /* _send_waiting has said that one waits */
 } ConnectionObject;
 
 void py_connection_close_now(ConnectionObject *self);
@@ -46,6 +47,18 @@ PyObject *py_connection_recv(PyObject *self, PyObject *ignored);
 PyObject *py_connection_recv_bytes(PyObject *self, PyObject *args, PyObject *names);
 PyObject *py_connection_recv_bytes_into(PyObject *self, PyObject *args, PyObject *names);
 PyObject *py_connection_poll(PyObject *self, PyObject *args, PyObject *names);
+
+/* _send_waiting(obj): send an object, and have said before that one waits for the next message. */
+PyObject *py_connection_send_waiting(PyObject *self, PyObject *obj);
+
+/* _exchange(request) -> bytes: send an object, and wait for a message. */
+PyObject *py_connection_exchange(PyObject *self, PyObject *request);
+
+/* What send() makes of an object. */
+PyObject *py_connection_pickled(PyObject *self, PyObject *obj);
+
+/* Send a message: 1, or 0 with an exception set. */
+int py_connection_send_all(ConnectionObject *self, const void *bytes, size_t size);
 
 extern PyType_Spec py_connection_spec;
 

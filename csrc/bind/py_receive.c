@@ -13,10 +13,11 @@
 #define AT_ONCE ((size_t)1 << 20) /* memory that is taken for a message before any of it is there */
 
 /* Wait for a message that is put before us: whether one was. `is_over`: it is to be read from the descriptor. */
-static int wait_for_handoff(ConnectionObject *self, struct pp_receiving *receiving, char *small, int *is_over)
+static int wait_for_handoff(ConnectionObject *self, struct pp_receiving *receiving, char *small, int has_begun, int *is_over)
 {
     size_t size = 0;
-    enum pp_handoff_answer answer = pp_handoff_receive(&self->handoff, small, &size);
+    enum pp_handoff_answer answer = has_begun ? pp_handoff_go_on(&self->handoff, small, &size)
+                                              : pp_handoff_receive(&self->handoff, small, &size);
     *is_over = answer == PP_HANDOFF_READ;
     if (answer == PP_HANDED) {
         receiving->size = receiving->done = size;
@@ -28,9 +29,17 @@ static int wait_for_handoff(ConnectionObject *self, struct pp_receiving *receivi
  * handed over or is to be read along, without taking the GIL in between; the caller gets it from there. */
 static int receive_header(ConnectionObject *self, struct pp_receiving *receiving, char *small, int along)
 {
+    int has_begun = pp_load_own(&self->has_begun) != 0;
+    pp_store_own(&self->has_begun, 0);
     receiving->header_done = 0;
     receiving->done = 0;
-    int reads = self->handoff.chunk == NULL || py_greenlets();
+    int reads = !has_begun && (self->handoff.chunk == NULL || py_greenlets());
+    if (has_begun && pp_handoff_is_said(&self->handoff)) { /* what takes no time keeps the GIL */
+        if (wait_for_handoff(self, receiving, small, 1, &reads)) {
+            return 1;
+        }
+        has_begun = 0;
+    }
     for (;;) {
         int is_ready = reads ? py_connection_let_run(self, 0) : 0;
         int error;
@@ -42,7 +51,8 @@ static int receive_header(ConnectionObject *self, struct pp_receiving *receiving
         }
         int handed = 0;
         Py_BEGIN_ALLOW_THREADS
-        handed = !reads && wait_for_handoff(self, receiving, small, &reads);
+        handed = !reads && wait_for_handoff(self, receiving, small, has_begun, &reads);
+        has_begun = 0;
         error = handed ? 0 : EINTR;
         if (reads) {
             int fd = pp_handle_use(&self->handle);
@@ -192,6 +202,46 @@ PyObject *py_connection_recv_bytes(PyObject *object, PyObject *args, PyObject *n
         return NULL;
     }
     return receive_body(self, &receiving, small);
+}
+
+/* Send, having said that one waits for what comes next: 1, or 0 with an exception set. Only for those that are alone at
+ * their end, and receive next: what comes meanwhile is seen by no poll. */
+static int send_waiting(ConnectionObject *self, PyObject *obj)
+{
+    PyObject *data = py_connection_usable(self, 1) ? py_connection_pickled((PyObject *)self, obj) : NULL;
+    if (data == NULL || !py_connection_usable(self, 1)) {
+        Py_XDECREF(data);
+        return 0;
+    }
+    int has_begun = self->handoff.chunk != NULL && !py_greenlets() && pp_handoff_begin(&self->handoff);
+    int sent = py_connection_send_all(self, PyBytes_AsString(data), (size_t)PyBytes_Size(data));
+    Py_DECREF(data);
+    if (sent) {
+        pp_store_own(&self->has_begun, (uint32_t)has_begun);
+    } else if (has_begun && !pp_handoff_withdraw(&self->handoff)) {
+        char small[PP_HANDOFF_ROOM];
+        size_t size;
+        if (pp_handoff_go_on(&self->handoff, small, &size) == PP_HANDED) {
+            py_connection_close_now(self); /* what came would be missed */
+        }
+    }
+    return sent;
+}
+
+PyObject *py_connection_send_waiting(PyObject *object, PyObject *obj)
+{
+    return send_waiting((ConnectionObject *)object, obj) ? Py_NewRef(Py_None) : NULL;
+}
+
+PyObject *py_connection_exchange(PyObject *object, PyObject *request)
+{
+    ConnectionObject *self = (ConnectionObject *)object;
+    struct pp_receiving receiving;
+    char small[SMALL];
+    if (!py_connection_usable(self, 0) || !send_waiting(self, request)) {
+        return NULL;
+    }
+    return receive_header(self, &receiving, small, 1) ? receive_body(self, &receiving, small) : NULL;
 }
 
 static PyObject *receive_into(ConnectionObject *self, Py_buffer *view, Py_ssize_t offset)

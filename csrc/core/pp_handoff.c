@@ -9,8 +9,8 @@
 #include "core/pp_futex.h"
 #include "core/pp_spin.h"
 
-#define MOST_SPINS 2000u
-#define MOST_ROUNDS 100
+#define MAX_SPINS 2000u
+#define MAX_ROUNDS 100
 
 enum { IDLE, LOOKING, ASLEEP, FILLED, KNOCKED };
 
@@ -24,19 +24,19 @@ static pp_word *slept_on(struct pp_handoff_way *way)
     return (pp_word *)&way->word + (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__);
 }
 
-static void put_together(struct pp_handoff *end, struct pp_chunk *chunk, uint32_t offset, uint32_t side, int pipe)
+static void put_together(struct pp_handoff *end, struct pp_chunk *chunk, uint32_t offset, uint32_t side, uint32_t beside)
 {
     end->chunk = chunk;
     end->page = (struct pp_handoff_page *)((char *)chunk->page + offset);
     end->offset = offset;
     end->side = side;
-    end->pipe = (uint32_t)pipe;
+    end->beside = beside;
     pp_store_own(&end->spins, pp_processors() > 1 ? PP_SPIN_START : PP_SPIN_NEVER);
     pp_store_own(&end->left, 0);
     pp_store_own(&end->is_hasty, 0);
 }
 
-int pp_handoff_make(struct pp_handoff *first, struct pp_handoff *second, int pipe)
+int pp_handoff_make(struct pp_handoff *first, struct pp_handoff *second, uint32_t beside)
 {
     struct pp_chunk *chunk = NULL;
     uint32_t offset = pp_chunk_alloc(sizeof(struct pp_handoff_page), PP_HANDOFF, &chunk);
@@ -44,18 +44,18 @@ int pp_handoff_make(struct pp_handoff *first, struct pp_handoff *second, int pip
         return -1;
     }
     if (second != NULL) {
-        put_together(second, pp_chunk_find(chunk->id), offset, 1, pipe); /* which is there: one more handle */
+        put_together(second, pp_chunk_find(chunk->id), offset, 1, beside); /* which is there: one more handle */
     }
-    put_together(first, chunk, offset, 0, pipe);
+    put_together(first, chunk, offset, 0, beside);
     return 0;
 }
 
-int pp_handoff_adopt(struct pp_handoff *end, struct pp_chunk *chunk, uint32_t offset, uint32_t side, int pipe)
+int pp_handoff_adopt(struct pp_handoff *end, struct pp_chunk *chunk, uint32_t offset, uint32_t side, uint32_t beside)
 {
     if (side > 1 || pp_chunk_cell(chunk, offset, PP_HANDOFF, sizeof(struct pp_handoff_page)) == NULL) {
         return 0;
     }
-    put_together(end, chunk, offset, side, pipe);
+    put_together(end, chunk, offset, side, beside);
     return 1;
 }
 
@@ -65,13 +65,14 @@ int pp_handoff_adopt(struct pp_handoff *end, struct pp_chunk *chunk, uint32_t of
 static int is_under_way(struct pp_handoff *end, int fd)
 {
     int bytes = 0;
-    return ioctl(fd, end->pipe ? FIONREAD : TIOCOUTQ, &bytes) != 0 || bytes != 0;
+    return end->beside != PP_BESIDE_OWN
+           && (ioctl(fd, end->beside == PP_BESIDE_PIPE ? FIONREAD : TIOCOUTQ, &bytes) != 0 || bytes != 0);
 }
 
 /* Say it to the one who waits; whether it still did. */
 static int tell(struct pp_handoff_way *way, uint32_t state)
 {
-    for (int i = 0; i < MOST_ROUNDS; i++) {
+    for (int i = 0; i < MAX_ROUNDS; i++) {
         uint64_t now = pp_load64(&way->word);
         if (!is_waiting(now)) {
             return 0;
@@ -137,7 +138,7 @@ void pp_handoff_unsent(struct pp_handoff *end)
 /* Wait no more. 0: something was said meanwhile. */
 static int withdraw(struct pp_handoff_way *way, uint32_t me)
 {
-    for (int i = 0; i < MOST_ROUNDS; i++) {
+    for (int i = 0; i < MAX_ROUNDS; i++) {
         uint64_t now = pp_load64(&way->word);
         if (!is_waiting(now) || tag_of(now) != me) {
             return 0;
@@ -165,15 +166,15 @@ static int enter(struct pp_handoff *end, struct pp_handoff_way *way, uint32_t me
 
 static int look(struct pp_handoff *end, struct pp_handoff_way *way, uint64_t before)
 {
-    uint32_t limit = pp_spin_limit(&end->spins, MOST_SPINS);
+    uint32_t limit = pp_spin_limit(&end->spins, MAX_SPINS);
     for (uint32_t i = 0; i < limit; i++) {
         if (pp_load64(&way->word) != before) {
-            pp_spin_learn(&end->spins, i, MOST_SPINS, 1);
+            pp_spin_learn(&end->spins, i, MAX_SPINS, 1);
             return 1;
         }
         pp_pause();
     }
-    pp_spin_learn(&end->spins, limit, MOST_SPINS, 0);
+    pp_spin_learn(&end->spins, limit, MAX_SPINS, 0);
     return 0;
 }
 
@@ -212,27 +213,41 @@ static enum pp_handoff_answer hear(struct pp_handoff_way *way, uint32_t me, void
     return answer;
 }
 
-enum pp_handoff_answer pp_handoff_receive(struct pp_handoff *end, void *bytes, size_t *size)
+int pp_handoff_begin(struct pp_handoff *end)
 {
     struct pp_handoff_way *way = &end->page->ways[end->side];
     if (pp_load_own(&end->left) || pp_load_own(&end->is_hasty) || pp_load(&way->known) == 0 || pp_load(&way->off) != 0
         || pp_load(&way->sent) != pp_load(&way->received)) {
-        return PP_HANDOFF_READ;
+        return 0;
     }
     uint32_t me = pp_tag(end->chunk->registry);
     if (me == 0 || !enter(end, way, me)) {
-        return PP_HANDOFF_READ;
+        return 0;
     }
-    int error = 0;
-    if (pp_load(&way->sent) != pp_load(&way->received)) {
-        error = ETIMEDOUT;
-    } else if (!look(end, way, word_of(LOOKING, me))) {
-        error = sleep_on(way, me);
-    }
+    return pp_load(&way->sent) == pp_load(&way->received) || !withdraw(way, me);
+}
+
+int pp_handoff_is_said(struct pp_handoff *end) { return !is_waiting(pp_load64(&end->page->ways[end->side].word)); }
+
+int pp_handoff_withdraw(struct pp_handoff *end)
+{
+    return withdraw(&end->page->ways[end->side], pp_me(end->chunk->registry));
+}
+
+enum pp_handoff_answer pp_handoff_go_on(struct pp_handoff *end, void *bytes, size_t *size)
+{
+    struct pp_handoff_way *way = &end->page->ways[end->side];
+    uint32_t me = pp_me(end->chunk->registry);
+    int error = look(end, way, word_of(LOOKING, me)) ? 0 : sleep_on(way, me);
     if (error != 0 && withdraw(way, me)) {
         return error == EINTR ? PP_HANDOFF_SIGNAL : PP_HANDOFF_READ;
     }
     return hear(way, me, bytes, size);
+}
+
+enum pp_handoff_answer pp_handoff_receive(struct pp_handoff *end, void *bytes, size_t *size)
+{
+    return pp_handoff_begin(end) ? pp_handoff_go_on(end, bytes, size) : PP_HANDOFF_READ;
 }
 
 void pp_handoff_read(struct pp_handoff *end)

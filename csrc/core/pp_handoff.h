@@ -53,23 +53,26 @@ struct pp_handoff_page {
     struct pp_handoff_way ways[2];
 };
 
+/* What it lies beside. One of our own conversations: no program writes by its descriptor, and so nobody has to look. */
+enum pp_beside { PP_BESIDE_SOCKET, PP_BESIDE_PIPE, PP_BESIDE_OWN };
+
 /* One end, in one process. Without a chunk there is no short cut. */
 struct pp_handoff {
     struct pp_chunk *chunk;
     struct pp_handoff_page *page;
     uint32_t offset;
     uint32_t side;  /* 0 or 1: receives by ways[side] */
-    uint32_t pipe;  /* of a pipe, not a socket */
+    uint32_t beside; /* enum pp_beside */
     pp_word spins;
     pp_word left;     /* this end has another descriptor now, and nothing to do with it */
     pp_word is_hasty; /* its descriptor does not block, and so nobody waits here */
 };
 
 /* Both ends of a new one; the second may be NULL, and for another process. 0, or -1 and errno. */
-int pp_handoff_make(struct pp_handoff *first, struct pp_handoff *second, int pipe);
+int pp_handoff_make(struct pp_handoff *first, struct pp_handoff *second, uint32_t beside);
 
 /* An end that came from another process. Takes over the handle to the chunk. 0 if there is none at that place. */
-int pp_handoff_adopt(struct pp_handoff *end, struct pp_chunk *chunk, uint32_t offset, uint32_t side, int pipe);
+int pp_handoff_adopt(struct pp_handoff *end, struct pp_chunk *chunk, uint32_t offset, uint32_t side, uint32_t beside);
 
 /* Put a message before a receiver, if one waits: whether that was done. If not it must be written to `fd`, and is counted. */
 int pp_handoff_send(struct pp_handoff *end, int fd, const void *bytes, size_t size);
@@ -80,7 +83,20 @@ void pp_handoff_unsent(struct pp_handoff *end);
 /* What came of a wait: the message is there; handle signals and come again; go and read the descriptor. */
 enum pp_handoff_answer { PP_HANDED, PP_HANDOFF_SIGNAL, PP_HANDOFF_READ };
 
-/* Wait for a message for a moment, where one may come this way; `bytes` has PP_HANDOFF_ROOM. */
+/* Say that one waits, where a message may come this way: before a request is sent, so that its answer finds one. Whether
+ * that was said; then pp_handoff_go_on or pp_handoff_withdraw must follow. */
+int pp_handoff_begin(struct pp_handoff *end);
+
+/* Wait for a message for a moment; `bytes` has PP_HANDOFF_ROOM. */
+enum pp_handoff_answer pp_handoff_go_on(struct pp_handoff *end, void *bytes, size_t *size);
+
+/* Whether something was said since it was begun: to go on takes no time. */
+int pp_handoff_is_said(struct pp_handoff *end);
+
+/* Wait no more. 0: something was said meanwhile, and is to be heard by pp_handoff_go_on. */
+int pp_handoff_withdraw(struct pp_handoff *end);
+
+/* To begin, and to go on. */
 enum pp_handoff_answer pp_handoff_receive(struct pp_handoff *end, void *bytes, size_t *size);
 
 /* A message was read from the descriptor. */

@@ -412,10 +412,15 @@ class Connection:
         """Receive a message into a writable buffer; return its length. BufferTooShort carries one that is too long."""
     def _send_bytes(self, data: Any, /) -> None:
         """Send bytes as they are."""
-    def _meet(self, other: Connection | None, is_pipe: bool, /) -> None:
+    def _send_waiting(self, obj: Any, /) -> None:
+        """Send an object, having said that one waits for the next message: to receive must be what follows."""
+    def _exchange(self, obj: Any, /) -> bytes:
+        """Send an object, and wait for a message: its answer finds us waiting."""
+    def _meet(self, other: Connection | None, beside: int, /) -> None:
         """Let this and the other end hand messages over in shared memory. Raises OSError if there is none.
 
-        None: the other end is in another process, which is told where by `_where`, and that it is side 1.
+        None: the other end is in another process, which is told where by `_where`, and its `_side` | 1. `beside`: a
+        socket (0), a pipe (1), or a socket by which no program writes (2).
         """
     def _where(self) -> tuple[bytes, int] | None:
         """Return where that memory is: the id of its chunk, and the offset there."""

@@ -276,3 +276,62 @@ def test_a_started_child_takes_it_too(method):
 def answer(end, count):
     for _ in range(count):
         end.send(end.recv())
+
+
+def test_a_manager_that_is_asked_often_answers_as_one_that_is_asked_seldom():
+    with ctx.Manager() as manager:
+        shared, items, lock = manager.dict(), manager.Queue(), manager.Lock()
+        for number in range(200):
+            shared[number] = "x" * (number * 7 % 500)
+            items.put(number)
+            assert shared[number] == "x" * (number * 7 % 500)
+            assert items.get() == number
+            if number % 50 == 0:
+                with lock, pytest.raises(KeyError):
+                    shared["nothing"]
+        shared["large"] = b"x" * 300_000
+        assert shared["large"] == b"x" * 300_000
+        found = [in_thread(lambda: [shared.get(number) for number in range(200)]) for _ in range(3)]
+        assert all(result() == [shared[number] for number in range(200)] for result in found)
+
+
+def in_vain(shared):
+    with pytest.raises((OSError, EOFError)):
+        while True:
+            shared.get(1)
+
+
+def test_a_manager_that_is_killed_ends_calls_that_share_its_memory():
+    with ctx.Manager() as manager:
+        shared = manager.dict()
+        for _ in range(100):
+            shared.get(1)
+        result = in_thread(in_vain, shared)
+        time.sleep(random.random() / 50)
+        os.kill(manager._process.pid, signal.SIGKILL)
+        result()
+
+
+@pytest.mark.skipif(not native, reason="pure Python closes a connection that is interrupted in the middle of a message")
+def test_an_interrupted_call_of_a_manager_does_not_harm_the_next():
+    def ring(*_):
+        raise Alarm
+
+    with ctx.Manager() as manager:
+        shared = manager.dict()
+        for number in range(100):
+            shared[number] = number
+        before = signal.signal(signal.SIGALRM, ring)
+        try:
+            for number in range(300):
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 3e-4))
+                    for place in range(100):
+                        assert shared[place] == place
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+                except Alarm:
+                    pass
+                assert shared[number % 100] == number % 100
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)

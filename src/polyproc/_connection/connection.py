@@ -108,7 +108,7 @@ def Pipe(duplex: bool = True) -> tuple[Connection[Any, Any], Connection[Any, Any
         first, second = Connection(read_fd, writable=False), Connection(write_fd, readable=False)
     if native:
         try:
-            first._meet(second, not duplex)
+            first._meet(second, int(not duplex))
         except OSError:  # no descriptor is left for shared memory: all goes through the kernel
             pass
     return first, second

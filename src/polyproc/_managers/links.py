@@ -265,8 +265,12 @@ class Link:
         links.answering().link = self._ref
         own.request = request
         try:
-            connection.send(request)
-            data = connection.recv_bytes()
+            exchange = getattr(connection, "_exchange", None)
+            if exchange is None:
+                connection.send(request)
+                data = connection.recv_bytes()
+            else:
+                data = exchange(request)
         except BaseException as error:
             self._call_off(own, _SETTLED)
             if isinstance(error, OSError | EOFError):
@@ -287,11 +291,11 @@ class Link:
         try:
             made: Connection[Any, Any]
             with Connection(os.dup(connection.fileno())) as made:  # what the server is told of, before it is used
-                made._meet(None, False)
-                kind, _ = self.ask((None, JOIN, (where(made), 1), {}))
+                made._meet(None, 2)
+                kind, _ = self.ask((None, JOIN, (where(made), made._side() | 1), {}))
                 place = made._where()
                 if kind == RETURN and place is not None:
-                    connection._join(*place, 0)
+                    connection._join(*place, made._side())
         except OSError:  # no memory, or no descriptors, are left
             pass
 

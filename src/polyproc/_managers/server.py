@@ -361,7 +361,7 @@ class Server:
                 if client.has_called_off():
                     self._put_back(taken_from, answer[1])
                     taken_from, answer = None, (TRACEBACK, "called off")
-            client.connection.send(answer)
+            client.send(answer)
         except OSError:
             if taken_from is not None:
                 self._put_back(taken_from, answer[1])
