@@ -89,6 +89,8 @@ def test_a_lock_that_came_too_late_is_given_back(manager):
     class Interrupting:
         """A connection that is interrupted when the answer has come, before it is read."""
 
+        _exchange = None  # it is asked and heard in two steps
+
         def __getattr__(self, name):
             return getattr(connection, name)
 
