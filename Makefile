@@ -84,6 +84,10 @@ c-test:
 	build/test_use
 	$(C_TEST) -fsanitize=thread $(CORE) csrc/tests/test_threads.c -o build/test_use_threads
 	build/test_use_threads
+	$(C_TEST) -fsanitize=address,undefined $(CORE) csrc/tests/test_handoff.c -o build/test_handoff
+	build/test_handoff
+	$(C_TEST) -fsanitize=thread $(CORE) csrc/tests/test_handoff.c -o build/test_handoff_threads
+	build/test_handoff_threads threads
 	$(if $(MUSL),$(MAKE) musl-test)
 
 # With another C library, where its compiler is there (Debian: musl-tools).
