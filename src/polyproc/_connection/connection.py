@@ -95,20 +95,24 @@ def connection_of(sock: Any, kind: type[Connection[Any, Any]] = Connection) -> C
 
 def Pipe(duplex: bool = True) -> tuple[Connection[Any, Any], Connection[Any, Any]]:
     """Return two connected ends; without `duplex` the first only receives and the second only sends."""
-    if duplex and IS_WINDOWS:
-        from polyproc._base.modules import pipe  # type: ignore[attr-defined]  # seen on Windows alone
-
-        ends: Any = pipe(True)
-        return Connection(ends[0]), Connection(ends[1])
-    if duplex:
-        sockets = _socket.socketpair()  # and not what somebody may have put in place of socket.socketpair
-        first, second = map(connection_of, sockets)
-    else:
-        read_fd, write_fd = os.pipe()
-        first, second = Connection(read_fd, writable=False), Connection(write_fd, readable=False)
+    first, second = plain_pipe(duplex)
     if native:
         try:
             first._meet(second, int(not duplex))
         except OSError:  # no descriptor is left for shared memory: all goes through the kernel
             pass
     return first, second
+
+
+def plain_pipe(duplex: bool = True) -> tuple[Connection[Any, Any], Connection[Any, Any]]:
+    """Return two such ends that share no memory, for what is said once."""
+    if duplex and IS_WINDOWS:
+        from polyproc._base.modules import pipe  # type: ignore[attr-defined]  # seen on Windows alone
+
+        ends: Any = pipe(True)
+        return Connection(ends[0]), Connection(ends[1])
+    if duplex:
+        first, second = _socket.socketpair()  # and not what somebody may have put in place of socket.socketpair
+        return connection_of(first), connection_of(second)
+    read_fd, write_fd = os.pipe()
+    return Connection(read_fd, writable=False), Connection(write_fd, readable=False)

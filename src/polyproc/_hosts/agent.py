@@ -36,7 +36,7 @@ import sys
 import time
 
 from polyproc._base.typing import Any, Callable, Mapping, Sequence
-from polyproc._connection.connection import Pipe, connection_of
+from polyproc._connection.connection import connection_of, plain_pipe
 from polyproc._forkserver.fork_server import forkserver
 from polyproc._hosts.child_output import ChildOutput
 from polyproc._hosts.remote_life import live
@@ -104,7 +104,7 @@ class WorkerPipe:
     """The pipe of a pool's worker, from which bytes are passed on, and the memory that says which call it is to end."""
 
     def __init__(self) -> None:
-        self.ours, self.theirs = Pipe()
+        self.ours, self.theirs = plain_pipe()
         self.fd = self.ours.fileno()
         os.set_blocking(self.fd, False)
         self.word = CancelWord()
@@ -317,7 +317,7 @@ class Agent:
         try:
             if self._leaving_until is not None:
                 raise OSError("the node is to be vacated")
-            ours, theirs = zip(Pipe(duplex=False), Pipe(duplex=False), strict=True)
+            ours, theirs = zip(plain_pipe(duplex=False), plain_pipe(duplex=False), strict=True)
             channel = WorkerPipe() if is_worker else None
             passed = None if channel is None else (channel.theirs, channel.word.block, self._is_here)
             process = self._process(target=live, args=(job, theirs, self._door, passed, blocks), name=name, daemon=True)

@@ -13,7 +13,7 @@ from polyproc._base.modules import of_kind, public, shown
 from polyproc._base.process_state import log
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Self, Sequence, TypeVar, overload
 from polyproc._cleanup import Finalize
-from polyproc._connection.connection import Pipe
+from polyproc._connection.connection import plain_pipe
 from polyproc._managers.links import Link, Token, answer_of, links, listener_client
 from polyproc._managers.proxies import (
     AcquirerProxy,
@@ -123,7 +123,7 @@ class BaseManager:
             raise TypeError(f"initializer must be a callable, and not {initializer!r}")
         if self._tls is not None:
             raise ValueError("start() makes a server for this machine: ssl= is for get_server() and connect()")
-        reader, writer = Pipe(duplex=False)
+        reader, writer = plain_pipe(duplex=False)
         server_args = (
             _MadeThere(type(self), self._Server, self._registry),
             self._address,

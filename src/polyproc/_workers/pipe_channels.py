@@ -14,7 +14,7 @@ import time
 
 from polyproc._base.modules import os
 from polyproc._base.typing import Any, Callable
-from polyproc._connection.connection import Connection, Pipe
+from polyproc._connection.connection import Connection, plain_pipe
 from polyproc._pickling.pickler import dumps, dumps_through, dumps_to_keep
 from polyproc._platform.handles import POLLIN, POLLOUT, WakePipe, new_poll, poll
 from polyproc._platform.posix import LongLived
@@ -196,7 +196,7 @@ class WorkerChannel:
     """The pool's side of one worker."""
 
     def __init__(self, has_rest: Callable[[], object]) -> None:
-        self.connection, theirs = Pipe()
+        self.connection, theirs = plain_pipe()
         self.fd = self.connection.fileno()
         os.set_blocking(self.fd, False)
         self._note_rest = has_rest
