@@ -188,7 +188,8 @@ class Server:
 
     public: tuple[str, ...] = ("shutdown", "create", "incref", "get_methods", "number_of_objects", "debug_info")
     public += ("dummy", "here", "join")
-    _gives_items, _put_back, join = staticmethod(gives_items), staticmethod(put_back), staticmethod(join)
+    _gives_items, _put_back = staticmethod(gives_items), staticmethod(put_back)
+    join: Callable[[str, tuple[Any, int], int], None] = staticmethod(join)
 
     def __init__(
         self, registry: dict[str, Registered], address: Any, authkey: bytes, serializer: str, tls: Any = None

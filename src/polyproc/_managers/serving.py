@@ -271,7 +271,7 @@ class Client:
         self.holdings = holdings
         self.held: dict[int, HeldLock] = {}
         self.is_answering = False  # what is pickled now goes to it
-        self.send = getattr(connection, "_send_waiting", connection.send)  # nothing but to receive comes after it
+        self.send: Any = getattr(connection, "_send_waiting", connection.send)  # nothing but to receive comes after it
         self.place: Any = None  # of memory that the connection is to share from the next request on
         # Once the connection has ended and its thread stays, as locks are that thread's: what others have it release.
         self.is_parked = False
