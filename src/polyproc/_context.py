@@ -85,9 +85,7 @@ class BaseContext:
 
     def Manager(self) -> SyncManager:
         """Return a manager whose server has been started: see `polyproc.managers.SyncManager`."""
-        from polyproc._managers.manager import SyncManager
-
-        manager = SyncManager(ctx=self.get_context())
+        manager = _managers_class(self.get_start_method())(ctx=self.get_context())
         manager.start()
         return manager
 
@@ -285,6 +283,17 @@ class BaseContext:
         from polyproc._pickling import pickler
 
         return pickler
+
+
+def _managers_class(method: str | None) -> type[SyncManager]:
+    """Return the class of managers; while it is loaded, the fork server that theirs comes from comes up."""
+    if method == "forkserver":
+        from polyproc._start.booting import begin_fork_server
+
+        begin_fork_server()
+    from polyproc._managers.manager import SyncManager
+
+    return SyncManager
 
 
 def _pool_class(method: str | None) -> type[pool.Pool]:

@@ -199,10 +199,15 @@ if HAVE_FORK:  # else it is only loaded, with what is public
     os.register_at_fork(after_in_child=early._after_fork_in_child)
 
 
-def start_by_fork_server(process_obj: BaseProcess[Any]) -> Child:
-    """Start a process object; while its launcher is loaded, the first time, the fork server comes up."""
+def begin_fork_server() -> None:
+    """Have the start method's fork server come up, if this process has loaded nothing yet that would start it."""
     if loaded("polyproc._forkserver.fork_server") is None:
         early.begin("forkserver")
+
+
+def start_by_fork_server(process_obj: BaseProcess[Any]) -> Child:
+    """Start a process object; while its launcher is loaded, the first time, the fork server comes up."""
+    begin_fork_server()
     from polyproc._start.waiting_child import ForkServerChild
 
     return ForkServerChild(process_obj)
