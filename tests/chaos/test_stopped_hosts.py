@@ -4,6 +4,7 @@ POLYPROC_STOPPED says for how many seconds, if not for eight: longer than it tak
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -67,3 +68,27 @@ def test_stopped_hosts_owner_loses_nothing():
     assert program.returncode == 0
     assert rest.endswith("all is there\n")
     eventually(lambda: not any(map(is_running, pids)))
+
+
+@pytest.mark.skipif(os.getuid() != 0 or shutil.which("unshare") is None, reason="needs root: NOT TESTED HERE")
+def test_stopped_hosts_full_disk_is_needed_by_nothing_that_works_without():
+    """On the node there is not a byte of room in the folders for files that last, nor in those for memory."""
+    full = "mount -t tmpfs -o size=4k none {place} && head -c 4096 /dev/zero > {place}/full"
+    places = " && ".join(full.format(place=place) for place in ("/tmp", "/var/tmp", "/dev/shm"))
+    command = ["unshare", "--mount", "sh", "-c", f"{places} && cd / && exec {{agent}}"]
+    with polyproc.get_context("command", command=command, hosts=["full"], env={"TMPDIR": "/tmp"}) as context:
+        queue = context.Queue()
+        process = context.Process(target=on_hosts.put_numbers, args=(queue, 100))
+        process.start()
+        assert [queue.get(timeout=IN_TIME) for _ in range(100)] == [*range(100)]
+        assert process.result(IN_TIME) is None
+        with context.Pool(2) as pool:
+            assert pool.map(on_hosts.echo, range(100)) == [*range(100)]
+            made = on_hosts.large(1, 2)
+            assert pool.apply(on_hosts.echo, (made,)).summary() == (on_hosts.SIZE, 1, 2, False)
+            with polyproc.share(made) as shared:
+                assert pool.apply(on_hosts.summary_of, (shared,))[:3] == (on_hosts.SIZE, 1, 2)
+            with pytest.raises(OSError, match="No space left"):
+                pool.apply(on_hosts.write_file, ("/tmp/more", 1 << 16))
+            pool.terminate()
+            pool.join()
