@@ -247,6 +247,16 @@ def test_host_data_agent_that_does_not_come_is_told_with_what_its_command_said(m
             process.start()
 
 
+def test_host_data_workers_elsewhere_have_nothing_opened_here(hosts):
+    """Memory is known by a process and a number: those that another host names are none of this one."""
+    with hosts.Pool(1) as pool:
+        with pytest.raises(polyproc.ProcessDied):
+            pool.apply_async(on_hosts.hand_over_uninvited).get(IN_TIME)
+        assert pool.apply(on_hosts.echo, (1,)) == 1
+        pool.terminate()
+        pool.join()
+
+
 # -- on one host -------------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ import time
 import tracemalloc
 
 import polyproc
+from polyproc._hosts import frames
 from polyproc._hosts.remote_life import remote_life
 
 
@@ -118,6 +119,14 @@ def write_into_own_pipe(data):
     """Write into what the worker talks to its pool by, as a task does that mistakes one descriptor for another."""
     os.write(remote_life.channel[0], data)
     time.sleep(100)
+
+
+def hand_over_uninvited():
+    """Say that a result is in memory here."""
+    buffers = [bytes(1 << 20)]
+    memory = frames.HandedMemory(buffers)
+    said = frames.opening(0, buffers, memory.place()) + b"a result"
+    write_into_own_pipe(frames.header(len(said)) + said)
 
 
 def write_file(path, size):

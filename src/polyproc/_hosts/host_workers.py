@@ -74,6 +74,8 @@ class HostWorkerEnd(WorkerEnd):
         if data == RECEIPT:
             return True
         opening = Opening(memoryview(data))
+        if opening.place is not None and not self._hands_over:
+            raise BrokenFrameError("it speaks of memory of this host, and is of another")
         buffers = [bytearray(size) for size in (() if opening.place is not None else opening.sizes)]
         for buffer in buffers:
             if self.connection.recv_bytes_into(buffer) != len(buffer):
@@ -243,6 +245,8 @@ class HostWorkerChannel:
         else:
             found = self._opening = Opening(memoryview(frame))
             if found.place is not None:
+                if self._child is None or not self._child.node.is_here:
+                    raise BrokenFrameError("it speaks of memory of this host, and is of another")
                 self._buffers = self._taken(found)
         if len(self._buffers) == len(found.sizes):
             buffers, self._buffers, self._opening = self._buffers, [], None
