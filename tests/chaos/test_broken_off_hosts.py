@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.skipif(not HAVE_PROC, reason="processes are found by /proc: NOT TESTED HERE"),
 ]
 
-ROUNDS = int(os.environ.get("POLYPROC_KILLS", "24"))
+ROUNDS = int(os.environ.get("POLYPROC_KILLS", "16"))
 IN_TIME = 30
 MARK = "POLYPROC_MARK"
 
