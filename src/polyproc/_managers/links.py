@@ -265,12 +265,11 @@ class Link:
         links.answering().link = self._ref
         own.request = request
         try:
-            exchange = getattr(connection, "_exchange", None)
-            if exchange is None:
+            if native and type(connection) is Connection:
+                data = connection._exchange(request)
+            else:  # one that sends in a way of its own
                 connection.send(request)
                 data = connection.recv_bytes()
-            else:
-                data = exchange(request)
         except BaseException as error:
             self._call_off(own, _SETTLED)
             if isinstance(error, OSError | EOFError):

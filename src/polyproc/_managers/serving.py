@@ -9,7 +9,9 @@ import queue
 import threading
 import time
 
+from polyproc._base.native import native
 from polyproc._base.typing import Any, Callable
+from polyproc._connection.connection import Connection
 from polyproc._platform.handles import GONE, POLLIN, Local, new_poll
 
 # What clients hold in a manager's server: which client has locked what, so that it is released when that one ends.
@@ -271,7 +273,8 @@ class Client:
         self.holdings = holdings
         self.held: dict[int, HeldLock] = {}
         self.is_answering = False  # what is pickled now goes to it
-        self.send: Any = getattr(connection, "_send_waiting", connection.send)  # nothing but to receive comes after it
+        is_own = native and type(connection) is Connection  # and does not send in a way of its own
+        self.send: Any = connection._send_waiting if is_own else connection.send  # nothing but to receive comes after it
         self.place: Any = None  # of memory that the connection is to share from the next request on
         # Once the connection has ended and its thread stays, as locks are that thread's: what others have it release.
         self.is_parked = False
