@@ -75,12 +75,14 @@ class Target:
             self.scalar,
         ]  # fmt: skip
         self.queues = [ctx.Queue(), ctx.Queue(2), ctx.JoinableQueue(), ctx.SimpleQueue()]
+        self.ends = ctx.Pipe()
+        sizes = {self.bounded: 2 * CELL, self.ends[0]: 9 * CELL}
         self.regions = []
-        for handle in self.cells:
+        for handle in (*self.cells, self.ends[0]):
             id, offset = handle._where()
             fd, registry_fd = core.hold(id)
             core.detach(id)
-            self.regions.append(mapped(fd, offset, 2 * CELL if handle is self.bounded else CELL))
+            self.regions.append(mapped(fd, offset, sizes.get(handle, CELL)))
         self.files = (os.dup(fd), os.dup(registry_fd))
         self.regions.append(mapped(fd, 0, CELL))
         self.registry = mapped(registry_fd, 0, 128 + 128 * 4096)
@@ -153,10 +155,18 @@ class Target:
             lambda: [ctx.Lock() for _ in range(20)],
             lambda: self.put_and_get(rng.choice(self.queues), rng),
             lambda: self.look_at(rng.choice(self.queues)),
+            lambda: self.send_and_receive(*rng.sample(self.ends, 2)),
         )
         for _ in range(times):
             with contextlib.suppress(Exception):
                 rng.choice(acts)()
+
+    @staticmethod
+    def send_and_receive(sending, receiving):
+        sending.send_bytes(b"x" * 100)
+        for _ in range(8):
+            if receiving.poll(0.001):
+                receiving.recv_bytes()
 
     @staticmethod
     def take_and_give(lock):
