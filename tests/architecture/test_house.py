@@ -129,7 +129,7 @@ FIRST_USES = {
         (35, 45),
         (42, 47),
     ),
-    "Pool": ("with context.Pool(2) as pool: pool.map(abs, range(2))", (45, 31), (54, 47), (53, 47)),
+    "Pool": ("with context.Pool(2) as pool: pool.map(abs, range(2))", (45, 32), (54, 48), (53, 48)),
     "executor": (
         "with polyproc.ProcessPoolExecutor(2, context) as pool: list(pool.map(abs, range(2)))",
         *((49, 52), (58, 59), (57, 59)),
