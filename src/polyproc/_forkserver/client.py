@@ -10,6 +10,7 @@ from __future__ import annotations
 import _signal as signal  # `signal` makes enumerations of it
 import _thread
 import errno
+import functools
 import itertools
 import os
 import sys
@@ -24,7 +25,7 @@ from polyproc._pickling.main_definitions import main_definitions
 from polyproc._pickling.pickler import InheritedValue, inherited_values
 from polyproc._platform.circumstances import Circumstances, changes_since, environ
 from polyproc._platform.handles import children_of, has_pidfds, open_pidfd, pause, ready, send_signal
-from polyproc._platform.posix import PROC, close_quietly, fork, forks
+from polyproc._platform.posix import PROC, close_quietly, fork, forks, noting
 from polyproc._process.black_box import Box
 from polyproc._process.bootstrap import lifeline
 from polyproc._start import protocol
@@ -367,10 +368,15 @@ class PoolForkServer:
                 self._first.append(_First(process))
         client, comm = os.getpid(), new_comm()
         ours, theirs = protocol.socketpair()
+        made: list[Any] = []
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _OTHERS_SIGNALS)  # until the fork server has its handlers
         try:
             number = theirs.fileno()
-            pid, pids, place = _fork_to_wait(number, len(self._first), comm) if waits else (_fork(), (), -1)
+            if waits:
+                _fork_to_wait(number, len(self._first), comm, made)
+            else:
+                _fork(made)
+            pid, pids, place = made[0] if waits else (made[0], (), -1)
             if place >= 0:
                 close_quietly(ours.fileno(), number)
                 live_as(self._first[place].process, self._first[place].box, mask)
@@ -380,6 +386,12 @@ class PoolForkServer:
             self._note(pids)
             self._pidfd = open_pidfd(pid)
             log.debug("fork server forked, pid %d", pid)
+        except BaseException:  # a Ctrl-C when it was there already
+            if made:
+                pid, pids, _ = made[0] if waits else (made[0], (), -1)
+                self._client = ForkServerClient(ours, pid, comm, _LIMIT)
+                self._note(pids)
+            raise
         finally:
             if self._client is None:
                 ours.close()
@@ -481,19 +493,20 @@ def _can_wait() -> bool:
     return native.core is not None and is_systems_own and not has_others and not _thread._count()
 
 
-def _fork_to_wait(fd: int, children: int, comm: str) -> tuple[int, tuple[int, ...], int]:
+def _fork_to_wait(fd: int, children: int, comm: str, made: list[Any]) -> None:
     """Fork; the child clones others, and waits for `fd` before it runs anything: most fork servers are never needed."""
     for _ in range(children + 1):
         sys.audit("os.fork")
-    return forks.own(lambda: native.core.fork_parked(fd, children, comm))  # type: ignore[union-attr, no-any-return]
+    forks.own(noting(functools.partial(native.core.fork_parked, fd, children, comm), made))  # type: ignore[union-attr]
 
 
-def _fork() -> int:
+def _fork(made: list[int]) -> None:
     if not _thread._count():
-        return fork()
+        fork(made)
+        return
     from polyproc._start.fork_with_threads import warn_and_fork
 
-    return warn_and_fork()
+    warn_and_fork(made)
 
 
 def _be_fork_server(kept: InheritedValue, *args: Any) -> NoReturn:

@@ -172,15 +172,32 @@ class Quiet:
 quiet = Quiet()
 
 
-def fork() -> int:
+def noting(fork: Callable[[], Result], made: list[Result]) -> Callable[[], Result]:
+    """Return a fork whose result is in `made` from the first moment: a Ctrl-C may come as it is returned.
+
+    A mask keeps none off where there are other threads: the interpreter hears a signal by any of them.
+    """
+
+    from itertools import starmap
+
+    def fork_and_note() -> Result:
+        made.extend(starmap(fork, ((),)))
+        return made[0]
+
+    return fork_and_note
+
+
+def fork(made: list[int] | None = None) -> int:
     """Fork a child of ours, without what the interpreter says of other threads: 3.15 says it when the child is there.
 
     Where warnings are errors, the child would be nobody's. Of the threads that Python knows the caller has told before.
+    What is returned is put into `made`, too: see `noting`.
     """
     from os import fork as os_fork  # each time: gevent replaces it
 
     warnings: Any = loaded("warnings") if sys.version_info >= (3, 15) else None
-    return forks.own(os_fork) if warnings is None else quiet.fork(os_fork, warnings)
+    act = os_fork if made is None else noting(os_fork, made)
+    return forks.own(act) if warnings is None else quiet.fork(act, warnings)
 
 
 def anonymous_file(name: str) -> int:

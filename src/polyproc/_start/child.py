@@ -209,8 +209,8 @@ class Child:
             self._spare_fd = os.dup(self._box.fd)
             flush_before_start()
             self._start(process_obj)
-            self._watched = LongLived(self.sentinel)
-            self._status = LongLived(self._status_fd)
+            self._watched, self._status = LongLived(self.sentinel), LongLived(self._status_fd)
+            process_obj._popen = self  # here: a Ctrl-C may come as this returns
         except OSError as error:
             self._give_up()
             raise start_failed(error) from None

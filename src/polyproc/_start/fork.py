@@ -73,7 +73,7 @@ class _NullInput:
 null_input = _NullInput()
 
 
-def _fork_of_threads() -> Callable[[], int]:
+def _fork_of_threads() -> Callable[[list[int]], int]:
     from polyproc._start.fork_with_threads import warn_and_fork
 
     return warn_and_fork
@@ -109,14 +109,15 @@ class ForkChild(Child):
         has_more_to_do = opened is not None or has_more_to_reset()
         # Until both know what they are, a Ctrl-C waits: it would be lost, or go on as a second copy of the caller.
         mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _SIGINT)
-        pid = -1
+        made: list[int] = []
         try:
             # A thread that Python does not know of is not counted; it holds no lock of Python's.
-            pid = (fork if _thread._count() == 0 else _fork_of_threads())()
+            pid = (fork if _thread._count() == 0 else _fork_of_threads())(made)
             if pid:
                 self._started(pid)
         finally:
-            if pid:
+            if made != [0]:
+                self.pid: int = made[0] if made else -1  # to be given up, after a Ctrl-C
                 _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
         if pid == 0:
             # In this frame, and not in a function of its own, which would cost two or three page faults.

@@ -20,7 +20,7 @@ from polyproc._base.modules import loaded
 from polyproc._base.process_state import log
 from polyproc._base.typing import Any
 from polyproc._platform.handles import ready
-from polyproc._platform.posix import quiet
+from polyproc._platform.posix import noting, quiet
 
 _BUFFERS = (io.BufferedWriter, io.BufferedRandom)
 _PATIENCE = 1.0  # seconds that a start waits for a pipe that nobody reads
@@ -106,12 +106,12 @@ def _warn_of_threads() -> None:
         )
 
 
-def warn_and_fork() -> int:
+def warn_and_fork(made: list[int]) -> int:
     """Warn, then fork without the interpreter's own warning (3.12 and later): ours has said which threads they are."""
     import warnings
 
     _warn_of_threads()
-    pid = quiet.fork(os.fork, warnings)
+    pid = quiet.fork(noting(os.fork, made), warnings)
     if pid == 0:
         renew()
     return pid
