@@ -273,8 +273,8 @@ class Client:
         self.holdings = holdings
         self.held: dict[int, HeldLock] = {}
         self.is_answering = False  # what is pickled now goes to it
-        is_own = native and type(connection) is Connection  # and does not send in a way of its own
-        self.send: Any = connection._send_waiting if is_own else connection.send  # only to receive comes after it
+        is_plain = native and type(connection) is Connection  # and does not send in a way of its own
+        self.send: Any = connection._send_waiting if is_plain else connection.send  # only to receive comes after it
         self.place: Any = None  # of memory that the connection is to share from the next request on
         # Once the connection has ended and its thread stays, as locks are that thread's: what others have it release.
         self.is_parked = False
