@@ -32,6 +32,19 @@ if TYPE_CHECKING:
     from polyproc._pool import pool
     from polyproc._queues import queue
     from polyproc._synchronize import primitives
+else:
+
+    class _Primitives:
+        """Locks and the like, loaded when the first is made: an import in each call would cost as much as a lock."""
+
+        def __getattr__(self, name: str) -> Any:
+            from polyproc._synchronize import primitives as loaded
+
+            kind = getattr(loaded, name)
+            setattr(self, name, kind)
+            return kind
+
+    primitives = _Primitives()
 
 
 @public("context")
@@ -97,47 +110,33 @@ class BaseContext:
 
     def Lock(self) -> primitives.Lock:
         """Return a lock; any process or thread may release it."""
-        from polyproc._synchronize.primitives import Lock
-
-        return Lock(ctx=self.get_context())
+        return primitives.Lock(ctx=self.get_context())
 
     def RLock(self) -> primitives.RLock:
         """Return a lock that its holder may take again."""
-        from polyproc._synchronize.primitives import RLock
-
-        return RLock(ctx=self.get_context())
+        return primitives.RLock(ctx=self.get_context())
 
     def Semaphore(self, value: int = 1) -> primitives.Semaphore:
         """Return a counter to wait for."""
-        from polyproc._synchronize.primitives import Semaphore
-
-        return Semaphore(value, ctx=self.get_context())
+        return primitives.Semaphore(value, ctx=self.get_context())
 
     def BoundedSemaphore(self, value: int = 1) -> primitives.BoundedSemaphore:
         """Return a counter that does not get above its first value."""
-        from polyproc._synchronize.primitives import BoundedSemaphore
-
-        return BoundedSemaphore(value, ctx=self.get_context())
+        return primitives.BoundedSemaphore(value, ctx=self.get_context())
 
     def Condition(self, lock: primitives.Lock | primitives.RLock | None = None) -> primitives.Condition:
         """Return a condition to wait for."""
-        from polyproc._synchronize.primitives import Condition
-
-        return Condition(lock, ctx=self.get_context())
+        return primitives.Condition(lock, ctx=self.get_context())
 
     def Event(self) -> primitives.Event:
         """Return a flag to wait for."""
-        from polyproc._synchronize.primitives import Event
-
-        return Event(ctx=self.get_context())
+        return primitives.Event(ctx=self.get_context())
 
     def Barrier(
         self, parties: int, action: Callable[[], None] | None = None, timeout: float | None = None
     ) -> primitives.Barrier:
         """Return a place where `parties` processes wait for each other."""
-        from polyproc._synchronize.primitives import Barrier
-
-        return Barrier(parties, action, timeout, ctx=self.get_context())
+        return primitives.Barrier(parties, action, timeout, ctx=self.get_context())
 
     def Value(self, typecode_or_type: Any, *args: Any, lock: Any = True) -> Any:
         """Return a value in shared memory with a lock (True for a new RLock, False for none)."""
