@@ -21,8 +21,15 @@ def main(ahead: dict[str, Any]) -> None:
     """Come up, and do the job; never returns."""
     if ahead["site"] is not None:
         stand_in(ahead["site"])
+    # With `-X lazy_imports=all` (PEP 810, 3.15) what is imported here would be imported in each child.
+    lazy: Any = getattr(sys, "get_lazy_imports", None)
+    mode = None if lazy is None else lazy()
+    if mode == "all":
+        sys.set_lazy_imports("normal")  # type: ignore[attr-defined]
     for name in ahead["modules"]:
         __import__(name)
+    if mode == "all":
+        sys.set_lazy_imports(mode)  # type: ignore[attr-defined]
     gc.collect()
     gc.freeze()
     place = posix.read(ahead["socket"], 40)
