@@ -157,7 +157,9 @@ def blocks_of(pid):
     for fd in os.listdir(f"/proc/{pid}/fd"):
         try:
             path = f"/proc/{pid}/fd/{fd}"
-            found += "polyproc-block" in os.readlink(path) and os.stat(path).st_size >= SIZE
+            target = os.readlink(path)  # an anonymous file; where there are none, one whose name is gone
+            is_block = "polyproc-block" in target or ("/polyproc-" in target and target.endswith(" (deleted)"))
+            found += is_block and os.stat(path).st_size >= SIZE
         except OSError:
             pass
     return found
