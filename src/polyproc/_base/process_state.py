@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import atexit
-from _thread import RLock
 
 from polyproc._base.modules import os
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from typing import Any, Protocol
 
     class _Lifeline(Protocol):
@@ -27,12 +26,12 @@ class ProcessState:
 
     Attributes:
         current: the object of this process.
+        forebear: what `current` was in the process that was forked: to free it would touch pages of both.
         parent_facts: (name, pid, sentinel or None) of the process that started this one, None in a main process.
         parent: its object, made when it is first asked for.
         lifeline: what its children hang on to and it hangs on to itself, once there is something of it to inherit.
         children: the started children that were not yet seen to have ended.
         unjoined: how many of them ended without anybody who joined them.
-        counter: numbers the children.
         start_method: the start method that was chosen, here or by a parent; None until then.
         importing_main: true while a child imports its parent's main module.
         receiving: true while a child imports and opens what it needs to know what it is to do.
@@ -50,10 +49,10 @@ class ProcessState:
     def __init__(self) -> None:
         self.parent_facts: tuple[str, int, int | None] | None = None
         self.parent: Any = None
+        self.forebear: Any = None
         self.lifeline: _Lifeline | None = None
         self.children: set[Any] = set()
         self.unjoined = 0
-        self.start_counting()
         self.start_method: str | None = None
         self.importing_main = False
         self.receiving = False
@@ -71,21 +70,6 @@ class ProcessState:
     def forget_children(self) -> None:
         """Forget the children, at the interpreter's end: their handles are closed while there are modules."""
         self.children.clear()
-
-    def start_counting(self) -> None:
-        """Number children from one on."""
-        self.counter: Iterator[int] = iter(range(1, 1 << 62))  # and not itertools.count, which a bare child spares
-        self._numbering = RLock()  # taken again where a signal handler makes a process
-
-    def next_number(self) -> int:
-        """Return the number of the next child: each thread another, also where there is no GIL."""
-        # With a limit for a child that was forked, outside of us, while another thread was here.
-        is_mine = self._numbering.acquire(timeout=1.0)
-        try:
-            return next(self.counter)
-        finally:
-            if is_mine:
-                self._numbering.release()
 
     def leave_tracker(self) -> None:
         """Leave the family of trackers that this process has joined at its start."""

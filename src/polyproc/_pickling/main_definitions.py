@@ -145,7 +145,7 @@ class MainDefinitions:
         self._me = (0, 0)
         self._all: _Watch | None = None
         self._size: tuple[int, str] | None = None  # how many names main had, and the last, when there was nothing new
-        self._at_starts: tuple[tuple[str, ...], tuple[object, ...]] = (), ()
+        self._at_first_start: list[tuple[str, object]] = []
         self._watches: dict[bytes, _Watch] = {}
 
     # -- what launchers tell -----------------------------------------------------------------------------------------
@@ -167,7 +167,7 @@ class MainDefinitions:
                 else:
                     self._data[name] = mark(value)
             self.known = known
-            self._at_starts = tuple(known), tuple(value for value, _ in known.values())
+            self._at_first_start = [(name, value) for name, (value, _) in known.items()]
             self._size = len(scope), next(reversed(scope), "")
         elif not self.is_exact and not self._has_same_names(scope):
             self.has_changed()
@@ -180,8 +180,10 @@ class MainDefinitions:
 
     def _has_same_names(self, scope: dict[str, Any]) -> bool:
         """Return whether main has the same functions and classes as at the first start. Each start asks: quick."""
-        names, values = self._at_starts
-        return (len(scope), next(reversed(scope), "")) == self._size and all(map(is_, map(scope.get, names), values))
+        for name, value in self._at_first_start:
+            if scope.get(name) is not value:
+                return False
+        return (len(scope), next(reversed(scope), "")) == self._size
 
     def _leave_out(self, missing: Container[str]) -> None:
         assert self.known is not None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from _thread import RLock, get_ident
+from itertools import starmap
 
 from polyproc._base.modules import PLATFORM, load, loaded, os, variable
 
@@ -108,21 +109,21 @@ class Forks:
     One instance, `forks`.
     """
 
-    __slots__ = ("_let_go", "_ours")
+    __slots__ = ("_ours", "let_go")
 
     def __init__(self) -> None:
         self._ours: set[int] = set()  # the threads that are making a child of ours
-        self._let_go: list[Callable[[], None]] = []
+        self.let_go: list[Callable[[], None]] = []
 
     def in_others(self, let_go: Callable[[], None]) -> None:
         """Call `let_go` in each child that others fork."""
-        if not self._let_go:
+        if not self.let_go:
             os.register_at_fork(after_in_child=self._after_fork_in_child)
-        self._let_go.append(let_go)
+        self.let_go.append(let_go)
 
     def own(self, fork: Callable[[], Result]) -> Result:
         """Call `fork`, which makes a child of ours; return what it returns."""
-        if not self._let_go:
+        if not self.let_go:
             return fork()
         thread = get_ident()
         self._ours.add(thread)
@@ -136,7 +137,7 @@ class Forks:
         is_ours = thread in self._ours
         self._ours = {thread} if is_ours else set()
         if not is_ours:
-            for let_go in self._let_go:
+            for let_go in self.let_go:
                 let_go()
 
 
@@ -177,8 +178,6 @@ def noting(fork: Callable[[], Result], made: list[Result]) -> Callable[[], Resul
 
     A mask keeps none off where there are other threads: the interpreter hears a signal by any of them.
     """
-
-    from itertools import starmap
 
     def fork_and_note() -> Result:
         made.extend(starmap(fork, ((),)))
@@ -318,29 +317,29 @@ class LongLived:
     to use, write to or close. So it is known by what it is, its device and inode, and looked at before each use.
     """
 
-    __slots__ = ("_what", "fd")
+    __slots__ = ("fd", "what")
 
     # Each start makes two and closes them. After a fork a function that is called costs two or three page faults, so
     # these call few.
 
     def __init__(self, fd: int = -1) -> None:
         self.fd = fd
-        self._what = _what_is(fd) if fd >= 0 else None
+        self.what = _what_is(fd) if fd >= 0 else None
 
     def take(self, fd: int) -> None:
         """Keep a descriptor, in place of the one before, which is closed."""
         self.close()
         self.fd = fd
-        self._what = _what_is(fd)
+        self.what = _what_is(fd)
 
     def is_there(self) -> bool:
         """Return whether it is still what was taken."""
-        return self._what is not None and _what_is(self.fd) == self._what
+        return self.what is not None and _what_is(self.fd) == self.what
 
     def close(self) -> None:
         """Close it, if it is still there."""
-        fd, what = self.fd, self._what
-        self.fd, self._what = -1, None
+        fd, what = self.fd, self.what
+        self.fd, self.what = -1, None
         if what is not None and _what_is(fd) == what:
             try:
                 os.close(fd)
@@ -349,7 +348,7 @@ class LongLived:
 
     def forget(self) -> None:
         """Give the descriptor up without closing it."""
-        self.fd, self._what = -1, None
+        self.fd, self.what = -1, None
 
 
 class OwnFile(LongLived):

@@ -232,13 +232,11 @@ _RESULT_AT = 65536
 class Box:
     """One black box, by its descriptor."""
 
-    __slots__ = ("_file", "fd", "is_unwatched", "kind", "output_count")
+    __slots__ = ("fd", "file", "is_unwatched", "kind", "output_count")
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, file: LongLived | None = None) -> None:
         self.fd = fd
-        self._file: LongLived | None = (
-            None  # what it is: its holder may close all descriptors and open files of its own
-        )
+        self.file = file  # what it is: its holder may close all descriptors and open files of its own
         self.output_count = 0
         # Whether its child may only run when its parent holds what tells how it ends: others may reap it at once.
         self.is_unwatched = False
@@ -249,18 +247,16 @@ class Box:
         """Make an empty box. Raises OSError when there is no descriptor left."""
         fd = anonymous_file("polyproc-box")
         os.lseek(fd, _STACK_AT, 0)
-        return cls.of(fd)
+        return cls(fd, LongLived(fd))
 
     @classmethod
     def of(cls, fd: int) -> Box:
         """Return the box of a descriptor that is there now."""
-        box = cls(fd)
-        box._file = LongLived(fd)
-        return box
+        return cls(fd, LongLived(fd))
 
     def is_there(self) -> bool:
         """Return whether this program has not closed it: its number is another's then."""
-        return self._file is None or self._file.is_there()
+        return self.file is None or self.file.is_there()
 
     def check(self) -> None:
         """Raise OSError if this program has closed it."""
@@ -271,10 +267,10 @@ class Box:
         """Give the descriptor back."""
         if self.fd >= 0:
             fd, self.fd = self.fd, -1
-            if self._file is None:
+            if self.file is None:
                 os.close(fd)
             else:
-                self._file.close()
+                self.file.close()
 
     def note_watched(self) -> None:
         """Note, in the parent, that it will see how the child ends, whoever reaps it."""
@@ -297,13 +293,14 @@ class Box:
         os.pwrite(self.fd, kind.to_bytes(8, "little") + len(data).to_bytes(8, "little"), 0)
 
     def note_exit(self, code: int) -> None:
-        """Store the exit code of an orderly end; and that the target returned None, if it did, in the same write."""
+        """Store the exit code of an orderly end; and that the target returned None, if it did, in the same write.
+
+        `live` has the most frequent case in its own frame.
+        """
         stored = ((code & 0xFF) + 1).to_bytes(8, "little")
         if not self.is_there():
             return
-        if self.kind == NONE and code == 0:
-            os.pwrite(self.fd, RETURNED_NONE, 0)
-        elif self.kind:
+        if self.kind:
             os.pwrite(self.fd, self.kind.to_bytes(16, "little") + stored, 0)
         else:
             os.pwrite(self.fd, stored, _EXIT_AT)

@@ -122,6 +122,7 @@ def has_more_to_reset() -> bool:
 
 
 _CLEANUP = "polyproc._cleanup"
+_CORE = sys.intern("polyproc._core")  # its hash is known before a fork
 _GREENLETS = "polyproc._platform.handles"
 
 
@@ -145,8 +146,8 @@ def live(process: BaseProcess[Any], parent_sentinel: int | None, box: Box) -> in
             code = process._bootstrap(parent_sentinel)
         finally:
             atexit._run_exitfuncs()
-            if "polyproc._core" in sys.modules:
-                sys.modules["polyproc._core"].leave()
+            if _CORE in sys.modules:
+                sys.modules[_CORE].leave()
             # Files that this process has made: what a forked child inherited is frozen, and its parent may not have
             # written it yet. In this frame, as the streams in run_child: see above what a function costs.
             for found in gc.get_objects():
@@ -159,7 +160,11 @@ def live(process: BaseProcess[Any], parent_sentinel: int | None, box: Box) -> in
     if code == INTERRUPTED:
         end_by_interrupt()
     try:
-        box.note_exit(code)
+        file = box.file
+        if code == 0 and box.kind == black_box.NONE and file is not None and os.fstat(box.fd)[1:3] == file.what:
+            os.pwrite(box.fd, black_box.RETURNED_NONE, 0)
+        else:
+            box.note_exit(code)
     except OSError:  # somebody closed our descriptors: the kernel still tells the code
         pass
     return code & 0xFF
@@ -185,7 +190,7 @@ def end_by_interrupt() -> NoReturn:
 
 def run_child(process: BaseProcess[Any], parent_sentinel: int | None = None) -> int:
     """Live as `process`; return its exit code."""
-    forebear = process_state.current  # kept: to free it here would touch pages that are shared with the parent
+    process_state.forebear = process_state.current
     process_state.parent = None
     process_state.parent_facts = (process._parent_name, process._parent_pid or 0, parent_sentinel)
     process_state.ancestors = (*process_state.ancestors, process._parent_pid or 0)
@@ -194,7 +199,6 @@ def run_child(process: BaseProcess[Any], parent_sentinel: int | None = None) -> 
         process_state.children = set()
     process_state.forked_in_import |= process_state.receiving
     process_state.receiving = False
-    process_state.start_counting()
     if process._start_method is not None:
         process_state.start_method = process._start_method
     if log.sink is not None:
@@ -225,7 +229,6 @@ def run_child(process: BaseProcess[Any], parent_sentinel: int | None = None) -> 
                 stream.flush()
             except (AttributeError, ValueError, OSError):  # none, or a broken one: there is nobody to tell
                 pass
-        del forebear
     return exitcode if box is not None else _plain(exitcode)
 
 

@@ -7,6 +7,9 @@ Also the objects of the main process and of a child's parent, and the functions 
 
 from __future__ import annotations
 
+import sys
+from _thread import RLock
+
 from polyproc._base.modules import kind_of, loaded, os, public, remake, said
 from polyproc._base.process_state import CHILDREN, DAEMONS, exit_sequence, log, process_state
 from polyproc._platform.posix import start_methods
@@ -15,7 +18,7 @@ from polyproc._process.bootstrap import MainReached, run_child
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Mapping
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
     from typing import Any, ClassVar, Generic, TypeVar
 
     from polyproc._start.async_process import AsyncProcess
@@ -52,6 +55,40 @@ def _key(key: bytes) -> AuthenticationString:
     return AuthenticationString(key)
 
 
+# The numbers of a process's children, from one on: each thread another, also where there is no GIL.
+#
+# They are its object's: a new process begins anew by having another. No itertools.count, which a bare child spares.
+
+_ALL = range(1, 1 << 62)
+
+
+def _start_counting(parent: Any) -> Iterator[int]:
+    has_gil = getattr(sys, "_is_gil_enabled", None)  # under which nothing comes between
+    numbers = iter(_ALL) if has_gil is None or has_gil() else _OneAtATime()
+    return vars(parent).setdefault("_numbers", numbers)  # type: ignore[no-any-return]
+
+
+class _OneAtATime:
+    def __init__(self) -> None:
+        self._numbers = iter(_ALL)
+        self._lock = RLock()  # taken again where a signal handler makes a process
+
+    def __iter__(self) -> Iterator[int]:
+        return self
+
+    def __next__(self) -> int:
+        # With a limit for a child that was forked, outside of us, while another thread was here.
+        is_mine = self._lock.acquire(timeout=1.0)
+        try:
+            return next(self._numbers)
+        finally:
+            if is_mine:
+                self._lock.release()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), ()  # a lock is not pickled
+
+
 @public("process")
 class BaseProcess(_Generic[T]):
     """A function, or an overridden `run`, in a process of its own. As in the standard library, with additions.
@@ -77,7 +114,7 @@ class BaseProcess(_Generic[T]):
     ) -> None:
         assert group is None, said("has_group", group)
         parent = process_state.current
-        count = process_state.next_number()
+        count = next(vars(parent).get("_numbers") or _start_counting(parent))
         self._identity: tuple[int, ...] = (*parent._identity, count)
         number = count if len(self._identity) == 1 else ":".join(map(str, self._identity))
         self._config = parent._config.copy()

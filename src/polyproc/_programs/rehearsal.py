@@ -41,7 +41,6 @@ def rehearse(receive: Callable[[protocol.Socket], dict[str, Any]]) -> None:
     before = (
         process_state.current,
         process_state.parent_facts,
-        process_state.counter,
         process_state.start_method,
         process_state.ancestors,
         log.sink,
@@ -61,7 +60,6 @@ def rehearse(receive: Callable[[protocol.Socket], dict[str, Any]]) -> None:
     (
         process_state.current,
         process_state.parent_facts,
-        process_state.counter,
         process_state.start_method,
         process_state.ancestors,
         log.sink,

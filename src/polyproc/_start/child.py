@@ -207,7 +207,7 @@ class Child:
             self._box = self._make_box()
             # Room for the sentinel: without it a child could be there that cannot be watched.
             self._spare_fd = os.dup(self._box.fd)
-            flush_before_start()
+            (flush_before_start if _thread._count() else flush_streams)()
             self._start(process_obj)
             self._watched, self._status = LongLived(self.sentinel), LongLived(self._status_fd)
             process_obj._popen = self  # here: a Ctrl-C may come as this returns

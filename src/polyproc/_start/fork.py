@@ -15,7 +15,7 @@ import sys
 from polyproc._base.process_state import process_state
 from polyproc._pickling.main_definitions import main_definitions
 from polyproc._platform.handles import pidfd
-from polyproc._platform.posix import OwnFile, fork
+from polyproc._platform.posix import OwnFile, fork, forks
 from polyproc._process.black_box import RecordedStream
 from polyproc._process.bootstrap import after_fork, end_by_interrupt, has_more_to_reset, lifeline, live
 from polyproc._start.child import Child
@@ -58,25 +58,30 @@ class _NullInput:
         self.is_at_0 = False
         self._seen: object = self
 
-    def prepare(self) -> None:
-        """Open it, in the parent; and look at standard input."""
-        if self.file is None or not self.file.is_there():
-            self.file = _NullFile()
+    def prepare(self) -> _NullFile:
+        """Open it, in the parent, and return it; and look at standard input."""
+        file = self.file
+        if file is None or not file.is_there():
+            file = self.file = _NullFile()
         if sys.stdin is not self._seen:
             self._seen = sys.stdin
             try:
                 self.is_at_0 = sys.stdin is not None and sys.stdin.fileno() == 0
             except (OSError, ValueError, AttributeError):
                 self.is_at_0 = False
+        return file
 
 
 null_input = _NullInput()
 
 
-def _fork_of_threads() -> Callable[[list[int]], int]:
+def _special_fork(made: list[int]) -> Callable[[], int]:
+    """Return how to fork where others must know, or not hear, of it; the pid is put into `made`, too."""
+    if not _thread._count():
+        return fork.__get__(made)  # type: ignore[no-any-return]  # as a method: the warning counts frames
     from polyproc._start.fork_with_threads import warn_and_fork
 
-    return warn_and_fork
+    return warn_and_fork.__get__(made)  # type: ignore[no-any-return]
 
 
 def replace_streams() -> None:
@@ -96,28 +101,31 @@ class ForkChild(Child):
     method = "fork"
 
     def _start(self, process_obj: BaseProcess[Any]) -> None:
-        if process_obj.daemon:
-            lifeline.open()
         main_definitions.note_start()
-        null_input.prepare()
+        null = null_input.prepare()
         recorded_stderr.prepare()
         parent_sentinel = None
         ends = None if pidfd.has_worked else self._begin_end()
-        if ends is not None:
+        if process_obj._config.get("daemon") or ends is not None:
             lifeline.open()
         opened = process_state.lifeline
         has_more_to_do = opened is not None or has_more_to_reset()
+        # A thread that Python does not know of is not counted; it holds no lock of Python's.
+        is_special = _thread._count() or forks.let_go or sys.version_info >= (3, 15)
         # Until both know what they are, a Ctrl-C waits: it would be lost, or go on as a second copy of the caller.
         mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _SIGINT)
         made: list[int] = []
+        pid = -1
         try:
-            # A thread that Python does not know of is not counted; it holds no lock of Python's.
-            pid = (fork if _thread._count() == 0 else _fork_of_threads())(made)
+            # The step that forks sets `pid`, in this frame: a Ctrl-C comes before or after it.
+            for pid in iter(_special_fork(made) if is_special else os.fork, None):  # noqa: B007  (it is used below)
+                break
             if pid:
                 self._started(pid)
         finally:
-            if made != [0]:
-                self.pid: int = made[0] if made else -1  # to be given up, after a Ctrl-C
+            pid = made[0] if made else pid
+            if pid:
+                self.pid: int = pid  # to be given up, after a Ctrl-C
                 _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
         if pid == 0:
             # In this frame, and not in a function of its own, which would cost two or three page faults.
@@ -129,11 +137,9 @@ class ForkChild(Child):
                 else:
                     gc.freeze()
                     atexit._clear()
-                null = null_input.file
-                if null is not None:
-                    if null_input.is_at_0:
-                        os.dup2(null.fd, 0)
-                    sys.stdin = null.stream
+                if null_input.is_at_0:
+                    os.dup2(null.fd, 0)
+                sys.stdin = null.stream
                 if recorded_stderr.replacement is not None:
                     sys.stderr = sys.__stderr__ = recorded_stderr.replacement  # type: ignore[misc]
                 _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
