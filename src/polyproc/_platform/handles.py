@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import _signal
 import errno
-import math
 import os
 import select
 import sys
@@ -183,6 +182,7 @@ GONE: int = getattr(select, "POLLHUP", 16) | getattr(select, "POLLRDHUP", 0)  # 
 
 # poll(2) takes an int of milliseconds; longer waits are made of several.
 _LONGEST_POLL = 1_000_000.0
+_NEVER = float("inf")  # `math` would be a file to load, in each program
 
 # `[*starmap(call, ONCE)]` is one instruction: a Ctrl-C comes before the call, or when its result has been stored.
 ONCE = ((),)
@@ -301,16 +301,16 @@ def ready(fds: Sequence[int], timeout: float | None, events: int = POLLIN) -> li
 
 def poll(poller: select.poll, timeout: float | None) -> list[tuple[int, int]]:
     """Poll what is registered, up to `timeout` seconds, as `ready` does; return the descriptors and what they are."""
-    deadline = math.inf if timeout is None else due(timeout)
+    deadline = _NEVER if timeout is None else due(timeout)
     if may_switch() and (timeout is None or timeout > 0):
         found = _poll_between_greenlets(poller, deadline)
         if found is not None:
             return found
-    if timeout is None or timeout == math.inf:
+    if timeout is None or timeout == _NEVER:
         return poller.poll()
     left = max(timeout, 0.0)
     while True:
-        found = poller.poll(math.ceil(min(left, _LONGEST_POLL) * 1000))
+        found = poller.poll(int(-(min(left, _LONGEST_POLL) * -1000 // 1)))
         left = deadline - time.monotonic()
         if found or left <= 0:
             return found

@@ -111,9 +111,16 @@ def _job() -> dict[str, Any]:
     }
 
 
+def _module() -> None:  # the code of one: to compile it would take longer than all else here
+    global nothing  # noqa: PLW0603
+
+    def nothing() -> None:
+        pass
+
+
 # A process whose target is a function of a module that comes along.
 _STATE = {"_args": (), "_kwargs": {}, "_config": {"authkey": b""}, "_name": "", "_popen": None}
-_CODE = marshal.dumps(compile("def nothing(): pass", __file__, "exec"))
+_CODE = marshal.dumps(_module.__code__)
 _PROCESS = marshal.dumps(
     (
         "ForkServerProcess",

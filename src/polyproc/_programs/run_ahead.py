@@ -21,6 +21,8 @@ def main(ahead: dict[str, Any]) -> None:
     """Come up, and do the job; never returns."""
     if ahead["site"] is not None:
         stand_in(ahead["site"])
+    collects = gc.isenabled()
+    gc.disable()  # imports leave next to no garbage, and to look for it takes as long as to load five modules
     # With `-X lazy_imports=all` (PEP 810, 3.15) what is imported here would be imported in each child.
     lazy: Any = getattr(sys, "get_lazy_imports", None)
     mode = None if lazy is None else lazy()
@@ -30,8 +32,9 @@ def main(ahead: dict[str, Any]) -> None:
         __import__(name)
     if mode == "all":
         sys.set_lazy_imports(mode)  # type: ignore[attr-defined]
-    gc.collect()
     gc.freeze()
+    if collects:
+        gc.enable()
     place = posix.read(ahead["socket"], 40)
     if not place:
         posix._exit(0)  # the client is gone, or has no use for it
