@@ -86,6 +86,17 @@ def test_a_second_pools_workers_were_made_ahead(method):
 
 @has_core
 @by_servers
+def test_a_pool_orders_no_child_beside_its_workers(method):
+    SERVERS[method]._stop()
+    with polyproc.get_context(method).Pool(2) as pool:
+        assert pool.map(targets.echo, range(20), 1) == list(range(20))
+        server = SERVERS[method]._forkserver_pid
+        assert set(children_of(os.getpid())) == {server, *(process.pid for process in pool._pool)}
+        assert len(SERVERS[method]._client) == 0
+
+
+@has_core
+@by_servers
 def test_an_interpreter_that_is_killed_before_it_has_its_job_costs_no_pool(method):
     early.begin(method)
     kill(early._booting[method].pid)

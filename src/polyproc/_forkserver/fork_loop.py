@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from polyproc._process.ends import Ends
 
-_PATIENCE = 0.005  # seconds that a child is left alone before the next is made
+_PATIENCE = 0.025  # seconds without an order until one that has time is made: a program takes 10 to end
 
 
 class Loop:

@@ -82,6 +82,7 @@ class ForkServer:
         self._circumstances: Circumstances | None = None  # in which it was started
         self._report: tuple[list[tuple[str, str]], bool] | None = None
         self._last_start: float | None = None
+        self._was_near = False  # whether that followed closely upon the one before it
 
     # -- what programs call ----------------------------------------------------------------------------------------
 
@@ -268,16 +269,20 @@ class ForkServer:
     def _order_next(self) -> None:
         """Order one child more, to wait for the next start.
 
-        While the one that was started runs, if starts follow closely upon each other; else later, so that it has the
-        processors for itself. A program that starts only one has no use for it. Nor has a tracer, which has put its own
+        While the one that was started runs, if three have followed closely upon each other; else later, so that it has
+        the processors for itself. A program that starts only one has no use for it; nor has a pool, whose workers were
+        ordered together: it would take a processor from the last of them. Nor has a tracer, which has put its own
         program before ours: it would wait for the process that waits.
         """
         last, self._last_start = self._last_start, time.monotonic()
-        self._expected = max(self._expected - 1, 0)
-        if self._expected or last is None or self._client is None or starter.is_replaced():
+        if self._expected:
+            self._expected -= 1
             return
+        if last is None or self._client is None or starter.is_replaced():
+            return
+        was_near, self._was_near = self._was_near, self._last_start - last < _IN_A_ROW
         try:
-            self._client.order(AHEAD if self._last_start - last < _IN_A_ROW else LATER)
+            self._client.order(AHEAD if was_near and self._was_near else LATER)
         except OSError:  # no descriptor left, or the fork server is gone: the next start will see
             pass
 
