@@ -61,6 +61,9 @@ class BaseContext:
     _name: ClassVar[str | None] = None
     _contexts: ClassVar[dict[str, BaseContext]] = {}
 
+    def _begin(self) -> None:
+        """Have come up what processes will be started by: an object is made that only they have a use for."""
+
     current_process: Final = staticmethod(process.current_process)
     active_children: Final = staticmethod(process.active_children)
 
@@ -110,42 +113,51 @@ class BaseContext:
 
     def Lock(self) -> primitives.Lock:
         """Return a lock; any process or thread may release it."""
+        self._begin()
         return primitives.Lock(ctx=self.get_context())
 
     def RLock(self) -> primitives.RLock:
         """Return a lock that its holder may take again."""
+        self._begin()
         return primitives.RLock(ctx=self.get_context())
 
     def Semaphore(self, value: int = 1) -> primitives.Semaphore:
         """Return a counter to wait for."""
+        self._begin()
         return primitives.Semaphore(value, ctx=self.get_context())
 
     def BoundedSemaphore(self, value: int = 1) -> primitives.BoundedSemaphore:
         """Return a counter that does not get above its first value."""
+        self._begin()
         return primitives.BoundedSemaphore(value, ctx=self.get_context())
 
     def Condition(self, lock: primitives.Lock | primitives.RLock | None = None) -> primitives.Condition:
         """Return a condition to wait for."""
+        self._begin()
         return primitives.Condition(lock, ctx=self.get_context())
 
     def Event(self) -> primitives.Event:
         """Return a flag to wait for."""
+        self._begin()
         return primitives.Event(ctx=self.get_context())
 
     def Barrier(
         self, parties: int, action: Callable[[], None] | None = None, timeout: float | None = None
     ) -> primitives.Barrier:
         """Return a place where `parties` processes wait for each other."""
+        self._begin()
         return primitives.Barrier(parties, action, timeout, ctx=self.get_context())
 
     def Value(self, typecode_or_type: Any, *args: Any, lock: Any = True) -> Any:
         """Return a value in shared memory with a lock (True for a new RLock, False for none)."""
+        self._begin()
         from polyproc._synchronize.typed import Value
 
         return Value(typecode_or_type, *args, lock=lock)
 
     def Array(self, typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True) -> Any:
         """Return an array in shared memory with a lock (True for a new RLock, False for none)."""
+        self._begin()
         from polyproc._synchronize.typed import Array
 
         return Array(typecode_or_type, size_or_initializer, lock=lock)
@@ -164,18 +176,21 @@ class BaseContext:
 
     def Queue(self, maxsize: int = 0) -> queue.Queue[Any]:
         """Return a queue for any number of producers and consumers."""
+        self._begin()
         from polyproc._queues.queue import Queue
 
         return Queue(maxsize, ctx=self.get_context())
 
     def JoinableQueue(self, maxsize: int = 0) -> queue.JoinableQueue[Any]:
         """Return a queue that counts its items until they are done."""
+        self._begin()
         from polyproc._queues.queue import JoinableQueue
 
         return JoinableQueue(maxsize, ctx=self.get_context())
 
     def SimpleQueue(self) -> queue.SimpleQueue[Any]:
         """Return a queue without a thread."""
+        self._begin()
         from polyproc._queues.queue import SimpleQueue
 
         return SimpleQueue(ctx=self.get_context())
@@ -339,6 +354,14 @@ class ForkServerContext(BaseContext):
 
     _name = "forkserver"
     Process: ClassVar[type[ForkServerProcess[Any]]] = ForkServerProcess
+    _has_begun = False
+
+    def _begin(self) -> None:
+        if not self._has_begun:
+            self._has_begun = True
+            from polyproc._start.booting import begin_fork_server
+
+            begin_fork_server()
 
 
 _all: dict[str, type[BaseContext]] = {"fork": ForkContext, "spawn": SpawnContext, "forkserver": ForkServerContext}
@@ -362,6 +385,9 @@ class DefaultContext(BaseContext):
     @_actual_context.setter
     def _actual_context(self, context: BaseContext | None) -> None:
         process_state.start_method = None if context is None else context._name
+
+    def _begin(self) -> None:
+        contexts[process_state.start_method or start_methods()[0]]._begin()  # which chooses none
 
     def get_context(
         self, method: str | None = None, *, preload: Sequence[str] | None = None, **options: Any

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -142,6 +143,21 @@ def test_fork_server_ignores_ctrl_c_and_ends_with_its_client(capfd):
     assert forkserver._forkserver_pid == pid
     forkserver._stop()
     eventually(lambda: not is_running(pid))
+
+
+@pytest.mark.skipif(not _native.native, reason="needs the C core: only with it one is started early")
+@pytest.mark.parametrize("make", ["Lock()", "Value('i')", "Queue()", "Event()"])
+def test_fork_server_comes_up_with_the_first_object_for_its_children(make):
+    text = f"""
+import sys, polyproc
+context = polyproc.get_context(sys.argv[1])
+made = [context.{make} for _ in range(2)]
+from polyproc._start.booting import early
+print(*early._booting)
+"""
+    for method, expected in {"forkserver": "forkserver\n", "fork": "\n", "spawn": "\n"}.items():
+        done = subprocess.run([sys.executable, "-c", text, method], capture_output=True, text=True, timeout=60)
+        assert (done.stdout, done.stderr, done.returncode) == (expected, "", 0)
 
 
 def test_forked_child_gets_a_fork_server_of_its_own():
