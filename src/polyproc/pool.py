@@ -18,9 +18,9 @@ from polyproc._pool.recipes import worker as worker
 from polyproc._connection.wait import wait as wait
 from polyproc._base.errors import TimeoutError as TimeoutError
 from polyproc._base.errors import RemoteTraceback as RemoteTraceback
-from polyproc._workers.engine import CLOSE as CLOSE
-from polyproc._workers.engine import RUN as RUN
-from polyproc._workers.engine import TERMINATE as TERMINATE
+from polyproc._scheduling.assignments import CLOSE as CLOSE
+from polyproc._scheduling.assignments import RUN as RUN
+from polyproc._scheduling.assignments import TERMINATE as TERMINATE
 from polyproc._pool.pool import ApplyResult as ApplyResult
 from polyproc._pool.pool import AsyncResult as AsyncResult
 from polyproc._pool.imap import IMapIterator as IMapIterator

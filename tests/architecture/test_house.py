@@ -186,6 +186,15 @@ def test_first_use_loads_few_modules(use, tmp_path):
         assert not LARGE_MODULES & set(loaded) - ({"logging", "traceback"} if use == "executor" else set())
 
 
+def test_who_only_imports_the_executor_loads_nothing_that_runs_one():
+    """A worker whose main module imports it, above all: its main module has no more use for it there."""
+    text = "import sys, polyproc; polyproc.ProcessPoolExecutor; print(*sys.modules)"
+    loaded = subprocess.check_output([sys.executable, "-c", text], text=True, timeout=60).split()
+    ours = {name.split(".")[1] for name in loaded if name.startswith("polyproc.")}
+    assert "_pool" in ours
+    assert not {"_workers", "_start", "_forkserver"} & ours
+
+
 def test_fork_servers_children_load_nothing_of_ours(tmp_path):
     """The fork server has it: what a worker has is what a process has that does nothing."""
     program = tmp_path / "program.py"

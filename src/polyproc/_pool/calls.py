@@ -6,11 +6,9 @@ from polyproc._base.errors import ProcessDied, TimeoutError
 from polyproc._base.modules import Later, said
 from polyproc._base.process_state import process_state
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Iterable, ParamSpec, Self, TypedDict, TypeVar
-from polyproc._process.bootstrap import MainReached
-from polyproc._process.process import BaseProcess, ForkProcess, Process, chosen_method
+from polyproc._platform.posix import HAVE_FORK
+from polyproc._process.process import BaseProcess, Process, method_of
 from polyproc._scheduling.assignments import ResolvedOptions
-from polyproc._scheduling.scheduler import PoolStats
-from polyproc._workers.worker_set import PoolConfig
 
 re: Any = Later("re")
 
@@ -20,8 +18,10 @@ if TYPE_CHECKING:
     from polyproc._aio.loops import ThreadEvent
     from polyproc._pool.future import Future
     from polyproc._pool.progress import Progress
+    from polyproc._scheduling.scheduler import PoolStats
     from polyproc._workers.process_engine import ProcessPoolEngine
     from polyproc._workers.thread_engine import ThreadPoolEngine
+    from polyproc._workers.worker_set import PoolConfig
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -80,6 +80,15 @@ def resolved(base: ResolvedOptions, options: CallOptions) -> ResolvedOptions:
     return found._replace(retries_timeouts=any(issubclass(TimeoutError, kind) for kind in kinds))
 
 
+def begin_workers(process: type[BaseProcess[Any]] | None) -> None:
+    """Have come up what workers of a class are started by, while what deals with them is loaded."""
+    method = method_of(process)
+    if HAVE_FORK and method in ("forkserver", "spawn"):
+        from polyproc._start.booting import early
+
+        early.begin_for_pool(method)
+
+
 DEFAULT_OPTIONS = ResolvedOptions(retry_on=ProcessDied)
 
 
@@ -99,6 +108,8 @@ def make_config(  # noqa: PLR0913  (one for each attribute)
     In a child that imports an unguarded main module, the import ends here.
     """
     if process_state.importing_main:
+        from polyproc._process.bootstrap import MainReached
+
         raise MainReached
     if initializer is not None and not callable(initializer):
         raise said("no_initializer", initializer)
@@ -116,6 +127,8 @@ def make_config(  # noqa: PLR0913  (one for each attribute)
     process = Process if context is None else context.Process
     if not isinstance(process, type) or not issubclass(process, BaseProcess):
         raise TypeError(f"not a context of polyproc: {context!r}; use polyproc.get_context()")
+    from polyproc._workers.worker_set import PoolConfig
+
     return PoolConfig(
         process,
         size,
@@ -126,14 +139,21 @@ def make_config(  # noqa: PLR0913  (one for each attribute)
         idle_timeout,
         is_executors or idle_timeout is not None,
         is_executors,
-        _forks(process),
+        method_of(process) == "fork",
     )
 
 
-def _forks(process: type[BaseProcess[Any]]) -> bool:
-    if process is Process:
-        return chosen_method() == "fork"
-    return process is ForkProcess
+def checked_size(processes: int | None, name: str = "processes") -> int:
+    """Return the number of workers. Raises ValueError, and TypeError for what is no number."""
+    if processes is None:
+        from polyproc._platform.circumstances import usable_processors
+
+        processes = usable_processors()
+    if type(processes) is not int:
+        processes = said("workers", processes, name)
+    if processes < 1:
+        raise ValueError(f"Number of processes must be at least 1: {processes} was given")
+    return processes
 
 
 def bytes_of(memory: Memory) -> int:

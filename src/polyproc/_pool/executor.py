@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import concurrent.futures
-import itertools
 import sys
-import time
-from types import TracebackType
 
 from polyproc._base.errors import ProcessDied, ProcessError
 from polyproc._base.modules import public, said
 from polyproc._base.process_state import exit_sequence
-from polyproc._base.typing import Any, Callable, Iterable, Iterator, TypeVar
-from polyproc._cleanup import Finalize
-from polyproc._platform.handles import due
-from polyproc._pool.calls import Calls, Memory, make_config, progress_of
-from polyproc._pool.future import Future
-from polyproc._pool.imap import IMapIterator
-from polyproc._pool.pool import checked_size
-from polyproc._workers.engine import RUN
-from polyproc._workers.process_engine import ProcessPoolEngine
-from polyproc._workers.worker import STARMAP, function_name
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, TypeVar
+from polyproc._pool.calls import Calls, Memory, begin_workers, checked_size, make_config, progress_of
+from polyproc._scheduling.assignments import RUN
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from polyproc._pool.future import Future
+    from polyproc._workers.process_engine import ProcessPoolEngine
 
 T = TypeVar("T")
 
@@ -89,6 +85,14 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
             # As documented there, though fork would do.
             mp_context = default.get_context(None if max_tasks_per_child is None else "spawn")
         self._mp_context = mp_context
+        begin_workers(getattr(mp_context, "Process", None))
+        # Here, and not above: what only has this class, as a worker whose main module imports it, does without.
+        from polyproc._cleanup import Finalize
+        from polyproc._pool.imap import MapCalls
+        from polyproc._workers.process_engine import ProcessPoolEngine
+
+        self._load_future()
+        self._map_calls = MapCalls
         args = (initializer, initargs, max_tasks_per_child, max_memory_per_child, idle_timeout)
         config = make_config(mp_context, checked_size(max_workers), *args, is_executors=True)
         engine = ProcessPoolEngine(config, _translated)
@@ -122,7 +126,7 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
         engine = self._engine
         if engine.state != RUN or exit_sequence.exiting or engine.scheduler.error is not None:
             _check(engine)
-        future: Future[T] = Future()
+        future: Future[T] = self._future_type()
         options = self._options
         if options.progress:
             future._progress = progress_of(options, 1)
@@ -170,6 +174,8 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
         if buffersize is not None and buffersize < 1:
             raise ValueError(f"buffersize must be None or > 0, and not {buffersize!r}")
         _check(self._engine)
+        from polyproc._platform.handles import due
+
         deadline = None if timeout is None else due(timeout)
         try:
             calls = zip(*iterables, strict=False)
@@ -177,7 +183,7 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
             raise said("no_items", error, fn, next(i for i in iterables if not hasattr(i, "__iter__")), "map") from None
         if not callable(fn):
             raise said("no_function", fn, "map", "executor.map(a_function, items)")
-        feed = _Feed(self, fn, calls, chunksize)
+        feed = self._map_calls(self, fn, calls, chunksize, _check)
         try:
             if buffersize is None:
                 feed.send_all()
@@ -271,72 +277,3 @@ def _translated(error: BaseException) -> BaseException:
     broken = BrokenProcessPool(f"no worker can be started: {error!r}")
     broken.__cause__ = error
     return broken
-
-
-class _Feed:
-    """The calls of one `map`, sent in chunks: all at once, or some, and then one for each that is read."""
-
-    def __init__(
-        self, executor: ProcessPoolExecutor, fn: Any, calls: Iterator[tuple[Any, ...]], chunksize: int
-    ) -> None:
-        self._engine = executor._engine
-        self._options = executor._options
-        self._calls = calls
-        self._chunksize = chunksize
-        self._name = function_name(fn)
-        self._packed = self._engine.pack_function(fn)
-        self._result: IMapIterator[Any] = IMapIterator(0, chunked=True)
-        self._result._keeps = executor._whole or executor
-        self._sent = 0
-        self._is_all = False
-
-    def send_all(self) -> None:
-        """Send all chunks."""
-        chunks = list(self._chunks())
-        self._result._show(progress_of(self._options, sum(map(len, chunks))))
-        self._is_all = True
-        self._result.set_length(len(chunks))
-        if chunks:
-            self._engine.add_chunks(self._result, self._packed, STARMAP, chunks, self._name, self._options)
-        else:
-            self._result._keeps = None
-
-    def send(self, most: int) -> None:
-        """Send up to `most` chunks. Raises RuntimeError when the executor takes no more calls."""
-        if self._is_all:
-            return
-        messages = [(self._packed, STARMAP, chunk) for chunk in itertools.islice(self._chunks(), most)]
-        if messages and self._engine.state != RUN:
-            _check(self._engine)
-        self._engine.add_tasks(self._result, self._sent, messages, self._name, self._options)
-        self._sent += len(messages)
-        if len(messages) < most:
-            self._is_all = True
-            if self._result.set_length(self._sent):
-                self._result._keeps = None
-
-    def _chunks(self) -> Iterator[tuple[Any, ...]]:
-        while chunk := tuple(itertools.islice(self._calls, self._chunksize)):
-            yield chunk
-
-    def cancel(self) -> None:
-        """Drop what no worker has begun."""
-        self._engine.cancel_job(self._result)
-        self._result._keeps = None
-
-    def results(self, deadline: float | None) -> Iterator[Any]:
-        """Yield the results; whatever ends that early drops what has not begun."""
-        try:
-            while True:
-                left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
-                try:
-                    chunk = self._result.next(left)
-                except StopIteration:
-                    break
-                self.send(1)
-                chunk.reverse()
-                while chunk:  # nothing here holds what was given back
-                    yield chunk.pop()
-        except BaseException:
-            self.cancel()
-            raise

@@ -1,18 +1,36 @@
-"""The iterators that imap returns, and how an imap begins."""
+"""The iterators that imap returns, how an imap begins, and the calls of an executor's map."""
 
 from __future__ import annotations
 
 import collections
+import itertools
 import threading
 import time
 
 from polyproc._base.errors import TimeoutError as PolyprocTimeoutError
 from polyproc._base.modules import load, public, said
-from polyproc._base.typing import Any, AsyncIterator, Callable, Generic, Iterable, Self, Sized, TypeVar
+from polyproc._base.typing import (
+    TYPE_CHECKING,
+    Any,
+    AsyncIterator,
+    Callable,
+    Generic,
+    Iterable,
+    Iterator,
+    Self,
+    Sized,
+    TypeVar,
+)
 from polyproc._platform.handles import due
 from polyproc._pool.calls import Calls, Job, progress_of
+from polyproc._scheduling.assignments import RUN
 from polyproc._workers.engine import Dropped
 from polyproc._workers.feeder import Feeder
+from polyproc._workers.worker import STARMAP, function_name
+
+if TYPE_CHECKING:
+    from polyproc._pool.executor import ProcessPoolExecutor
+    from polyproc._workers.process_engine import ProcessPoolEngine
 
 T = TypeVar("T")
 
@@ -240,3 +258,86 @@ def begin_imap(
     )
     feeder.open(buffer)
     return result if chunksize == 1 else ItemIterator(result)
+
+
+class MapCalls:
+    """The calls of an executor's `map`, sent in chunks: all at once, or some, and then one for each that is read.
+
+    Args:
+        executor: whose they are.
+        fn: what is called.
+        calls: the arguments.
+        chunksize: how many calls go to a worker together.
+        check: raises what says why the executor takes no more.
+    """
+
+    def __init__(
+        self,
+        executor: ProcessPoolExecutor,
+        fn: Any,
+        calls: Iterator[tuple[Any, ...]],
+        chunksize: int,
+        check: Callable[[ProcessPoolEngine], object],
+    ) -> None:
+        self._engine = executor._engine
+        self._check = check
+        self._options = executor._options
+        self._calls = calls
+        self._chunksize = chunksize
+        self._name = function_name(fn)
+        self._packed = self._engine.pack_function(fn)
+        self._result: IMapIterator[Any] = IMapIterator(0, chunked=True)
+        self._result._keeps = executor._whole or executor
+        self._sent = 0
+        self._is_all = False
+
+    def send_all(self) -> None:
+        """Send all chunks."""
+        chunks = list(self._chunks())
+        self._result._show(progress_of(self._options, sum(map(len, chunks))))
+        self._is_all = True
+        self._result.set_length(len(chunks))
+        if chunks:
+            self._engine.add_chunks(self._result, self._packed, STARMAP, chunks, self._name, self._options)
+        else:
+            self._result._keeps = None
+
+    def send(self, most: int) -> None:
+        """Send up to `most` chunks. Raises RuntimeError when the executor takes no more calls."""
+        if self._is_all:
+            return
+        messages = [(self._packed, STARMAP, chunk) for chunk in itertools.islice(self._chunks(), most)]
+        if messages and self._engine.state != RUN:
+            self._check(self._engine)
+        self._engine.add_tasks(self._result, self._sent, messages, self._name, self._options)
+        self._sent += len(messages)
+        if len(messages) < most:
+            self._is_all = True
+            if self._result.set_length(self._sent):
+                self._result._keeps = None
+
+    def _chunks(self) -> Iterator[tuple[Any, ...]]:
+        while chunk := tuple(itertools.islice(self._calls, self._chunksize)):
+            yield chunk
+
+    def cancel(self) -> None:
+        """Drop what no worker has begun."""
+        self._engine.cancel_job(self._result)
+        self._result._keeps = None
+
+    def results(self, deadline: float | None) -> Iterator[Any]:
+        """Yield the results; whatever ends that early drops what has not begun."""
+        try:
+            while True:
+                left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+                try:
+                    chunk = self._result.next(left)
+                except StopIteration:
+                    break
+                self.send(1)
+                chunk.reverse()
+                while chunk:  # nothing here holds what was given back
+                    yield chunk.pop()
+        except BaseException:
+            self.cancel()
+            raise

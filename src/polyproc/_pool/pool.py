@@ -10,10 +10,10 @@ from polyproc._base.modules import Later, load, public, said
 from polyproc._base.native import native
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Generator, Generic, Iterable, Self, TypeVar
 from polyproc._cleanup import Finalize
-from polyproc._platform.circumstances import usable_processors
 from polyproc._platform.handles import due
-from polyproc._pool.calls import Calls, Job, Memory, make_config, progress_of
-from polyproc._workers.engine import NOT_RUNNING, RUN, Dropped, report
+from polyproc._pool.calls import Calls, Job, Memory, checked_size, make_config, progress_of
+from polyproc._scheduling.assignments import RUN
+from polyproc._workers.engine import NOT_RUNNING, Dropped, report
 from polyproc._workers.process_engine import ProcessPoolEngine
 from polyproc._workers.worker import MAP, STARMAP, function_name
 from polyproc._workers.worker_set import PoolConfig
@@ -502,17 +502,6 @@ def _checked_chunksize(chunksize: int, what: str) -> int:
     if chunksize < 1:
         raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
     return chunksize
-
-
-def checked_size(processes: int | None, name: str = "processes") -> int:
-    """Return the number of workers. Raises ValueError, and TypeError for what is no number."""
-    if processes is None:
-        processes = usable_processors()
-    if type(processes) is not int:
-        processes = said("workers", processes, name)
-    if processes < 1:
-        raise ValueError(f"Number of processes must be at least 1: {processes} was given")
-    return processes
 
 
 def _terminate(engine: ProcessPoolEngine | ThreadPoolEngine) -> None:

@@ -537,6 +537,13 @@ def chosen_method() -> str:
     return process_state.start_method
 
 
+def method_of(process: type[BaseProcess[Any]] | None) -> str | None:
+    """Return the start method of one of these classes; None for a subclass, which may have a launcher of its own."""
+    if process is Process:
+        return chosen_method()
+    return next((method for method, found in _CLASSES.items() if found is process), None)
+
+
 def launched_by(launcher: Any, base: type[BaseProcess[Any]]) -> type[Any]:
     """Return `base` with a launcher of its own, which has a `launch`; in the child it is `base`."""
 

@@ -32,6 +32,7 @@ from polyproc._scheduling.actions import Action, Send, SplitBatch, TakeBack
 # may still run one that is done.
 NEW, WAITING, ASSIGNED, DONE = "new", "waiting", "assigned", "done"
 
+RUN, CLOSE, TERMINATE = "RUN", "CLOSE", "TERMINATE"  # states of a pool, by the names that its users see
 STARTING, READY, LEAVING, DOOMED = "starting", "ready", "leaving", "doomed"
 
 

@@ -36,7 +36,7 @@ from polyproc._scheduling.actions import (
     SettleAll,
     Stop,
 )
-from polyproc._scheduling.assignments import NEVER, NEW, WAKING, QueuedTask, ResolvedOptions
+from polyproc._scheduling.assignments import CLOSE, NEVER, NEW, RUN, TERMINATE, WAKING, QueuedTask, ResolvedOptions
 from polyproc._scheduling.scheduler import PoolStats
 from polyproc._workers.interrupter import leave_copy, out_of_time
 from polyproc._workers.worker import Closed, ClosedError, ClosedOutcomes
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from polyproc._workers.feeder import Feeder
     from polyproc._workers.worker_set import Away
 
-RUN, CLOSE, TERMINATE = "RUN", "CLOSE", "TERMINATE"
 NOT_RUNNING = "Pool not running: it was closed or terminated, or `with` has ended; make another one"
 _LONG = 0.005  # seconds after which a thread looks at what else there is
 _PATIENCE = 0.5  # seconds that a terminated pool waits for one more outcome that the user's code has a part in

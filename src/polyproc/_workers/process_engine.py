@@ -29,10 +29,10 @@ from polyproc._scheduling.actions import (
     StartWorkers,
     TakeBack,
 )
-from polyproc._scheduling.assignments import NEVER, Batch, QueuedTask, ResolvedOptions
+from polyproc._scheduling.assignments import CLOSE, NEVER, RUN, TERMINATE, Batch, QueuedTask, ResolvedOptions
 from polyproc._scheduling.deaths_and_deadlines import CLOSING, TERMINATING, StaffingConfig
 from polyproc._scheduling.scheduler import Scheduler
-from polyproc._workers.engine import CLOSE, RUN, TERMINATE, PoolEngine, report
+from polyproc._workers.engine import PoolEngine, report
 from polyproc._workers.worker import (
     BATCH,
     CALL,

@@ -12,10 +12,10 @@ from types import GeneratorType
 from polyproc._base.typing import Any, Callable, Sequence
 from polyproc._platform.handles import pause
 from polyproc._scheduling.actions import Action, Dismiss, Send, SplitBatch, StartWorkers, TakeBack
-from polyproc._scheduling.assignments import NEVER, QueuedTask, ResolvedOptions
+from polyproc._scheduling.assignments import NEVER, TERMINATE, QueuedTask, ResolvedOptions
 from polyproc._scheduling.deaths_and_deadlines import MAX_REFUSED_STARTS, StaffingConfig
 from polyproc._scheduling.scheduler import Scheduler
-from polyproc._workers.engine import TERMINATE, PoolEngine, report
+from polyproc._workers.engine import PoolEngine, report
 from polyproc._workers.interrupter import leave_copy
 from polyproc._workers.worker import CALL, call, function_name
 

@@ -25,7 +25,7 @@ from polyproc._pickling.pickler import InheritedValue
 from polyproc._platform.circumstances import environment_of_worker, share_of, usable_processors
 from polyproc._platform.handles import AT_ONCE, WakePipe, pause, ready, tree_of
 from polyproc._platform.posix import HAVE_FORK, PROC
-from polyproc._process.process import BaseProcess, ForkServerProcess, Process, SpawnProcess, chosen_method, launched_by
+from polyproc._process.process import BaseProcess, launched_by, method_of
 from polyproc._workers.interrupter import SIGNAL, CancelWord
 from polyproc._workers.worker import Closed, WorkerPlan, worker
 
@@ -336,9 +336,8 @@ def server_of(process: type[BaseProcess[Any]]) -> tuple[ForkServer | None, type[
     """Return what makes the processes of a class, if it is for many of them, and the class to take."""
     if not HAVE_FORK:
         return None, process
-    classes = {ForkServerProcess: "forkserver", SpawnProcess: "spawn"}
-    method = chosen_method() if process is Process else classes.get(process)
-    if method in classes.values():
+    method = method_of(process)
+    if method in ("forkserver", "spawn"):
         from polyproc._start.booting import early
 
         early.begin_for_pool(method)
