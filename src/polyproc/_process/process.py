@@ -492,9 +492,10 @@ class ForkProcess(BaseProcess[T]):
 
     @staticmethod
     def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:
-        from polyproc._start.fork import ForkChild
+        # Not `from`: that looks for a `__path__` in the module, and makes an error for its lack, each time.
+        import polyproc._start.fork as launcher
 
-        return ForkChild(process_obj)
+        return launcher.ForkChild(process_obj)
 
 
 @public("context")

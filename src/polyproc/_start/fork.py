@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 
 _SIGINT = (_signal.SIGINT,)
+_MAY_WARN = sys.version_info >= (3, 15)  # the interpreter, of threads that Python does not know of, too
 
 # Made in the parent, once: in each child it would cost a tenth of all its page faults.
 recorded_stderr = RecordedStream("stderr")
@@ -111,14 +112,14 @@ class ForkChild(Child):
         opened = process_state.lifeline
         has_more_to_do = opened is not None or has_more_to_reset()
         # A thread that Python does not know of is not counted; it holds no lock of Python's.
-        is_special = _thread._count() or forks.let_go or sys.version_info >= (3, 15)
+        is_special = _thread._count() or forks.let_go or _MAY_WARN
         # Until both know what they are, a Ctrl-C waits: it would be lost, or go on as a second copy of the caller.
         mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _SIGINT)
         made: list[int] = []
         pid = -1
         try:
             # The step that forks sets `pid`, in this frame: a Ctrl-C comes before or after it.
-            for pid in iter(_special_fork(made) if is_special else os.fork, None):  # noqa: B007  (it is used below)
+            for pid in iter(_special_fork(made) if is_special else os.fork, -1):  # noqa: B007  (it is used below)
                 break
             if pid:
                 self._started(pid)
