@@ -204,6 +204,27 @@ def test_the_server_ends_with_its_owner(method):
         os.rmdir(os.path.dirname(address))
 
 
+class Counted:
+    """Something of a program's own."""
+
+    def seven(self):
+        """Return a number."""
+        return 7
+
+
+@pytest.mark.parametrize("kind", [BaseManager, SyncManager])
+def test_what_is_registered_with_a_class_of_the_library_itself(ctx, kind, monkeypatch):
+    monkeypatch.setattr(kind, "_registry", kind._registry.copy())
+    kind.register("Counted", Counted)
+    try:
+        with kind(ctx=ctx) as manager:
+            assert manager.Counted().seven() == 7
+            if kind is SyncManager:
+                assert manager.list([1, 2]).pop() == 2
+    finally:
+        del kind.Counted
+
+
 @pytest.mark.parametrize("encrypted", [False, True])
 def test_a_manager_somewhere_else(encrypted, request):
     theirs, ours = request.getfixturevalue("contexts") if encrypted else (None, None)

@@ -259,7 +259,7 @@ class _MadeThere:
         self._ours = next(kind for kind in manager.__mro__ if kind in shown.homes)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        known: dict[str, Registered] = self._ours._registry  # type: ignore[attr-defined]
+        known = _registered_by_us[self._ours]
         added = {name: entry for name, entry in self.registry.items() if known.get(name) is not entry}
         missing = known.keys() - self.registry.keys()
         home = shown.homes.get(self.server)
@@ -268,7 +268,7 @@ class _MadeThere:
 
 def _made_there(ours: str, server: type[Server] | str, added: dict[str, Registered], missing: set[str]) -> _MadeThere:
     manager: type[BaseManager] = of_kind(ours)
-    registry = {name: entry for name, entry in manager._registry.items() if name not in missing}
+    registry = {name: entry for name, entry in _registered_by_us[manager].items() if name not in missing}
     return _MadeThere(manager, of_kind(server), registry | added)
 
 
@@ -498,3 +498,9 @@ class SharedMemoryManager(BaseManager):
         except BaseException:
             segment.unlink()
             raise
+
+
+# What each class has before a program registers anything: the same in every process.
+_registered_by_us: dict[type[Any], dict[str, Registered]] = {
+    kind: kind._registry.copy() for kind in (BaseManager, SyncManager, SharedMemoryManager)
+}
