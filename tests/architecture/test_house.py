@@ -217,14 +217,17 @@ if __name__ == "__main__":
 
 
 def test_fork_servers_children_import_nothing(tmp_path):
-    """Not even what is part of the interpreter's own library: each would be a file to read, in each child."""
+    """Not even what is part of the interpreter's own library: each would be a file to read, in each child.
+
+    And they compile nothing, as a named tuple does with which the first is made.
+    """
     (tmp_path / "watched.py").write_text("""
 import os, sys
 
 server, imported = os.getpid(), []
 
 def hear(event, args):
-    if event == "import" and os.getpid() != server:
+    if event in ("import", "compile") and os.getpid() != server:
         imported.append(args[0])
 
 sys.addaudithook(hear)
@@ -240,13 +243,16 @@ def imported(*args):
 if __name__ == "__main__":
     context = polyproc.get_context("forkserver")
     context.set_forkserver_preload(["watched"])
-    for _ in range(3):
+    for turn in range(4):
         process = context.Process(target=imported)
         process.start()
         print(process.result(30))
         process.join()
+        if turn == 0:  # it is told of what its client has loaded meanwhile
+            with context.Pool(2) as pool:
+                print(*pool.map(imported, range(2), 1))
 """)
-    assert subprocess.check_output([sys.executable, program], text=True, timeout=60) == 3 * "[]\n"
+    assert subprocess.check_output([sys.executable, program], text=True, timeout=60) == "[]\n[] []\n" + 3 * "[]\n"
 
 
 def test_bundle_is_what_a_child_loads():

@@ -153,6 +153,15 @@ class ForkServerClient:
             self._hurry()
             self._is_torn = False
 
+    def load(self, names: list[str]) -> None:
+        """Have modules loaded before the next child is made. If it is gone, the next order will see."""
+        try:
+            self._begin_to_speak()
+            protocol.send(self._sock, names, [])
+        except ConnectionError:
+            return
+        self._is_torn = False
+
     def _hurry(self) -> None:
         protocol.send(self._sock, protocol.HURRY, [])
         self._dawdles = False

@@ -13,6 +13,7 @@ import _signal
 import _socket
 import _thread
 import errno
+import gc
 import os
 import select
 
@@ -86,6 +87,9 @@ class Loop:
                     when, fds = protocol.receive(self.sock)
                 except (EOFError, ConnectionError):
                     os._exit(0)
+                if type(when) is list:
+                    self._load(when)
+                    continue
                 if when == protocol.LATER:
                     self._later.append(fds)
                     continue
@@ -94,6 +98,12 @@ class Loop:
                     job = self._make(fds, when == protocol.AT_ONCE)
             if job is not None:
                 return job
+
+    @staticmethod
+    def _load(names: list[str]) -> None:
+        for name in names:
+            __import__(name)
+        gc.freeze()
 
     def _make_later_ones(self, is_due: bool) -> dict[str, Any] | None:
         """Make what was to be made later; return in a child, with its job."""

@@ -62,6 +62,10 @@ def check_names(names: Any, what: str) -> None:
             raise TypeError(f"{what} must be a list of strings, and {name!r} in it is none")
 
 
+def _children_have() -> list[str]:
+    return [name for name in _CHILDREN_HAVE if loaded(name) is not None]
+
+
 class NotOurs(Exception):
     """A fork server's children are its own."""
 
@@ -81,6 +85,7 @@ class ForkServer:
         self._environ: dict[bytes, bytes] = {}
         self._circumstances: Circumstances | None = None  # in which it was started
         self._report: tuple[list[tuple[str, str]], bool] | None = None
+        self._has: set[str] = set()  # the modules that it was told to load
         self._last_start: float | None = None
         self._was_near = False  # whether that followed closely upon the one before it
 
@@ -117,10 +122,11 @@ class ForkServer:
     def _ensure_running(self) -> ForkServerClient:
         if self._client is not None:
             if not self._client.has_ended():
+                self._load_more(self._client)
                 return self._client
             self._drop()
         booting = early.take(self._method)
-        if booting is not None and not self._fits(booting):
+        if booting is not None and not booting.fits():
             booting.end()
             booting = None
         if booting is None and can_boot():
@@ -147,15 +153,19 @@ class ForkServer:
         job = capture("ForkServer")
         job.update(client=os.getpid(), comm=new_comm())
         job["preload"] = [name for name in self._preload if name != "__main__"]
-        job["have"] = [name for name in _CHILDREN_HAVE if loaded(name) is not None]
+        job["have"] = _children_have()
+        self._has = set(job["have"])
         main = describe_main() if self._has_main and "__main__" in self._preload else None
         if main is not None:
             job["preload_main"] = main
         return job
 
-    def _fits(self, booting: Booting) -> bool:
-        """Return whether an interpreter that was started early is as one that is started now."""
-        return booting.circumstances.are_the_same() and booting.environ == own_environ()
+    def _load_more(self, client: ForkServerClient) -> None:
+        """Have it load what its children need of what this process has loaded since it was told of that."""
+        new = [name for name in _children_have() if name not in self._has]
+        if new:
+            self._has.update(new)
+            client.load(new)
 
     def _start_without(self) -> ForkServerClient:
         """Start one whose job is there before it."""

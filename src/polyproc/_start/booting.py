@@ -19,7 +19,7 @@ from polyproc._base.modules import loaded
 from polyproc._base.native import native
 from polyproc._base.process_state import process_state
 from polyproc._base.typing import TYPE_CHECKING, Any
-from polyproc._platform.circumstances import Circumstances, environ
+from polyproc._platform.circumstances import Circumstances, environ, own_environ
 from polyproc._platform.interpreter import command_line, site_plan, spawn, starter
 from polyproc._platform.posix import HAVE_FORK, LongLived, anonymous_file, pwrite_all
 from polyproc._process.bootstrap import lifeline
@@ -105,6 +105,10 @@ class Booting:
             raise
         finally:
             theirs.close()
+
+    def fits(self) -> bool:
+        """Return whether it is as one that is started now."""
+        return self.circumstances.are_the_same() and self.environ == own_environ()
 
     def give(self, job: dict[str, Any]) -> None:
         """Give it its job. Raises ConnectionError if it is gone."""

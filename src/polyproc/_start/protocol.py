@@ -5,7 +5,8 @@ It carries whole messages: a SOCK_SEQPACKET one by itself; where there are none,
     server -> client     the fork server alone, once, when it is ready: (names and tracebacks of preloads that
                          failed, main was imported)
     client -> server     AT_ONCE, AHEAD or LATER, an order: one descriptor, the child's end of a channel of its own;
-                         or HURRY, no order: what was to be made later is waited for now
+                         or HURRY, no order: what was to be made later is waited for now; or the names of
+                         modules to load, which the client has loaded meanwhile
     server -> client     (pid, 0, "", count) with that many descriptors: the child's pidfd and, if the server is
                          its parent, a status pipe; or (-1, errno, text, 0)
     client -> child      over the child's channel: the job, with the black box and the descriptors that are passed

@@ -236,6 +236,9 @@ class WorkerPlan(NamedTuple):
     is_executors: bool  # what pickling of a result raised is told as it is, and not as a MaybeEncodingError
 
 
+WorkerPlan(None, (), None, False)  # with the first its constructor is written: in a fork server, and not in each child
+
+
 def worker(end: Any, cell: Any, threads: int | None, kept: InheritedValue) -> None:
     """Serve until told to end; numerical libraries use so many `threads`."""
     plan = kept.value
