@@ -9,7 +9,7 @@ from __future__ import annotations
 import _signal
 import os
 import sys
-from contextvars import ContextVar
+from _contextvars import ContextVar  # `contextvars` would be a file to load, in each program
 
 from polyproc._base.modules import load, loaded
 from polyproc._base.typing import Any, Callable

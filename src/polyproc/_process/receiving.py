@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 from _thread import get_ident
-from weakref import WeakSet
+from _weakrefset import WeakSet  # `weakref` has more, in another file
 
 from polyproc._base.modules import loaded
 from polyproc._base.process_state import process_state

@@ -8,12 +8,12 @@ The job is written before the child exists: nothing waits for anything, and no p
 
 from __future__ import annotations
 
+import _frozen_importlib
 import _signal
 import marshal
 import os
 import sys
 from _frozen_importlib_external import SourceFileLoader
-from importlib.util import find_spec
 from types import CodeType
 
 from polyproc._base.typing import TYPE_CHECKING, Any
@@ -196,9 +196,18 @@ class Bundle:
 
 
 def _code(name: str) -> tuple[Any, CodeType | None]:
-    spec = find_spec(name)
+    spec = _spec(name)
     loader: Any = spec.loader if spec is not None else None
     return spec, loader.get_code(name) if hasattr(loader, "get_code") else None
+
+
+def _spec(name: str) -> Any:
+    """Do what importlib.util.find_spec does, which would bring `contextlib` and `warnings` along."""
+    if name in sys.modules:
+        return sys.modules[name].__spec__
+    package = name.rpartition(".")[0]
+    __import__(package)
+    return _frozen_importlib._find_spec(name, sys.modules[package].__path__)  # type: ignore[attr-defined]
 
 
 def _read_sent(name: str) -> tuple[str, str | None, bytes] | None:
