@@ -10,7 +10,7 @@
 typedef struct {
     CellObject base;
     uint32_t parties;
-    pp_word guard_spins; /* the other one is learnt from those who wait for each other */
+    struct pp_spin guard_spin; /* the other one is learnt from those who wait for each other */
 } BarrierObject;
 
 static uint32_t parties_of(CellObject *self) { return ((BarrierObject *)self)->parties; }
@@ -74,7 +74,7 @@ static enum pp_answer wait_step(CellObject *self, struct pp_wait *wait, int extr
 static int acquire_guard(CellObject *self)
 {
     struct pp_wait wait;
-    pp_wait_start(&wait, PP_FOREVER, &((BarrierObject *)self)->guard_spins);
+    pp_wait_start(&wait, PP_FOREVER, &((BarrierObject *)self)->guard_spin);
     return py_wait(guard_step, self, &wait, 0) == PP_DONE;
 }
 
@@ -153,7 +153,7 @@ static PyObject *barrier_come(PyObject *object, PyObject *args)
     if (!PyArg_ParseTuple(args, "OOO", &timeout, &action, &called_off) || !py_deadline(timeout, &deadline)) {
         return NULL;
     }
-    pp_wait_start(&visit.wait, deadline, &((CellObject *)object)->spins);
+    pp_wait_start(&visit.wait, deadline, &((CellObject *)object)->spin);
     if (called_off == Py_None) {
         return come((CellObject *)object, &visit, action);
     }

@@ -20,7 +20,7 @@ static CellObject *new_handle(PyTypeObject *type, struct pp_chunk *chunk, uint32
     self->cell = (struct pp_cell *)((char *)chunk->page + offset);
     self->kind = kind;
     pp_store_own(&self->noted, kind != PP_LOCK);
-    self->spins = 60;
+    pp_spin_start(&self->spin);
     return self;
 }
 
@@ -122,7 +122,7 @@ static int check(void)
 enum pp_answer py_wait(py_step step, CellObject *self, struct pp_wait *wait, int extra)
 {
     wait->polls = py_greenlets();
-    wait->spins = wait->polls ? NULL : wait->spins;
+    wait->spin = wait->polls ? NULL : wait->spin;
     for (int turns = 0;; turns++) {
         enum pp_answer answer;
         Py_BEGIN_ALLOW_THREADS

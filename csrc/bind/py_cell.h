@@ -7,6 +7,7 @@
 
 #include "core/pp_chunk.h"
 #include "core/pp_lock.h"
+#include "core/pp_spin.h"
 
 typedef struct {
     PyObject_HEAD
@@ -14,7 +15,7 @@ typedef struct {
     struct pp_cell *cell;
     uint32_t offset;
     uint32_t kind; /* enum pp_kind: what it was when the handle was made, whatever stands in the cell since */
-    pp_word spins;
+    struct pp_spin spin;
     pp_word recovered;
     pp_word noted; /* a Lock: pp_chunk_note; others have nothing to note */
     PyObject *lock; /* Condition: its lock */

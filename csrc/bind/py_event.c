@@ -59,7 +59,7 @@ static PyObject *event_wait(PyObject *object, PyObject *const *args, Py_ssize_t 
         Py_RETURN_TRUE;
     }
     struct pp_wait wait;
-    pp_wait_start(&wait, deadline, &self->spins);
+    pp_wait_start(&wait, deadline, &self->spin);
     wait.seen = pp_event_look(self->cell);
     enum pp_answer answer = py_wait(event_step, self, &wait, 0);
     return answer == PP_FAILED ? NULL : PyBool_FromLong(answer == PP_DONE);
@@ -150,7 +150,7 @@ static int acquire_again(CellObject *lock, uint64_t thread, uint32_t depth, int 
     PyObject *type, *value, *traceback;
     struct pp_wait wait;
     PyErr_Fetch(&type, &value, &traceback);
-    pp_wait_start(&wait, PP_FOREVER, &lock->spins);
+    pp_wait_start(&wait, PP_FOREVER, &lock->spin);
     wait.slept = slept;
     enum pp_answer answer = slept ? PP_AGAIN : pp_lock_try(lock->chunk, lock->cell);
     if (answer == PP_AGAIN || answer == PP_FAILED) {
@@ -185,7 +185,7 @@ static PyObject *condition_wait(PyObject *object, PyObject *const *args, Py_ssiz
         return NULL;
     }
     struct pp_wait wait;
-    pp_wait_start(&wait, deadline, &self->spins);
+    pp_wait_start(&wait, deadline, &self->spin);
     wait.seen = pp_condition_enter(self->cell);
     uint32_t depth = pp_load(&lock->cell->lock.depth);
     pp_lock_give(lock->chunk, lock->cell);

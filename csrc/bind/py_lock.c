@@ -55,7 +55,7 @@ static __attribute__((noinline)) int acquire_held(CellObject *self, int64_t dead
     }
     if (answer == PP_AGAIN && deadline > 0) {
         struct pp_wait wait;
-        pp_wait_start(&wait, deadline, &self->spins);
+        pp_wait_start(&wait, deadline, &self->spin);
         answer = py_wait(step, self, &wait, 0);
     }
     if (answer == PP_DONE || answer == PP_RECOVERED) {

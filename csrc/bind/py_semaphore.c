@@ -51,7 +51,7 @@ static PyObject *acquire(SemaphoreObject *self, int64_t deadline, int bracket)
     enum pp_answer answer = pp_semaphore_try(&self->semaphore, bracket);
     if (answer == PP_AGAIN && deadline > 0) {
         struct pp_wait wait;
-        pp_wait_start(&wait, deadline, &self->base.spins);
+        pp_wait_start(&wait, deadline, &self->base.spin);
         answer = py_wait(step, &self->base, &wait, bracket);
         if (answer == PP_FAILED) {
             return NULL;

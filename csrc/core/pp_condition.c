@@ -53,7 +53,7 @@ enum pp_answer pp_condition_wait(struct pp_cell *cell, struct pp_wait *wait)
     if (take_permit(cell, wait->seen)) {
         return PP_DONE;
     }
-    if (!wait->slept && wait->spins != NULL && pp_spin_while(&cell->condition.sequence, now, wait->spins, PP_MOST_SPINS) &&
+    if (!wait->slept && wait->spin != NULL && pp_spin_while(&cell->condition.sequence, now, wait->spin, PP_MOST_SPINS) &&
         take_permit(cell, wait->seen)) {
         return PP_DONE;
     }

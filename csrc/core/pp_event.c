@@ -41,10 +41,10 @@ enum pp_answer pp_event_wait(struct pp_cell *cell, struct pp_wait *wait)
         if (wait->deadline <= pp_now()) {
             return PP_TIMED_OUT;
         }
-        if (wait->spins != NULL) {
-            pp_word *spins = wait->spins;
-            wait->spins = NULL; /* once */
-            if (pp_spin_while(&cell->event.state, now, spins, PP_MOST_SPINS)) {
+        if (wait->spin != NULL) {
+            struct pp_spin *spin = wait->spin;
+            wait->spin = NULL; /* once */
+            if (pp_spin_while(&cell->event.state, now, spin, PP_MOST_SPINS)) {
                 continue;
             }
         }

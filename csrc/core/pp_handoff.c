@@ -7,9 +7,8 @@
 
 #include "core/pp_crash.h"
 #include "core/pp_futex.h"
-#include "core/pp_spin.h"
+#include "core/pp_wait.h"
 
-#define MAX_SPINS 2000u
 #define MAX_ROUNDS 100
 
 enum { IDLE, LOOKING, ASLEEP, FILLED, KNOCKED };
@@ -31,7 +30,7 @@ static void put_together(struct pp_handoff *end, struct pp_chunk *chunk, uint32_
     end->offset = offset;
     end->side = side;
     end->beside = beside;
-    pp_store_own(&end->spins, pp_processors() > 1 ? PP_SPIN_START : PP_SPIN_NEVER);
+    pp_spin_start(&end->spin);
     pp_store_own(&end->left, 0);
     pp_store_own(&end->is_hasty, 0);
 }
@@ -164,18 +163,15 @@ static int enter(struct pp_handoff *end, struct pp_handoff_way *way, uint32_t me
     return entered;
 }
 
-static int look(struct pp_handoff *end, struct pp_handoff_way *way, uint64_t before)
+struct said {
+    struct pp_handoff_way *way;
+    uint64_t before;
+};
+
+static int is_said(void *what)
 {
-    uint32_t limit = pp_spin_limit(&end->spins, MAX_SPINS);
-    for (uint32_t i = 0; i < limit; i++) {
-        if (pp_load64(&way->word) != before) {
-            pp_spin_learn(&end->spins, i, MAX_SPINS, 1);
-            return 1;
-        }
-        pp_pause();
-    }
-    pp_spin_learn(&end->spins, limit, MAX_SPINS, 0);
-    return 0;
+    struct said *said = (struct said *)what;
+    return pp_load64(&said->way->word) != said->before;
 }
 
 /* Sleep until something is said, for a moment. 0, ETIMEDOUT or EINTR. */
@@ -238,7 +234,8 @@ enum pp_handoff_answer pp_handoff_go_on(struct pp_handoff *end, void *bytes, siz
 {
     struct pp_handoff_way *way = &end->page->ways[end->side];
     uint32_t me = pp_me(end->chunk->registry);
-    int error = look(end, way, word_of(LOOKING, me)) ? 0 : sleep_on(way, me);
+    struct said said = {way, word_of(LOOKING, me)};
+    int error = pp_spin_until(is_said, &said, &end->spin, PP_MOST_SPINS) ? 0 : sleep_on(way, me);
     if (error != 0 && withdraw(way, me)) {
         return error == EINTR ? PP_HANDOFF_SIGNAL : PP_HANDOFF_READ;
     }

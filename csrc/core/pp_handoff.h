@@ -33,6 +33,7 @@
 #define PP_HANDOFF_H
 
 #include "core/pp_chunk.h"
+#include "core/pp_spin.h"
 
 #define PP_HANDOFF_ROOM 224
 #define PP_HANDOFF_MOMENT 10000000 /* 10 ms: later than the next tick of the kernel's clock, so that it need not be set */
@@ -63,7 +64,7 @@ struct pp_handoff {
     uint32_t offset;
     uint32_t side;  /* 0 or 1: receives by ways[side] */
     uint32_t beside; /* enum pp_beside */
-    pp_word spins;
+    struct pp_spin spin;
     pp_word left;     /* this end has another descriptor now, and nothing to do with it */
     pp_word is_hasty; /* its descriptor does not block, and so nobody waits here */
 };

@@ -31,9 +31,12 @@ enum pp_answer pp_lock_try(struct pp_chunk *chunk, struct pp_cell *cell)
     return take(cell, now, me | (now & PP_TAG_WAITERS)) ? PP_RECOVERED : PP_AGAIN;
 }
 
-/* Spin while it is held by somebody who runs, as long as that has been worth it. Whether it is free now. */
-static int spin(struct pp_cell *cell, pp_word *spins)
+/* Look while it is held by somebody who runs, as long as that has been worth it. Whether it is free now. */
+static int look(struct pp_cell *cell, pp_word *spins)
 {
+    if (pp_processors() == 1) {
+        return 0;
+    }
     uint32_t limit = pp_spin_limit(spins, PP_MOST_SPINS);
     for (uint32_t i = 0; i < limit; i++) {
         if (pp_load(&cell->word) == 0) {
@@ -52,7 +55,7 @@ enum pp_answer pp_lock_wait(struct pp_chunk *chunk, struct pp_cell *cell, struct
     if (me == 0) {
         return PP_FAILED;
     }
-    if (!wait->slept && wait->spins != NULL && spin(cell, wait->spins) && take(cell, 0, me)) {
+    if (!wait->slept && wait->spin != NULL && look(cell, &wait->spin->looks) && take(cell, 0, me)) {
         return PP_DONE;
     }
     pp_registry_rearm(chunk->registry);

@@ -27,7 +27,9 @@ static void set_up(struct pp_queue *queue, struct pp_chunk *chunk, struct pp_que
     queue->page = page;
     pp_fd_own(&queue->signal_in, -1);
     pp_fd_own(&queue->signal_out, -1);
-    queue->get_spins = queue->put_spins = queue->lock_spins = PP_SPIN_START;
+    pp_spin_start(&queue->get_spins);
+    pp_spin_start(&queue->put_spins);
+    pp_spin_start(&queue->lock_spins);
     queue->slots_at = chunk->size + (uint64_t)PP_SEGMENT * PP_SEGMENTS;
     queue->slot_size = *(volatile uint64_t *)&page->slot_size;
     queue->slots_there = *(volatile uint32_t *)&page->slots_there;

@@ -69,7 +69,7 @@ struct pp_queue {
     struct pp_fd signal_in, signal_out; /* a pipe that is readable while there are items, once `polled`; -1 for none */
     uint64_t slots_at, slot_size; /* in the file; these and what it is are read once, so that nobody can change them */
     uint32_t slots_there, max, joinable;
-    pp_word get_spins, put_spins, lock_spins;
+    struct pp_spin get_spins, put_spins, lock_spins;
     pp_word gets; /* how often it was looked for an item without sleeping */
     struct pp_queue *waker; /* whose consumer is woken in place of its own: see pp_queue_set.h; NULL for none */
     uint32_t mark, is_marked; /* of who hears a set */

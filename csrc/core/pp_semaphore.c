@@ -115,20 +115,7 @@ static void pass_on(struct pp_semaphore *semaphore)
     }
 }
 
-/* Whether there is a token while we look. */
-static int spin(struct pp_semaphore *semaphore, pp_word *spins)
-{
-    uint32_t limit = pp_spin_limit(spins, PP_MOST_SPINS);
-    for (uint32_t i = 0; i < limit; i++) {
-        if (pp_semaphore_value(semaphore) != 0) {
-            pp_spin_learn(spins, i, PP_MOST_SPINS, 1);
-            return 1;
-        }
-        pp_pause();
-    }
-    pp_spin_learn(spins, limit, PP_MOST_SPINS, 0);
-    return 0;
-}
+static int has_token(void *semaphore) { return pp_semaphore_value(semaphore) != 0; }
 
 enum pp_answer pp_semaphore_wait(struct pp_semaphore *semaphore, int bracket, struct pp_wait *wait)
 {
@@ -138,10 +125,10 @@ enum pp_answer pp_semaphore_wait(struct pp_semaphore *semaphore, int bracket, st
         return PP_FAILED;
     }
     uint32_t tag = bracket ? me | BRACKET : me;
-    if (wait->spins != NULL) {
-        pp_word *spins = wait->spins;
-        wait->spins = NULL; /* once */
-        enum pp_answer answer = spin(semaphore, spins) ? try_to_acquire(semaphore, tag) : PP_AGAIN;
+    if (wait->spin != NULL) {
+        struct pp_spin *spin = wait->spin;
+        wait->spin = NULL; /* once */
+        enum pp_answer answer = pp_spin_until(has_token, semaphore, spin, PP_MOST_SPINS) ? try_to_acquire(semaphore, tag) : PP_AGAIN;
         if (answer != PP_AGAIN) {
             return answer;
         }

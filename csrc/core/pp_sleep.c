@@ -26,20 +26,16 @@ void pp_wake_all(pp_word *word, pp_word *asleep)
     pp_futex_wake(word, 0x7fffffff);
 }
 
-/* Spin until `ready`, as long as that has been worth it. */
-static int spin(struct pp_queue *queue, pp_ready ready, struct pp_wait *wait)
+struct wanted {
+    struct pp_queue *queue;
+    pp_ready ready;
+    struct pp_wait *wait;
+};
+
+static int is_there(void *what)
 {
-    pp_word *spins = wait->spins;
-    uint32_t limit = pp_spin_limit(spins, PP_MOST_SPINS);
-    for (uint32_t i = 0; i < limit; i++) {
-        if (ready(queue, wait)) {
-            pp_spin_learn(spins, i, PP_MOST_SPINS, 1);
-            return 1;
-        }
-        pp_pause();
-    }
-    pp_spin_learn(spins, limit, PP_MOST_SPINS, 0);
-    return 0;
+    struct wanted *wanted = (struct wanted *)what;
+    return wanted->ready(wanted->queue, wanted->wait);
 }
 
 enum pp_answer pp_sleep_on(struct pp_queue *queue, pp_word *word, pp_word *asleep, pp_ready ready,
@@ -51,7 +47,8 @@ enum pp_answer pp_sleep_on(struct pp_queue *queue, pp_word *word, pp_word *aslee
     if (wait->deadline <= pp_now()) {
         return PP_TIMED_OUT;
     }
-    if (wait->spins != NULL && spin(queue, ready, wait)) {
+    struct wanted wanted = {queue, ready, wait};
+    if (wait->spin != NULL && pp_spin_until(is_there, &wanted, wait->spin, PP_MOST_SPINS)) {
         return PP_AGAIN;
     }
     uint32_t seen = pp_load(word);

@@ -14,7 +14,7 @@
 /* Whether there is what a wait is for. */
 typedef int (*pp_ready)(struct pp_queue *queue, struct pp_wait *wait);
 
-/* One sleep, unless `ready`; before the first, some spinning where that has been worth it. PP_AGAIN, PP_TIMED_OUT. */
+/* One sleep, unless `ready`; before it, some spinning where that has been worth it (pp_spin.h). PP_AGAIN, PP_TIMED_OUT. */
 enum pp_answer pp_sleep_on(struct pp_queue *queue, pp_word *word, pp_word *asleep, pp_ready ready,
                            struct pp_wait *wait);
 

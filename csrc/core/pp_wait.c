@@ -1,12 +1,12 @@
 #define _GNU_SOURCE
 #include "core/pp_wait.h"
 
-void pp_wait_start(struct pp_wait *wait, int64_t deadline, pp_word *spins)
+void pp_wait_start(struct pp_wait *wait, int64_t deadline, struct pp_spin *spin)
 {
     wait->deadline = deadline;
     wait->tick = PP_FIRST_TICK;
     wait->doubt = PP_FIRST_DOUBT;
-    wait->spins = pp_processors() > 1 ? spins : NULL;
+    wait->spin = spin;
     wait->slept = 0;
     wait->guard = 0;
     wait->polls = 0;

@@ -22,14 +22,14 @@ struct pp_wait {
     int64_t deadline; /* of pp_now, PP_FOREVER for none */
     int64_t tick;     /* how long the next sleep may be */
     int64_t doubt;    /* how long it may be while an owner seems to be dying */
-    pp_word *spins;   /* how long to spin first, learnt by the handle; NULL for never */
+    struct pp_spin *spin; /* whether to spin first, learnt by the handle; NULL for never */
     int slept;
     int64_t guard; /* how long a queue's lock may be waited for, beyond the deadline; 0: not yet */
     int polls;     /* its sleeps end at once: whoever waits lets others run in between (bind/py_greenlets.h) */
     uint32_t seen; /* what a condition, an event or a barrier waits to see changed */
 };
 
-void pp_wait_start(struct pp_wait *wait, int64_t deadline, pp_word *spins);
+void pp_wait_start(struct pp_wait *wait, int64_t deadline, struct pp_spin *spin);
 
 /* The end of the next sleep; the tick after it is twice as long. */
 int64_t pp_wait_until(struct pp_wait *wait);

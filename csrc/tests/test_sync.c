@@ -42,10 +42,11 @@ static struct pp_cell *make(enum pp_kind kind, size_t size, struct pp_chunk **ch
 
 static enum pp_answer acquire(struct pp_chunk *chunk, struct pp_cell *cell, int64_t limit)
 {
-    pp_word spins = 60;
+    struct pp_spin spin;
+    pp_spin_start(&spin);
     struct pp_wait wait;
     enum pp_answer answer = pp_lock_try(chunk, cell);
-    pp_wait_start(&wait, pp_now() + limit, &spins);
+    pp_wait_start(&wait, pp_now() + limit, &spin);
     while (answer == PP_AGAIN) {
         answer = pp_lock_wait(chunk, cell, &wait);
     }
@@ -547,6 +548,61 @@ static void test_looks(void)
     CHECK(pp_spin_limit(&spins, PP_MOST_SPINS) == 0);
 }
 
+struct awaited {
+    uint32_t asked, ready_at; /* it is ready when asked so often */
+};
+
+static int is_awaited(void *what)
+{
+    struct awaited *awaited = (struct awaited *)what;
+    return ++awaited->asked >= awaited->ready_at;
+}
+
+/* How many waits there are up to one that lets others run, in vain. */
+static uint32_t waits_until_a_yield(struct pp_spin *spin)
+{
+    uint32_t waits = 1;
+    while (!pp_yield_is_due(spin)) {
+        waits++;
+    }
+    pp_yield_learn(spin, 0, 0);
+    return waits;
+}
+
+/* Others are let run before each sleep while that pays, more and more seldom while it does not, and next to never where
+ * they keep the processor. */
+static void test_yields(void)
+{
+    struct pp_spin spin;
+    pp_spin_start(&spin);
+    const uint32_t first[] = {16, 64, 256, 1024, 4096, 4096};
+    for (size_t i = 0; i < sizeof first / sizeof *first; i++) {
+        CHECK(waits_until_a_yield(&spin) == first[i]);
+    }
+    pp_yield_learn(&spin, 0, 1);
+    CHECK(pp_yield_is_due(&spin) && pp_yield_is_due(&spin));
+    const uint32_t again[] = {1, 1, 4, 16}; /* once in vain is nothing */
+    for (size_t i = 0; i < sizeof again / sizeof *again; i++) {
+        CHECK(waits_until_a_yield(&spin) == again[i]);
+    }
+    pp_yield_learn(&spin, PP_YIELD_MOMENT + 1, 1);
+    CHECK(waits_until_a_yield(&spin) == 65536);
+}
+
+/* What is there already costs no yield, which others may answer by keeping the processor. */
+static void test_what_is_there_waits_for_nobody(void)
+{
+    struct pp_spin spin;
+    pp_store_own(&spin.looks, PP_SPIN_NEVER);
+    pp_store_own(&spin.yields, PP_YIELD_PAYS);
+    struct awaited there = {0, 1}, comes = {0, 2}, never = {0, UINT32_MAX};
+    CHECK(pp_spin_until(is_awaited, &there, &spin, PP_MOST_SPINS) && there.asked == 1);
+    CHECK(pp_spin_until(is_awaited, &comes, &spin, PP_MOST_SPINS) && comes.asked == 2);
+    pp_store_own(&spin.yields, PP_YIELD_PAYS); /* beside other work that may have been found to take too long */
+    CHECK(!pp_spin_until(is_awaited, &never, &spin, PP_MOST_SPINS) && never.asked == 2);
+    CHECK(pp_load_own(&spin.yields) != PP_YIELD_PAYS);
+}
+
 /* A process that is tied to one processor looks too: its partner may be tied to another. */
 static void test_processors(void)
 {
@@ -573,6 +629,8 @@ int main(int count, char **words)
     test_notifications();
     test_turns();
     test_looks();
+    test_yields();
+    test_what_is_there_waits_for_nobody();
     test_processors();
     if (count == 1) { /* with a word: the threads alone, for ThreadSanitizer, which does not like fork */
         test_processes();

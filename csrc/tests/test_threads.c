@@ -128,14 +128,15 @@ static uint64_t counted; /* under the Lock */
 static void *come_and_go(void *ignored)
 {
     (void)ignored;
-    pp_word spins = 60;
+    struct pp_spin spin;
+    pp_spin_start(&spin);
     for (int i = 0; i < ROUNDS; i++) {
         struct pp_chunk *mine = NULL, *same = pp_chunk_find(chunk->id);
         CHECK(same == chunk && pp_chunk_alloc(sizeof(struct pp_cell), PP_EVENT, &mine) != 0);
         struct pp_cell *cell = pp_chunk_cell(same, offset, PP_LOCK, sizeof *cell);
         struct pp_wait wait;
         enum pp_answer answer = pp_lock_try(same, cell);
-        pp_wait_start(&wait, pp_now() + 60 * SECOND, &spins);
+        pp_wait_start(&wait, pp_now() + 60 * SECOND, &spin);
         while (answer == PP_AGAIN) {
             answer = pp_lock_wait(same, cell, &wait);
         }
