@@ -65,6 +65,7 @@ FOR_WINDOWS := $(wildcard src/polyproc/*/windows_*.py)
 
 C_TEST := $(CC) -std=gnu11 -g -O1 -Wall -Wextra -Werror -fno-sanitize-recover=all -Icsrc -pthread
 CORE := $(wildcard csrc/core/*.c)
+STEPS := -iquote csrc/tests/steps -DPP_CRASHPOINTS -Wl,--wrap=pp_crash_here,--wrap=pp_is_dead,--wrap=pp_futex_wait
 
 c-test:
 	mkdir -p build
@@ -88,6 +89,8 @@ c-test:
 	build/test_handoff
 	$(C_TEST) -fsanitize=thread $(CORE) csrc/tests/test_handoff.c -o build/test_handoff_threads
 	build/test_handoff_threads threads
+	$(C_TEST) $(STEPS) -fsanitize=address,undefined $(CORE) csrc/tests/test_handoff_steps.c -o build/test_handoff_steps
+	build/test_handoff_steps
 	$(if $(MUSL),$(MAKE) musl-test)
 
 # With another C library, where its compiler is there (Debian: musl-tools).
