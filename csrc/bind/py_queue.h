@@ -63,7 +63,7 @@ Py_ssize_t py_queue_kept(QueueObject *self);
 PyObject *py_queue_get_kept(QueueObject *self);
 PyObject *py_queue_keep(PyObject *self, PyObject *items);
 
-/* The methods of py_queue_items.c and py_queue_end.c. */
+/* The methods of py_queue_items.c, py_queue_end.c and py_queue_set.c. */
 PyObject *py_queue_size(PyObject *self, PyObject *argument);
 PyObject *py_queue_full(PyObject *self, PyObject *argument);
 PyObject *py_queue_poll_on(PyObject *self, PyObject *argument);
@@ -74,6 +74,9 @@ PyObject *py_queue_unfinished(PyObject *self, PyObject *argument);
 PyObject *py_queue_empty(PyObject *self, PyObject *argument);
 PyObject *py_queue_await(PyObject *self, PyObject *argument);
 PyObject *py_queue_close(PyObject *self, PyObject *argument);
+PyObject *py_queue_lend(PyObject *self, PyObject *argument);
+PyObject *py_queue_call_in(PyObject *self, PyObject *argument);
+PyObject *py_queue_await_lent(PyObject *self, PyObject *argument);
 PyObject *py_queue_get_closed(PyObject *self, void *ignored);
 
 extern PyType_Spec py_queue_spec, py_queue_set_spec, py_slot_spec;

@@ -94,6 +94,46 @@ static PyObject *queue_set_has_items(PyObject *self, PyObject *ignored)
     return PyBool_FromLong(pp_queue_set_has_items(&((QueueSetObject *)self)->set));
 }
 
+/* -- lending: methods of a queue -- */
+
+PyObject *py_queue_lend(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    QueueObject *self = (QueueObject *)object;
+    if (!py_queue_usable(self)) {
+        return NULL;
+    }
+    pp_queue_lend(&self->queue);
+    Py_RETURN_NONE;
+}
+
+PyObject *py_queue_call_in(PyObject *object, PyObject *wakes)
+{
+    QueueObject *self = (QueueObject *)object;
+    return py_queue_usable(self) ? PyBool_FromLong(pp_queue_call_in(&self->queue, wakes == Py_True)) : NULL;
+}
+
+static enum pp_answer lent_step(CellObject *base, struct pp_wait *wait, int extra)
+{
+    (void)extra;
+    struct pp_queue *queue = &((QueueObject *)base)->queue;
+    enum pp_answer answer = pp_queue_await_lent(queue, wait);
+    return answer == PP_AGAIN && !wait->slept ? pp_queue_await_lent(queue, NULL) : answer; /* it span: it is here */
+}
+
+PyObject *py_queue_await_lent(PyObject *object, PyObject *ignored)
+{
+    (void)ignored;
+    QueueObject *self = (QueueObject *)object;
+    struct pp_wait wait;
+    if (!py_queue_usable(self)) {
+        return NULL;
+    }
+    pp_wait_start(&wait, PP_FOREVER, &self->queue.get_spins);
+    enum pp_answer answer = py_wait(lent_step, &self->base, &wait, 0);
+    return answer == PP_FAILED ? NULL : PyBool_FromLong(answer == PP_DONE);
+}
+
 static PyMethodDef methods[] = {
     {"get_record", queue_set_get_record, METH_O, "get_record(timeout) -> (tag, kind, data, slot)"},
     {"has_items", queue_set_has_items, METH_NOARGS, "has_items() -> bool"},

@@ -253,7 +253,7 @@ enum pp_answer pp_queue_put(struct pp_queue *queue, struct pp_record *record, st
     if (answer == PP_TIMED_OUT) {
         return pp_sleep_on(queue, &page->room, &page->room_asleep, has_room, wait);
     }
-    struct pp_queue_page *heard = queue->waker == NULL ? page : queue->waker->page;
+    struct pp_queue_page *heard = queue->waker == NULL || pp_load(&page->lent) ? page : queue->waker->page;
     pp_wake_one(&heard->items, &heard->items_asleep);
     if (queue->max != 0 && wait != NULL && wait->slept) {
         /* Others may still be asleep, and a consumer that was quick may have woken only us. */

@@ -41,7 +41,8 @@ struct pp_queue_page {
     pp_word64 next_handing; /* and when that is, a time of pp_now */
     uint32_t unused_7[8];
     pp_word items, items_asleep; /* changed when there is one more */
-    uint32_t unused_3[14];
+    pp_word lent; /* of a set: it wakes by its own word for now, and not by the waker's */
+    uint32_t unused_3[13];
     pp_word room, room_asleep; /* changed when there is one less */
     uint32_t unused_4[14];
     pp_word done_to; /* joinable: items before this one need no task_done when they are taken; under `readers` */
@@ -73,6 +74,7 @@ struct pp_queue {
     pp_word gets; /* how often it was looked for an item without sleeping */
     struct pp_queue *waker; /* whose consumer is woken in place of its own: see pp_queue_set.h; NULL for none */
     uint32_t mark, is_marked; /* of who hears a set */
+    pp_word lent; /* the same as its page's, which others can write over */
 };
 
 struct pp_record {

@@ -28,7 +28,7 @@ int64_t pp_queue_set_next(struct pp_queue_set *set)
             struct pp_queue *queue = set->queues[place];
             uint32_t here = place;
             place = place + 1 < set->count ? place + 1 : 0;
-            if (waker->is_marked ? has_marked(queue) : has_items(queue)) {
+            if (!pp_load(&queue->lent) && (waker->is_marked ? has_marked(queue) : has_items(queue))) {
                 set->turn = place;
                 return here;
             }
@@ -46,7 +46,7 @@ int64_t pp_queue_set_next(struct pp_queue_set *set)
 int pp_queue_set_has_items(struct pp_queue_set *set)
 {
     for (uint32_t i = 0; i < set->count; i++) {
-        if (has_items(set->queues[i])) {
+        if (has_items(set->queues[i]) && !pp_load(&set->queues[i]->lent)) {
             return 1;
         }
     }
@@ -66,4 +66,39 @@ enum pp_answer pp_queue_set_await(struct pp_set_wait *wait)
         return PP_DONE;
     }
     return pp_sleep_on(waker, &waker->page->items, &waker->page->items_asleep, is_ready, &wait->wait);
+}
+
+/* -- lending -- */
+
+void pp_queue_lend(struct pp_queue *queue)
+{
+    pp_store(&queue->lent, 1); /* killed here: it is this process's own */
+    pp_store(&queue->page->lent, 1); /* killed here: with its only consumer */
+}
+
+int pp_queue_call_in(struct pp_queue *queue, int wakes)
+{
+    pp_store(&queue->lent, 0);       /* killed here: as above */
+    pp_store(&queue->page->lent, 0); /* killed here: as above */
+    if (wakes) {
+        pp_wake_all(&queue->page->items, &queue->page->items_asleep);
+    }
+    return has_items(queue);
+}
+
+static int is_there_or_called_in(struct pp_queue *queue, struct pp_wait *wait)
+{
+    (void)wait;
+    return has_items(queue) || !pp_load(&queue->lent);
+}
+
+enum pp_answer pp_queue_await_lent(struct pp_queue *queue, struct pp_wait *wait)
+{
+    if (!pp_load(&queue->lent)) {
+        return PP_ENDED;
+    }
+    if (has_items(queue)) {
+        return PP_DONE;
+    }
+    return pp_sleep_on(queue, &queue->page->items, &queue->page->items_asleep, is_there_or_called_in, wait);
 }

@@ -10,6 +10,12 @@
  * the ends of all are marked when there is something in the waker.
  *
  * Nothing here is stored in shared memory but by the queues. Only one thread at a time may hear a set.
+ *
+ * A queue may be lent to another thread of the consumer's process, which waits for its next record itself: the set passes
+ * it by, and its producer wakes by its own word. What it holds when it is no longer lent may have woken nobody: whoever
+ * ends that looks.
+ *
+ *     producer: put -- is it lent? -- wake         who lent it: it is not lent -- is there something? -- tell the set
  */
 #ifndef PP_QUEUE_SET_H
 #define PP_QUEUE_SET_H
@@ -36,5 +42,12 @@ int pp_queue_set_has_items(struct pp_queue_set *set);
 
 /* Wait until one has. PP_DONE, PP_AGAIN: call again, after signals were handled; PP_TIMED_OUT. */
 enum pp_answer pp_queue_set_await(struct pp_set_wait *wait);
+
+/* Lend a queue of a set; end that, wake who waits for it if another does, and return whether there is something. */
+void pp_queue_lend(struct pp_queue *queue);
+int pp_queue_call_in(struct pp_queue *queue, int wakes);
+
+/* Wait for a record of a lent queue. PP_DONE; PP_ENDED: it is not lent any more; PP_AGAIN; PP_TIMED_OUT. */
+enum pp_answer pp_queue_await_lent(struct pp_queue *queue, struct pp_wait *wait);
 
 #endif

@@ -15,7 +15,7 @@
 #include "tests/check.h"
 #include "core/pp_frame.h"
 #include "core/pp_futex.h"
-#include "core/pp_queue.h"
+#include "core/pp_queue_set.h"
 #include "core/pp_slot.h"
 
 #define SECOND 1000000000LL
@@ -329,10 +329,61 @@ static void threads(void)
     pp_queue_drop(&shared);
 }
 
+/* -- sets -- */
+
+static void *await_lent(void *argument)
+{
+    struct pp_wait wait;
+    enum pp_answer answer = PP_AGAIN;
+    pp_wait_start(&wait, pp_now() + 60 * SECOND, &shared.get_spins);
+    while (answer == PP_AGAIN) {
+        answer = pp_queue_await_lent(&shared, &wait);
+    }
+    *(enum pp_answer *)argument = answer;
+    return NULL;
+}
+
+/* A queue that is lent is passed by, and wakes who has it; its set has it again afterwards. */
+static void lent(void)
+{
+    struct pp_queue waker, *queues[1] = {&shared};
+    struct pp_queue_set set = {&waker, queues, 1, 0};
+    struct pp_record record;
+    enum pp_answer answer = PP_AGAIN;
+    char bytes[16];
+    pthread_t waiter;
+    CHECK(pp_queue_make(&waker, 0, 0) && pp_queue_make(&shared, 0, 0));
+    shared.waker = &waker;
+    CHECK(put(&shared, PP_BYTES, "1", 1, -1, SECOND) == PP_DONE && pp_queue_set_next(&set) == 0);
+    pp_queue_lend(&shared);
+    CHECK(pp_queue_set_next(&set) == -1 && !pp_queue_set_has_items(&set));
+    CHECK(put(&waker, PP_BYTES, "n", 1, -1, SECOND) == PP_DONE && pp_queue_set_next(&set) == 1);
+    CHECK(get(&waker, bytes, &record, SECOND) == 1);
+    CHECK(pp_queue_call_in(&shared, 0) && pp_queue_set_next(&set) == 0);
+    CHECK(get(&shared, bytes, &record, SECOND) == 1 && pp_queue_set_next(&set) == -1);
+    for (int comes = 0; comes < 2; comes++) {
+        pp_queue_lend(&shared);
+        CHECK(pthread_create(&waiter, NULL, await_lent, &answer) == 0);
+        uint32_t word = pp_load(&waker.page->items);
+        if (comes) {
+            CHECK(put(&shared, PP_BYTES, "2", 1, -1, SECOND) == PP_DONE);
+        } else {
+            CHECK(!pp_queue_call_in(&shared, 1));
+        }
+        pthread_join(waiter, NULL);
+        CHECK(answer == (comes ? PP_DONE : PP_ENDED));
+        CHECK(pp_load(&waker.page->items) == word); /* nobody else was woken */
+    }
+    CHECK(pp_queue_call_in(&shared, 1));
+    pp_queue_drop(&shared);
+    pp_queue_drop(&waker);
+}
+
 int main(int count, char **arguments)
 {
     if (count > 1 && strcmp(arguments[1], "threads") == 0) {
         threads();
+        lent();
         puts("queue, threads: fine");
         return 0;
     }
@@ -343,6 +394,7 @@ int main(int count, char **arguments)
     frames();
     looks_for_what_comes_soon();
     threads();
+    lent();
     hostile_pages();
     puts("queue: fine");
     return 0;

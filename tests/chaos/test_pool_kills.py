@@ -1,5 +1,6 @@
 """Workers of a pool SIGKILLed at random: a kill costs at most the call that the worker ran, and nothing hangs."""
 
+import concurrent.futures
 import os
 import signal
 import time
@@ -91,3 +92,29 @@ def test_maps(chance):
                 assert found == expected
         print(f"{whole} whole, {broken} with a killed worker")
         assert whole > 0
+
+
+def test_calls_that_are_alone(chance):
+    """Each has its value or its worker's death: also where its caller, and no other, hears what a worker says."""
+    kills, lost = 0, []
+    with polyproc.get_context("fork").Pool(2) as pool:
+
+        def call(numbers):
+            for number in numbers:
+                try:
+                    assert pool.apply(pool_work.slowly, (number, 0)) == (number, number * 2)
+                except polyproc.ProcessDied as died:
+                    lost.append(died.signal)
+
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            with concurrent.futures.ThreadPoolExecutor(2) as threads:
+                calls = [threads.submit(call, range(150)) for _ in range(chance.choice((1, 1, 2)))]
+                while not all(made.done() for made in calls):
+                    time.sleep(chance.random() * 0.01)
+                    kills += kill_one(pool, chance)
+                assert [made.result(60) for made in calls] == [None] * len(calls)
+        assert set(lost) <= {signal.SIGKILL}
+        assert len(lost) <= kills
+        assert pool.apply(pool_work.slowly, (1, 0)) == (1, 2)
+    print(f"{kills} kills, {len(lost)} calls died with their worker")

@@ -160,6 +160,23 @@ class Model:
             self.perform(self.scheduler.submitted(tasks, self.now, source, first))
         return tasks
 
+    def call(self, options):
+        """Take a call whose caller waits for it; return its task."""
+        task = QueuedTask(object(), 0, None, options.name, options.given)
+        self.expected[task.job, 0] = options.given.retries
+        if options.given.timeout:
+            self.may_time_out.add((task.job, 0))
+        others = len(self.scheduler.open)
+        sent = self.scheduler.called(task, self.now)
+        if sent is None:
+            assert task not in self.scheduler.open
+            self.perform(self.scheduler.submitted([task], self.now))
+            return task
+        assert not others, "beside others, whose answers are to be heard"
+        assert not self.workers[sent.worker].queue and not self.workers[sent.worker].running
+        self.perform([sent])
+        return task
+
     def step(self, id, fails=False, takes=0.0):
         """Let a worker do the next thing that it can do."""
         worker = self.workers[id]
@@ -413,6 +430,11 @@ class Machine(RuleBasedStateMachine):
         if size and (self.model.scheduler.assignments.batch_size(1000, "x") < 1 or options.given.are_for_one):
             size = 0
         self.tasks += self.model.submit(count, options, size)
+
+    @there
+    @rule(options=OPTIONS)
+    def call(self, options):
+        self.tasks.append(self.model.call(Options(options.name, ResolvedOptions()) if self.is_calm else options))
 
     @there
     @rule(which=WHICH, fails=st.booleans(), steps=st.integers(1, 4))

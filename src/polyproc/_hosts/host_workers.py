@@ -411,6 +411,7 @@ class HostWorkerSet:
     """The workers of a pool on nodes, by id. Only one thread at a time starts some."""
 
     max_behind = 1
+    call_alone = None
 
     def __init__(self, config: PoolConfig, nodes: Nodes) -> None:
         self.channels = HostChannels()

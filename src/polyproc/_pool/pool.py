@@ -172,12 +172,35 @@ def _recipes() -> Any:
 
 
 class _Insides(Calls):
-    """What programs reach for inside a pool; what `istarmap` and other recipes take is in recipes.py."""
+    """How a call begins, and what programs reach for in a pool; what `istarmap` and others take is in recipes.py."""
 
     @staticmethod
     def Process(ctx: Any, *args: Any, **kwds: Any) -> Any:
         """Return a process object of a context, as a worker is one. For programs that call it."""
         return ctx.Process(*args, **kwds)
+
+    def _call(
+        self, result: ApplyResult[T], func: Callable[..., T], args: Any, kwds: Any, add: Callable[..., Any]
+    ) -> Any:
+        """Submit a call by `add`, and return what that does; None if it was refused."""
+        result._keeps = self._whole or self
+        if self._engine.state != RUN:
+            self._check_running()
+        try:
+            if not callable(func):
+                raise said("no_function", func, "apply", "pool.apply(a_function, (an_argument,))")
+            args = args if type(args) is tuple else said("arguments", args, "args", func)
+            kwds = dict(kwds) if type(kwds) is dict else said("keywords", kwds, "kwds")
+            return add(result, func, (args, kwds), self._options)
+        except Exception as error:
+            if isinstance(error, ValueError) and self._engine.state != RUN:
+                raise
+            self._engine.refuse(result, 1, error)
+        return None
+
+    def _check_running(self) -> None:
+        if self._engine.state != RUN:
+            raise ValueError(NOT_RUNNING)
 
     @property
     def _processes(self) -> int:
@@ -291,7 +314,11 @@ class Pool(_Insides):
 
     def apply(self, func: Callable[..., T], args: Iterable[Any] = (), kwds: dict[str, Any] = {}) -> T:  # noqa: B006
         """Call `func(*args, **kwds)` in a worker; wait and return the result."""
-        return self._wait(self.apply_async(func, args, kwds))
+        if type(self).apply_async is not Pool.apply_async:  # a subclass's own
+            return self._wait(self.apply_async(func, args, kwds))
+        result: ApplyResult[T] = ApplyResult(None, None)
+        answer = self._call(result, func, args, kwds, self._engine.call)
+        return self._wait(result) if answer is None else answer.value
 
     def apply_async(
         self,
@@ -303,18 +330,7 @@ class Pool(_Insides):
     ) -> ApplyResult[T]:
         """Call `func(*args, **kwds)` in a worker; return at once."""
         result: ApplyResult[T] = ApplyResult(callback, error_callback)
-        result._keeps = self._whole or self
-        self._check_running()
-        try:
-            if not callable(func):
-                raise said("no_function", func, "apply", "pool.apply(a_function, (an_argument,))")
-            args = args if type(args) is tuple else said("arguments", args, "args", func)
-            kwds = dict(kwds) if type(kwds) is dict else said("keywords", kwds, "kwds")
-            self._engine.add_call(result, func, (args, kwds), self._options)
-        except Exception as error:
-            if isinstance(error, ValueError) and self._engine.state != RUN:
-                raise
-            self._engine.refuse(result, 1, error)
+        self._call(result, func, args, kwds, self._engine.add_call)
         return result
 
     def _wait(self, result: ApplyResult[T]) -> T:
@@ -442,10 +458,6 @@ class Pool(_Insides):
         return begin_imap(self, func, iterable, chunksize, buffersize, is_ordered)
 
     # -- end -------------------------------------------------------------------------------------------------------
-
-    def _check_running(self) -> None:
-        if self._engine.state != RUN:
-            raise ValueError(NOT_RUNNING)
 
     def close(self) -> None:
         """Take no more calls; workers end when all are done."""

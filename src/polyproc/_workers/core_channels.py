@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import _pickle as pickle  # what is not written in Python
 from _queue import Empty
+from time import monotonic
 
 import polyproc._core as core
-from polyproc._base.typing import Any, Sequence
+from polyproc._base.typing import TYPE_CHECKING, Any, Sequence
 from polyproc._pickling import shared_queue
 from polyproc._pickling.pickler import dumps_through, dumps_to_keep
 from polyproc._pickling.shared_queue import SharedQueue
 from polyproc._platform.handles import pause
-from polyproc._workers.worker import CLOSED, FAILED, LOOK, Message, beside, heard
+from polyproc._scheduling.actions import Settle
+from polyproc._workers.worker import CLOSED, DONE, FAILED, LOOK, Closed, Message, beside, heard
+
+if TYPE_CHECKING:
+    from polyproc._scheduling.assignments import QueuedTask
+    from polyproc._workers.process_engine import ProcessCalls
+    from polyproc._workers.worker_set import WorkerHandle
 
 MAX_BEHIND: int = 64
 
@@ -83,8 +90,15 @@ class _Results(_Queue):
         shared_queue.put(self, (kind, record, slot), deadline, tag)
 
 
-def _said(kind: int, record: bytes, slot: Any) -> Any:
-    """Return what was said in a record of `_Results`."""
+def _said(number: int, kind: int, record: bytes, slot: Any) -> tuple[int, bool, Any]:
+    """Return a worker's number, whether what it has said in a record of `_Results` can be read, and it or the error."""
+    try:
+        return number, True, _message(kind, record, slot)
+    except BaseException as error:  # noqa: BLE001  (a message that cannot be opened is that task's error alone)
+        return number, False, error
+
+
+def _message(kind: int, record: bytes, slot: Any) -> Any:
     if kind != shared_queue.PICKLE:
         start = len(record) - 2 - int.from_bytes(record[-2:], "little")
         return heard(pickle.loads(record[start:-2]), lambda: shared_queue.open_record(kind, record[:start], slot))
@@ -133,6 +147,14 @@ class WorkerChannel:
             self._tasks._put_packed(shared_queue.PICKLE, data, shared_queue.NO_SLOT, _FOREVER, number)
         else:
             shared_queue.put(self._tasks, shared_queue.record_of(self._tasks, data, buffers), _FOREVER, number)
+
+    def take(self) -> tuple[int, bool, Any] | None:
+        """Return what the worker has said, as `Channels.take` does; None if it cannot be had here."""
+        try:
+            number, kind, record, slot = self.results._get_record(0)
+        except (Empty, OSError):
+            return None
+        return _said(number, kind, record, slot)
 
     def finish(self) -> None:
         """Tell the worker to end when it has done what it has."""
@@ -226,10 +248,91 @@ class Channels:
                 raise
             pause(_NO_ROOM)  # it cannot be mapped now: it is there the next time
             return None
-        try:
-            return number, True, _said(kind, record, slot)
-        except BaseException as error:  # noqa: BLE001  (a message that cannot be opened is that task's error alone)
-            return number, False, error
+        return _said(number, kind, record, slot)
 
     def close(self) -> None:
         """Give everything up."""
+
+
+# -- a call whose caller hears its answer itself (docs/adr/0055) -------------------------------------------------------
+
+
+def call_alone(engine: ProcessCalls, task: QueuedTask) -> QueuedTask | Settle | None:
+    """Send a task to a worker, if no other is open, and hear its answer in this thread.
+
+    Returns: its outcome if that is a value; None if its job is to be waited for; the task if it was not sent.
+    """
+    scheduler, handle = engine.scheduler, None
+    if scheduler.open or engine.lock._is_owned():  # type: ignore[attr-defined]
+        return task
+    try:
+        with engine.lock:
+            handle = _sent_alone(engine, task)
+        if handle is None:
+            return task
+        answer = _heard_alone(engine, task, handle) if handle.channel.results._await_lent() else None
+    except BaseException:
+        if handle is not None:
+            with engine.lock:
+                handle.call_in(engine.channels.note)
+            engine.cancel_job(task.job, running=True)
+        raise
+    if answer is None:
+        outcomes = engine.outcomes
+        outcomes.settle()
+        if outcomes.are_left():
+            outcomes.open_one(None)
+            outcomes.settle()
+        if outcomes.are_left():
+            engine.wake()
+        engine.follow_up()
+    return answer
+
+
+def _sent_alone(engine: ProcessCalls, task: QueuedTask) -> WorkerHandle | None:
+    """Lend an idle worker, and send it a task; return it."""
+    handle = None
+    try:
+        sent = engine.scheduler.called(task, monotonic()) if engine.takes_calls() else None
+        if sent is None:
+            return None
+        handle = engine.handles[sent.worker]
+        handle.is_lent = True
+        handle.channel.results._lend()
+        try:
+            handle.channel.send(sent.place, task.payload)
+        except Exception as error:  # noqa: BLE001  (no memory: that task cannot be sent now)
+            handle.call_in(engine.channels.note)
+            engine.perform(engine.scheduler.not_sent(sent.worker, sent.place, error, monotonic()))
+    except BaseException as error:
+        if handle is not None:
+            handle.call_in(engine.channels.note)
+        engine.fail(error)
+        raise
+    return handle
+
+
+def _heard_alone(engine: ProcessCalls, task: QueuedTask, handle: WorkerHandle) -> Settle | None:
+    """Hear what a worker has said that is lent; return the outcome of the task if that is a value."""
+    with engine.lock:
+        if not handle.is_lent:
+            return None
+        try:
+            found = handle.channel.take()
+            handle.is_lent = False
+            if handle.channel.results._call_in(False):
+                engine.channels.note(0)
+            if found is None:
+                return None
+            id, opened, message = found
+            if not opened or message[0] != DONE or type(message[1]) is Closed or len(engine.scheduler.open) != 1:
+                engine.hear(id, opened, message)
+                return None
+            actions = engine.scheduler.answered(id, ((True, message[1]),), monotonic(), message[2])
+            if len(actions) == 1 and type(actions[0]) is Settle and actions[0].job is task.job:
+                return actions[0]
+            engine.perform(actions)
+        except BaseException as error:
+            engine.fail(error)
+            raise
+    return None

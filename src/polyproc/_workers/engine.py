@@ -115,7 +115,7 @@ class Outcomes:
         while True:
             self.settle()
             if self._closed and (away is None or not self._opening):
-                stays = self._open_one(away)
+                stays = self.open_one(away)
             elif self._calling and not self._calls.locked():
                 stays = self._call_back(away)
             else:
@@ -167,7 +167,7 @@ class Outcomes:
         else:
             _hand_out(outcome)
 
-    def _open_one(self, away: Away | None) -> bool:
+    def open_one(self, away: Away | None) -> bool:
         """Open the next one, which is to be settled then; return whether this thread keeps its place."""
         me, stays = threading.get_ident(), True
         self._opening[me] = None

@@ -25,6 +25,7 @@ from polyproc._scheduling.actions import (
     Interrupt,
     Kill,
     Send,
+    Settle,
     SplitBatch,
     StartWorkers,
     TakeBack,
@@ -55,8 +56,6 @@ ITEM = r"obj\[2\]\[\d+\]", "item"  # of a chunk: see diagnosis.py
 _LAST = 0.3  # seconds that a pool which was terminated still opens values and calls back
 MAX_WAIT = 2.0  # seconds without a look at the workers
 BURST = 16  # messages that are heard before their outcomes are handed out: those who wait are woken less often
-# How many workers may end with a part of a task's message: who dies of its size does so each time.
-_MAX_PARTS = 2
 
 
 class ProcessWorkers(PoolEngine):
@@ -104,8 +103,11 @@ class ProcessWorkers(PoolEngine):
         """Send a task to a worker."""
         id, place, task = action
         try:
+            handle = self.handles[id]
             payload = task.payload if task.batch is None else self.workers.pack(tuple(task.batch))[0]
-            self.handles[id].channel.send(place, payload)
+            if handle.is_lent:
+                handle.call_in(self.channels.note)
+            handle.channel.send(place, payload)
         except Exception as error:  # noqa: BLE001  (no memory: that task cannot be sent now)
             return self.scheduler.not_sent(id, place, error, monotonic())
         return None
@@ -130,6 +132,7 @@ class ProcessWorkers(PoolEngine):
         if handle is None:  # a Ctrl-C came before `_note_start`
             error = ProcessError("it was not started")
             return self.scheduler.worker_failed_to_start(action.worker, error, monotonic(), False)
+        handle.call_in(self.channels.note)
         handle.kill(action.gently)
         return None
 
@@ -204,7 +207,7 @@ class ProcessWorkers(PoolEngine):
             id, opened, message = found
             found = None
             self._has_more = False
-            self._hear(id, opened, message)
+            self.hear(id, opened, message)
             del message
             if count < BURST and (self._has_more or channels.has_more()):
                 found = channels.take(0.0)
@@ -214,7 +217,7 @@ class ProcessWorkers(PoolEngine):
         with self.lock:
             self.perform(self.scheduler.tick(monotonic()))
 
-    def _hear(self, id: int, opened: bool, message: Any) -> None:
+    def hear(self, id: int, opened: bool, message: Any) -> None:
         """Deal with what a worker has said, or with a note of the pool's own."""
         if not opened:  # what cannot be read is its call's error
             self._answered(id, [(False, message)], None)
@@ -268,12 +271,17 @@ class ProcessWorkers(PoolEngine):
         if handle is None:
             return
         with self.lock:
+            if handle.call_in(self.channels.note):
+                self.channels.note(id)  # again, behind what it may have said
+                return
             has_work = not handle.is_ready or self.scheduler.running(id) is not None
         error = handle.reap() if has_work else ProcessError("the worker has ended")
         handle.process.join()
         was_killed = isinstance(error, ProcessDied) and error.signal is not None
         with self.lock:
-            untaken = self._not_begun(handle)
+            handle.call_in(self.channels.note)  # it may have been sent something meanwhile
+            load = self.scheduler.workers.get(id)
+            untaken = handle.not_begun(() if load is None else load.tasks)
             task = self.scheduler.running(id, untaken)
             if task is not None and not has_work:  # it was sent something meanwhile
                 error = handle.reap()
@@ -284,24 +292,6 @@ class ProcessWorkers(PoolEngine):
             actions = self.scheduler.worker_ended(id, untaken, error, monotonic(), was_killed)
             self.workers.remove(id)
             self.perform(actions)
-
-    def _not_begun(self, handle: WorkerHandle) -> list[int]:
-        """Return the places of the tasks that a worker, which has ended, had not begun."""
-        places, part = handle.channel.left_over()
-        load = self.scheduler.workers.get(handle.id)
-        for place, task in load.tasks if part and load is not None else ():
-            if place == part:
-                task.parts += 1
-                if task.parts <= _MAX_PARTS:
-                    places.append(place)
-        return places
-
-    def _check_workers(self) -> None:
-        """See to workers whose end the monitor has not told, since it cannot."""
-        for handle in list(self.handles.values()):
-            if handle.is_started and not handle.is_noted and not handle.process.is_alive():
-                handle.is_noted = True
-                self.channels.note(handle.id)
 
     def _cannot_watch(self, error: BaseException) -> None:
         report("a pool cannot watch its workers")
@@ -321,8 +311,17 @@ class ProcessCalls(ProcessWorkers):
         """Return what is sent to a worker for a function, a kind and arguments, and its size."""
         return self.workers.pack(message)
 
-    def add_call(self, job: Any, function: Any, args: Any, options: ResolvedOptions) -> QueuedTask:
-        """Submit a call. Raises what pickling raises, and ValueError."""
+    def takes_calls(self) -> bool:
+        """Whether one may be sent at once: nothing is to be done before."""
+        return self.state == RUN and self._has_threads and not self._inbox
+
+    def call(self, job: Any, function: Any, args: Any, options: ResolvedOptions) -> Settle | None:
+        """Submit a call that this thread waits for; return its value if it has one already. Raises as `add_call`."""
+        found = self.add_call(job, function, args, options, is_awaited=True)
+        return found if type(found) is Settle else None
+
+    def add_call(self, job: Any, function: Any, args: Any, options: ResolvedOptions, is_awaited: bool = False) -> Any:
+        """Submit a call; return its task. Raises what pickling raises, and ValueError."""
         packed = self.pack_function(function)
         try:
             payload, _ = self.pack((packed, CALL, args))
@@ -334,6 +333,10 @@ class ProcessCalls(ProcessWorkers):
         is_plain = type(function) is FunctionType or type(function) is BuiltinFunctionType
         name = function.__qualname__ if is_plain else function_name(function)
         task = QueuedTask(job, 0, payload, name, options)
+        if is_awaited and self.workers.call_alone is not None:
+            found = self.workers.call_alone(self, task)
+            if found is not task:
+                return found
         if self.state == RUN and self._has_threads and self.scheduler.can_wait(name):
             # Whoever has the lock next submits it, or the engine's thread, which the first one wakes.
             self._inbox.append(task)
@@ -526,7 +529,7 @@ class ProcessPoolEngine(ProcessCalls):
         found = self.channels.take(timeout)
         if found is None:
             if timeout or until != NEVER:
-                self._check_workers()
+                self._monitor.check()
                 self._see_to_the_end()
                 self._tick()
         else:

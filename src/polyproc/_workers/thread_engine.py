@@ -152,6 +152,10 @@ class ThreadPoolEngine(PoolEngine):
         self.submit([task])
         return task
 
+    def call(self, job: Any, function: Any, args: Any, options: ResolvedOptions) -> None:
+        """Submit a call that this thread waits for. Raises ValueError."""
+        self.add_call(job, function, args, options)
+
     def add_chunks(
         self, job: Any, function: Any, kind: int, chunks: Sequence[Any], name: str, options: ResolvedOptions
     ) -> None:

@@ -20,7 +20,7 @@ from time import monotonic
 from polyproc._base.errors import ProcessDied, ProcessError
 from polyproc._base.native import native
 from polyproc._base.process_state import exit_sequence, log
-from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, Sequence
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 from polyproc._pickling.pickler import InheritedValue
 from polyproc._platform.circumstances import environment_of_worker, share_of, usable_processors
 from polyproc._platform.handles import AT_ONCE, WakePipe, pause, ready, tree_of
@@ -31,12 +31,14 @@ from polyproc._workers.worker import Closed, WorkerPlan, worker
 
 if TYPE_CHECKING:
     from polyproc._forkserver.fork_server import ForkServer
+    from polyproc._scheduling.assignments import QueuedTask
 if TYPE_CHECKING or HAVE_FORK:
     from polyproc._forkserver.client import PoolForkServer
 if TYPE_CHECKING or native:
-    from polyproc._workers.core_channels import MAX_BEHIND, Channels, WorkerChannel
+    from polyproc._workers.core_channels import MAX_BEHIND, Channels, WorkerChannel, call_alone
     from polyproc._workers.core_channels import pack as pack
 else:
+    call_alone = None
     from polyproc._workers.pipe_channels import MAX_BEHIND, Channels, WorkerChannel
     from polyproc._workers.pipe_channels import pack as pack
 
@@ -45,6 +47,7 @@ _MAX_WAIT = 10.0  # seconds until the monitor looks again
 _JOIN_TICK = 0.1  # seconds until it is looked whether another thread has taken the place of the engine's
 _HELD = 1.0  # seconds that a worker which is stopped may keep what is behind its next task
 _HELD_AT_MOST = 10.0  # the same for one of which the system does not say so: it is frozen, or starved
+_MAX_PARTS = 2  # workers that may end with a part of a task's message: who dies of its size does so each time
 _TO_OPEN = 1.0  # seconds that the error of a worker that could not start may take to be opened
 _TO_BEGIN = 0.5  # seconds that a thread which was made has to begin
 
@@ -92,6 +95,7 @@ class WorkerHandle:
         is_ready: whether it has said that it can work.
         held_since: since when it has been about to take a task, and not gone on: then it keeps the others from being
             taken back; None for not.
+        is_lent: whether the thread that has called it hears its answer (docs/adr/0055).
         is_signalled: whether a call of it was to be interrupted: it may work before its start has returned.
         error: why it could not, if it has said so.
     """
@@ -103,6 +107,7 @@ class WorkerHandle:
     def __init__(self, id: int) -> None:
         self.id = id
         self.is_started = self.is_noted = self.is_dismissed = self.is_ready = self.is_signalled = False
+        self.is_lent = False
         self.doom: bool | None = None
         self.held_since: float | None = None
         self.error: Closed | None = None
@@ -138,6 +143,13 @@ class WorkerHandle:
             tree.kill()
         self.process.kill()
 
+    def call_in(self, note: Callable[[int], object]) -> bool:
+        """Under the engine's lock: if it is lent, have it be heard with the others again; return whether it was."""
+        was_lent, self.is_lent = self.is_lent, False
+        if was_lent and self.channel.results._call_in(True):
+            note(0)
+        return was_lent
+
     def take_back(self, most: int, now: float) -> tuple[list[int], bool]:
         """Take up to `most` tasks back that it has not begun; return their places, and whether there are more.
 
@@ -155,6 +167,16 @@ class WorkerHandle:
         elif self.doom is None and now - self.held_since > (_HELD if _is_stopped(self.process.pid) else _HELD_AT_MOST):
             self.kill(False)
         return found
+
+    def not_begun(self, tasks: Iterable[tuple[int, QueuedTask]]) -> list[int]:
+        """After its end: return the places of those of its tasks that it had not begun."""
+        places, part = self.channel.left_over()
+        for place, task in tasks if part else ():
+            if place == part:
+                task.parts += 1
+                if task.parts <= _MAX_PARTS:
+                    places.append(place)
+        return places
 
     def reap(self) -> BaseException:
         """Wait for its end; return how it ended, or why it could not start."""
@@ -196,6 +218,7 @@ class WorkerSet:
     """
 
     max_behind = MAX_BEHIND
+    call_alone = None if call_alone is None else staticmethod(call_alone)
     pack = staticmethod(pack)
 
     def __init__(self, config: PoolConfig) -> None:
@@ -501,6 +524,13 @@ class Monitor:
     def start(self) -> None:
         """Begin to watch."""
         start_thread(self._thread)
+
+    def check(self) -> None:
+        """Note the ends that its thread has not told, since it cannot."""
+        for handle in list(self._handles.values()):
+            if handle.is_started and not handle.is_noted and not handle.process.is_alive():
+                handle.is_noted = True
+                self._note(handle.id)
 
     def wake(self) -> None:
         """Look at the workers again."""
