@@ -71,6 +71,8 @@ c-test:
 	mkdir -p build
 	$(C_TEST) -fsanitize=address,undefined $(CORE) csrc/tests/test_clone.c -o build/test_clone
 	build/test_clone
+	$(C_TEST) -fsanitize=address,undefined $(CORE) csrc/tests/test_parking.c -o build/test_parking
+	build/test_parking
 	$(C_TEST) -fsanitize=address,undefined $(CORE) csrc/tests/test_named.c -o build/test_named
 	build/test_named
 	$(C_TEST) -fsanitize=address,undefined $(CORE) csrc/tests/test_sync.c -o build/test_sync

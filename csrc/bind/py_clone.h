@@ -7,6 +7,7 @@ PyObject *py_clone_ready(PyObject *module, PyObject *ignored);
 PyObject *py_clone_sibling(PyObject *module, PyObject *ignored);
 PyObject *py_hang_on(PyObject *module, PyObject *fd);
 PyObject *py_let_go(PyObject *module, PyObject *fd);
-PyObject *py_fork_parked(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *py_fork_parked(PyObject *module, PyObject *args);
+PyObject *py_team_pids(PyObject *module, PyObject *args);
 
 #endif

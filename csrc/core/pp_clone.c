@@ -237,6 +237,8 @@ struct pp_team *pp_team_new(int count)
 
 void pp_team_drop(struct pp_team *team) { munmap(team, team->size); }
 
+int pp_team_size(struct pp_team *team) { return team->count; }
+
 int pp_team_place(struct pp_team *team, int place) { return (int)pp_load(&team->places[place]); }
 
 /* Returns whether this is what the place says now. */

@@ -79,6 +79,9 @@ int pp_team_clone(struct pp_team *team, const char *comm);
  * more for `limit` nanoseconds. Then the others are given up with ECHILD. */
 void pp_team_wait(struct pp_team *team, pid_t copy, int64_t limit);
 
+/* How many places it has. */
+int pp_team_size(struct pp_team *team);
+
 /* What was told of a place. */
 int pp_team_place(struct pp_team *team, int place);
 

@@ -28,19 +28,39 @@ def clone_sibling() -> tuple[int, int]:
         OSError: as `clone_ready` says, or what clone(2) says (EAGAIN, ENOMEM). Nothing was started.
     """
 
-def fork_parked(fd: int, children: int, comm: str, /) -> tuple[int, tuple[int, ...], int]:
+def fork_parked(
+    fd: int,
+    children: int,
+    comm: str,
+    parking: tuple[tuple[tuple[Queue, int], ...], int, int, int, int, int, tuple[int, ...], tuple[int, ...]]
+    | None = None,
+    /,
+) -> tuple[int, object, int, int]:
     """Fork a copy that makes children of this process, then waits until `fd`, a socket, has something for it.
 
     While it waits it runs nothing; it ends when this process does, or the other end of `fd` is closed. The at-fork
     handlers of each child run in it at once, those of the copy when it has something to do. There must be no other
     threads. Before its pid is told a child bears the name `comm`.
 
+    With `parking` the children wait in the same way, each until its queue has a message. If that is shut down in place
+    of it, the child ends with an exit code of 0, which is noted in its black box. `parking` is what each has for that
+    (its queue, its box's descriptor), and for all: the read end of a pipe whose end kills them, its write end and two
+    more descriptors to be closed, -1 or what standard input becomes, the signals that they ignore, and those that are
+    blocked meanwhile.
+
     Returns:
-        (pid of the copy, for each child its pid or the negative errno, -1) in the caller;
-        (0, (), the child's place) in a child, and a place of -1 in the copy.
+        (pid of the copy, for `team_pids` or None, -1, -1) in the caller, at once;
+        (0, None, the child's place, what it hangs on by) in a child; the copy's place is -1. A child that did not park
+        hangs on by nothing: -1.
 
     Raises:
         OSError: what fork(2) says (EAGAIN, ENOMEM).
+    """
+
+def team_pids(team: object, copy: int, /) -> tuple[int, ...]:
+    """Wait until the children of a copy are made; return for each its pid, or the negative errno.
+
+    A copy that is gone, or says nothing for five seconds, makes no more: -ECHILD.
     """
 
 def hang_on(fd: int, /) -> int:

@@ -22,7 +22,7 @@ MIRROR = os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")
 PACKAGES = ["busybox-static", "python3", "libpython3-dev", "python3-pytest", "python3-cloudpickle"]
 KERNEL = "linux-image-arm64-16k"
 COMPILER = "aarch64-linux-gnu-gcc"
-C_TESTS = ["test_clone", "test_named", "test_sync", "test_queue", "test_threads", "test_handoff"]
+C_TESTS = ["test_clone", "test_parking", "test_named", "test_sync", "test_queue", "test_threads", "test_handoff"]
 LIMIT = 3600  # seconds
 
 # What the machine runs, each with a limit of its own in seconds.

@@ -20,7 +20,7 @@ from collections import deque
 from polyproc._base.modules import loaded
 from polyproc._base.native import native
 from polyproc._base.process_state import log
-from polyproc._base.typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Sequence
+from polyproc._base.typing import Any, NamedTuple, NoReturn, Sequence
 from polyproc._pickling.main_definitions import main_definitions
 from polyproc._pickling.pickler import InheritedValue, inherited_values
 from polyproc._platform.circumstances import Circumstances, changes_since, environ
@@ -28,13 +28,10 @@ from polyproc._platform.handles import children_of, has_pidfds, open_pidfd, paus
 from polyproc._platform.posix import PROC, close_quietly, fork, forks, noting
 from polyproc._process.black_box import Box
 from polyproc._process.bootstrap import lifeline
+from polyproc._process.process import BaseProcess
 from polyproc._start import protocol
 from polyproc._start.child import Child, begin_once, flush_before_start, make_box
 from polyproc._start.fork import ForkChild, live_as, null_input, recorded_stderr
-
-if TYPE_CHECKING:
-    from polyproc._process.process import BaseProcess
-
 
 _UNBORN_GRACE = 1.0
 _numbers = itertools.count()
@@ -272,6 +269,35 @@ _LIMIT = 5.0  # seconds without an answer: it was stopped, or the machine is at 
 _MAX_AHEAD = 4  # of so many the socket holds orders and answers, whoever is slow
 
 
+class Parking(NamedTuple):
+    """How first children wait for their first message: they run nothing before, and end if the queue is shut down.
+
+    Attributes:
+        tasks: the core's queue of each.
+        ignored: the signals that they ignore meanwhile. What the program has registered for others would not be run.
+    """
+
+    tasks: Sequence[Any]
+    ignored: tuple[int, ...]
+
+
+def may_park(processes: Sequence[BaseProcess[Any]], ignored: Sequence[int]) -> bool:
+    """Return whether nobody would notice if processes wait before they run their targets.
+
+    They hear no signals of Python's: a program's handlers of others than the `ignored` would be theirs, too. A class of
+    its own may do more in them.
+    """
+    heard = (number for number in range(1, signal.NSIG) if number not in ignored)
+    return (
+        log.sink is None
+        and not any(callable(signal.getsignal(number)) for number in heard)
+        and all(
+            type(process).run is BaseProcess.run and type(process)._bootstrap is BaseProcess._bootstrap
+            for process in processes
+        )
+    )
+
+
 class ForkServerGone(Exception):
     """The fork server has died."""
 
@@ -281,20 +307,18 @@ class _First:
 
     Attributes:
         process: whose life it lives.
+        tasks: the queue whose first message it waits for before it runs anything; None if it does not.
         box: its black box.
         pid: its pid; 0 as long as there is none.
         is_started: whether it is its handle's to reap.
     """
 
-    def __init__(self, process: BaseProcess[Any]) -> None:
+    def __init__(self, process: BaseProcess[Any], tasks: Any) -> None:
         self.process = process
+        self.tasks = tasks
         self.box = make_box()
         self.pid = 0
         self.is_started = False
-
-    def launch(self, process_obj: BaseProcess[Any]) -> Child:
-        """Start it."""
-        return FirstChild(process_obj, self)
 
     def forget(self) -> None:
         """End it if nobody has started it."""
@@ -311,10 +335,17 @@ class _First:
 
 
 class FirstChild(ForkChild):
-    """The handle of a child that was made together with its fork server."""
+    """The handle of a child that was made together with its fork server.
+
+    Attributes:
+        is_parked: whether it waits for its first message, and runs nothing before.
+    """
+
+    _is_flushed = True  # before the fork
 
     def __init__(self, process_obj: BaseProcess[Any], first: _First) -> None:
         self._first = first
+        self.is_parked = first.tasks is not None
         super().__init__(process_obj)
         del self._first
 
@@ -347,9 +378,10 @@ class PoolForkServer:
         self._client: ForkServerClient | None = None
         self._pidfd = -1
         self._first: list[_First] = []
+        self._team: Any = None  # that tells the pids of those, as long as nobody has asked
 
-    def fork(self, first: Sequence[BaseProcess[Any]] = ()) -> None:
-        """Make the process, and if that can be the first children, daemons: they run as soon as this returns.
+    def fork(self, first: Sequence[BaseProcess[Any]] = (), parking: Parking | None = None) -> None:
+        """Make the process, and if that can be the first children, daemons: they run as soon as this returns, or park.
 
         Each is still to be started: `forget_first` ends those that were not. Raises OSError if the system could not.
         """
@@ -362,19 +394,22 @@ class PoolForkServer:
         self._environ = environ().copy()
         self._circumstances = Circumstances()
         try:
-            self._fork(self._kept, first)
+            self._fork(self._kept, first, parking)
         except BaseException:  # no process or descriptor left, or a Ctrl-C
             self.end()
             raise
 
-    def _fork(self, kept: InheritedValue, first: Sequence[BaseProcess[Any]]) -> None:
+    def _make_first(self, first: Sequence[BaseProcess[Any]], parking: Parking | None) -> None:
+        for number, process in enumerate(first):
+            process._check_start()
+            self._first.append(_First(process, None if parking is None else parking.tasks[number]))
+
+    def _fork(self, kept: InheritedValue, first: Sequence[BaseProcess[Any]], parking: Parking | None) -> None:
         waits = _can_wait()
         if not waits:
             _program()  # here, once: each fork server would load it
         elif has_pidfds():
-            for process in first:
-                process._check_start()
-                self._first.append(_First(process))
+            self._make_first(first, parking)
         client, comm = os.getpid(), new_comm()
         ours, theirs = protocol.socketpair()
         made: list[Any] = []
@@ -382,24 +417,26 @@ class PoolForkServer:
         try:
             number = theirs.fileno()
             if waits:
-                _fork_to_wait(number, len(self._first), comm, made)
+                how = None if parking is None else self._how_to_park(parking, ours.fileno(), number, mask)
+                _fork_to_wait(number, len(self._first), comm, how, made)
             else:
                 _fork(made)
-            pid, pids, place = made[0] if waits else (made[0], (), -1)
+            pid, team, place, hangs_on_by = made[0] if waits else (made[0], None, -1, -1)
             if place >= 0:
-                close_quietly(ours.fileno(), number)
-                live_as(self._first[place].process, self._first[place].box, mask)
+                if hangs_on_by < 0:  # else it has closed them, and the numbers may be others'
+                    close_quietly(ours.fileno(), number)
+                process = self._first[place].process
+                process._config["parked"] = self._first[place].tasks is not None
+                live_as(process, self._first[place].box, mask, hangs_on_by)
             if pid == 0:
                 _be_fork_server(kept, ours.fileno(), theirs.detach(), client, comm, mask)
-            self._client = ForkServerClient(ours, pid, comm, _LIMIT)
-            self._note(pids)
+            self._client, self._team = ForkServerClient(ours, pid, comm, _LIMIT), team
             self._pidfd = open_pidfd(pid)
             log.debug("fork server forked, pid %d", pid)
         except BaseException:  # a Ctrl-C when it was there already
             if made:
-                pid, pids, _ = made[0] if waits else (made[0], (), -1)
-                self._client = ForkServerClient(ours, pid, comm, _LIMIT)
-                self._note(pids)
+                pid, team = made[0][:2] if waits else (made[0], None)
+                self._client, self._team = ForkServerClient(ours, pid, comm, _LIMIT), team
             raise
         finally:
             if self._client is None:
@@ -407,18 +444,36 @@ class PoolForkServer:
             theirs.close()
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
-    def _note(self, pids: tuple[int, ...]) -> None:
-        """Have each first child be what the start of its process object finds."""
-        assert self._client is not None
-        for first, pid in zip(self._first, pids, strict=True):
+    def _how_to_park(self, parking: Parking, ours: int, theirs: int, mask: set[int]) -> Any:
+        """Return what the core is told."""
+        null = null_input.file if null_input.is_at_0 else None
+        workers = tuple((first.tasks, first.box.fd) for first in self._first)
+        stdin = -1 if null is None else null.fd
+        return workers, *lifeline.ends(), ours, theirs, stdin, parking.ignored, tuple(mask)
+
+    @property
+    def makes_first(self) -> bool:
+        """Whether it makes the first children now."""
+        return self._team is not None
+
+    def find_first(self) -> None:
+        """Have each first child be what the start of its process object finds, once it is made."""
+        team, self._team = self._team, None
+        client = self._client
+        if team is None or client is None:
+            return
+        for first, pid in zip(self._first, native.core.team_pids(team, client.pid), strict=True):  # type: ignore[union-attr]
             if pid > 0:
                 first.pid = pid
-                vars(first.process)["_Popen"] = first.launch
-            elif pid == -errno.ECHILD:  # the fork server died before it could tell, and what it has made leaves
-                self._client.has_unborn = True
+                vars(first.process)["_Popen"] = functools.partial(FirstChild, first=first)
+                continue
+            vars(first.process)["_Popen"] = self._launch_unmade
+            if pid == -errno.ECHILD:  # the fork server died before it could tell, and what it has made leaves
+                client.has_unborn = True
 
     def forget_first(self) -> None:
         """End the first children that nobody has started."""
+        self.find_first()
         while self._first:
             self._first.pop().forget()
 
@@ -430,6 +485,11 @@ class PoolForkServer:
                 client.order()
         except OSError:  # no descriptor left, or it is gone: the start will see
             pass
+
+    def _launch_unmade(self, process_obj: BaseProcess[Any]) -> Child:
+        """Start what could not be made as a first child. There are threads by now, so this process forks last."""
+        del vars(process_obj)["_Popen"]
+        return self.launch(process_obj)
 
     def launch(self, process_obj: BaseProcess[Any]) -> Child:
         """Start a process object; by a fork of this process, if the fork server was killed, or has what is no more.
@@ -502,11 +562,11 @@ def _can_wait() -> bool:
     return native.core is not None and is_systems_own and not has_others and not _thread._count()
 
 
-def _fork_to_wait(fd: int, children: int, comm: str, made: list[Any]) -> None:
+def _fork_to_wait(fd: int, children: int, comm: str, how: Any, made: list[Any]) -> None:
     """Fork; the child clones others, and waits for `fd` before it runs anything: most fork servers are never needed."""
     for _ in range(children + 1):
         sys.audit("os.fork")
-    forks.own(noting(functools.partial(native.core.fork_parked, fd, children, comm), made))  # type: ignore[union-attr]
+    forks.own(noting(functools.partial(native.core.fork_parked, fd, children, comm, how), made))  # type: ignore[union-attr]
 
 
 def _fork(made: list[int]) -> None:

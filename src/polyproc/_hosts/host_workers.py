@@ -452,6 +452,7 @@ class HostWorkerSet:
         size: int,
         started: Callable[[WorkerHandle], object],
         failed: Callable[[WorkerHandle, BaseException], object],
+        meanwhile: Callable[[], object],
     ) -> None:
         """Start workers; `started` is called with each, or `failed` with each that was not, and the error."""
         for handle in handles:
@@ -463,6 +464,9 @@ class HostWorkerSet:
                     raise
             else:
                 started(handle)
+
+    def want_no_more(self, starting: Any) -> None:
+        """Do nothing: the nodes stay."""
 
     def _start_one(self, handle: WorkerHandle, threads: int | None) -> None:
         handle.channel = channel = self.channels.open(handle.id)  # type: ignore[assignment]  # what is asked of one

@@ -368,6 +368,15 @@ class Lifeline:
             self._inherited.close()
         return duplicate
 
+    def ends(self) -> tuple[int, int]:
+        """Return the numbers of both ends."""
+        return self._read.fd, self._write.fd
+
+    def hangs_on_by(self, fd: int) -> None:
+        """In a forked child that hangs on to its parent already, by `fd`: let go of what was inherited."""
+        self._inherited.close()
+        self.arm(fd)
+
     def arm(self, fd: int) -> None:
         """Keep what kills this process with its parent."""
         self._armed = fd

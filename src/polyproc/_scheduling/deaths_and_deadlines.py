@@ -195,6 +195,11 @@ class PoolState:
 
     # -- workers and the end -----------------------------------------------------------------------------------------
 
+    @property
+    def wants_no_more(self) -> bool:
+        """Whether no worker will be started any more."""
+        return self.state > CLOSING or (self.state is CLOSING and not self.open and not self._sources)
+
     def _break(self, error: BaseException, actions: list[Action]) -> None:
         """Fail what waits, and what comes: no worker can be started."""
         if self.error is None:

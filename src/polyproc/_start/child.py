@@ -196,8 +196,7 @@ class Child:
     _left: tuple[int, bytes] | None = None
     _output = ""
     _stack: str | None = None
-    _was_told_to_die = False
-    _lacked_memory = False
+    _was_told_to_die = _lacked_memory = _is_flushed = False
 
     def __init__(self, process_obj: BaseProcess[Any]) -> None:
         self.name: str = process_obj._name
@@ -207,7 +206,8 @@ class Child:
             self._box = self._make_box()
             # Room for the sentinel: without it a child could be there that cannot be watched.
             self._spare_fd = os.dup(self._box.fd)
-            (flush_before_start if _thread._count() else flush_streams)()
+            if not self._is_flushed:
+                (flush_before_start if _thread._count() else flush_streams)()
             self._start(process_obj)
             self._watched, self._status = LongLived(self.sentinel), LongLived(self._status_fd)
             process_obj._popen = self  # here: a Ctrl-C may come as this returns

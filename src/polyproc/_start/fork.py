@@ -153,11 +153,22 @@ class ForkChild(Child):
                     end_by_interrupt()
 
 
-def live_as(process_obj: BaseProcess[Any], box: Box, mask: set[int]) -> NoReturn:
-    """Live, in a child that was cloned with others, the life of a daemon; `mask` is what shall be blocked."""
+def live_as(process_obj: BaseProcess[Any], box: Box, mask: set[int], hangs_on_by: int) -> NoReturn:
+    """Live, in a child that was cloned with others, the life of a daemon.
+
+    Args:
+        process_obj: whose life.
+        box: its black box.
+        mask: the signals that shall be blocked.
+        hangs_on_by: the descriptor by which it hangs on to its parent already; -1 for none.
+    """
+    parent_sentinel = None
     try:
         opened = process_state.lifeline
-        parent_sentinel = None if opened is None else opened.hang_on_to_parent(True, False)
+        if hangs_on_by >= 0:
+            lifeline.hangs_on_by(hangs_on_by)
+        elif opened is not None:
+            parent_sentinel = opened.hang_on_to_parent(True, False)
         after_fork()
         replace_streams()
         _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)

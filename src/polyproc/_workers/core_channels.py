@@ -137,11 +137,13 @@ class WorkerChannel:
     def __init__(self, number: int, waker: _Queue) -> None:
         self._tasks = _Queue()
         self._is_busy = False  # whether the worker was about to take a message for long when it was last looked
+        self.is_parked = False  # whether it waits in C, since nothing was sent
         self.results = _Results(waker)
         self.end = WorkerEnd(number, self._tasks, self.results)
 
     def send(self, number: int, packed: Packed) -> None:
         """Send a packed message. Raises OSError without memory."""
+        self.is_parked = False
         data, buffers = packed
         if not buffers and len(data) <= shared_queue.MOST:
             self._tasks._put_packed(shared_queue.PICKLE, data, shared_queue.NO_SLOT, _FOREVER, number)
@@ -158,7 +160,10 @@ class WorkerChannel:
 
     def finish(self) -> None:
         """Tell the worker to end when it has done what it has."""
-        self._tasks.put(None)
+        if self.is_parked:
+            self._tasks._end()
+        else:
+            self._tasks.put(None)
 
     def take_back(self, most: int) -> tuple[list[int], bool]:
         """Take up to `most` messages back that the worker has not taken, the oldest first.

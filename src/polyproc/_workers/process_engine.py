@@ -62,6 +62,7 @@ class ProcessWorkers(PoolEngine):
     """The part of an engine that deals with its processes."""
 
     _leader: Leader
+    _start_threads: Callable[[], None]
 
     def __init__(self, config: PoolConfig, translated: Callable[[BaseException], BaseException]) -> None:
         starts_together = config.is_executors and config.idle_timeout is None and config.forks
@@ -170,7 +171,7 @@ class ProcessWorkers(PoolEngine):
 
     def _start_some(self, handles: list[WorkerHandle]) -> None:
         try:
-            self.workers.start(handles, self.size, self._started, self._not_started)
+            self.workers.start(handles, self.size, self._started, self._not_started, self._start_threads)
         except BaseException as error:
             for handle in handles:
                 if not handle.is_started and handle.id in self.handles:
@@ -184,6 +185,8 @@ class ProcessWorkers(PoolEngine):
                 handle.dismiss()
             if handle.doom is not None:
                 handle.kill(handle.doom)
+            if handle.is_ready:
+                self.perform(self.scheduler.worker_ready(handle.id, monotonic()))
         self._monitor.wake()
 
     def _not_started(self, handle: WorkerHandle, error: BaseException) -> None:
@@ -298,10 +301,6 @@ class ProcessWorkers(PoolEngine):
         self.fail(error)
 
 
-def _same(error: BaseException) -> BaseException:
-    return error
-
-
 class ProcessCalls(ProcessWorkers):
     """The part that takes calls."""
 
@@ -400,8 +399,10 @@ class ProcessPoolEngine(ProcessCalls):
         translated: returns a worker's death, or why none can be started, as the caller is told.
     """
 
-    def __init__(self, config: PoolConfig, translated: Callable[[BaseException], BaseException] = _same) -> None:
-        self._leader = Leader(self._serve, lambda: self._monitor.wake())
+    def __init__(
+        self, config: PoolConfig, translated: Callable[[BaseException], BaseException] = lambda error: error
+    ) -> None:
+        self._leader = Leader(self._serve, lambda: self._monitor.watch())
         super().__init__(config, translated)
         if type(self).pack is ProcessCalls.pack:
             self.pack = self.workers.pack  # type: ignore[method-assign]  # one call less for each task
@@ -518,14 +519,26 @@ class ProcessPoolEngine(ProcessCalls):
         while self.outcomes.are_left() and leader.turn is turn and (self.state != TERMINATE or monotonic() < until):
             self.outcomes.deliver(leader.away)
 
+    def _hand_out_more(self) -> None:
+        if self.scheduler.waits_for_more and not self.channels.has_more():
+            with self.lock:
+                self.perform(self.scheduler.all_heard(monotonic()))
+        if self._inbox:
+            with self.lock:
+                self.empty_inbox()
+
     def _step(self) -> None:
         """Hear workers, or do what is due."""
         self._until = NEVER
         with self.lock:
             until = self._until = self.scheduler.next_tick()
+            wants_no_more = self.state != RUN and self.scheduler.wants_no_more
         timeout = MAX_WAIT if until == NEVER else min(max(until - monotonic(), 0.0), MAX_WAIT)
-        if self.outcomes.are_left() or self._inbox:
-            timeout = 0.0
+        timeout = 0.0 if self.outcomes.are_left() or self._inbox else timeout
+        if wants_no_more:
+            self.workers.want_no_more(self._starting)
+        if self._monitor.due != NEVER:
+            timeout = self._monitor.relieve(timeout, wants_no_more)
         found = self.channels.take(timeout)
         if found is None:
             if timeout or until != NEVER:
@@ -538,12 +551,7 @@ class ProcessPoolEngine(ProcessCalls):
             if until != NEVER and not self._looks and until <= monotonic():
                 self._looks = True
                 self.channels.note(0, (LOOK, None, None))  # behind all answers that are there
-        if self.scheduler.waits_for_more and not self.channels.has_more():
-            with self.lock:
-                self.perform(self.scheduler.all_heard(monotonic()))
-        if self._inbox:
-            with self.lock:
-                self.empty_inbox()
+        self._hand_out_more()
         if self._orders:
             self.carry_out()
         if self._to_start:

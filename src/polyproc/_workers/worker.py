@@ -245,7 +245,8 @@ def worker(end: Any, cell: Any, threads: int | None, kept: InheritedValue) -> No
     end.begin()
     # A Ctrl-C is the parent's to decide upon; an executor waits for what runs, so it ends that.
     signal.signal(signal.SIGINT, _interrupt if plan.is_executors else signal.SIG_IGN)
-    current_process()._config["nests"] = True  # it may start processes: they are daemons too, and end with it
+    config = current_process()._config
+    config["nests"] = True  # it may start processes: they are daemons too, and end with it
     limit_threads(threads)
     interrupter = Interrupter(cell)
     if hasattr(os, "register_at_fork"):
@@ -261,7 +262,8 @@ def worker(end: Any, cell: Any, threads: int | None, kept: InheritedValue) -> No
             raise
         load("concurrent.futures._base", "LOGGER").critical("Exception in initializer:", exc_info=True)  # type: ignore[attr-defined]
         return
-    end.put((READY, b"", 0.0))
+    if not config.pop("parked", False):  # else it is known
+        end.put((READY, b"", 0.0))
     try:
         _serve(end, interrupter, plan)
     finally:

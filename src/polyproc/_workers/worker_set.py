@@ -12,6 +12,7 @@ One that is stopped, wherever that meets it, holds up nobody else: no lock is sh
 
 from __future__ import annotations
 
+import _signal as signal  # `signal` makes enumerations of it
 import collections
 import threading
 from itertools import starmap
@@ -26,6 +27,7 @@ from polyproc._platform.circumstances import environment_of_worker, share_of, us
 from polyproc._platform.handles import AT_ONCE, WakePipe, pause, ready, tree_of
 from polyproc._platform.posix import HAVE_FORK, PROC
 from polyproc._process.process import BaseProcess, launched_by, method_of
+from polyproc._scheduling.assignments import NEVER
 from polyproc._workers.interrupter import SIGNAL, CancelWord
 from polyproc._workers.worker import Closed, WorkerPlan, worker
 
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from polyproc._forkserver.fork_server import ForkServer
     from polyproc._scheduling.assignments import QueuedTask
 if TYPE_CHECKING or HAVE_FORK:
-    from polyproc._forkserver.client import PoolForkServer
+    from polyproc._forkserver.client import Parking, PoolForkServer, may_park
 if TYPE_CHECKING or native:
     from polyproc._workers.core_channels import MAX_BEHIND, Channels, WorkerChannel, call_alone
     from polyproc._workers.core_channels import pack as pack
@@ -44,6 +46,7 @@ else:
 
 MOMENT = 0.05  # seconds that who must not be held may be away, about
 _MAX_WAIT = 10.0  # seconds until the monitor looks again
+_UNWATCHED = 0.02  # seconds until there is a monitor: a death in a pool's first moment is noted a moment later
 _JOIN_TICK = 0.1  # seconds until it is looked whether another thread has taken the place of the engine's
 _HELD = 1.0  # seconds that a worker which is stopped may keep what is behind its next task
 _HELD_AT_MOST = 10.0  # the same for one of which the system does not say so: it is frozen, or starved
@@ -231,7 +234,7 @@ class WorkerSet:
         self.server, self._process = server_of(config.process)
         self._later: PoolForkServer | None = None  # by which those that come later are started: from now on
         self._fork_server: PoolForkServer | None = None
-        self._has_begun = False
+        self._has_begun = self._wants_no_more = False
 
     def start(
         self,
@@ -239,6 +242,7 @@ class WorkerSet:
         size: int,
         started: Callable[[WorkerHandle], object],
         failed: Callable[[WorkerHandle, BaseException], object],
+        meanwhile: Callable[[], object],
     ) -> None:
         """Start workers; the first time, before there are threads, fork the fork server for those to come.
 
@@ -247,6 +251,7 @@ class WorkerSet:
             size: how many workers the pool has.
             started: called with each that was started.
             failed: called with each that was not, and the error.
+            meanwhile: called, if others make the workers, while they do: it may start threads.
         """
         threads = share_of(usable_processors(), size)
         begins, self._has_begun = not self._has_begun, True
@@ -259,6 +264,9 @@ class WorkerSet:
             try:
                 if begins and self._config.forks and native:
                     self._make_fork_server(handles)
+                    if self._fork_server is not None and self._fork_server.makes_first:
+                        meanwhile()
+                        self._fork_server.find_first()
             finally:  # also after a Ctrl-C
                 self._start_all(handles, None if begins else self._fork_server, threads, started, failed)
                 if begins and self._fork_server is not None:
@@ -318,6 +326,8 @@ class WorkerSet:
         try:
             if handle.doom is None:
                 handle.process.start()
+                if getattr(handle.process._popen, "is_parked", False):
+                    handle.is_ready = handle.channel.is_parked = True
                 if handle.is_signalled:
                     handle.process._popen.signal(SIGNAL)
             else:
@@ -327,14 +337,22 @@ class WorkerSet:
 
     def _make_fork_server(self, handles: Sequence[WorkerHandle]) -> None:
         """Fork it, and have it make the first workers where it can."""
+        first = [handle for handle in handles if handle.doom is None]
         try:
             self._fork_server = PoolForkServer(self._kept)
-            self._fork_server.fork([handle.process for handle in handles if handle.doom is None])
+            self._fork_server.fork([handle.process for handle in first], self._parking(first))
         except Exception as error:  # noqa: BLE001  (no room, or a warning that is raised: no reason not to work)
             self._fork_server = None
             log.info("no fork server for later workers: %s", error)
         else:
             self._later = self._fork_server
+
+    def _parking(self, handles: Sequence[WorkerHandle]) -> Parking | None:
+        """Return how first workers wait, if they may run nothing before their first task: nobody would notice."""
+        ignored = signal.SIGINT, SIGNAL
+        if self._config.initializer is None and may_park([handle.process for handle in handles], ignored):
+            return Parking([handle.channel.end.tasks for handle in handles], ignored)
+        return None
 
     def remove(self, id: int) -> None:
         """Forget a worker that has ended, or could not be started."""
@@ -343,6 +361,13 @@ class WorkerSet:
         channel = getattr(handle, "channel", None)
         if channel is not None:
             channel.close()
+
+    def want_no_more(self, starting: Any) -> None:
+        """Have the fork server end while the workers do, unless some are being started, with the lock `starting`."""
+        if self._fork_server is not None and not self._wants_no_more and starting.acquire(blocking=False):
+            self._wants_no_more = True
+            self._fork_server.kill()
+            starting.release()
 
     def close(self) -> None:
         """Give up the fork server and the channels; if another pool comes, it mostly comes soon."""
@@ -520,10 +545,42 @@ class Monitor:
         self._failed = failed
         self._pipe = WakePipe()
         self._thread = threading.Thread(target=self._run, name="polyproc-pool-watch", daemon=True)
+        self._starting = threading.Lock()
+        self.due = NEVER  # when there is to be a thread; NEVER also if there is one
 
     def start(self) -> None:
-        """Begin to watch."""
-        start_thread(self._thread)
+        """Begin to watch in a moment, if the engine's thread calls `relieve` until then: few pools end before."""
+        self.due = monotonic() + _UNWATCHED
+
+    def relieve(self, timeout: float, wants_no_more: bool) -> float:
+        """Return for how long the engine's thread may wait while this is due; wait for ends, if for nothing else."""
+        left = self.due - monotonic()
+        if left <= 0:
+            return timeout if self._begin() else min(timeout, MOMENT)
+        if not wants_no_more:
+            return min(timeout, left)
+        watched = self._watched()
+        for found in ready([*watched], min(timeout, left)):
+            watched[found].is_noted = True
+            self._note(watched[found].id)
+        return 0.0
+
+    def watch(self) -> None:
+        """Look at the workers and at the engine's thread from now on."""
+        if self.due != NEVER:
+            self._begin()
+        self.wake()
+
+    def _begin(self) -> bool:
+        """Start the thread, return False if there can be no more: then the engine's looks at the workers."""
+        with self._starting:
+            try:
+                if self.due != NEVER:
+                    start_thread(self._thread)
+                    self.due = NEVER
+            except (RuntimeError, MemoryError):
+                self.due = monotonic() + MOMENT
+            return self.due == NEVER
 
     def check(self) -> None:
         """Note the ends that its thread has not told, since it cannot."""
@@ -538,6 +595,8 @@ class Monitor:
 
     def close(self) -> None:
         """End the thread."""
+        with self._starting:
+            self.due = NEVER
         self._pipe.end()
         if self._thread.ident is not None:
             self._thread.join()
@@ -550,12 +609,15 @@ class Monitor:
         except BaseException as error:  # noqa: BLE001  (no descriptor or memory left: the engine has to know)
             self._failed(error)
 
-    def _watch(self) -> bool:
-        watched = {
+    def _watched(self) -> dict[int, WorkerHandle]:
+        return {
             handle.process.sentinel: handle
             for handle in list(self._handles.values())
             if handle.is_started and not handle.is_noted
         }
+
+    def _watch(self) -> bool:
+        watched = self._watched()
         for found in ready([self._pipe.fd, *watched], self._look() or _MAX_WAIT):
             if found != self._pipe.fd:
                 watched[found].is_noted = True
