@@ -52,6 +52,7 @@ class LongLived:
     """A handle that this process keeps for long. No program closes all handles, as some do with descriptors."""
 
     __slots__ = ("fd",)
+    what = None  # which file it is: there is no need to know
 
     def __init__(self, fd: int = -1) -> None:
         self.fd = fd

@@ -161,7 +161,8 @@ def live(process: BaseProcess[Any], parent_sentinel: int | None, box: Box) -> in
         end_by_interrupt()
     try:
         file = box.file
-        if code == 0 and box.kind == black_box.NONE and file is not None and os.fstat(box.fd)[1:3] == file.what:
+        what = None if file is None else file.what
+        if code == 0 and box.kind == black_box.NONE and what is not None and os.fstat(box.fd)[1:3] == what:
             os.pwrite(box.fd, black_box.RETURNED_NONE, 0)
         else:
             box.note_exit(code)
