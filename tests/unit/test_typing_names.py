@@ -107,3 +107,26 @@ if __name__ == "__main__":
     print(*({"typing", "re", "enum", "functools", "collections"} & (set(sys.modules) - before)))
 """
     assert subprocess.check_output([sys.executable, "-c", program]) == b"\n"
+
+
+MADE = """
+import sys
+from polyproc._base.typing import NamedTuple
+
+compiled = []
+sys.addaudithook(lambda event, args: compiled.append(args) if event == "compile" else None)
+for count in range(12):
+    fields = {f"field_{number}": "int" for number in range(count)}
+    kind = type(NamedTuple)("Kind", (NamedTuple,), {"__annotations__": fields})
+    assert kind(*range(count)) == tuple(range(count)) == kind(**{name: at for at, name in enumerate(fields)})
+    try:
+        kind(*range(count + 1))
+    except TypeError as error:
+        assert str(error).startswith("Kind.__new__() takes"), error
+assert not compiled
+"""
+
+
+def test_a_named_tuple_compiles_nothing():
+    """The first text that an interpreter compiles takes it a millisecond."""
+    subprocess.run([sys.executable, "-c", MADE], check=True, timeout=60)

@@ -93,14 +93,32 @@ def _write_constructor(kind: Any) -> None:
     while tuple not in kind.__bases__:
         kind = kind.__base__  # of a class that was derived
     fields = kind._fields
-    values = "".join(f"{field}, " for field in fields)
-    text = f"lambda _kind{''.join(f', {field}' for field in fields)}: _make(_kind, ({values}))"
-    # Of text, eval would have the interpreter forget that it ends by a Ctrl-C, if this is at the exit.
-    code = compile(text, f"<namedtuple {kind.__name__}>", "eval")
-    function = eval(code, {"_make": tuple.__new__, "__builtins__": {}, "__name__": f"namedtuple_{kind.__name__}"})
-    function.__name__, function.__qualname__ = "__new__", f"{kind.__name__}.__new__"
-    function.__defaults__ = tuple(kind._field_defaults.values())
+    # No text is compiled: the first that is takes the interpreter a millisecond.
+    code = _CONSTRUCTORS[len(fields)].__code__.replace(
+        co_varnames=("_kind", *fields), co_name="__new__", co_filename=f"<namedtuple {kind.__name__}>"
+    )
+    names = {"_make": tuple.__new__, "__builtins__": {}, "__name__": f"namedtuple_{kind.__name__}"}
+    function = type(_write_constructor)(code, names, "__new__", tuple(kind._field_defaults.values()))
+    function.__qualname__ = f"{kind.__name__}.__new__"
     kind.__new__ = function
+
+
+_make: Any = tuple.__new__
+# By the number of fields, as many as any of ours has; in the one that is taken they get their names.
+_CONSTRUCTORS: Any = (
+    lambda k: _make(k, ()),
+    lambda k, a: _make(k, (a,)),
+    lambda k, a, b: _make(k, (a, b)),
+    lambda k, a, b, c: _make(k, (a, b, c)),
+    lambda k, a, b, c, d: _make(k, (a, b, c, d)),
+    lambda k, a, b, c, d, e: _make(k, (a, b, c, d, e)),
+    lambda k, a, b, c, d, e, f: _make(k, (a, b, c, d, e, f)),
+    lambda k, a, b, c, d, e, f, g: _make(k, (a, b, c, d, e, f, g)),
+    lambda k, a, b, c, d, e, f, g, h: _make(k, (a, b, c, d, e, f, g, h)),
+    lambda k, a, b, c, d, e, f, g, h, i: _make(k, (a, b, c, d, e, f, g, h, i)),
+    lambda k, a, b, c, d, e, f, g, h, i, j: _make(k, (a, b, c, d, e, f, g, h, i, j)),
+    lambda k, a, b, c, d, e, f, g, h, i, j, m: _make(k, (a, b, c, d, e, f, g, h, i, j, m)),
+)
 
 
 class _Signature:
