@@ -20,6 +20,7 @@ TYPE_CHECKING = False  # a parent that only forks loads this: each forked child 
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from threading import Thread
     from types import ModuleType
     from typing import Any
 
@@ -189,6 +190,7 @@ ONCE = ((),)
 
 # The same for a lock's `acquire` that does not wait: `turn = [*starmap(lock.acquire, AT_ONCE)]`, and then `try`.
 AT_ONCE = ((False,),)
+_TO_BEGIN = 0.5  # seconds that a thread which was made has to begin
 pidfd = Capability("pidfd_open", has(os, "pidfd_open"))
 pidfd_signal = Capability("pidfd_send_signal", has(_signal, "pidfd_send_signal"))
 
@@ -319,6 +321,33 @@ def poll(poller: select.poll, timeout: float | None) -> list[tuple[int, int]]:
 def pause(seconds: float) -> None:
     """Sleep, whatever somebody has put in place of time.sleep."""
     poll(new_poll(), seconds)
+
+
+def start_thread(thread: Thread) -> None:
+    """Start a thread, unless it was started. If a Ctrl-C comes meanwhile it may run or not, and `ident` says which."""
+    if thread.ident is not None:
+        return
+    try:
+        thread.start()
+    except RuntimeError:  # there can be no more
+        raise
+    except BaseException:
+        until = monotonic() + _TO_BEGIN
+        while thread.ident is None and monotonic() < until:  # it may have been made, and come to life in a moment
+            pause(0.001)
+        raise
+
+
+def is_held(lock: Any) -> bool:
+    """Return whether a thread, this one too, holds an RLock now."""
+    if lock._is_owned():
+        return True
+    turn = [*starmap(lock.acquire, AT_ONCE)]
+    try:
+        return not turn[0]
+    finally:
+        if turn[0]:
+            lock.release()
 
 
 def _poll_between_greenlets(poller: select.poll, deadline: float) -> list[tuple[int, int]] | None:

@@ -17,7 +17,7 @@ from types import BuiltinFunctionType, FunctionType
 from polyproc._base.errors import ProcessDied, ProcessError
 from polyproc._base.typing import Any, Callable, Iterable, Sequence
 from polyproc._pickling.pickler import dumps_function, dumps_to_keep
-from polyproc._platform.handles import AT_ONCE
+from polyproc._platform.handles import AT_ONCE, is_held, start_thread
 from polyproc._scheduling.actions import (
     Action,
     ClearInterrupt,
@@ -47,11 +47,9 @@ from polyproc._workers.worker import (
     Closed,
     function_name,
 )
-from polyproc._workers.worker_set import Leader, Monitor, PoolConfig, WorkerHandle, is_held, start_thread, workers_of
+from polyproc._workers.worker_set import Leader, Monitor, PoolConfig, WorkerHandle, workers_of
 
-# Tasks of one job that are packed before they are submitted, and bytes.
-BLOCK = 64
-BLOCK_BYTES = 16384
+BLOCK, BLOCK_BYTES = 64, 16384  # of one job's tasks, so many or so many bytes are packed before they are submitted
 ITEM = r"obj\[2\]\[\d+\]", "item"  # of a chunk: see diagnosis.py
 _LAST = 0.3  # seconds that a pool which was terminated still opens values and calls back
 MAX_WAIT = 2.0  # seconds without a look at the workers
@@ -399,9 +397,7 @@ class ProcessPoolEngine(ProcessCalls):
         translated: returns a worker's death, or why none can be started, as the caller is told.
     """
 
-    def __init__(
-        self, config: PoolConfig, translated: Callable[[BaseException], BaseException] = lambda error: error
-    ) -> None:
+    def __init__(self, config: PoolConfig, translated: Callable[[Any], BaseException] = lambda error: error) -> None:
         self._leader = Leader(self._serve, lambda: self._monitor.watch())
         super().__init__(config, translated)
         if type(self).pack is ProcessCalls.pack:

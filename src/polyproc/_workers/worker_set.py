@@ -15,7 +15,6 @@ from __future__ import annotations
 import _signal as signal  # `signal` makes enumerations of it
 import collections
 import threading
-from itertools import starmap
 from time import monotonic
 
 from polyproc._base.errors import ProcessDied, ProcessError
@@ -24,7 +23,7 @@ from polyproc._base.process_state import exit_sequence, log
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 from polyproc._pickling.pickler import InheritedValue
 from polyproc._platform.circumstances import environment_of_worker, share_of, usable_processors
-from polyproc._platform.handles import AT_ONCE, WakePipe, pause, ready, tree_of
+from polyproc._platform.handles import WakePipe, ready, start_thread, tree_of
 from polyproc._platform.posix import HAVE_FORK, PROC
 from polyproc._process.process import BaseProcess, launched_by, method_of
 from polyproc._scheduling.assignments import NEVER
@@ -52,7 +51,6 @@ _HELD = 1.0  # seconds that a worker which is stopped may keep what is behind it
 _HELD_AT_MOST = 10.0  # the same for one of which the system does not say so: it is frozen, or starved
 _MAX_PARTS = 2  # workers that may end with a part of a task's message: who dies of its size does so each time
 _TO_OPEN = 1.0  # seconds that the error of a worker that could not start may take to be opened
-_TO_BEGIN = 0.5  # seconds that a thread which was made has to begin
 
 
 class PoolConfig(NamedTuple):
@@ -403,33 +401,6 @@ def workers_of(config: PoolConfig) -> WorkerSet:
     launcher: Any = getattr(config.process, "_launcher", None)
     workers: WorkerSet = launcher.worker_set(config) if hasattr(launcher, "worker_set") else WorkerSet(config)
     return workers
-
-
-def start_thread(thread: threading.Thread) -> None:
-    """Start a thread, unless it was started. If a Ctrl-C comes meanwhile it may run or not, and `ident` says which."""
-    if thread.ident is not None:
-        return
-    try:
-        thread.start()
-    except RuntimeError:  # there can be no more
-        raise
-    except BaseException:
-        until = monotonic() + _TO_BEGIN
-        while thread.ident is None and monotonic() < until:  # it may have been made, and come to life in a moment
-            pause(0.001)
-        raise
-
-
-def is_held(lock: Any) -> bool:
-    """Return whether a thread, this one too, holds an RLock now."""
-    if lock._is_owned():
-        return True
-    turn = [*starmap(lock.acquire, AT_ONCE)]
-    try:
-        return not turn[0]
-    finally:
-        if turn[0]:
-            lock.release()
 
 
 class Away:
