@@ -10,14 +10,13 @@ import _pickle as pickle  # what is not written in Python
 import _signal as signal  # `signal` makes enumerations of it
 import _thread
 import functools
-import threading
 import time
 from itertools import starmap
 from types import BuiltinFunctionType, FrameType, FunctionType, GeneratorType
 
 from polyproc._base.errors import RemoteError
-from polyproc._base.modules import Later, load, os, public
-from polyproc._base.typing import Any, Callable, Iterable, NamedTuple, Sequence
+from polyproc._base.modules import Later, load, loaded, os, public
+from polyproc._base.typing import Any, Callable, Iterable, Sequence
 from polyproc._pickling.pickler import (
     ExceptionWithTraceback,
     InheritedValue,
@@ -227,16 +226,26 @@ def starmapstar(call: tuple[Callable[..., Any], Iterable[Any]]) -> list[Any]:
     return [function(*args) for args in chunk]
 
 
-class WorkerPlan(NamedTuple):
-    """What a worker is told when it starts."""
+class WorkerPlan:
+    """What a worker is told when it starts. No named tuple: each worker would make a constructor.
 
-    initializer: Callable[..., object] | None
-    initargs: tuple[Any, ...]
-    most_memory: int | None
-    is_executors: bool  # what pickling of a result raised is told as it is, and not as a MaybeEncodingError
+    Attributes:
+        initializer: what it calls first.
+        initargs: its arguments.
+        most_memory: above how many resident bytes it is to be replaced.
+        is_executors: whether what pickling of a result raised is told as it is, and not as a MaybeEncodingError.
+    """
 
-
-WorkerPlan(None, (), None, False)  # with the first its constructor is written: in a fork server, and not in each child
+    def __init__(
+        self,
+        initializer: Callable[..., object] | None,
+        initargs: tuple[Any, ...],
+        most_memory: int | None,
+        is_executors: bool,
+    ) -> None:
+        self.initializer, self.initargs = initializer, initargs
+        self.most_memory = most_memory
+        self.is_executors = is_executors
 
 
 def worker(end: Any, cell: Any, threads: int | None, kept: InheritedValue) -> None:
@@ -444,7 +453,8 @@ def _not_sent(error: BaseException, value: object, is_executors: bool) -> BaseEx
 def _run(packed: bytes, kind: int, payload: Any, functions: dict[bytes, Callable[..., Any]]) -> Any:
     function = functions.get(packed)
     if function is None:
-        threads = threading.enumerate() if (count := _thread._count()) else ()
+        threading: Any = loaded("threading")  # a program without it does without it: it has much to do after a fork
+        threads = threading.enumerate() if (count := _thread._count()) and threading is not None else ()
         function = pickle.loads(packed)
         if _thread._count() > count:
             from polyproc._process.receiving import note_threads
