@@ -121,22 +121,22 @@ def test_import_polyproc_loads_one_module_of_ours():
 # What a first use loads in the parent by fork, spawn and fork server: modules of ours, and others. They may only shrink:
 # it is most of what a small program waits for.
 FIRST_USES = {
-    "Process": ("end(context.Process(target=abs, args=(1,)))", (18, 12), (29, 41), (36, 44)),
-    "locks": ("end(context.Process(target=hold, args=(context.Lock(), event())))", (27, 21), (34, 44), (41, 46)),
+    "Process": ("end(context.Process(target=abs, args=(1,)))", (18, 12), (29, 33), (36, 37)),
+    "locks": ("end(context.Process(target=hold, args=(context.Lock(), event())))", (27, 21), (34, 38), (41, 40)),
     "Queue": (
         "queue = context.Queue(); end(context.Process(target=queue.put, args=(1,)))",
         (29, 28),
-        (35, 45),
-        (42, 47),
+        (35, 39),
+        (42, 41),
     ),
-    "Pool": ("with context.Pool(2) as pool: pool.map(abs, range(2))", (45, 32), (54, 48), (53, 48)),
+    "Pool": ("with context.Pool(2) as pool: pool.map(abs, range(2))", (45, 32), (54, 40), (53, 40)),
     "executor": (
         "with polyproc.ProcessPoolExecutor(2, context) as pool: list(pool.map(abs, range(2)))",
-        *((49, 52), (58, 59), (57, 59)),
+        *((48, 52), (57, 54), (56, 55)),
     ),
     "Manager": (
         "with context.Manager() as made: end(context.Process(target=made.dict().get, args=(1,)))",
-        *((38, 39), (44, 54), (50, 55)),
+        *((38, 39), (44, 50), (50, 51)),
     ),
 }
 FIRST_USE = """
