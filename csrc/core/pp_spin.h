@@ -11,7 +11,7 @@
  *
  * Where both share a processor, what takes the place of a look is to let the other run once (sched_yield(2)): it has been
  * woken, or lets us run. Neither sleeps then, and neither wakes the other: two system calls there and back in place of
- * four, and a message finds its receiver waiting. That is tried after 16 waits, and goes on while it pays; in vain, which
+ * four, and a message finds its receiver waiting. That is tried after 64 waits, and goes on while it pays; in vain, which
  * costs 0.2 us where nobody else is there, it is tried again after 4, 16, 64, ... 4096 waits. Others who want the processor
  * keep it for their slice, milliseconds: so if it takes longer than a moment it is left alone for 65,536 waits, whether
  * something came or not.
@@ -28,7 +28,7 @@
 #define PP_SPIN_TRIES 1024u
 #define PP_SPIN_NEVER 0xffffffffu
 
-#define PP_YIELD_START (3u << 16 | 15)
+#define PP_YIELD_START (4u << 16 | 63)
 #define PP_YIELD_PAYS 0xffffffffu
 #define PP_YIELD_SELDOM 7u
 #define PP_YIELD_MOMENT 100000 /* 0.1 ms: what takes longer, others have used */
