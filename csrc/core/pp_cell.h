@@ -28,7 +28,7 @@ struct pp_cell {
         struct {
             pp_word sequence; /* slept on */
             pp_word count;    /* tokens that nobody is known to hold */
-            pp_word asleep;   /* somebody may be */
+            pp_word asleep;   /* whether nobody, one or several may be */
             pp_word tokens;   /* how many words follow the cell, one a token */
             pp_word bounded;  /* 0, or the most that `count` may be + 1 */
         } semaphore;

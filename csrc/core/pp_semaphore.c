@@ -103,15 +103,38 @@ enum pp_answer pp_semaphore_try(struct pp_semaphore *semaphore, int bracket)
     return me == 0 ? PP_FAILED : try_to_acquire(semaphore, bracket ? me | BRACKET : me);
 }
 
-/* One release wakes one sleeper and lowers the flag; two quick ones may have woken only us. So who was woken raises the
- * flag again, and wakes the next if there is something left. */
-static void pass_on(struct pp_semaphore *semaphore)
+/* -- who sleeps: how often it has changed, from bit 2 on, and NOBODY, ONE or SEVERAL -- */
+
+enum { NOBODY, ONE, SEVERAL, BITS = 3 };
+
+static uint32_t changed(uint32_t now, uint32_t who) { return ((now | BITS) + 1) | who; }
+
+/* Before the last look for a token: one more is about to sleep. */
+static void say_asleep(struct pp_cell *cell)
 {
-    struct pp_cell *cell = semaphore->cell;
-    pp_store(&cell->semaphore.asleep, 1); /* killed here: as at "semaphore.flagged" */
-    if (pp_semaphore_value(semaphore) != 0) {
-        pp_add(&cell->semaphore.sequence, 1); /* killed here: a token and sleepers, as at "semaphore.freed" */
-        pp_futex_wake(&cell->semaphore.sequence, 1);
+    for (int i = 0; i < PP_MOST_ROUNDS; i++) {
+        uint32_t now = pp_load(&cell->semaphore.asleep);
+        if (pp_cas(&cell->semaphore.asleep, now, changed(now, (now & BITS) == NOBODY ? ONE : SEVERAL))) {
+            PP_CRASH_POINT("semaphore.flagged");
+            return;
+        }
+    }
+    pp_or(&cell->semaphore.asleep, SEVERAL); /* killed here: as at "semaphore.flagged" */
+}
+
+/* A token is there: wake one who sleeps. One that sleeps alone is taken off at once, so that the next release makes no call
+ * for nobody. Of several another may always sleep: until none is found asleep, and none has come since the look before. */
+static void wake_one(struct pp_cell *cell)
+{
+    uint32_t now = pp_load(&cell->semaphore.asleep);
+    if ((now & BITS) == NOBODY) {
+        return;
+    }
+    int is_last = (now & BITS) == ONE && pp_cas(&cell->semaphore.asleep, now, changed(now, NOBODY));
+    PP_CRASH_POINT("semaphore.counted");
+    pp_add(&cell->semaphore.sequence, 1); /* killed here: the same */
+    if (pp_futex_wake(&cell->semaphore.sequence, 1) == 0 && !is_last) {
+        pp_cas(&cell->semaphore.asleep, now, changed(now, NOBODY)); /* killed here: nobody sleeps */
     }
 }
 
@@ -135,8 +158,7 @@ enum pp_answer pp_semaphore_wait(struct pp_semaphore *semaphore, int bracket, st
     }
     pp_registry_rearm(semaphore->chunk->registry);
     uint32_t seen = pp_load(&cell->semaphore.sequence);
-    pp_store(&cell->semaphore.asleep, 1);
-    PP_CRASH_POINT("semaphore.flagged");
+    say_asleep(cell);
     enum pp_answer answer = try_to_acquire(semaphore, tag);
     if (answer == PP_AGAIN) {
         if (wait->deadline != PP_FOREVER && wait->deadline <= pp_now()) {
@@ -149,11 +171,7 @@ enum pp_answer pp_semaphore_wait(struct pp_semaphore *semaphore, int bracket, st
         }
         pp_futex_wait(&cell->semaphore.sequence, seen, until);
         PP_CRASH_POINT("semaphore.woken");
-        wait->slept = 1;
         answer = try_to_acquire(semaphore, tag);
-    }
-    if (answer != PP_AGAIN && wait->slept) {
-        pass_on(semaphore);
     }
     return answer;
 }
@@ -195,12 +213,7 @@ int pp_semaphore_release(struct pp_semaphore *semaphore, int bracket)
     if (!done && !add_one(semaphore)) {
         return -1;
     }
-    if (pp_load(&cell->semaphore.asleep) != 0) {
-        pp_store(&cell->semaphore.asleep, 0);
-        PP_CRASH_POINT("semaphore.counted");
-        pp_add(&cell->semaphore.sequence, 1); /* killed here: the same */
-        pp_futex_wake(&cell->semaphore.sequence, 1);
-    }
+    wake_one(cell);
     return 0;
 }
 

@@ -3,6 +3,11 @@
  *   cell: tokens = how many, count = tokens of nobody, sequence to sleep on, asleep
  *   then as many words, one a token:   0 free | holder's tag | holder's tag + BRACKET (taken by `with`)
  *
+ *   asleep says whether nobody, one or several may sleep, and how often that has changed. Who comes to sleep adds itself
+ *   before its last look for a token; a release looks after it has given one. One that sleeps alone is taken off by who
+ *   wakes it. Of several nobody knows how many are left: the release that finds none takes them all off, if none has come
+ *   since its look, which the count of changes says.
+ *
  *   acquire: a free word: CAS 0 -> me; else count: CAS n -> n-1; else sleep
  *   release: my own word -> 0; else somebody's that is not BRACKET -> 0; else, bounded: any -> 0, or an error;
  *            not bounded: count + 1
@@ -18,8 +23,8 @@
  * | "semaphore.taken", "semaphore.taken_over" | a token with a dead tag  | who finds none free                       |
  * | "semaphore.freed": before the wake-up | a free token, sleepers       | their tick                                |
  * | "semaphore.woken": before its CAS     | the same                     | the same                                  |
- * | "semaphore.counted": flag down, not yet woken | the same             | the same                                  |
- * | "semaphore.flagged": flag up, not asleep | a flag without a sleeper  | the next release wakes nobody             |
+ * | "semaphore.counted": taken off, not yet woken | the same            | the same                                  |
+ * | "semaphore.flagged": said, not yet asleep | one who never sleeps      | the next release wakes nobody             |
  */
 #ifndef PP_SEMAPHORE_H
 #define PP_SEMAPHORE_H

@@ -101,6 +101,43 @@ static void test_processes(void)
     CHECK(pp_semaphore_value(&tokens) == 2);
 }
 
+static void *take_one(void *tokens)
+{
+    CHECK(take_token(tokens, 60 * SECOND) == PP_DONE);
+    return NULL;
+}
+
+/* A release makes no call for nobody: who sleeps is known to be gone when it was woken, or when none was found. */
+static void test_sleepers(void)
+{
+    struct pp_chunk *chunk;
+    struct pp_semaphore tokens;
+    pp_semaphore_make(&tokens, chunk, make(PP_SEMAPHORE, pp_semaphore_size(0), &chunk), 0, 0);
+    pp_word *asleep = &tokens.cell->semaphore.asleep, *sequence = &tokens.cell->semaphore.sequence;
+    for (int sleepers = 1; sleepers <= 3; sleepers++) {
+        pthread_t threads[3];
+        uint32_t before = pp_load(asleep);
+        for (int i = 0; i < sleepers; i++) {
+            CHECK(pthread_create(&threads[i], NULL, take_one, &tokens) == 0);
+        }
+        while (pp_load(asleep) / 4 - before / 4 < (uint32_t)sleepers) { /* each has said that it sleeps, or several times */
+            pp_pause();
+        }
+        for (int i = 0; i < sleepers; i++) {
+            CHECK(pp_semaphore_release(&tokens, 0) == 0);
+        }
+        for (int i = 0; i < sleepers; i++) {
+            CHECK(pthread_join(threads[i], NULL) == 0);
+        }
+        CHECK(pp_semaphore_value(&tokens) == 0);
+        CHECK(pp_semaphore_release(&tokens, 0) == 0 && pp_semaphore_try(&tokens, 0) == PP_DONE);
+        CHECK((pp_load(asleep) & 3) == 0);
+        uint32_t calls = pp_load(sequence);
+        CHECK(pp_semaphore_release(&tokens, 0) == 0 && pp_semaphore_try(&tokens, 0) == PP_DONE);
+        CHECK(pp_load(sequence) == calls);
+    }
+}
+
 static void test_deaths(void)
 {
     struct pp_chunk *chunk;
@@ -626,6 +663,7 @@ int main(int count, char **words)
 {
     (void)words;
     test_threads();
+    test_sleepers();
     test_notifications();
     test_turns();
     test_looks();
