@@ -6,7 +6,7 @@ import os
 import sys
 
 from polyproc._base import errors as _errors
-from polyproc._base.modules import public, said
+from polyproc._base.modules import public, said, without_collecting
 from polyproc._base.process_state import process_state
 from polyproc._platform.posix import HAVE_FORK, start_methods
 from polyproc._process import process
@@ -305,6 +305,10 @@ def _managers_class(method: str | None) -> type[SyncManager]:
         from polyproc._start.booting import begin_fork_server
 
         begin_fork_server()
+    return without_collecting(_load_managers_class)
+
+
+def _load_managers_class() -> type[SyncManager]:
     from polyproc._managers.manager import SyncManager
 
     return SyncManager
@@ -316,6 +320,10 @@ def _pool_class(method: str | None) -> type[pool.Pool]:
         from polyproc._start.booting import early
 
         early.begin_for_pool(method)
+    return without_collecting(_load_pool_class)
+
+
+def _load_pool_class() -> type[pool.Pool]:
     from polyproc._pool.pool import Pool
 
     return Pool

@@ -6,7 +6,7 @@ import concurrent.futures
 import sys
 
 from polyproc._base.errors import ProcessDied, ProcessError
-from polyproc._base.modules import public, said
+from polyproc._base.modules import public, said, without_collecting
 from polyproc._base.process_state import exit_sequence
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, TypeVar
 from polyproc._pool.calls import Calls, Memory, begin_workers, checked_size, make_config, progress_of
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from polyproc._pool.future import Future
+    from polyproc._pool.imap import MapCalls
     from polyproc._workers.process_engine import ProcessPoolEngine
 
 T = TypeVar("T")
@@ -86,18 +87,21 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
             mp_context = default.get_context(None if max_tasks_per_child is None else "spawn")
         self._mp_context = mp_context
         begin_workers(getattr(mp_context, "Process", None))
-        # Here, and not above: what only has this class, as a worker whose main module imports it, does without.
+        finalizer, self._map_calls, engine_of = without_collecting(self._load_what_runs)
+        args = (initializer, initargs, max_tasks_per_child, max_memory_per_child, idle_timeout)
+        config = make_config(mp_context, checked_size(max_workers), *args, is_executors=True)
+        engine = engine_of(config, _translated)
+        self._engine: ProcessPoolEngine = engine.of(self, engine.close)
+        self._finalizer = finalizer(self, _let_go, args=(self._engine,), exitpriority=15)
+
+    def _load_what_runs(self) -> tuple[Any, type[MapCalls], type[ProcessPoolEngine]]:
+        """Load what only who makes one needs: what has the class alone, as a worker's main module, does without."""
         from polyproc._cleanup import Finalize
         from polyproc._pool.imap import MapCalls
         from polyproc._workers.process_engine import ProcessPoolEngine
 
         self._load_future()
-        self._map_calls = MapCalls
-        args = (initializer, initargs, max_tasks_per_child, max_memory_per_child, idle_timeout)
-        config = make_config(mp_context, checked_size(max_workers), *args, is_executors=True)
-        engine = ProcessPoolEngine(config, _translated)
-        self._engine: ProcessPoolEngine = engine.of(self, engine.close)
-        self._finalizer = Finalize(self, _let_go, args=(self._engine,), exitpriority=15)
+        return Finalize, MapCalls, ProcessPoolEngine
 
     # What programs look at that reach inside concurrent.futures.
 
