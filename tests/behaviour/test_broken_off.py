@@ -16,7 +16,7 @@ import polyproc
 import polyproc.connection
 from conftest import eventually, open_fds
 from polyproc._managers.links import Anchor
-from polyproc._platform.handles import WakePipe, children_of
+from polyproc._platform.handles import HeldBack, WakePipe, children_of
 from polyproc._scheduling.actions import VALUE, Settle
 from polyproc._workers.engine import Outcomes
 from polyproc.pool import ThreadPool
@@ -42,7 +42,8 @@ def is_broken_off(act, number):
             last = before.get(frame, 0)
             before[frame] = frame.f_lasti
             if last == 0 or names[frame.f_code.co_code[last]].startswith(("CALL", "JUMP_BACKWARD", "RESUME")):
-                left -= signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+                held_back = type(getattr(signal.getsignal(signal.SIGINT), "__self__", None)) is HeldBack
+                left -= not held_back and signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
                 if left == 0:
                     left = -1
                     raise KeyboardInterrupt

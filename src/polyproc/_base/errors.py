@@ -17,8 +17,9 @@
 from __future__ import annotations
 
 import builtins
+import sys
 
-from polyproc._base.modules import public
+from polyproc._base.modules import load, public
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 
@@ -142,3 +143,11 @@ class RemoteError(Exception):
 @public("")
 class OwnerDiedWarning(RuntimeWarning):
     """A lock or semaphore was taken over from a process that died with it: what it guards may be half done."""
+
+
+def report(what: str) -> None:
+    """Write the traceback of the error that is being dealt with to standard error, if there is one."""
+    try:
+        sys.stderr.write(f"{what}:\n{load('traceback', 'format_exc')()}")  # type: ignore[operator]
+    except BaseException:  # noqa: BLE001  (none, a broken one, or an error that cannot be shown)
+        pass

@@ -24,7 +24,7 @@ from polyproc._base.typing import Any, NamedTuple, NoReturn, Sequence
 from polyproc._pickling.main_definitions import main_definitions
 from polyproc._pickling.pickler import InheritedValue, inherited_values
 from polyproc._platform.circumstances import Circumstances, changes_since, environ
-from polyproc._platform.handles import children_of, has_pidfds, open_pidfd, pause, ready, send_signal
+from polyproc._platform.handles import Heard, HeldBack, children_of, has_pidfds, open_pidfd, pause, ready, send_signal
 from polyproc._platform.posix import PROC, close_quietly, fork, forks, noting
 from polyproc._process.black_box import Box
 from polyproc._process.bootstrap import lifeline
@@ -120,8 +120,11 @@ class ForkServerClient:
         self._is_torn = True
 
     def _receive(self) -> tuple[Any, list[int]]:
-        if self._limit is not None and self._sock.is_there() and not ready([self._sock.fileno()], self._limit):
-            raise EOFError("the fork server does not answer")
+        if self._sock.is_there():
+            with Heard():
+                answers = ready([self._sock.fileno()], self._limit)
+            if not answers:
+                raise EOFError("the fork server does not answer")
         return protocol.receive(self._sock)
 
     def order(self, when: int = protocol.AT_ONCE) -> None:
@@ -392,12 +395,13 @@ class PoolForkServer:
         recorded_stderr.prepare()
         flush_before_start()
         self._environ = environ().copy()
-        self._circumstances = Circumstances()
-        try:
-            self._fork(self._kept, first, parking)
-        except BaseException:  # no process or descriptor left, or a Ctrl-C
-            self.end()
-            raise
+        with HeldBack():
+            try:
+                self._circumstances = Circumstances()
+                self._fork(self._kept, first, parking)
+            except BaseException:  # no process or descriptor left, or a Ctrl-C
+                self.end()
+                raise
 
     def _make_first(self, first: Sequence[BaseProcess[Any]], parking: Parking | None) -> None:
         for number, process in enumerate(first):

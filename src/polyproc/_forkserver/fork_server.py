@@ -17,6 +17,7 @@ from polyproc._base.typing import TYPE_CHECKING, Any
 from polyproc._cleanup import run_finalizers
 from polyproc._forkserver.client import Forked, ForkServerClient, new_comm
 from polyproc._platform.circumstances import Circumstances, changes_since, environ, own_environ
+from polyproc._platform.handles import HeldBack
 from polyproc._platform.interpreter import command_line, starter
 from polyproc._platform.posix import HAVE_FORK
 from polyproc._process.bootstrap import lifeline
@@ -106,7 +107,7 @@ class ForkServer:
 
     def ensure_running(self) -> None:
         """Start a fork server unless one runs."""
-        with self._lock:
+        with HeldBack(), self._lock:
             self._ensure_running()
 
     # -- the fork server ----------------------------------------------------------------------------------------------
@@ -189,6 +190,9 @@ class ForkServer:
         client, self._client, self._expected = self._client, None, 0
         self._forget_circumstances()
         if client is not None:
+            if self._report is None and len(client):  # what it says next is its report, and not of those children
+                client.has_unborn = True
+                client.abandon()
             client.end()
 
     def _forget_circumstances(self) -> None:
@@ -198,7 +202,7 @@ class ForkServer:
 
     def _stop(self) -> None:
         """End the fork server, and one that comes up, and wait for them."""
-        with self._lock:
+        with HeldBack(), self._lock:
             self._drop()
             booting = early.take(self._method)
             if booting is not None:
@@ -238,7 +242,7 @@ class ForkServer:
 
     def expect(self, children: int) -> None:
         """Order children for starts that follow at once; more than a few are made as they are started."""
-        with self._lock:
+        with HeldBack(), self._lock:
             self._see_to_circumstances()
             try:
                 client = self._ensure_running()

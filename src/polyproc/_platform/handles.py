@@ -191,6 +191,82 @@ ONCE = ((),)
 # The same for a lock's `acquire` that does not wait: `turn = [*starmap(lock.acquire, AT_ONCE)]`, and then `try`.
 AT_ONCE = ((False,),)
 _TO_BEGIN = 0.5  # seconds that a thread which was made has to begin
+_INSISTS_AFTER = 0.25  # seconds behind the first Ctrl-C: a later one is not of the same key
+
+
+class HeldBack:
+    """Ctrl-C waits while something is made, or ended, until it is somebody's; a second one does not.
+
+    A mask of signals is not enough: the interpreter hears them by any thread, and then raises in the main one. It does
+    nothing in other threads, nor where the program has no handler of its own, or it is held back already.
+    """
+
+    __slots__ = ("_came_at", "_frame", "_handler")
+
+    def __init__(self) -> None:
+        self._handler: Any = None
+        self._came_at = _NEVER
+        self._frame: Any = None
+
+    def __enter__(self) -> None:
+        handler: Any = _signal.getsignal(_signal.SIGINT)
+        if callable(handler) and type(getattr(handler, "__self__", None)) is not HeldBack:
+            self._handler = handler
+            try:
+                _signal.signal(_signal.SIGINT, self._note)
+            except ValueError:  # in another thread
+                self._handler = None
+
+    def _note(self, signum: int, frame: Any) -> None:
+        now = monotonic()
+        if now > self._came_at + _INSISTS_AFTER:
+            self._came_at = _NEVER
+            self._handler(signum, frame)
+        self._came_at, self._frame = min(now, self._came_at), frame
+
+    def __exit__(self, *exc: object) -> None:
+        if self._handler is not None:
+            _signal.signal(_signal.SIGINT, self._handler)
+            self._tell()
+
+    def _tell(self) -> None:
+        """Pass on what came."""
+        came_at, self._came_at, frame, self._frame = self._came_at, _NEVER, self._frame, None
+        if came_at < _NEVER:
+            self._handler(_signal.SIGINT, frame)
+
+
+class Heard:
+    """Ctrl-C is heard in the middle of what holds it back: here it waits, or runs code of the user's."""
+
+    __slots__ = ("_held_back",)
+
+    def __init__(self) -> None:
+        held_back = getattr(_signal.getsignal(_signal.SIGINT), "__self__", None)
+        self._held_back: Any = held_back if type(held_back) is HeldBack else None
+
+    def __enter__(self) -> None:
+        held_back = self._held_back
+        if held_back is not None:
+            try:
+                _signal.signal(_signal.SIGINT, held_back._handler)
+            except ValueError:  # in another thread
+                self._held_back = None
+            else:
+                held_back._tell()
+
+    def __exit__(self, *exc: object) -> None:
+        if self._held_back is not None:
+            _signal.signal(_signal.SIGINT, self._held_back._note)
+
+
+def hold_back_no_more() -> None:
+    """In a child that was forked in the middle: what came was its parent's."""
+    held_back = getattr(_signal.getsignal(_signal.SIGINT), "__self__", None)
+    if type(held_back) is HeldBack:
+        _signal.signal(_signal.SIGINT, held_back._handler)
+
+
 pidfd = Capability("pidfd_open", has(os, "pidfd_open"))
 pidfd_signal = Capability("pidfd_send_signal", has(_signal, "pidfd_send_signal"))
 

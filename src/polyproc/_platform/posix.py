@@ -207,7 +207,9 @@ def anonymous_file(name: str) -> int:
     """
     if memfd.may_work:
         try:
-            return os.memfd_create(name)
+            fd = os.memfd_create(name)
+            memfd.has_worked = True
+            return fd
         except OSError as error:
             memfd.note(error)
     return _unnamed_file()

@@ -6,6 +6,7 @@ import threading
 from types import GenericAlias, TracebackType
 
 from polyproc._base.errors import TimeoutError as PolyprocTimeoutError
+from polyproc._base.errors import report
 from polyproc._base.modules import Later, load, public, said
 from polyproc._base.native import native
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Generator, Generic, Iterable, Self, TypeVar
@@ -13,7 +14,7 @@ from polyproc._cleanup import Finalize
 from polyproc._platform.handles import due
 from polyproc._pool.calls import Calls, Job, Memory, checked_size, make_config, progress_of
 from polyproc._scheduling.assignments import RUN
-from polyproc._workers.engine import NOT_RUNNING, Dropped, report
+from polyproc._workers.engine import NOT_RUNNING, Dropped
 from polyproc._workers.process_engine import ProcessPoolEngine
 from polyproc._workers.worker import MAP, STARMAP, function_name
 from polyproc._workers.worker_set import PoolConfig
@@ -286,8 +287,8 @@ class Pool(_Insides):
 
     def _begin(self, engine: ProcessPoolEngine | ThreadPoolEngine) -> None:
         self._engine = engine.of(self, engine.terminate)
+        self._terminate = Finalize(self, _terminate, args=(engine,), exitpriority=15)  # also if the start is broken off
         engine.start()
-        self._terminate = Finalize(self, _terminate, args=(engine,), exitpriority=15)
 
     @property
     def _state(self) -> str:

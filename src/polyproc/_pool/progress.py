@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
+from polyproc._base.errors import report
 from polyproc._base.modules import load
 from polyproc._base.typing import Any, Callable, Protocol
-from polyproc._workers.engine import report
 
 
 class Bar(Protocol):

@@ -8,7 +8,7 @@ from io import BufferedWriter, FileIO, TextIOWrapper
 
 from polyproc._base.modules import os
 from polyproc._base.process_state import process_state
-from polyproc._platform.posix import LongLived, anonymous_file, pread_all, pwrite_all
+from polyproc._platform.posix import LongLived, anonymous_file, memfd, pread_all, pwrite_all
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 
@@ -245,9 +245,19 @@ class Box:
     @classmethod
     def create(cls) -> Box:
         """Make an empty box. Raises OSError when there is no descriptor left."""
-        fd = anonymous_file("polyproc-box")
-        os.lseek(fd, _STACK_AT, 0)
-        return cls(fd, LongLived(fd))
+        box = cls(-1)
+        try:
+            if memfd.has_worked:
+                for box.fd in map(os.memfd_create, ("polyproc-box",)):  # one step: a Ctrl-C comes before or after it
+                    pass
+            else:
+                box.fd = anonymous_file("polyproc-box")
+            os.lseek(box.fd, _STACK_AT, 0)
+            box.file = LongLived(box.fd)
+        except BaseException:
+            box.close()
+            raise
+        return box
 
     @classmethod
     def of(cls, fd: int) -> Box:

@@ -553,14 +553,16 @@ class Assignments:
             self.even_at = min(self.even_at, now + _UNEVEN)
 
     def split(self, worker: WorkerLoad, begun: int) -> tuple[QueuedTask, Batch] | None:
-        """Remove those chunks of the batch that a worker runs which it has not begun; return its task, and them."""
+        """Remove those chunks of the batch that a worker runs which it has not begun; return its task, and them.
+
+        The task's own batch is its caller's to cut.
+        """
         worker.closed, task = worker.tasks[0]
         batch = task.batch
         if batch is None or batch.start + begun >= batch.stop:
             return None
         each = task.load / task.count
         rest = batch._replace(start=batch.start + begun)
-        task.batch = batch._replace(stop=rest.start)
         worker.chunks -= rest.stop - rest.start
         worker.load -= each * (rest.stop - rest.start)
         task.load = each * begun

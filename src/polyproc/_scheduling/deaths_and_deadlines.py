@@ -6,9 +6,10 @@ part in; the other half (scheduler.py) says what becomes of calls.
 
 from __future__ import annotations
 
+import collections
 import itertools
 
-from polyproc._base.typing import Any, NamedTuple
+from polyproc._base.typing import Any, Iterator, NamedTuple
 from polyproc._scheduling.actions import (
     BY_TIMEOUT,
     ERROR,
@@ -176,8 +177,14 @@ class PoolState:
         self._kill_at = NEVER
         self._retries = True
         self.was_cut_off = False  # whether the user has ended its workers while calls were open
+        # What events have asked for: each one's list, and an iterator over what of it was not performed yet.
+        self.unperformed: collections.deque[tuple[list[Action], Iterator[Action]]] = collections.deque()
 
     # -- to be filled in: what becomes of calls ----------------------------------------------------------------------
+
+    def _begin(self) -> list[Action]:
+        """Return the list of an event's actions: known from the first moment, until they have been performed."""
+        raise NotImplementedError
 
     def _settle(
         self, task: QueuedTask, kind: int, value: Any, actions: list[Action], attempts: tuple[int, int] | None = None
@@ -216,7 +223,8 @@ class PoolState:
             self._stop(source, kind, value, actions)
 
     def _stop(self, source: Any, kind: int, value: Any, actions: list[Action]) -> None:
-        actions.append(Stop(source, self._sources.pop(source).sent, kind, value))
+        actions.append(Stop(source, self._sources[source].sent, kind, value))
+        self._sources.pop(source, None)  # behind that: see `broken_off`
 
     def _dismiss(self, worker: WorkerLoad, actions: list[Action]) -> None:
         """Send a worker away: what it has not begun is for others."""
@@ -249,9 +257,9 @@ class PoolState:
                 self.staffing.start_missing(now, actions)
                 return
         if self.state is not ENDED and not self.workers and not self._sources and not self.open:
+            actions.append(Ended())
             self.state = ENDED
             self._kill_at = self.staffing.retry_at = self.assignments.even_at = NEVER
-            actions.append(Ended())
 
 
 class WorkerEvents(PoolState):
@@ -261,7 +269,7 @@ class WorkerEvents(PoolState):
 
     def worker_ready(self, worker_id: int, now: float) -> list[Action]:
         """A worker can work."""
-        worker, actions = self.workers.get(worker_id), list[Action]()
+        actions, worker = self._begin(), self.workers.get(worker_id)
         if worker is not None and worker.state is STARTING:
             self.staffing.succeeded()
             self.assignments.join(worker, now)
@@ -273,7 +281,7 @@ class WorkerEvents(PoolState):
         self, worker_id: int, error: BaseException, now: float, refused: bool = True
     ) -> list[Action]:
         """A worker could not be made: the system `refused` it, which may be another time, or an error says why."""
-        worker, actions = self.workers.pop(worker_id, None), list[Action]()
+        actions, worker = self._begin(), self.workers.pop(worker_id, None)
         self.staffing.is_settled = False
         if worker is not None and worker.state is STARTING:
             if not refused:
@@ -286,7 +294,7 @@ class WorkerEvents(PoolState):
 
     def worker_leaves(self, worker_id: int, now: float) -> list[Action]:
         """A worker is to be replaced: it has grown too large."""
-        worker, actions = self.workers.get(worker_id), list[Action]()
+        actions, worker = self._begin(), self.workers.get(worker_id)
         if worker is not None:
             self._dismiss(worker, actions)
         self._look(now, actions)
@@ -304,7 +312,7 @@ class WorkerEvents(PoolState):
             now: the time.
             was_killed: whether it was, by whomever.
         """
-        worker, actions = self.workers.pop(worker_id, None), list[Action]()
+        actions, worker = self._begin(), self.workers.pop(worker_id, None)
         if worker is None:
             return actions
         was_starting, killed_for = worker.state is STARTING, worker.killed_for
@@ -348,7 +356,7 @@ class WorkerEvents(PoolState):
 
     def tick(self, now: float) -> list[Action]:
         """It is some time, and all answers that were sent before are known."""
-        actions: list[Action] = []
+        actions = self._begin()
         assignments = self.assignments
         if assignments.first_limit <= now:
             for worker in self.workers.values():
@@ -359,7 +367,7 @@ class WorkerEvents(PoolState):
             )
         if assignments.even_at <= now:
             assignments.even_out(now, actions)
-        actions += self.all_heard(now)
+        self._share(now, actions)
         for worker in self.staffing.idle_too_long(now):
             self._dismiss(worker, actions)
         if self._kill_at <= now:
@@ -387,11 +395,14 @@ class WorkerEvents(PoolState):
 
     def all_heard(self, now: float) -> list[Action]:
         """All that workers have said is known: those that have nothing can get what others have not begun."""
-        actions: list[Action] = []
+        actions = self._begin()
+        self._share(now, actions)
+        return actions
+
+    def _share(self, now: float, actions: list[Action]) -> None:
         self.waits_for_more = False
         if self.state < TERMINATING:
             self.assignments.hand_out(now, actions)
-        return actions
 
     def _in_time(self, worker: WorkerLoad, place: int, actions: list[Action]) -> None:
         """End a worker's limit, and its interruption, if they are for a task that it does not run any more."""

@@ -21,6 +21,7 @@ A pool:
 | tick                  | limits, idle workers, starts that are tried again        | SIGKILL after a grace | -        |
 | closing               | CLOSING                  | -                             | -                     | -        |
 | terminating           | TERMINATING: what is open is settled, workers are killed | -                     | -        |
+| broken_off            | the same, in whatever state the broken event has left it | the same              | the same |
 
 CLOSING ends when no call is open and every source has ended: workers are dismissed, and with the last one it is ENDED.
 A pool may be broken in RUNNING and CLOSING: what waits, and what comes, gets its error; what runs is still answered.
@@ -28,7 +29,10 @@ A pool may be broken in RUNNING and CLOSING: what waits, and what comes, gets it
 
 from __future__ import annotations
 
-from polyproc._base.typing import Any, NamedTuple, Sequence
+import collections
+from _operator import length_hint
+
+from polyproc._base.typing import Any, Iterator, NamedTuple, Sequence
 from polyproc._scheduling.actions import (
     BY_CANCELLING,
     CANCELLED,
@@ -38,15 +42,32 @@ from polyproc._scheduling.actions import (
     VALUE,
     WITHDRAWN,
     Action,
+    Dismiss,
+    Ended,
     Interrupt,
+    Kill,
     Pull,
     Send,
     Settle,
     SettleAll,
     SplitBatch,
+    Stop,
     TakeBack,
 )
-from polyproc._scheduling.assignments import ASSIGNED, DONE, STARTING, WAITING, WAKING, Batch, QueuedTask, WorkerLoad
+from polyproc._scheduling.assignments import (
+    ASSIGNED,
+    DONE,
+    DOOMED,
+    LEAVING,
+    NEVER,
+    STARTING,
+    WAITING,
+    WAKING,
+    Batch,
+    PendingTasks,
+    QueuedTask,
+    WorkerLoad,
+)
 from polyproc._scheduling.deaths_and_deadlines import (
     CLOSING,
     RUNNING,
@@ -59,6 +80,7 @@ from polyproc._scheduling.deaths_and_deadlines import (
 
 KILL_GRACE = 1.0  # seconds between SIGTERM and SIGKILL when a pool is terminated
 _FAILURES = ERROR, TIMED_OUT
+_LASTING = {Settle, SettleAll, Pull, Stop, Kill, Dismiss, Ended}  # what is still to be done when all ends
 _new_tuple = tuple.__new__  # of a named tuple, without a call of Python's
 
 
@@ -92,8 +114,22 @@ class PoolStats(NamedTuple):
     slowest: tuple[str, float]
 
 
+def _settled_by(action: Action) -> Iterator[tuple[int, int]]:
+    """Yield the chunks, each with its job, whose outcomes an action hands on."""
+    if type(action) is Settle:
+        yield id(action.job), action.chunk
+    elif type(action) is SettleAll:
+        for number in range(len(action.outcomes)):
+            yield id(action.job), action.first + number
+
+
 class CallState(WorkerEvents):
     """What becomes of calls."""
+
+    def _begin(self) -> list[Action]:
+        actions: list[Action] = []
+        self.unperformed.append((actions, iter(actions)))
+        return actions
 
     def next_tick(self) -> float:
         """Return when `tick` has to be called, at the latest; infinity for never."""
@@ -134,28 +170,28 @@ class CallState(WorkerEvents):
         self, task: QueuedTask, kind: int, value: Any, actions: list[Action], attempts: tuple[int, int] | None = None
     ) -> None:
         """Give a task its outcome. One that a worker has stays there until the worker is done with it."""
-        self.open.pop(task, None)
         job, index, was_waiting = task.job, task.index, task.state is WAITING
+        task.state = DONE  # in this order: see `broken_off`
         if kind in _FAILURES:
             self.totals.failed += 1
         if task.batch is None:
             actions.append(_new_tuple(Settle, (job, index, kind, value, attempts)))
         else:
             actions += [Settle(job, i, kind, value, attempts) for i in range(index, index + task.count)]
+        self.open.pop(task, None)
         if was_waiting:
             self.assignments.pending.remove(task)
             task.job = task.payload = task.batch = None  # what is left of it keeps nothing alive
-        task.state = DONE
 
     def _settle_batch(self, task: QueuedTask, outcomes: Sequence[tuple[bool, Any]], actions: list[Action]) -> None:
         batch = task.batch
         assert batch is not None  # it was answered as one
         actions.append(SettleAll(task.job, task.index, outcomes))
         self.totals.failed += len([None for success, _ in outcomes if not success])
-        self.open.pop(task, None)
         task.state = DONE
         if batch.start + len(outcomes) < batch.stop:  # it took too long for a batch
             self._open_parts(task, batch._replace(start=batch.start + len(outcomes)), actions)
+        self.open.pop(task, None)  # behind all that: see `broken_off`
 
     def _open_parts(self, task: QueuedTask, rest: Batch, actions: list[Action]) -> None:
         """Put the rest of a batch before all waiting tasks, in as many parts as there are workers."""
@@ -190,6 +226,30 @@ class CallState(WorkerEvents):
         else:
             self._settle(task, kind, value, actions, (task.attempt, retries + 1))
 
+    def _drop_waiting(self, unseen: bool, actions: list[Action]) -> None:
+        workers = self.workers.values()
+        heads = {worker.tasks[0][1] for worker in workers if worker.tasks} if unseen else set()
+        dropped = [task for task in self.open if task not in heads]
+        if unseen:
+            starting = sum(worker.state is STARTING for worker in workers)
+            kept = list(self.assignments.pending)[:starting]
+            dropped = [task for task in dropped if task not in kept]
+        self._drop(dropped, CANCELLED, False, actions)
+
+    def _drop(self, tasks: list[QueuedTask], kind: int, running: bool, actions: list[Action]) -> None:
+        touched: dict[int, None] = {}
+        for task in tasks:
+            if task.worker:
+                touched[task.worker] = None
+            if task.state is WAITING or (running and task.batch is None):
+                self._settle(task, kind, None, actions)
+            elif task.state is ASSIGNED:
+                task.drop = kind
+                if running:
+                    actions.append(SplitBatch(task.worker, self.workers[task.worker].tasks[0][0]))
+        workers = (self.workers[id] for id in touched if id in self.workers)
+        actions += [worker.take_back(len(worker.tasks)) for worker in workers]
+
 
 class CallEvents(CallState):
     """The events of calls, and of the sources that bring the calls of an imap."""
@@ -198,7 +258,7 @@ class CallEvents(CallState):
 
     def submitted(self, tasks: Sequence[QueuedTask], now: float, source: Any = None, sent: int = 0) -> list[Action]:
         """Take tasks. Those of a source come with how many chunks it has `sent`, with these."""
-        actions: list[Action] = []
+        actions = self._begin()
         if source is not None:
             if source not in self._sources:
                 return actions  # it was stopped: its reader knows how many there are
@@ -249,7 +309,7 @@ class CallEvents(CallState):
             more: whether other messages are there already: then it is not known yet who has what, and `all_heard`
                 has to follow when there are none, whatever they are.
         """
-        worker, actions = self.workers.get(worker_id), list[Action]()
+        actions, worker = self._begin(), self.workers.get(worker_id)
         if worker is None or not worker.tasks:
             return actions
         assignments = self.assignments
@@ -281,7 +341,7 @@ class CallEvents(CallState):
 
     def not_sent(self, worker_id: int, place: int, error: BaseException, now: float) -> list[Action]:
         """A task could not be sent."""
-        worker, actions = self.workers.get(worker_id), list[Action]()
+        actions, worker = self._begin(), self.workers.get(worker_id)
         for task in () if worker is None else self.assignments.remove(worker, [place]):
             self._in_time(worker, place, actions)  # type: ignore[arg-type]  # it had the task
             if task.state is ASSIGNED:
@@ -296,7 +356,7 @@ class CallEvents(CallState):
         If it has none left, it has begun all that it was sent; if it has, and less than was `asked` for came back, it
         could not be asked for them now.
         """
-        worker, actions = self.workers.get(asked.worker), list[Action]()
+        actions, worker = self._begin(), self.workers.get(asked.worker)
         if worker is None:
             return actions
         self._take_back(worker, places, actions)
@@ -335,15 +395,18 @@ class CallEvents(CallState):
 
     def batch_split(self, worker_id: int, place: int, begun: int | None, now: float) -> list[Action]:
         """A worker has begun so many chunks of its batch, and begins no other; None if it is elsewhere."""
-        worker, actions = self.workers.get(worker_id), list[Action]()
+        actions, worker = self._begin(), self.workers.get(worker_id)
         if worker is None or begun is None or not worker.tasks or worker.tasks[0][0] != place:
             return actions
         found = self.assignments.split(worker, begun)
-        if found is not None and found[0].state is ASSIGNED:
-            whole = found[0].batch
+        if found is not None:
+            (task, rest), whole = found, found[0].batch
             assert whole is not None  # it was one
-            self._open_parts(*found, actions)
-            self.assignments.fill_idle(now, actions)
+            if task.state is ASSIGNED:
+                self._open_parts(task, rest, actions)
+            task.batch = whole._replace(stop=rest.start)  # behind that: see `broken_off`
+            if task.state is ASSIGNED:
+                self.assignments.fill_idle(now, actions)
         self._look(now, actions)
         return actions
 
@@ -351,7 +414,7 @@ class CallEvents(CallState):
 
     def cancelled(self, task: QueuedTask, now: float) -> list[Action]:
         """Nobody wants a call any more: it does not begin, or is interrupted."""
-        actions: list[Action] = []
+        actions = self._begin()
         if task in self.open:
             self._settle(task, CANCELLED, None, actions)
             self._undo(task, actions)
@@ -365,67 +428,48 @@ class CallEvents(CallState):
 
     def job_cancelled(self, job: Any, now: float, kind: int = CANCELLED, running: bool = False) -> list[Action]:
         """Nobody wants the rest of a job: what no worker runs; what runs, too, if `running`."""
-        actions: list[Action] = []
+        actions = self._begin()
         self._drop([task for task in self.open if task.job is job], kind, running, actions)
         self._look(now, actions)
         return actions
 
     def waiting_cancelled(self, now: float, unseen: bool = False) -> list[Action]:
         """Cancel all that no worker runs; with `unseen`, keep what a worker is being started for."""
-        actions: list[Action] = []
-        workers = self.workers.values()
-        heads = {worker.tasks[0][1] for worker in workers if worker.tasks} if unseen else set()
-        dropped = [task for task in self.open if task not in heads]
-        if unseen:
-            starting = sum(worker.state is STARTING for worker in workers)
-            kept = list(self.assignments.pending)[:starting]
-            dropped = [task for task in dropped if task not in kept]
-        self._drop(dropped, CANCELLED, False, actions)
+        actions = self._begin()
+        self._drop_waiting(unseen, actions)
         self._look(now, actions)
         return actions
-
-    def _drop(self, tasks: list[QueuedTask], kind: int, running: bool, actions: list[Action]) -> None:
-        touched: dict[int, None] = {}
-        for task in tasks:
-            if task.worker:
-                touched[task.worker] = None
-            if task.state is WAITING or (running and task.batch is None):
-                self._settle(task, kind, None, actions)
-            elif task.state is ASSIGNED:
-                task.drop = kind
-                if running:
-                    actions.append(SplitBatch(task.worker, self.workers[task.worker].tasks[0][0]))
-        workers = (self.workers[id] for id in touched if id in self.workers)
-        actions += [worker.take_back(len(worker.tasks)) for worker in workers]
 
     # -- sources ---------------------------------------------------------------------------------------------------
 
     def source_opened(self, source: Any, buffer: int, now: float) -> list[Action]:
         """An imap begins: its source may send `buffer` chunks more than its reader has given back."""
+        actions = self._begin()
         self._sources[source] = Source(buffer)
         if self.state is RUNNING and self.error is None:
-            return [Pull(source, buffer)]
-        actions: list[Action] = []
+            actions.append(Pull(source, buffer))
+            return actions
         self._stop(source, TERMINATED if self.error is None else ERROR, self.error, actions)
         return actions
 
     def reader_wants(self, source: Any, finished: int, now: float) -> list[Action]:
         """The reader of a source has given back so many chunks."""
-        found = self._sources.get(source)
-        if found is None or self.state is not RUNNING:
-            return []
-        return [Pull(source, found.buffer + finished)]
+        actions, found = self._begin(), self._sources.get(source)
+        if found is not None and self.state is RUNNING:
+            actions.append(Pull(source, found.buffer + finished))
+        return actions
 
     def chunk_refused(self, source: Any, job: Any, chunk: int, error: BaseException, now: float) -> list[Action]:
         """A source cannot send its next chunk; all before it were submitted."""
-        if source not in self._sources:
-            return []
-        self._sources[source].sent = chunk + 1
-        return [Settle(job, chunk, ERROR, error)]
+        actions = self._begin()
+        if source in self._sources:
+            self._sources[source].sent = chunk + 1
+            actions.append(Settle(job, chunk, ERROR, error))
+        return actions
 
     def source_ended(self, source: Any, sent: int, now: float, error: BaseException | None = None) -> list[Action]:
         """A source has sent all that it had, or has failed."""
-        actions: list[Action] = []
+        actions = self._begin()
         if source in self._sources:
             self._sources[source].sent = sent
             self._stop(source, VALUE if error is None else ERROR, error, actions)
@@ -434,10 +478,12 @@ class CallEvents(CallState):
 
     def source_closed(self, source: Any, job: Any, now: float) -> list[Action]:
         """The reader of a source wants no more than what has begun."""
-        actions: list[Action] = []
+        actions = self._begin()
         if source in self._sources:
             self._stop(source, WITHDRAWN, None, actions)
-        return actions + self.job_cancelled(job, now, WITHDRAWN)
+        self._drop([task for task in self.open if task.job is job], WITHDRAWN, False, actions)
+        self._look(now, actions)
+        return actions
 
 
 class Scheduler(CallEvents):
@@ -455,7 +501,7 @@ class Scheduler(CallEvents):
 
     def resized(self, size: int, now: float) -> list[Action]:
         """Another number of workers is wanted; those that are too many leave when they have done what they have."""
-        actions: list[Action] = []
+        actions = self._begin()
         for worker in self.staffing.resize(size):
             self._dismiss(worker, actions)
         if self.state < TERMINATING:
@@ -465,22 +511,25 @@ class Scheduler(CallEvents):
 
     def looked(self, now: float) -> list[Action]:
         """Somebody looks how things stand: nothing has happened."""
-        return []
+        return self._begin()
 
     # -- end -------------------------------------------------------------------------------------------------------
 
     def closing(self, now: float) -> list[Action]:
         """No more calls come, but for what sources send; workers end when all are done."""
-        actions: list[Action] = []
+        actions = self._begin()
+        self._close(now, actions)
+        return actions
+
+    def _close(self, now: float, actions: list[Action]) -> None:
         if self.state is RUNNING:
             self.state = CLOSING
             actions += [Pull(source, None) for source in self._sources]
             self._look(now, actions)
-        return actions
 
     def terminating(self, now: float, error: BaseException | None = None) -> list[Action]:
         """All ends now: what is open is settled, with an error if something has failed; workers are killed."""
-        actions: list[Action] = []
+        actions = self._begin()
         if self.state >= TERMINATING:
             return actions
         self.state = TERMINATING
@@ -498,10 +547,45 @@ class Scheduler(CallEvents):
         self._look(now, actions)
         return actions
 
+    def broken_off(self, now: float, error: BaseException) -> list[Action]:
+        """An event, or what it has asked for, was broken off by an exception: what was settled is kept, all else ends.
+
+        Of what was to be performed only outcomes, and what ends something, are left. What is open and is not among
+        those outcomes gets the error. It can be broken off itself, and be called again.
+        """
+        actions: list[Action] = []
+        for found, rest in self.unperformed:
+            actions += [action for action in found[len(found) - length_hint(rest) :] if type(action) in _LASTING]
+        settled = {key for action in actions for key in _settled_by(action)}
+        for task in self.open:
+            for chunk in range(task.index, task.index + task.count):
+                if (id(task.job), chunk) not in settled:
+                    settled.add((id(task.job), chunk))
+                    actions.append(Settle(task.job, chunk, ERROR, error))
+            task.state = DONE
+        stopped = {id(action.source) for action in actions if type(action) is Stop}
+        for source, known in self._sources.items():
+            if id(source) not in stopped:
+                actions.append(Stop(source, known.sent, ERROR, error))
+        for worker in self.workers.values():
+            self.assignments.leave(worker, DOOMED if self.can_kill else LEAVING)
+            actions.append(Kill(worker.id, True) if self.can_kill else Dismiss(worker.id))
+        pending = PendingTasks()
+        self._kill_at = now + KILL_GRACE if self.can_kill else NEVER
+        self.error = self.error or error
+        unperformed = collections.deque([(actions, iter(actions))])
+        # From here on nothing is called: all of it is so, or nothing.
+        self.state = max(self.state, TERMINATING)
+        self.unperformed, self.open, self._sources, self.assignments.pending = unperformed, {}, {}, pending
+        self._look(now, actions)
+        return actions
+
     def workers_killed(self, gently: bool, now: float) -> list[Action]:
         """The user ends the workers: what they run fails for good, the rest is cancelled, no more calls come."""
+        actions = self._begin()
         self.was_cut_off = self.was_cut_off or bool(self.open)
-        actions = self.closing(now) + self.waiting_cancelled(now)
+        self._close(now, actions)
+        self._drop_waiting(False, actions)
         self._retries = False
         self._stop_sources(CANCELLED, None, actions)
         for worker in self.workers.values():

@@ -20,6 +20,7 @@ from polyproc._base.native import native
 from polyproc._base.process_state import process_state
 from polyproc._base.typing import TYPE_CHECKING, Any
 from polyproc._platform.circumstances import Circumstances, environ, own_environ
+from polyproc._platform.handles import HeldBack
 from polyproc._platform.interpreter import command_line, site_plan, spawn, starter
 from polyproc._platform.posix import HAVE_FORK, LongLived, anonymous_file, pwrite_all
 from polyproc._process.bootstrap import lifeline
@@ -173,7 +174,7 @@ class _Early:
         if process_state.parent_facts is not None or process_state.importing_main or process_state.receiving:
             return
         try:
-            with self._lock:
+            with HeldBack(), self._lock:
                 if whose not in self._booting and can_boot():
                     self._booting[whose] = Booting("run_forkserver", modules)
         except OSError:  # no descriptor or process left: who needs it will say so

@@ -19,6 +19,7 @@ from polyproc._base.errors import ProcessDied, RemoteError, RemoteTraceback
 from polyproc._base.modules import load, os, read, said
 from polyproc._base.process_state import process_state
 from polyproc._platform.handles import (
+    HeldBack,
     ended_sentinel,
     has_pidfds,
     let_run,
@@ -173,8 +174,9 @@ def begin_once() -> None:
 
 def make_box() -> Box:
     """Make an empty box for a child of this process. Raises OSError when there is no descriptor left."""
-    box = Box.create()
-    box.is_unwatched = pidfd.may_work and _signal.getsignal(_signal.SIGCHLD) != _signal.SIG_DFL
+    is_unwatched = pidfd.may_work and _signal.getsignal(_signal.SIGCHLD) != _signal.SIG_DFL
+    box = Box.create()  # last: a Ctrl-C that came now would lose it
+    box.is_unwatched = is_unwatched
     return box
 
 
@@ -182,6 +184,7 @@ class Child:
     """A started child of this process. Subclasses start it; each names its start method in `method`."""
 
     method = ""
+    _masks = False  # whether it keeps Ctrl-C off by itself: around a fork, each line costs
 
     returncode: int | None = None
     pid: int = -1
@@ -202,15 +205,26 @@ class Child:
         self.name: str = process_obj._name
         self._lock = _thread.allocate_lock()
         begin_once()
+        if not self._is_flushed:
+            (flush_before_start if _thread._count() else flush_streams)()
+        if self._masks:
+            self._begin(process_obj)
+        else:
+            with HeldBack():
+                self._begin(process_obj)
+
+    def _begin(self, process_obj: BaseProcess[Any]) -> None:
         try:
             self._box = self._make_box()
             # Room for the sentinel: without it a child could be there that cannot be watched.
-            self._spare_fd = os.dup(self._box.fd)
-            if not self._is_flushed:
-                (flush_before_start if _thread._count() else flush_streams)()
+            box_fd = self._box.fd
+            for self._spare_fd in map(os.dup, (box_fd,)):  # one step: a Ctrl-C comes before or after it
+                pass
             self._start(process_obj)
             self._watched, self._status = LongLived(self.sentinel), LongLived(self._status_fd)
-            process_obj._popen = self  # here: a Ctrl-C may come as this returns
+            # Here: a Ctrl-C may come as this returns.
+            process_obj._popen, process_obj._sentinel = self, self.sentinel
+            process_state.children.add(process_obj)
         except OSError as error:
             self._give_up()
             raise start_failed(error) from None
@@ -242,20 +256,20 @@ class Child:
 
     def _give_up(self) -> None:
         """Free what a failed start has taken; kill the child if there is one already."""
-        if self.pid > 0:
-            try:
-                os.kill(self.pid, _SIGKILL)
-                os.waitpid(self.pid, 0)
-            except (ProcessLookupError, ChildProcessError):  # reaped by somebody else, or by the fork server
-                pass
-        self._box.close()
-        close_quietly(self._spare_fd, self._status_fd, self.sentinel, self._finish_end())
-        self._spare_fd = self._status_fd = self.sentinel = -1
+        with HeldBack():
+            if self.pid > 0:
+                _kill_and_reap(self.pid)
+            self._box.close()
+            close_quietly(self._spare_fd, self._status_fd, self.sentinel, self._finish_end())
+            self._spare_fd = self._status_fd = self.sentinel = -1
 
     def _started(self, pid: int) -> None:
         self.pid = pid
         self._make_room()
-        self.sentinel = self._finish_end() if self._end_fd >= 0 else open_pidfd(pid)
+        if self._end_fd >= 0:
+            self.sentinel = self._finish_end()
+        else:
+            _open_sentinel(self, pid)
         if self.sentinel < 0:  # it has ended, and SIGCHLD is ignored, or somebody was faster
             self.sentinel = ended_sentinel()
         elif self._box.is_unwatched:
@@ -432,7 +446,7 @@ class Child:
         if kind in (black_box.PLAIN, black_box.PICKLED):
             return self._value(kind, data)
         if kind in (black_box.RAISED, black_box.RAISED_TEXT, black_box.UNPICKLABLE):
-            return False, self._exception(kind, data)
+            return False, _exception(self, kind, data)
         return False, self.died()
 
     def _value(self, kind: int, data: bytes) -> tuple[bool, Any]:
@@ -442,34 +456,13 @@ class Child:
             error.add_note(f"while reading the result of {self.name} (pid {self.pid})")
             return False, error
 
-    def _exception(self, kind: int, data: bytes) -> BaseException:
-        try:
-            if kind == black_box.RAISED:
-                error, text = _unpickle(data)
-                error.__cause__ = RemoteTraceback(f'\n"""\n{text}"""')
-                return error  # type: ignore[no-any-return]
-            _, text = marshal.loads(data)
-        except Exception as error:  # noqa: BLE001  (as above)
-            error.add_note(f"while reading the exception of {self.name} (pid {self.pid})")
-            return error
-        if kind == black_box.UNPICKLABLE:
-            return RemoteError(f"{self.name} returned a value that cannot be pickled\n{text}")
-        return RemoteError(text)
-
     def died(self) -> ProcessDied:
         """Describe how the child ended."""
-        code = self.returncode
-        by_signal: Any = None
-        if code is not None and code < 0:
-            try:
-                by_signal = load("signal", "Signals")(-code)  # type: ignore[operator]
-            except ValueError:  # a real-time signal has no name
-                pass
         return ProcessDied(
             self.pid,
-            code,
+            self.returncode,
             name=self.name,
-            signal=by_signal,
+            signal=_signal_of(self.returncode),
             output=self._output,
             stack=self._stack,
             reason="oom" if self._lacked_memory else None,
@@ -490,6 +483,47 @@ class Child:
             self._status.close()
         else:  # the start has failed
             close_quietly(self._status_fd, self.sentinel)
+
+
+def _open_sentinel(child: Child, pid: int) -> None:
+    try:
+        for child.sentinel in map(os.pidfd_open, (pid,)) if pidfd.has_worked else ():  # one step, as above
+            pass
+    except OSError:  # `open_pidfd` knows what that says
+        pass
+    if child.sentinel < 0:
+        child.sentinel = open_pidfd(pid)
+
+
+def _exception(child: Child, kind: int, data: bytes) -> BaseException:
+    try:
+        if kind == black_box.RAISED:
+            error, text = _unpickle(data)
+            error.__cause__ = RemoteTraceback(f'\n"""\n{text}"""')
+            return error  # type: ignore[no-any-return]
+        _, text = marshal.loads(data)
+    except Exception as error:  # noqa: BLE001  (as above)
+        error.add_note(f"while reading the exception of {child.name} (pid {child.pid})")
+        return error
+    if kind == black_box.UNPICKLABLE:
+        return RemoteError(f"{child.name} returned a value that cannot be pickled\n{text}")
+    return RemoteError(text)
+
+
+def _signal_of(code: int | None) -> Any:
+    """Return the signal that an exit code tells of; None for none, and for a real-time signal, which has no name."""
+    try:
+        return load("signal", "Signals")(-code) if code is not None and code < 0 else None  # type: ignore[operator]
+    except ValueError:
+        return None
+
+
+def _kill_and_reap(pid: int) -> None:
+    try:
+        os.kill(pid, _SIGKILL)
+        os.waitpid(pid, 0)
+    except (ProcessLookupError, ChildProcessError):  # reaped by somebody else, or by the fork server
+        pass
 
 
 def _ends() -> Any:

@@ -14,7 +14,7 @@ import sys
 
 from polyproc._base.process_state import process_state
 from polyproc._pickling.main_definitions import main_definitions
-from polyproc._platform.handles import pidfd
+from polyproc._platform.handles import hold_back_no_more, pidfd
 from polyproc._platform.posix import OwnFile, fork, forks
 from polyproc._process.black_box import RecordedStream
 from polyproc._process.bootstrap import after_fork, end_by_interrupt, has_more_to_reset, lifeline, live
@@ -100,6 +100,7 @@ class ForkChild(Child):
     """A child made by fork."""
 
     method = "fork"
+    _masks = True
 
     def _start(self, process_obj: BaseProcess[Any]) -> None:
         main_definitions.note_start()
@@ -171,6 +172,7 @@ def live_as(process_obj: BaseProcess[Any], box: Box, mask: set[int], hangs_on_by
             parent_sentinel = opened.hang_on_to_parent(True, False)
         after_fork()
         replace_streams()
+        hold_back_no_more()
         _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
     except KeyboardInterrupt:
         end_by_interrupt()

@@ -20,6 +20,7 @@ from polyproc._base.typing import TYPE_CHECKING, Any
 from polyproc._pickling.main_definitions import main_definitions
 from polyproc._pickling.pickler import dumps
 from polyproc._pickling.sending import InheritsFds, while_preparing
+from polyproc._platform.handles import Heard
 from polyproc._platform.interpreter import command_line, interpreter, site_plan, spawn
 from polyproc._platform.posix import OwnFile, close_quietly, file_with
 from polyproc._process.bootstrap import lifeline
@@ -237,7 +238,8 @@ def pack(process_obj: BaseProcess[Any], child: Spawning, apart: list[memoryview]
     plain = try_marshal(process_obj, target_code.of(process_obj._target))
     if plain is not None:
         return False, plain
-    return True, while_preparing(child, lambda: dumps(process_obj, None if apart is None else 5, apart))
+    with Heard():
+        return True, while_preparing(child, lambda: dumps(process_obj, None if apart is None else 5, apart))
 
 
 def start_program(job: dict[str, Any], entry: str, pass_fds: list[int], mask: set[int] | None = None) -> int:

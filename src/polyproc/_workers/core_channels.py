@@ -334,7 +334,10 @@ def _heard_alone(engine: ProcessCalls, task: QueuedTask, handle: WorkerHandle) -
                 engine.hear(id, opened, message)
                 return None
             actions = engine.scheduler.answered(id, ((True, message[1]),), monotonic(), message[2])
-            if len(actions) == 1 and type(actions[0]) is Settle and actions[0].job is task.job:
+            unperformed = engine.scheduler.unperformed
+            is_all = len(actions) == len(unperformed) == 1
+            if is_all and type(actions[0]) is Settle and actions[0].job is task.job:
+                unperformed.clear()  # it is this caller's
                 return actions[0]
             engine.perform(actions)
         except BaseException as error:

@@ -11,14 +11,12 @@ from __future__ import annotations
 import collections
 import functools
 import os
-import sys
 import threading
 import weakref
-from itertools import starmap
+from itertools import islice, starmap
 from time import monotonic
 
-from polyproc._base.errors import ProcessError
-from polyproc._base.modules import Later
+from polyproc._base.errors import ProcessError, report
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Self, Sequence
 from polyproc._platform.handles import AT_ONCE, pause
 from polyproc._scheduling.actions import (
@@ -36,12 +34,10 @@ from polyproc._scheduling.actions import (
     SettleAll,
     Stop,
 )
-from polyproc._scheduling.assignments import CLOSE, NEVER, NEW, RUN, TERMINATE, WAKING, QueuedTask, ResolvedOptions
+from polyproc._scheduling.assignments import CLOSE, NEVER, NEW, RUN, TERMINATE, QueuedTask, ResolvedOptions
 from polyproc._scheduling.scheduler import PoolStats
 from polyproc._workers.interrupter import leave_copy, out_of_time
 from polyproc._workers.worker import Closed, ClosedError, ClosedOutcomes
-
-traceback: Any = Later("traceback")
 
 if TYPE_CHECKING:
     from polyproc._scheduling.scheduler import Scheduler
@@ -51,9 +47,9 @@ if TYPE_CHECKING:
 NOT_RUNNING = "Pool not running: it was closed or terminated, or `with` has ended; make another one"
 _LONG = 0.005  # seconds after which a thread looks at what else there is
 _PATIENCE = 0.5  # seconds that a terminated pool waits for one more outcome that the user's code has a part in
-_ENOUGH = 4  # short tasks at hand, while which a feeder may gather more
 
 Outcome = Settle | SettleAll | Stop
+_OUTCOMES = {Settle, SettleAll, Stop}
 
 
 class Dropped(Exception):
@@ -312,10 +308,11 @@ class PoolEngine:
         self._inbox: collections.deque[QueuedTask] = collections.deque()
         self._empties_inbox = False
         self._until = NEVER  # when the engine's thread looks at the clock
+        self._performs = False  # whether actions are being performed
+        self._settle: Callable[[Any], None] = self.outcomes.waiting.extend
+        self._broken_by: BaseException | None = None  # what has broken an event off
         self._perform_other: dict[type, Callable[[Any], list[Action] | None]] = {
             Pull: lambda action: action.source.allow(action.most),
-            Stop: self.outcomes.add,
-            SettleAll: self.outcomes.add,
             Ended: self._note_end,
         }
 
@@ -392,7 +389,8 @@ class PoolEngine:
                         self.empty_inbox()
                     self.perform(self.scheduler.submitted(tasks, monotonic(), source, sent))
                 except BaseException as error:
-                    self.fail(error)
+                    if self.scheduler.unperformed:  # else all is as it was before, or afterwards
+                        self.fail(error)
                     raise
         finally:
             self.follow_up()
@@ -409,7 +407,8 @@ class PoolEngine:
                         self.empty_inbox()
                     self.perform(getattr(self.scheduler, name)(*args, now=monotonic(), **kwargs))
                 except BaseException as error:
-                    self.fail(error)
+                    if self.scheduler.unperformed:  # else all is as it was before, or afterwards
+                        self.fail(error)
                     raise
         finally:
             self.follow_up()
@@ -430,21 +429,47 @@ class PoolEngine:
 
     def fail(self, error: BaseException) -> None:
         """End the pool: an event was broken off in the middle, by a Ctrl-C or for lack of memory."""
+        self._broken_by = error
         self.state = TERMINATE
-        self.order("terminating", error=error)
+        self.order("broken_off", error=error)
 
     def perform(self, actions: list[Action]) -> None:
-        """Do what the scheduler asks for, in its order; what cannot be done under the lock is noted."""
-        for action in actions:
-            kind = type(action)
-            if kind is Settle:
-                self.outcomes.add(action)  # type: ignore[arg-type]
-            else:
-                more = self.send(action) if kind is Send else self._perform_other[kind](action)  # type: ignore[arg-type]
-                if more:
-                    actions += more
+        """Do what the scheduler asks for, in its order; what cannot be done under the lock is noted.
+
+        What one of them tells the scheduler in between asks for more, which comes behind. Each is the scheduler's
+        until it is performed: if that is broken off, `recover` finds what is left. An outcome moves in one step.
+        """
+        if self._performs:
+            return
+        if len(self.scheduler.unperformed) > 1:
+            self.recover()
+            return
+        unperformed, settle, send, others = self.scheduler.unperformed, self._settle, self.send, self._perform_other
+        self._performs = True
+        try:
+            while unperformed:
+                actions, rest = unperformed[0]
+                for action in actions:
+                    kind = type(action)
+                    if kind in _OUTCOMES:
+                        settle(islice(rest, 1))
+                    elif kind is Send:
+                        next(rest)  # a call is sent once at most
+                        send(action)  # type: ignore[arg-type]
+                    else:
+                        others[kind](action)
+                        next(rest)
+                unperformed.popleft()
+        finally:
+            self._performs = False
         if self._inbox and not self._empties_inbox:
             self.empty_inbox()
+
+    def recover(self) -> None:
+        """After an event that was broken off, with the lock: keep what it had settled, and end the rest."""
+        self.state = TERMINATE
+        error = self._broken_by or ProcessError("the pool was broken off as it dealt with a call")
+        self.perform(self.scheduler.broken_off(monotonic(), error))
 
     def follow_up(self) -> None:
         """After an event, without the lock: see that the engine's thread does what is left."""
@@ -459,7 +484,7 @@ class PoolEngine:
 
     def _note_end(self, action: Ended) -> None:
         self.has_ended = True
-        self.scheduler.error = None  # its traceback may lead to the pool, which would live as long as this
+        self.scheduler.error = self._broken_by = None  # a traceback may lead to the pool, which would live as long
 
     # -- called by pools -------------------------------------------------------------------------------------------
 
@@ -508,19 +533,6 @@ class PoolEngine:
         self.event("looked")
         with self.lock:
             return self.scheduler.stats()
-
-    # -- feeders ---------------------------------------------------------------------------------------------------
-
-    def has_enough(self, name: str) -> bool:
-        """Whether one more call of a function could wait a little: they are short, and there is enough at hand."""
-        assignments = self.scheduler.assignments
-        return assignments.costs.of(name) < WAKING and assignments.backlog() >= _ENOUGH
-
-    def flush_feeders(self) -> None:
-        """Submit what feeders have gathered, where workers run short of it."""
-        for feeder in tuple(self.feeders):
-            if not self.has_enough(feeder.called):
-                feeder.flush()
 
 
 def _indices_of(outcome: Outcome) -> range:
@@ -583,12 +595,4 @@ def _add_note(error: BaseException, attempt: int, attempts: int) -> None:
     try:
         error.add_note(f"attempt {attempt} of {attempts}")
     except BaseException:  # noqa: BLE001  (its `__notes__` is no list, or its method is the user's)
-        pass
-
-
-def report(what: str) -> None:
-    """Write a traceback to standard error, if there is one."""
-    try:
-        sys.stderr.write(f"{what}:\n{traceback.format_exc()}")
-    except BaseException:  # noqa: BLE001  (none, a broken one, or an error that cannot be shown)
         pass

@@ -13,12 +13,13 @@ from itertools import starmap
 
 from polyproc._base.typing import Any, Iterable, Protocol
 from polyproc._platform.handles import AT_ONCE
-from polyproc._scheduling.assignments import QueuedTask, ResolvedOptions
+from polyproc._scheduling.assignments import WAKING, QueuedTask, ResolvedOptions
 from polyproc._workers.engine import PoolEngine
 from polyproc._workers.interrupter import leave_copy
 from polyproc._workers.process_engine import BLOCK, BLOCK_BYTES, ITEM
 from polyproc._workers.worker import CALL, MAP, function_name
 
+_ENOUGH = 4  # short tasks at hand, while which more may be gathered
 _AT_HAND = (list, tuple, range)  # whose next item is never waited for
 
 
@@ -115,6 +116,16 @@ class Feeder(threading.Thread):
         if job.set_length(sent):
             job._keeps = None
 
+    def has_enough(self) -> bool:
+        """Whether one more call could wait a little: they are short, and there is enough at hand."""
+        assignments = self._engine.scheduler.assignments
+        return assignments.costs.of(self.called) < WAKING and assignments.backlog() >= _ENOUGH
+
+    def flush_if_short(self) -> None:
+        """Submit what is gathered where workers run short of it."""
+        if not self.has_enough():
+            self.flush()
+
     def flush(self) -> None:
         """Submit what is gathered, unless another thread is about to."""
         if not self._gathered:
@@ -176,7 +187,7 @@ class Feeder(threading.Thread):
                 self._size += weight
             # Asked when it is among what is gathered: else the engine might look before that, for the last time.
             is_much = len(self._gathered) >= BLOCK or self._size >= BLOCK_BYTES
-            if is_much or not (self._is_at_hand or engine.has_enough(self.called)):
+            if is_much or not (self._is_at_hand or self.has_enough()):
                 self.flush()
 
     def _may_send(self) -> bool:

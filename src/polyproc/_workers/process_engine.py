@@ -14,10 +14,10 @@ from itertools import starmap
 from time import monotonic
 from types import BuiltinFunctionType, FunctionType
 
-from polyproc._base.errors import ProcessDied, ProcessError
+from polyproc._base.errors import ProcessDied, ProcessError, report
 from polyproc._base.typing import Any, Callable, Iterable, Sequence
 from polyproc._pickling.pickler import dumps_function, dumps_to_keep
-from polyproc._platform.handles import AT_ONCE, is_held, start_thread
+from polyproc._platform.handles import AT_ONCE, HeldBack, is_held, start_thread
 from polyproc._scheduling.actions import (
     Action,
     ClearInterrupt,
@@ -33,7 +33,7 @@ from polyproc._scheduling.actions import (
 from polyproc._scheduling.assignments import CLOSE, NEVER, RUN, TERMINATE, Batch, QueuedTask, ResolvedOptions
 from polyproc._scheduling.deaths_and_deadlines import CLOSING, TERMINATING, StaffingConfig
 from polyproc._scheduling.scheduler import Scheduler
-from polyproc._workers.engine import PoolEngine, report
+from polyproc._workers.engine import PoolEngine
 from polyproc._workers.worker import (
     BATCH,
     CALL,
@@ -75,8 +75,8 @@ class ProcessWorkers(PoolEngine):
         self._to_start: collections.deque[tuple[int, ...]] = collections.deque()
         self._starting = threading.RLock()
         self._has_threads = self._has_more = False  # whether more was there when the last answer was heard
-        self._lacks_threads = False  # whether workers were asked for, and nobody hears them yet
-        self._first_error: BaseException | None = None
+        self._lacks_threads = False  # whether nobody hears workers that were asked for
+        self._errors: list[BaseException] | None = None  # of `start`, while it runs
         self._looks = False  # whether a note is on its way, behind the answers that are there, to look at the clock
         self._perform_other |= {
             TakeBack: self._take_back,
@@ -90,8 +90,8 @@ class ProcessWorkers(PoolEngine):
         self._replies: dict[int, Callable[[int, Any, Any], None]] = {
             READY: self._ready,
             FAILED_START: self._failed_start,
-            FAILED: self._failed,
-            PARTS: self._parts,
+            FAILED: lambda id, value, took: self._answered(id, [(False, value)], took),
+            PARTS: self._answered,
             LEAVING: self._leaving,
             LOOK: self._look,
         }
@@ -191,9 +191,9 @@ class ProcessWorkers(PoolEngine):
         if handle.is_running():  # a Ctrl-C came behind its start
             self._started(handle)
             return
-        if self._first_error is None:
-            self._first_error = error
-        refused = isinstance(error, OSError | MemoryError)
+        if self._errors is not None:
+            self._errors.append(error)
+        refused = isinstance(error, OSError | MemoryError | RecursionError) or not isinstance(error, Exception)
         error = self._translated(error)
         with self.lock:
             self.workers.remove(handle.id)
@@ -238,12 +238,6 @@ class ProcessWorkers(PoolEngine):
             if self._inbox:
                 self.empty_inbox()
             self.perform(self.scheduler.answered(id, outcomes, monotonic(), took, more))
-
-    def _failed(self, id: int, value: Any, took: Any) -> None:
-        self._answered(id, [(False, value)], took)
-
-    def _parts(self, id: int, value: Any, took: Any) -> None:
-        self._answered(id, value, took)
 
     def _ready(self, id: int, value: Any, took: Any) -> None:
         handle = self.handles.get(id)
@@ -427,20 +421,23 @@ class ProcessPoolEngine(ProcessCalls):
 
     def start(self) -> None:
         """Start the workers that there are from the beginning. Raises what starting a process raises."""
+        errors = self._errors = []
         try:
             with self.lock:
                 self.perform(self.scheduler.tick(monotonic()))
             if not self._to_start:
                 self._to_start = collections.deque([()])  # no worker; but a fork server for those to come
             self._start_workers()
-            if self._first_error is not None:
-                raise self._first_error
+            if errors:
+                raise errors[0]
+            self._errors = None
             self._start_threads()
         except BaseException:
-            self.state = TERMINATE
-            with self.lock:
-                self.perform(self.scheduler.terminating(monotonic()))
-            self._close()
+            with HeldBack():
+                self.state = TERMINATE
+                with self.lock:
+                    self.recover()
+                self._close()
             raise
 
     def join(self) -> None:
@@ -470,7 +467,7 @@ class ProcessPoolEngine(ProcessCalls):
     def _start_threads(self) -> None:
         if self._threads_lock._is_owned():  # type: ignore[attr-defined]  # by what a collection of garbage brings here
             return
-        with self._threads_lock:
+        with HeldBack(), self._threads_lock:
             if not self._is_closed:
                 self._monitor.start()
                 start_thread(self.thread)
@@ -500,10 +497,9 @@ class ProcessPoolEngine(ProcessCalls):
             except BaseException as error:  # noqa: BLE001  (the last resort: nobody waits for ever, and it is told loudly)
                 report("a pool's thread failed")
                 failures += 1
-                self.state = TERMINATE
-                if failures == 1:
-                    self._orders.append(lambda now, error=error: self.scheduler.terminating(now, error))  # type: ignore[misc]
-                elif failures > 10:
+                self._broken_by, self.state = error, TERMINATE
+                self._orders.append(lambda now, error=error: self.scheduler.broken_off(now, error))  # type: ignore[misc]
+                if failures > 10:
                     self._give_up(error)
         self._deliver_last(turn)
         if self._leader.turn is turn:
@@ -553,7 +549,8 @@ class ProcessPoolEngine(ProcessCalls):
         if self._to_start:
             self._start_workers()
         if self.feeders and not self.channels.has_more():
-            self.flush_feeders()
+            for feeder in tuple(self.feeders):
+                feeder.flush_if_short()
         if self.outcomes.are_left():
             self.outcomes.deliver(self._leader.away)
 
@@ -562,7 +559,9 @@ class ProcessPoolEngine(ProcessCalls):
     def _see_to_the_end(self) -> None:
         """Do what a Ctrl-C has kept a caller, or the owner's finalizer, from doing."""
         known = self.scheduler.state
-        if self.state == TERMINATE and known < TERMINATING:
+        if self.scheduler.unperformed:
+            self.event("looked")
+        elif self.state == TERMINATE and known < TERMINATING:
             self.terminate()
         elif self.state == CLOSE and known < CLOSING:
             self.close()
@@ -579,18 +578,20 @@ class ProcessPoolEngine(ProcessCalls):
 
     def _close(self) -> None:
         """Give up all that is left."""
-        with self._threads_lock:
-            if self._is_closed:
-                return
-            self._is_closed = True
-        with self._starting:  # another thread may be about to start workers, or the fork server of those to come
-            for handle in list(self.handles.values()):
-                if handle.is_started:
-                    handle.process.kill()
-                    handle.process.join()
-            self._monitor.close()
-            self.workers.close()
-        self.has_ended = self._is_finished = True  # from now on, callers do what the thread would do
+        with HeldBack():
+            with self._threads_lock:
+                self._is_closed = True  # from now on no thread is started
+            with self._starting:  # another thread may be about to start workers, or the fork server of those to come
+                if self._is_finished:
+                    return
+                for handle in list(self.handles.values()):
+                    if handle.is_started:
+                        handle.process.kill()
+                        handle.process.join()
+                self._monitor.close()
+                self.workers.close()
+                self.has_ended = self._is_finished = True  # from now on, callers do what the thread would do
+                self._errors = self._broken_by = None
         self.carry_out()
         if self._inbox:
             self.event("looked")

@@ -5,17 +5,19 @@ from __future__ import annotations
 import collections
 import os
 import threading
+from itertools import starmap
 from queue import Empty, SimpleQueue
 from time import monotonic, perf_counter
 from types import GeneratorType
 
+from polyproc._base.errors import report
 from polyproc._base.typing import Any, Callable, Sequence
-from polyproc._platform.handles import pause
+from polyproc._platform.handles import AT_ONCE, HeldBack, is_held, pause, start_thread
 from polyproc._scheduling.actions import Action, Dismiss, Send, SplitBatch, StartWorkers, TakeBack
 from polyproc._scheduling.assignments import NEVER, TERMINATE, QueuedTask, ResolvedOptions
 from polyproc._scheduling.deaths_and_deadlines import MAX_REFUSED_STARTS, StaffingConfig
 from polyproc._scheduling.scheduler import Scheduler
-from polyproc._workers.engine import PoolEngine, report
+from polyproc._workers.engine import PoolEngine
 from polyproc._workers.interrupter import leave_copy
 from polyproc._workers.worker import CALL, call, function_name
 
@@ -58,26 +60,29 @@ class _Helper:
 
     def ring(self) -> bool:
         """Have the function called; return whether there is, or can be, a thread that does."""
-        if self._thread is None:
+        if not self._is_there():  # a Ctrl-C may have come as it was made
             with self._lock:
-                if self._thread is None and not self._start():
+                if not self._is_there() and not self._start():
                     return False
         self._work_came.put(True)
         return True
 
     def _start(self) -> bool:
-        thread = threading.Thread(target=self._run, name="polyproc-pool", daemon=True)
+        self._thread = self._thread or threading.Thread(target=self._run, name="polyproc-pool", daemon=True)
         try:
-            thread.start()
+            with HeldBack():
+                start_thread(self._thread)
         except (RuntimeError, MemoryError):  # there can be no more
             return False
-        self._thread = thread
         return True
 
     def end(self) -> None:
         """End it after what it does."""
-        if self._thread is not None:
+        if self._is_there():
             self._work_came.put(False)
+
+    def _is_there(self) -> bool:
+        return self._thread is not None and self._thread.ident is not None
 
     def _run(self) -> None:
         while self._work_came.get():
@@ -104,6 +109,7 @@ class ThreadPoolEngine(PoolEngine):
         self._started = 0
         self._refusal: BaseException | None = None  # why a thread could not be started
         self._to_start: collections.deque[int] = collections.deque()
+        self._starting = threading.RLock()
         self._own: set[int] = set()  # the threads of the pool, while they serve
         self._helper = _Helper(self._do_what_is_left)  # does what callers would have to do
         self._caller = _Helper(self.outcomes.deliver)  # calls back: no thread that has calls to run does
@@ -111,7 +117,7 @@ class ThreadPoolEngine(PoolEngine):
             TakeBack: self._take_back,
             SplitBatch: lambda action: None,
             StartWorkers: self._note_start,
-            Dismiss: lambda action: self._inboxes[action.worker].dismiss(),
+            Dismiss: self._dismiss,
         }
 
     @property
@@ -172,6 +178,13 @@ class ThreadPoolEngine(PoolEngine):
         places, has_more = self._inboxes[action.worker].take_back(action.most)
         return self.scheduler.taken_back(action, places, has_more, monotonic())
 
+    def _dismiss(self, action: Dismiss) -> None:
+        inbox = self._inboxes.get(action.worker)
+        if inbox is not None:
+            inbox.dismiss()
+        else:  # a Ctrl-C came before `_note_start`
+            self.scheduler.worker_failed_to_start(action.worker, RuntimeError("not started"), monotonic(), False)
+
     def _note_start(self, action: StartWorkers) -> None:
         for id in action.workers:
             self._inboxes[id] = _Inbox()
@@ -179,11 +192,11 @@ class ThreadPoolEngine(PoolEngine):
 
     def follow_up(self) -> None:
         """After an event, without the lock: start threads, and do what is left."""
-        while self._to_start:
-            try:
-                self._start_one(self._to_start.popleft())
-            except IndexError:  # another thread was faster
-                break
+        try:
+            self._start_threads()
+        finally:  # what a Ctrl-C has kept from being started is for another thread
+            if self._to_start and not is_held(self._starting):
+                self.wake()
         for _ in range(MAX_REFUSED_STARTS):
             if self._threads or self.scheduler.staffing.retry_at == NEVER:
                 break
@@ -191,12 +204,31 @@ class ThreadPoolEngine(PoolEngine):
             self.event("tick")
         super().follow_up()
 
+    def _start_threads(self) -> None:
+        """Start what is to be started. If another thread does, it also starts what comes meanwhile."""
+        starting = self._starting
+        while self._to_start and not starting._is_owned():  # type: ignore[attr-defined]
+            turn = [*starmap(starting.acquire, AT_ONCE)]
+            try:
+                if not turn[0]:
+                    return
+                while self._to_start:
+                    self._start_one(self._to_start[0])
+                    self._to_start.popleft()  # last: after a Ctrl-C another thread deals with it
+            finally:
+                if turn[0]:
+                    starting.release()
+
     def _start_one(self, id: int) -> None:
-        self._started += 1
-        name = f"polyproc-pool-{self._started}"
-        thread = self._threads[id] = threading.Thread(target=self._work, args=(id,), name=name, daemon=True)
+        if id not in self._inboxes:  # it was started, and has ended
+            return
+        if id not in self._threads:
+            self._started += 1
+            name = f"polyproc-pool-{self._started}"
+            self._threads[id] = threading.Thread(target=self._work, args=(id,), name=name, daemon=True)
         try:
-            thread.start()
+            with HeldBack():
+                start_thread(self._threads[id])
         except (RuntimeError, MemoryError) as error:
             del self._threads[id]
             self._refusal = error
@@ -213,6 +245,7 @@ class ThreadPoolEngine(PoolEngine):
             self._do_what_is_left()
 
     def _do_what_is_left(self) -> None:
+        self._start_threads()
         self.carry_out()
         if self.state == TERMINATE:
             self.outcomes.give_up()
