@@ -20,6 +20,7 @@ import builtins
 import sys
 
 from polyproc._base.modules import load, public
+from polyproc._base.typing import Any
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 
@@ -151,3 +152,22 @@ def report(what: str) -> None:
         sys.stderr.write(f"{what}:\n{load('traceback', 'format_exc')()}")  # type: ignore[operator]
     except BaseException:  # noqa: BLE001  (none, a broken one, or an error that cannot be shown)
         pass
+
+
+_ROOM = 80  # calls within each other that what must not be broken off may take
+_nested: Any = int
+for _ in range(_ROOM):
+    _nested = (_nested,)
+
+
+def has_room() -> bool:
+    """Return whether enough of the stack is left for what must not be broken off in the middle."""
+    try:
+        if sys.version_info < (3, 12):
+            return isinstance(0, _nested)  # calls of C's count, too
+        sys._getframe(sys.getrecursionlimit() - _ROOM)
+    except RecursionError:
+        return False
+    except ValueError:  # there are not so many
+        return True
+    return False

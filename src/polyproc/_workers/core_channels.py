@@ -7,6 +7,7 @@ from _queue import Empty
 from time import monotonic
 
 import polyproc._core as core
+from polyproc._base.errors import has_room
 from polyproc._base.typing import TYPE_CHECKING, Any, Sequence
 from polyproc._pickling import shared_queue
 from polyproc._pickling.pickler import dumps_through, dumps_to_keep
@@ -268,7 +269,7 @@ def call_alone(engine: ProcessCalls, task: QueuedTask) -> QueuedTask | Settle | 
     Returns: its outcome if that is a value; None if its job is to be waited for; the task if it was not sent.
     """
     scheduler, handle = engine.scheduler, None
-    if scheduler.open or engine.lock._is_owned():  # type: ignore[attr-defined]
+    if scheduler.open or engine.lock._is_owned() or not has_room():  # type: ignore[attr-defined]
         return task
     try:
         with engine.lock:

@@ -16,7 +16,7 @@ import weakref
 from itertools import islice, starmap
 from time import monotonic
 
-from polyproc._base.errors import ProcessError, report
+from polyproc._base.errors import ProcessError, has_room, report
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Self, Sequence
 from polyproc._platform.handles import AT_ONCE, pause
 from polyproc._scheduling.actions import (
@@ -380,6 +380,8 @@ class PoolEngine:
         if self.lock._is_owned():  # type: ignore[attr-defined]  # by a finalizer, in the middle of an event
             self._orders.append(functools.partial(self.scheduler.submitted, tasks, source=source, sent=sent))
             return
+        if not has_room():
+            raise RecursionError("maximum recursion depth exceeded: a pool takes no call so deep in the stack")
         try:
             with self.lock:
                 if source is None and (self.state != RUN or self.scheduler.state):
@@ -397,7 +399,7 @@ class PoolEngine:
 
     def event(self, name: str, *args: Any, **kwargs: Any) -> None:
         """Tell the scheduler what has happened, and perform what it asks for."""
-        if self.lock._is_owned():  # type: ignore[attr-defined]
+        if self.lock._is_owned() or not has_room():  # type: ignore[attr-defined]
             self.order(name, *args, **kwargs)
             return
         try:
@@ -420,7 +422,7 @@ class PoolEngine:
 
     def carry_out(self) -> None:
         """Tell the scheduler what was ordered."""
-        while self._orders:
+        while self._orders and has_room():
             order = self._orders.popleft()
             with self.lock:
                 if self._inbox:
