@@ -1,14 +1,17 @@
 """What cannot be pickled is said in start(), with the attribute's path; what can by value, is."""
 
 import gc
+import pickle
+import sys
 import threading
+import types
 import weakref
 
 import pytest
 
 import polyproc
 from polyproc._pickling.main_definitions import main_definitions
-from polyproc._pickling.pickler import ForkingPickler, dumps, loads
+from polyproc._pickling.pickler import ForkingPickler, dumps, dumps_function, loads
 from support import targets
 
 BY_PICKLE = ["spawn", "forkserver"]
@@ -142,3 +145,21 @@ def test_what_was_pickled_by_value_is_not_kept():
         assert alive() is None
     finally:
         gc.enable()
+
+
+def test_a_function_goes_by_its_name_as_long_as_that_leads_to_it(monkeypatch):
+    """It is pickled once for many calls; where it was replaced meanwhile, or renamed, the old name does not go."""
+    module = types.ModuleType("made_for_this")
+    exec("def act():\n    return 1", vars(module))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    act = module.act
+    by_name = dumps_function(act)
+    assert dumps_function(act) == by_name
+    assert pickle.loads(by_name) is act
+    module.act = len
+    assert pickle.loads(dumps_function(act))() == 1
+    module.act, module.other = len, act
+    act.__qualname__ = "other"
+    assert pickle.loads(dumps_function(act)) is act
+    monkeypatch.delitem(sys.modules, module.__name__)
+    assert pickle.loads(dumps_function(act))() == 1

@@ -11,6 +11,8 @@ from __future__ import annotations
 import _pickle as pickle  # what is not written in Python
 import copyreg
 import io
+import sys
+from _weakref import ref
 from types import BuiltinFunctionType, FunctionType, ModuleType, WrapperDescriptorType
 
 from polyproc._base.errors import RemoteTraceback
@@ -100,11 +102,33 @@ def dumps_through(
         raise
 
 
+class _LastFunction:
+    """The function that was last pickled by reference, as long as its name leads to it. One instance, `_last`."""
+
+    def __init__(self) -> None:
+        self._known: tuple[Any, ...] = ref(_LastFunction), "", "", b""
+
+    def dumps(self, function: FunctionType) -> bytes:
+        """Pickle a function, or return the pickle that there is. Raises what pickling raises."""
+        module, name = function.__module__, function.__qualname__
+        last, its_module, its_name, data = self._known  # at once: another thread may come by
+        if last() is function and its_module is module and its_name is name:
+            scope = sys.modules.get(module)
+            if type(scope) is ModuleType and scope.__dict__.get(name) is function:
+                return data  # type: ignore[no-any-return]
+        data = pickle.dumps(function)  # there is nothing in it to keep
+        self._known = ref(function), module, name, data
+        return data
+
+
+_last = _LastFunction()
+
+
 def dumps_function(function: Any) -> bytes:
     """Pickle what workers are to call, perhaps often: as `dumps_to_keep` does, sooner where it goes by reference."""
     if type(function) is FunctionType and (function.__module__ not in MAIN or main_definitions.goes_by_name(function)):
         try:
-            return pickle.dumps(function)  # there is nothing in it to keep
+            return _last.dumps(function)
         except Exception:  # noqa: BLE001  (no name leads to it: it goes by value)
             pass
     if type(function) is BuiltinFunctionType and type(function.__self__) is ModuleType:

@@ -71,9 +71,10 @@ class ApplyResult(Job, Generic[T]):
 
     def get(self, timeout: float | None = None) -> T:
         """Wait as `wait` does; return the result or raise what the call raised. Raises TimeoutError."""
-        self.wait(timeout)
-        if not self._event.is_set():
-            raise PolyprocTimeoutError
+        if timeout is not None or not self._event.is_set():
+            self.wait(timeout)
+            if not self._event.is_set():
+                raise PolyprocTimeoutError
         if self._success:
             return self._value  # type: ignore[no-any-return]
         raise self._value

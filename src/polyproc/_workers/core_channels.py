@@ -8,7 +8,7 @@ from time import monotonic
 
 import polyproc._core as core
 from polyproc._base.errors import has_room
-from polyproc._base.typing import TYPE_CHECKING, Any, Sequence
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Sequence
 from polyproc._pickling import shared_queue
 from polyproc._pickling.pickler import dumps_through, dumps_to_keep
 from polyproc._pickling.shared_queue import SharedQueue
@@ -94,18 +94,19 @@ class _Results(_Queue):
 def _said(number: int, kind: int, record: bytes, slot: Any) -> tuple[int, bool, Any]:
     """Return a worker's number, whether what it has said in a record of `_Results` can be read, and it or the error."""
     try:
-        return number, True, _message(kind, record, slot)
+        if kind != shared_queue.PICKLE:
+            start = len(record) - 2 - int.from_bytes(record[-2:], "little")
+            head = pickle.loads(record[start:-2])
+            return number, True, heard(head, lambda: shared_queue.open_record(kind, record[:start], slot))
+        message = pickle.loads(record)
+        if message is None or message[0] < FAILED or message[0] == LOOK:  # the quick way for what is nearly all
+            return number, True, message
+        return number, True, _with_closed(message)
     except BaseException as error:  # noqa: BLE001  (a message that cannot be opened is that task's error alone)
         return number, False, error
 
 
-def _message(kind: int, record: bytes, slot: Any) -> Any:
-    if kind != shared_queue.PICKLE:
-        start = len(record) - 2 - int.from_bytes(record[-2:], "little")
-        return heard(pickle.loads(record[start:-2]), lambda: shared_queue.open_record(kind, record[:start], slot))
-    message = pickle.loads(record)
-    if message is None or message[0] < FAILED or message[0] == LOOK:  # the quick way for what is nearly all
-        return message
+def _with_closed(message: Any) -> Any:
     if not message[0] & CLOSED:
         return heard(message)
     kind, (said, data), seconds = message
@@ -206,12 +207,18 @@ class WorkerChannel:
 
 
 class Channels:
-    """All channels of a pool. The notes are put into the waker, a queue that all workers wake by; none writes to it."""
+    """All channels of a pool. The notes are put into the waker, a queue that all workers wake by; none writes to it.
+
+    Attributes:
+        has_more: whether `take` would not wait; a function of the core's, called for each message.
+    """
+
+    has_more: Callable[[], bool]
 
     def __init__(self) -> None:
         self._waker = _Queue()
         self._results: dict[int, _Results] = {}
-        self._heard = core.QueueSet(self._waker, ())
+        self._hear()
         self._has_changed = False
 
     def open(self, number: int) -> WorkerChannel:
@@ -231,9 +238,9 @@ class Channels:
         """Make `take` return (number, what) after all that workers have sent by now; number 0 just wakes it."""
         self._waker._put_tagged(number, what)
 
-    def has_more(self) -> bool:
-        """Return whether `take` would not wait."""
-        return self._heard.has_items()
+    def _hear(self) -> None:
+        self._heard = core.QueueSet(self._waker, tuple(list(self._results.values())))
+        self.has_more = self._heard.has_items
 
     def take(self, timeout: float) -> tuple[int, bool, Any] | None:
         """Wait up to `timeout` seconds for the next message of any worker, as `heard` has it; return None for none.
@@ -242,7 +249,7 @@ class Channels:
         """
         if self._has_changed:
             self._has_changed = False  # first: what changes from here on is seen the next time
-            self._heard = core.QueueSet(self._waker, tuple(list(self._results.values())))
+            self._hear()
         try:
             number, kind, record, slot = self._heard.get_record(timeout)
         except Empty:

@@ -225,8 +225,12 @@ class ProcessWorkers(PoolEngine):
         elif message is not None:
             kind, value, took = message
             message = None
-            if kind == DONE:
-                self._answered(id, [(True, value)], took)
+            if kind == DONE:  # nearly all: here, and not by a call
+                more = self._has_more = self.channels.has_more()
+                with self.lock:
+                    if self._inbox:
+                        self.empty_inbox()
+                    self.perform(self.scheduler.answered(id, ((True, value),), monotonic(), took, more))
             else:
                 self._replies[kind](id, value, took)
         elif id:
