@@ -103,22 +103,14 @@ def dumps_through(
 
 
 class _LastFunction:
-    """The function that was last pickled by reference, as long as its name leads to it. One instance, `_last`."""
+    """The function that was last pickled by reference. One instance, `_last`.
+
+    Attributes:
+        known: a reference to it, its module's name and its own, its pickle; changed at once, for other threads.
+    """
 
     def __init__(self) -> None:
-        self._known: tuple[Any, ...] = ref(_LastFunction), "", "", b""
-
-    def dumps(self, function: FunctionType) -> bytes:
-        """Pickle a function, or return the pickle that there is. Raises what pickling raises."""
-        module, name = function.__module__, function.__qualname__
-        last, its_module, its_name, data = self._known  # at once: another thread may come by
-        if last() is function and its_module is module and its_name is name:
-            scope = sys.modules.get(module)
-            if type(scope) is ModuleType and scope.__dict__.get(name) is function:
-                return data  # type: ignore[no-any-return]
-        data = pickle.dumps(function)  # there is nothing in it to keep
-        self._known = ref(function), module, name, data
-        return data
+        self.known: tuple[Any, ...] = ref(_LastFunction), "", "", b""
 
 
 _last = _LastFunction()
@@ -127,10 +119,19 @@ _last = _LastFunction()
 def dumps_function(function: Any) -> bytes:
     """Pickle what workers are to call, perhaps often: as `dumps_to_keep` does, sooner where it goes by reference."""
     if type(function) is FunctionType and (function.__module__ not in MAIN or main_definitions.goes_by_name(function)):
+        module, name = function.__module__, function.__qualname__
+        last, its_module, its_name, data = _last.known
+        if last() is function and its_module is module and its_name is name:
+            scope = sys.modules.get(module)
+            if type(scope) is ModuleType and scope.__dict__.get(name) is function:
+                return data  # type: ignore[no-any-return]
         try:
-            return _last.dumps(function)
+            data = pickle.dumps(function)  # there is nothing in it to keep
         except Exception:  # noqa: BLE001  (no name leads to it: it goes by value)
             pass
+        else:
+            _last.known = ref(function), module, name, data
+            return data
     if type(function) is BuiltinFunctionType and type(function.__self__) is ModuleType:
         return pickle.dumps(function)
     return dumps_to_keep(function)

@@ -246,6 +246,13 @@ class Totals:
         self.seconds = 0.0
         self.slowest = "", 0.0
 
+    def add(self, name: str, seconds: float, chunks: int) -> None:
+        """Count a task that was answered."""
+        self.done += chunks
+        self.seconds += seconds
+        if seconds > self.slowest[1]:
+            self.slowest = name, seconds
+
 
 class Limit:
     """Until when a worker may run a task. The first time it is interrupted, the second time (`hard`) killed."""
@@ -506,11 +513,7 @@ class Assignments:
             seconds = _LEAST
         if chunks:
             self.costs.add(task.name, seconds / chunks)
-        totals = self.totals
-        totals.done += chunks
-        totals.seconds += seconds
-        if seconds > totals.slowest[1]:
-            totals.slowest = task.name, seconds
+        self.totals.add(task.name, seconds, chunks)
         worker.since = now
         self._removed(worker, task)
         return place, task

@@ -160,9 +160,6 @@ class Outcomes:
             self._closed.append(outcome)
         elif calls_back:
             self._calling.append(outcome)
-        elif type(outcome) is Settle and outcome.kind == VALUE:  # nearly all
-            if outcome.job._settle(outcome.chunk, True, outcome.value):
-                outcome.job._keeps = None
         else:
             _hand_out(outcome)
 

@@ -225,12 +225,8 @@ class ProcessWorkers(PoolEngine):
         elif message is not None:
             kind, value, took = message
             message = None
-            if kind == DONE:  # nearly all: here, and not by a call
-                more = self._has_more = self.channels.has_more()
-                with self.lock:
-                    if self._inbox:
-                        self.empty_inbox()
-                    self.perform(self.scheduler.answered(id, ((True, value),), monotonic(), took, more))
+            if kind == DONE:
+                self._answered(id, [(True, value)], took)
             else:
                 self._replies[kind](id, value, took)
         elif id:
