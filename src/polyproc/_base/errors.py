@@ -20,12 +20,12 @@ import builtins
 import sys
 
 from polyproc._base.modules import load, public
-from polyproc._base.typing import Any
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 
 if TYPE_CHECKING:
     import signal as signal_module
+    from typing import Any
 
 
 @public("")
@@ -155,6 +155,7 @@ def report(what: str) -> None:
 
 
 _ROOM = 80  # calls within each other that what must not be broken off may take
+_COUNTS_CALLS_OF_C = sys.version_info[:2] < (3, 12)
 _nested: Any = int
 for _ in range(_ROOM):
     _nested = (_nested,)
@@ -163,8 +164,8 @@ for _ in range(_ROOM):
 def has_room() -> bool:
     """Return whether enough of the stack is left for what must not be broken off in the middle."""
     try:
-        if sys.version_info < (3, 12):
-            return isinstance(0, _nested)  # calls of C's count, too
+        if _COUNTS_CALLS_OF_C:
+            return isinstance(0, _nested)
         sys._getframe(sys.getrecursionlimit() - _ROOM)
     except RecursionError:
         return False

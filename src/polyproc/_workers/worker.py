@@ -453,8 +453,9 @@ def _not_sent(error: BaseException, value: object, is_executors: bool) -> BaseEx
 def _run(packed: bytes, kind: int, payload: Any, functions: dict[bytes, Callable[..., Any]]) -> Any:
     function = functions.get(packed)
     if function is None:
-        threading: Any = loaded("threading")  # a program without it does without it: it has much to do after a fork
-        threads = threading.enumerate() if (count := _thread._count()) and threading is not None else ()
+        # A program without `threading` does without it: it has much to do after a fork.
+        threading: Any = loaded("threading") if (count := _thread._count()) else None
+        threads = () if threading is None else threading.enumerate()
         function = pickle.loads(packed)
         if _thread._count() > count:
             from polyproc._process.receiving import note_threads
