@@ -244,7 +244,9 @@ class MainDefinitions:
             return True
         if self.known is None:
             return not self.is_exact
-        return not self._is_changed(function.__qualname__.encode(errors="replace"))
+        text = function.__qualname__.encode(errors="replace")
+        watch = self._watches.get(text)
+        return (watch is not None and watch.holds()) or not self._is_changed(text)
 
     def _is_changed(self, text: bytes) -> bool:
         """Return whether a text is the name of what some child has otherwise."""
