@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
     from polyproc._process.ends import Ends
 
-_PATIENCE = 0.025  # seconds without an order until one that has time is made: a program takes 10 to end
+# Seconds without an order until one that has time is made. A program takes 10 ms to end, and many start only a few;
+# one that has started more will start again.
+_PATIENCE, _PATIENCE_WITH_MANY = 0.025, 0.005
+_MANY = 4
 
 
 class Loop:
@@ -73,12 +76,14 @@ class Loop:
         _rename(comm)
         self.reported: dict[int, tuple[int, int]] = {}  # pidfd -> (pid, status pipe)
         self._later: list[list[int]] = []  # the descriptors of orders that have time
+        self._made = 0  # children
 
     def serve(self) -> dict[str, Any]:
         """Answer requests; return in a child, with its job. In the fork server it ends the process, with its client."""
         while True:
             # Not later where the end of a child would be told late meanwhile.
-            if self._later and (self.reported or not ready([self.sock.fileno()], _PATIENCE)):
+            patience = _PATIENCE if self._made <= _MANY else _PATIENCE_WITH_MANY
+            if self._later and (self.reported or not ready([self.sock.fileno()], patience)):
                 job = self._make_later_ones(False)
             elif self.reported and not self._wait_for_request():
                 continue
@@ -145,6 +150,7 @@ class Loop:
         if pid == 0:
             close_quietly(end_fd)
             return self._become_child(fds, status_fds, is_due)
+        self._made += 1
         if end_fd >= 0:
             _own_ends().finish()
             close_quietly(pidfd)
