@@ -75,8 +75,10 @@ class BuildCore(build_ext):
         (place / RECORD).unlink(missing_ok=True)  # of an earlier build
         if not error:
             return
-        for stale in place.glob("_core.*so"):
-            stale.unlink()
+        at_sources = [Path("src/polyproc")] if self.editable_mode else []  # to which pip copies what was built
+        for folder in [place, *at_sources]:
+            for stale in folder.glob("_core.*so"):
+                stale.unlink()
         place.mkdir(parents=True, exist_ok=True)
         (place / RECORD).write_text(error[:MOST], encoding="utf-8")
         self.warn(f"the C core was not built; polyproc will run in pure Python\n{error}")

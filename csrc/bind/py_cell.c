@@ -24,13 +24,25 @@ static CellObject *new_handle(PyTypeObject *type, struct pp_chunk *chunk, uint32
     return self;
 }
 
+void *py_no_room(int number, size_t count, size_t width)
+{
+    PyObject *text = width == 1 ? PyUnicode_FromFormat("%s: %zu bytes of shared memory were asked for", strerror(number), count)
+                                : PyUnicode_FromFormat("%s: shared memory for %zu items of %zu bytes was asked for",
+                                                       strerror(number), count, width);
+    PyObject *arguments = text == NULL ? NULL : Py_BuildValue("(iN)", number, text);
+    if (arguments != NULL) {
+        PyErr_SetObject(PyExc_OSError, arguments);
+        Py_DECREF(arguments);
+    }
+    return NULL;
+}
+
 CellObject *py_cell_make(PyTypeObject *type, size_t size, enum pp_kind kind)
 {
     struct pp_chunk *chunk = NULL;
     uint32_t offset = pp_chunk_alloc(size, kind, &chunk);
     if (offset == 0) {
-        PyErr_SetFromErrno(PyExc_OSError);
-        return NULL;
+        return py_no_room(errno, size, 1);
     }
     return new_handle(type, chunk, offset, kind);
 }

@@ -41,6 +41,9 @@ static inline uint64_t py_thread(void)
 #endif
 }
 
+/* Raise the OSError of `number` for so much shared memory: `count` items of `width` bytes. NULL. */
+void *py_no_room(int number, size_t count, size_t width);
+
 /* Make a handle to a new cell, of an object of `size` bytes in all. */
 CellObject *py_cell_make(PyTypeObject *type, size_t size, enum pp_kind kind);
 

@@ -3,6 +3,7 @@
 
 #include "core/pp_memory.h"
 
+#include <errno.h>
 #include <string.h>
 #include <wchar.h>
 
@@ -131,7 +132,7 @@ static PyObject *memory_new(PyTypeObject *type, PyObject *args, PyObject *names)
         return NULL;
     }
     if ((size_t)length > ((size_t)1 << 45) / py_item_width(code)) {
-        return PyErr_NoMemory();
+        return py_no_room(ENOMEM, (size_t)length, py_item_width(code));
     }
     size_t size = (size_t)length * py_item_width(code);
     MemoryObject *self = (MemoryObject *)py_cell_make(type, sizeof(struct pp_cell) + size, PP_MEMORY);

@@ -2,8 +2,10 @@
 
 import array
 import ctypes
+import errno
 import gc
 import pickle
+import re
 
 import pytest
 
@@ -154,6 +156,15 @@ def test_copy_is_independent_and_large_arrays_have_memory_of_their_own():
         assert large[0] == 0.0
         del large
         gc.collect()
+
+
+@pytest.mark.parametrize("make", [polyproc.Array, polyproc.RawArray])
+def test_more_memory_than_there_can_be_is_an_error_that_says_how_much(make):
+    with pytest.raises(OSError, match="shared memory .*asked for") as caught:
+        make("i", 10**15)
+    assert caught.value.errno == errno.ENOMEM
+    assert re.search("1000000000000000 items|4000000000000000 bytes", str(caught.value))
+    assert make("i", 3)[:] == [0, 0, 0]
 
 
 def test_unlocked_objects_are_pickled_by_reference():

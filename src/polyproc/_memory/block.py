@@ -24,7 +24,11 @@ class FileBlock:
     def __init__(self, size: int, fd: int | None = None) -> None:
         self.fd = fd if fd is not None else anonymous_memory("polyproc-block", max(size, 1))
         self._size = size
-        self.buffer = memoryview(mapped(self.fd, max(size, 1)))[:size]
+        try:
+            self.buffer = memoryview(mapped(self.fd, max(size, 1)))[:size]
+        except OSError as error:
+            text = f"{error.strerror}: {size} bytes of shared memory were asked for"
+            raise OSError(error.errno, text) from None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _receive, (self._size, live_fd(self.fd, owner=self))
