@@ -12,6 +12,7 @@ from polyproc._base.modules import os, public
 from polyproc._base.native import native
 from polyproc._base.typing import TYPE_CHECKING, Any
 from polyproc._pickling.sending import live_fd
+from polyproc._platform.handles import HeldBack
 from polyproc._platform.posix import anonymous_memory, mapped
 
 if TYPE_CHECKING or native:
@@ -22,7 +23,8 @@ class FileBlock:
     """A block in an anonymous file of its own."""
 
     def __init__(self, size: int, fd: int | None = None) -> None:
-        self.fd = fd if fd is not None else anonymous_memory("polyproc-block", max(size, 1))
+        with HeldBack():
+            self.fd = fd if fd is not None else anonymous_memory("polyproc-block", max(size, 1))
         self._size = size
         try:
             self.buffer = memoryview(mapped(self.fd, max(size, 1)))[:size]
