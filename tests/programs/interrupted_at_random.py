@@ -184,7 +184,8 @@ def main():
         first.make()
         first.one()
         first.finish()
-    within = time.monotonic() - begin + 0.005
+    # Not longer than what holds one back does so: a later one is heard in the midst of it (HeldBack).
+    within = min(time.monotonic() - begin + 0.005, 0.2)
     left([], set())
     hits = 0
     for number in range(rounds):
