@@ -413,13 +413,14 @@ class DefaultContext(BaseContext):
 
         In a child that imports its parent's unguarded main module it does nothing: the parent has chosen.
         """
-        if method is not None:
-            self.get_context(method)  # raises for a name that is none
-        if process_state.importing_main and method is not None:
-            return
-        if process_state.start_method is not None and not force:
+        is_ignored = process_state.importing_main and method is not None
+        if process_state.start_method is not None and not force and not is_ignored:
             text = "context has already been set"
             raise RuntimeError(said("chosen_before", text, process_state.start_method))
+        if method is not None:
+            self.get_context(method)  # raises for a name that is none
+        if is_ignored:
+            return
         process_state.start_method = self.get_context(None)._name if method is None and not force else method
 
     def get_start_method(self, allow_none: bool = False) -> str | None:

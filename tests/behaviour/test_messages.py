@@ -375,6 +375,11 @@ def test_the_start_method_that_was_chosen_is_told():
     polyproc.set_start_method("fork", force=True)
     try:
         said = said_of(lambda: polyproc.set_start_method("spawn"))
+        with pytest.raises(RuntimeError, match="already been set"):
+            polyproc.set_start_method("no such method")
+        with pytest.raises(ValueError, match="cannot find context"):
+            polyproc.set_start_method("no such method", force=True)
+        assert polyproc.get_start_method() == "fork"
     finally:
         polyproc.set_start_method(chosen, force=True)
     assert re.match("context has already been set: it is 'fork'; to replace it: .*force=True.*get_context", said)
