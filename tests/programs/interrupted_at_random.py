@@ -48,14 +48,19 @@ class Interrupts:
             else:
                 os.kill(os.getpid(), signal.SIGINT)
 
+    def hear(self, signum, frame):
+        """Raise, but not in who reads that it was raised: the next could come before that is done."""
+        if frame.f_code not in (play.__code__, Interrupts.end.__code__):
+            raise KeyboardInterrupt
+
     def end(self):
-        for act in (self.over.set, self.thread.join, lambda: time.sleep(0.001)):
-            while True:
-                try:
-                    act()
-                    break
-                except KeyboardInterrupt:
-                    pass
+        while self.thread.is_alive():
+            try:
+                self.over.set()
+                self.thread.join()
+            except KeyboardInterrupt:
+                continue
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # what is on its way comes before this has returned
 
 
 class Round:
@@ -154,7 +159,8 @@ def left(known_descriptors, known_children):
 def play(kind, method, chance, within):
     """Play a round; return whether a Ctrl-C came through."""
     known = descriptors(), set(children_of(os.getpid()))
-    this, interrupts, was_hit = Round(kind, method, chance), Interrupts(chance, within), False
+    signal.signal(signal.SIGINT, (interrupts := Interrupts(chance, within)).hear)
+    this, was_hit = Round(kind, method, chance), False
     try:
         interrupts.thread.start()
         this.act()

@@ -19,6 +19,7 @@ from polyproc._base.errors import ProcessDied, RemoteError, RemoteTraceback
 from polyproc._base.modules import load, os, read, said
 from polyproc._base.process_state import process_state
 from polyproc._platform.handles import (
+    Heard,
     HeldBack,
     ended_sentinel,
     has_pidfds,
@@ -576,13 +577,14 @@ def stop(child: ChildHandle, grace: float) -> int:
     if type(grace) is not float:
         said("seconds", grace, "grace")
     deadline = time.monotonic() + max(grace, 0.0)
-    with tree_of(child) as tree:
+    with HeldBack(), tree_of(child) as tree:
         for signum in (_signal.SIGINT, _signal.SIGTERM):
             if child.poll() is None:
                 tree.look()
                 child.signal(signum)
                 left = deadline - time.monotonic()
-                child.wait(max(left / 2 if signum == _signal.SIGINT else left, 0.0))
+                with Heard():
+                    child.wait(max(left / 2 if signum == _signal.SIGINT else left, 0.0))
         tree.kill()
     if child.poll() is None:
         child.kill()  # where nothing tells of a tree

@@ -23,7 +23,7 @@ from polyproc._base.process_state import exit_sequence, log
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 from polyproc._pickling.pickler import InheritedValue
 from polyproc._platform.circumstances import environment_of_worker, share_of, usable_processors
-from polyproc._platform.handles import WakePipe, ready, start_thread, tree_of
+from polyproc._platform.handles import HeldBack, WakePipe, ready, start_thread, tree_of
 from polyproc._platform.posix import HAVE_FORK, PROC
 from polyproc._process.process import BaseProcess, launched_by, method_of
 from polyproc._scheduling.assignments import NEVER
@@ -140,7 +140,7 @@ class WorkerHandle:
         if gently:
             self.process.terminate()
             return
-        with tree_of(self.process._popen) as tree:
+        with HeldBack(), tree_of(self.process._popen) as tree:
             tree.kill()
         self.process.kill()
 
