@@ -11,7 +11,7 @@ import time
 import pytest
 
 import polyproc
-from conftest import PROGRAMS, eventually, is_running, plain_fork
+from conftest import PROGRAMS, eventually, is_running, plain_fork, run_program
 from polyproc._base.process_state import process_state
 from polyproc._platform.handles import children_of
 from support import targets
@@ -115,3 +115,8 @@ def test_who_was_started_and_forgotten_is_reaped(method):
         context.Process(target=targets.nothing).start()
     eventually(lambda: not [pid for pid in children_of(os.getpid()) if not is_running(pid)])
     eventually(lambda: not process_state.children)
+
+
+def test_one_that_another_thread_hears_breaks_off_nothing_behind_a_fork():
+    done = run_program("interrupted_forks.py")
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr

@@ -35,6 +35,7 @@ class Interrupts:
     def __init__(self, chance, within):
         self.moments = sorted(chance.random() * within for _ in range(chance.randrange(1, 4)))
         self.is_for_main_thread = chance.random() < 0.5
+        self.is_over = False
         self.over = threading.Event()
         self.thread = threading.Thread(target=self.run, daemon=True)
 
@@ -49,17 +50,14 @@ class Interrupts:
                 os.kill(os.getpid(), signal.SIGINT)
 
     def hear(self, signum, frame):
-        """Raise, but not in who reads that it was raised: the next could come before that is done."""
-        if frame.f_code not in (play.__code__, Interrupts.end.__code__):
+        """Raise; not where it is read that it was raised, since the next could come before that is done."""
+        if not self.is_over and frame.f_code not in (play.__code__, Interrupts.end.__code__):
             raise KeyboardInterrupt
 
     def end(self):
-        while self.thread.is_alive():
-            try:
-                self.over.set()
-                self.thread.join()
-            except KeyboardInterrupt:
-                continue
+        self.is_over = True
+        self.over.set()
+        self.thread.join()
         signal.signal(signal.SIGINT, signal.default_int_handler)  # what is on its way comes before this has returned
 
 

@@ -264,6 +264,7 @@ def hold_back_no_more() -> None:
     """In a child that was forked in the middle: what came was its parent's."""
     held_back = getattr(_signal.getsignal(_signal.SIGINT), "__self__", None)
     if type(held_back) is HeldBack:
+        held_back._came_at = _NEVER
         _signal.signal(_signal.SIGINT, held_back._handler)
 
 

@@ -19,7 +19,7 @@ import threading
 from polyproc._base.modules import loaded
 from polyproc._base.process_state import log
 from polyproc._base.typing import Any
-from polyproc._platform.handles import ready
+from polyproc._platform.handles import HeldBack, hold_back_no_more, ready
 from polyproc._platform.posix import noting, quiet
 
 _BUFFERS = (io.BufferedWriter, io.BufferedRandom)
@@ -111,7 +111,12 @@ def warn_and_fork(made: list[int]) -> int:
     import warnings
 
     _warn_of_threads()
-    pid = quiet.fork(noting(os.fork, made), warnings)
+    # The fork's mask is not enough here: in what follows a fork, a Ctrl-C that another thread hears would break off who
+    # frees the locks that were taken for it (logging's).
+    with HeldBack():
+        pid = quiet.fork(noting(os.fork, made), warnings)
+        if pid == 0:
+            hold_back_no_more()  # also what held it back in the parent's main thread, if that is not this one
     if pid == 0:
         renew()
     return pid
