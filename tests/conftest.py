@@ -21,7 +21,7 @@ from polyproc._forkserver.fork_server import forkserver, fresh_fork_server
 from polyproc._platform import processes
 from polyproc._platform.handles import children_of, has_pidfds
 from polyproc._platform.posix import LINUX, have_abstract_sockets, quiet, tells_of_processes
-from polyproc._process.bootstrap import lifeline
+from polyproc._process.child_life import lifeline
 from polyproc._start.fork import null_input
 from polyproc._start.spawn import bundle
 

@@ -302,7 +302,7 @@ class BaseContext:
 def _managers_class(method: str | None) -> type[SyncManager]:
     """Return the class of managers; while it is loaded, the fork server that theirs comes from comes up."""
     if method == "forkserver":
-        from polyproc._start.booting import begin_fork_server
+        from polyproc._start.early_interpreter import begin_fork_server
 
         begin_fork_server()
     return without_collecting(_load_managers_class)
@@ -317,7 +317,7 @@ def _load_managers_class() -> type[SyncManager]:
 def _pool_class(method: str | None) -> type[pool.Pool]:
     """Return the class of pools; while it is loaded, the fork server that pools of a start method need comes up."""
     if method != "fork" and HAVE_FORK:
-        from polyproc._start.booting import early
+        from polyproc._start.early_interpreter import early
 
         early.begin_for_pool(method)
     return without_collecting(_load_pool_class)
@@ -367,7 +367,7 @@ class ForkServerContext(BaseContext):
     def _begin(self) -> None:
         if not self._has_begun:
             self._has_begun = True
-            from polyproc._start.booting import begin_fork_server
+            from polyproc._start.early_interpreter import begin_fork_server
 
             begin_fork_server()
 

@@ -35,7 +35,7 @@ from polyproc._base.logger import LOGGER_NAME as LOGGER_NAME
 from polyproc._platform.interpreter import flag_arguments as _args_from_interpreter_flags
 from polyproc._platform.interpreter import spawn_with_fds as spawnv_passfds
 from polyproc._platform.interpreter import starter as _starter
-from polyproc._process.bootstrap import flush_streams as _flush_std_streams
+from polyproc._process.child_life import flush_streams as _flush_std_streams
 
 _modules.live(__name__, _logging_state, _logger="logger", _log_to_stderr="to_stderr")
 _modules.live(__name__, _starter, "spawnv_passfds")

@@ -80,7 +80,7 @@ def test_sizes(path):
 
 def test_every_module_can_be_imported_alone():
     names = [".".join(("polyproc", *p.relative_to(PACKAGE).with_suffix("").parts)) for p in FILES]
-    names = [name.removesuffix(".__init__") for name in names if not name.endswith("._programs.boot")]
+    names = [name.removesuffix(".__init__") for name in names if not name.endswith("._programs.prelude")]
     names = [name for name in names if ".windows_" not in name]  # they assert that they are there
     failed = []
     for name in names:
@@ -104,7 +104,7 @@ def test_standard_librarys_multiprocessing_is_never_imported():
     program = """
 import sys, polyproc, pkgutil, importlib
 for module in pkgutil.walk_packages(polyproc.__path__, "polyproc."):
-    if not module.name.endswith("_programs.boot") and ".windows_" not in module.name:
+    if not module.name.endswith("_programs.prelude") and ".windows_" not in module.name:
         importlib.import_module(module.name)
 assert not [name for name in sys.modules if name.partition(".")[0] == "multiprocessing"]
 assert "concurrent.futures.process" not in sys.modules

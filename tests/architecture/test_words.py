@@ -20,6 +20,12 @@ GIVEN_UP = [
     ("pp_segment|pp_turn", "pp_queue_block, pp_batch_cursor", EVERYWHERE),
     (r"p[py]_\w*_take|take_guard|try_to_take", "acquire for a lock; begin_get, commit_get, abort_get; alloc", SOURCE),
     (r"told(?= = )|\*told", "preparation, job", ("src",)),
+    (
+        "preparation_data|bootstrap|[Bb]ooting|can_boot|BOOT|run_ahead",
+        "preparation, job, child_life, early",
+        EVERYWHERE,
+    ),
+    (r"_programs[./]boot", "prelude", EVERYWHERE),
     ("ROOMS|DOORS", "packages, public modules", EVERYWHERE),
 ]
 

@@ -152,8 +152,8 @@ def test_fork_server_comes_up_with_the_first_object_for_its_children(make):
 import sys, polyproc
 context = polyproc.get_context(sys.argv[1])
 made = [context.{make} for _ in range(2)]
-from polyproc._start.booting import early
-print(*early._booting)
+from polyproc._start.early_interpreter import early
+print(*early._interpreters)
 """
     for method, expected in {"forkserver": "forkserver\n", "fork": "\n", "spawn": "\n"}.items():
         done = subprocess.run([sys.executable, "-c", text, method], capture_output=True, text=True, timeout=60)

@@ -13,7 +13,7 @@ from conftest import eventually, is_running, needs, run_program
 from polyproc._base import native as _native
 from polyproc._forkserver.fork_server import forkserver, fresh_fork_server
 from polyproc._platform.handles import children_of
-from polyproc._start.booting import early
+from polyproc._start.early_interpreter import early
 from support import targets
 
 SERVERS = {"spawn": fresh_fork_server, "forkserver": forkserver}
@@ -99,7 +99,7 @@ def test_a_pool_orders_no_child_beside_its_workers(method):
 @by_servers
 def test_an_interpreter_that_is_killed_before_it_has_its_job_costs_no_pool(method):
     early.begin(method)
-    kill(early._booting[method].pid)
+    kill(early._interpreters[method].pid)
     assert call(method) == list(range(20))
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import polyproc
-from polyproc._process.preparation import try_marshal, unmarshal
+from polyproc._process.job import try_marshal, unmarshal
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),

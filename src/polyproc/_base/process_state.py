@@ -133,7 +133,7 @@ log = Log()
 #     2  join all children
 #     3  the other finalizers
 #
-# It runs once in a process: at exit of a main process (by `atexit`), and at the end of a child's bootstrap.
+# It runs once in a process: at exit of a main process (by `atexit`), and at the end of a child's life.
 FINALIZERS = 0
 DAEMONS = 1
 CHILDREN = 2

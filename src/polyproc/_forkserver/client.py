@@ -27,7 +27,7 @@ from polyproc._platform.circumstances import Circumstances, changes_since, envir
 from polyproc._platform.handles import Heard, HeldBack, children_of, has_pidfds, open_pidfd, pause, ready, send_signal
 from polyproc._platform.posix import PROC, close_quietly, fork, forks, noting
 from polyproc._process.black_box import Box
-from polyproc._process.bootstrap import lifeline
+from polyproc._process.child_life import lifeline
 from polyproc._process.process import BaseProcess
 from polyproc._start import protocol
 from polyproc._start.child import Child, begin_once, flush_before_start, make_box

@@ -22,7 +22,7 @@ from polyproc._base.native import native
 from polyproc._pickling.sending import received
 from polyproc._platform.handles import has_pidfds, new_poll, open_pidfd, ready
 from polyproc._platform.posix import PROC, close_quietly, fork, forks
-from polyproc._process.bootstrap import after_fork
+from polyproc._process.child_life import after_fork
 from polyproc._start import protocol
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant

@@ -20,10 +20,10 @@ from polyproc._platform.circumstances import Circumstances, changes_since, envir
 from polyproc._platform.handles import HeldBack
 from polyproc._platform.interpreter import command_line, starter
 from polyproc._platform.posix import HAVE_FORK
-from polyproc._process.bootstrap import lifeline
-from polyproc._process.preparation_data import capture, describe_main, pack_objects
+from polyproc._process.child_life import lifeline
+from polyproc._process.preparation import capture, describe_main, pack_objects
 from polyproc._process.receiving import check_start
-from polyproc._start.booting import Booting, can_boot, common_modules, early, is_plain
+from polyproc._start.early_interpreter import EarlyInterpreter, can_start_early, common_modules, early, is_plain
 from polyproc._start.protocol import AHEAD, LATER, socketpair
 from polyproc._start.spawn import start_program
 
@@ -126,24 +126,24 @@ class ForkServer:
                 self._load_more(self._client)
                 return self._client
             self._drop()
-        booting = early.take(self._method)
-        if booting is not None and not booting.fits():
-            booting.end()
-            booting = None
-        if booting is None and can_boot():
+        started = early.take(self._method)
+        if started is not None and not started.fits():
+            started.end()
+            started = None
+        if started is None and can_start_early():
             check_start()
-            booting = Booting("run_forkserver", () if self._has_main else common_modules())
-        if booting is None:
+            started = EarlyInterpreter("run_forkserver", () if self._has_main else common_modules())
+        if started is None:
             client = self._start_without()
         else:
             try:
                 job = self._describe()
-                booting.give(pack_objects(job))
-                self._environ, self._circumstances = booting.environ, booting.circumstances
-                client = ForkServerClient(booting.channel, booting.pid, job["comm"])
+                started.give(pack_objects(job))
+                self._environ, self._circumstances = started.environ, started.circumstances
+                client = ForkServerClient(started.channel, started.pid, job["comm"])
             except BaseException:
                 self._circumstances = None
-                booting.end()
+                started.end()
                 raise
         log.debug("fork server started, pid %d", client.pid)
         self._client, self._report = client, None
@@ -204,9 +204,9 @@ class ForkServer:
         """End the fork server, and one that comes up, and wait for them."""
         with HeldBack(), self._lock:
             self._drop()
-            booting = early.take(self._method)
-            if booting is not None:
-                booting.end()
+            started = early.take(self._method)
+            if started is not None:
+                started.end()
 
     def after_fork_in_child(self) -> None:
         """Forget, in a forked child, the parent's fork server: its children would be the parent's."""

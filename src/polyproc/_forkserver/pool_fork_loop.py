@@ -1,6 +1,6 @@
 """The loop of a pool's fork server: a copy of its client, forked by `client.py: PoolForkServer`.
 
-become a fork server -> fork_loop.Loop; in a child: preparation.live
+become a fork server -> fork_loop.Loop; in a child: job.perform_and_exit
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import _signal
 import os
 
 from polyproc._forkserver.fork_loop import Loop
-from polyproc._process.bootstrap import after_fork, hang_on, lifeline
-from polyproc._process.preparation import live
+from polyproc._process.child_life import after_fork, hang_on, lifeline
+from polyproc._process.job import perform_and_exit
 from polyproc._start.fork import replace_streams
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
@@ -35,5 +35,5 @@ def main(socket_fd: int, client_pid: int, comm: str, mask: set[int]) -> NoReturn
     # A child hangs on to the client before it has a job: others may hold the client's end of its channel.
     loop = Loop(socket_fd, lifeline_fd, client_pid, comm, lambda _: hang_on(os.dup(lifeline_fd)), handlers)
     job = loop.serve()
-    live(job, job.get("parent_sentinel"))
+    perform_and_exit(job, job.get("parent_sentinel"))
     os._exit(1)

@@ -14,7 +14,7 @@ from polyproc._pickling.sending import while_sending
 from polyproc._platform.handles import ready
 from polyproc._platform.posix import LongLived, close_quietly
 from polyproc._process import black_box as box_module
-from polyproc._process.preparation_data import capture, capture_extras, capture_main, pack_objects
+from polyproc._process.preparation import capture, capture_extras, capture_main, pack_objects
 from polyproc._start.child import Child, flush_before_start
 from polyproc._start.spawn import pack
 

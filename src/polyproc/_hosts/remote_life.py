@@ -16,7 +16,7 @@ from polyproc._base.process_state import process_state
 from polyproc._base.typing import TYPE_CHECKING, Any
 from polyproc._hosts.carried_code import install
 from polyproc._platform.handles import open_pidfd
-from polyproc._process.preparation import apply_preparation, unmarshal
+from polyproc._process.job import apply_preparation, unmarshal
 
 if TYPE_CHECKING:
     from polyproc._connection.connection import Connection

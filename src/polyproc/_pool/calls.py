@@ -84,7 +84,7 @@ def begin_workers(process: type[BaseProcess[Any]] | None) -> None:
     """Have come up what workers of a class are started by, while what deals with them is loaded."""
     method = method_of(process)
     if HAVE_FORK and method in ("forkserver", "spawn"):
-        from polyproc._start.booting import early
+        from polyproc._start.early_interpreter import early
 
         early.begin_for_pool(method)
 
@@ -108,7 +108,7 @@ def make_config(  # noqa: PLR0913  (one for each attribute)
     In a child that imports an unguarded main module, the import ends here.
     """
     if process_state.importing_main:
-        from polyproc._process.bootstrap import MainReached
+        from polyproc._process.child_life import MainReached
 
         raise MainReached
     if initializer is not None and not callable(initializer):

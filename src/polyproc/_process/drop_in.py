@@ -1,7 +1,7 @@
 """`multiprocessing` means polyproc: in this process and in all its children, whatever they import.
 
 A finder at the head of the import system gives each `multiprocessing[.x]` the module object of `polyproc[.x]`. A forked
-child inherits it; others are told so before they import anything of the program (`preparation_data.py`); interpreters
+child inherits it; others are told so before they import anything of the program (`preparation.py`); interpreters
 that are started by other means, as `subprocess` and loky do, learn of it from PYTHONPATH
 (`_programs/foreign/sitecustomize.py`).
 """

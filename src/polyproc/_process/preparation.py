@@ -1,283 +1,242 @@
-"""A new child that shares no memory with its parent becomes what that has told it (`preparation_data.py`)."""
+"""Collect what a new child that shares no memory with its parent is told of it; the child applies that in `job.py`.
+
+The message is marshalled, not pickled: a child can read it with nothing imported.
+"""
 
 from __future__ import annotations
 
-import _signal
-import _thread
+import _ast
 import marshal
+import os
+import re
 import sys
 
-from polyproc._base.modules import import_sent, load, loaded, os
+from polyproc._base.modules import loaded
 from polyproc._base.process_state import process_state
-from polyproc._platform.posix import LongLived, forks
-from polyproc._process import black_box, bootstrap
-from polyproc._process import process as process_module
-from polyproc._process.black_box import Box, recorder
-from polyproc._process.bootstrap import MainReached
-
-TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable
+from polyproc._process.receiving import check_start
 
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from collections.abc import Container, Iterator
+    from types import CodeType, ModuleType
 
-    from polyproc._base.modules import SentModule
-    from polyproc._process.preparation_data import Preparation
-    from polyproc._process.process import BaseProcess
+    MainDescription = tuple[str, str, bytes]  # kind, name or path, marshalled code
 
 
-# The parent's `__main__` in a child: imported here as `__mp_main__`, from the code that the parent sent.
+# This process's main module, as its children need it: described and compiled once.
 #
-# No guard is needed: the first top-level start ends the import quietly, since every name that a target can need was
-# bound above that line.
+# As in the standard library, a main that has a file is imported again (`job.py`), without its
+# `if __name__ == "__main__"` part, so that its functions and classes are found by name. The difference: the parent
+# sends the code object, so no child reads or compiles the file.
+#
+# A main without a file (a prompt, `-c`, standard input, a notebook) is not imported: what it defines travels by value
+# (`_pickling/main_definitions.py`).
 
-_HAS_CACHED = sys.version_info < (3, 15)
-
-
-def import_main(kind: str, name: str, code: bytes) -> None:
-    """Make `__main__` and `__mp_main__` the module that the parent described."""
-    module = type(sys)("__mp_main__")
-    scope: dict[str, Any] = module.__dict__
-    if kind == "name":
-        spec = _find_spec(name)
-        scope.update(__spec__=spec, __package__=name.rpartition(".")[0])
-        if spec is not None:
-            scope.update(__file__=spec.origin, __loader__=spec.loader)
-            if _HAS_CACHED:
-                scope["__cached__"] = spec.cached
-            scope["__package__"] = spec.parent
-    else:
-        scope.update(__file__=name, __package__="")
-        if _HAS_CACHED:
-            scope["__cached__"] = None
-    sys.modules["__main__"] = sys.modules["__mp_main__"] = module
-    process_state.importing_main = True
-    try:
-        exec(marshal.loads(code), scope)
-    except MainReached:
-        pass
-    finally:
-        process_state.importing_main = False
+_GUARD = rb"^if\b[^\n]*\b__name__\b[^\n]*__main__[^\n]*\n(?:[ \t#)\]}][^\n]*\n|[ \t]*\n)*(?:[ \t][^\n]*\Z)?"
+_SCOPES = (_ast.FunctionDef, _ast.AsyncFunctionDef, _ast.ClassDef)
 
 
-def _find_spec(name: str) -> Any:
-    from importlib.util import find_spec
+class _All:
+    """All names."""
 
-    package = name.rpartition(".")[0]
-    if package:
-        __import__(package)
-    return find_spec(name)
+    def __contains__(self, name: object) -> bool:
+        return True
 
 
-def apply_preparation(preparation: Preparation) -> None:
-    """Become, in the child, what the parent described; then import its main module, if there is one."""
-    black_box.name_log_records()
-    if "name" in preparation:
-        process_state.current.name = preparation["name"]
-    if "authkey" in preparation:
-        process_state.current.authkey = preparation["authkey"]
-    _join_family(preparation)
-    if "logging" in preparation:
-        from polyproc._base.logger import logging_state
+_ALL = _All()
 
-        logging_state.apply(preparation["logging"])
-    if "objects" in preparation:
-        preparation.update(load("_pickle", "loads")(preparation["objects"]))  # type: ignore[operator]
-    if "sys_path" in preparation:
-        sys.path[:] = preparation["sys_path"]
-    if "sys_argv" in preparation:
-        sys.argv = list(preparation["sys_argv"])
-    if "dir" in preparation:
+
+class MainCode:
+    """The compiled main of this process, kept for its next children. One instance, `main_code`."""
+
+    def __init__(self) -> None:
+        self.stamp: object = None
+        self.description: MainDescription | None = None
+        self._guarded: frozenset[str] = frozenset()
+        self._guarded_by: object = None  # the stamp of what that was read in
+
+    def describe(self) -> MainDescription | None:
+        """Return what a child needs to import our main module, None if there is nothing to import."""
+        main = sys.modules.get("__main__")
+        spec_name = getattr(getattr(main, "__spec__", None), "name", None)
+        if main is None:
+            return None
+        if spec_name is not None:
+            return self._by_name(main, spec_name)
+        path = getattr(main, "__file__", None)
+        if path is None or not isinstance(path, str):
+            return None
+        if not os.path.isabs(path) and process_state.original_dir is not None:
+            path = os.path.join(process_state.original_dir, path)
+        return self._by_path(os.path.normpath(path))
+
+    def _by_name(self, main: ModuleType, name: str) -> MainDescription | None:
+        # A __main__.py of a package, directory or archive is all guard: it is never imported by a child.
+        if name == "__main__" or name.endswith(".__main__"):
+            return None
+        if self.stamp != name:
+            spec = main.__spec__
+            code = spec.loader.get_code(name) if spec is not None and spec.loader is not None else None  # type: ignore[attr-defined]
+            self.stamp = name
+            self.description = None if code is None else ("name", name, marshal.dumps(code))
+        return self.description
+
+    def _by_path(self, path: str) -> MainDescription | None:
+        # IPython's launcher has no guard, and nothing that a child could need.
+        if os.path.splitext(os.path.basename(path))[0] == "ipython":
+            return None
         try:
-            os.chdir(preparation["dir"])
-        except OSError:  # removed meanwhile
-            pass
-    if preparation.get("frozen"):
-        sys.frozen = True  # type: ignore[attr-defined]
-    if "extras" in preparation:
-        load("_pickle", "loads")(preparation["extras"])  # type: ignore[operator]  # it does what it does as it is opened
-    if "main" in preparation:
-        import_main(*preparation["main"])
+            info = os.stat(path)
+        except OSError:
+            return None  # "<stdin>" and its like: there is no file
+        stamp = (path, info.st_mtime_ns, info.st_size)
+        if self.stamp != stamp:
+            self.description = ("path", path, marshal.dumps(_compile(path)))
+            self.stamp = stamp
+        return self.description
+
+    def missing(self) -> Container[str]:
+        """Return the names of our main module that no child gets by importing it: all, if none imports it."""
+        if self.describe() is None:
+            return _ALL
+        if self._guarded_by != self.stamp:
+            self._guarded_by, self._guarded = self.stamp, frozenset(self._read_guard())
+        return self._guarded
+
+    def _read_guard(self) -> Iterator[str]:
+        """Yield the names that main binds where a child does not come: below `if __name__ == "__main__"`."""
+        assert self.description is not None
+        kind, path, _ = self.description
+        try:
+            if kind == "name":
+                source: bytes = sys.modules["__main__"].__loader__.get_source(path).encode()  # type: ignore[union-attr]
+            else:
+                with open(path, "rb") as file:
+                    source = file.read()
+            for block in re.findall(_GUARD, source, re.MULTILINE):
+                yield from _names_bound_in(compile(block, path, "exec", _ast.PyCF_ONLY_AST))
+        except (OSError, SyntaxError, ValueError, AttributeError):  # there is no source that we could read
+            return
 
 
-def _join_family(preparation: Preparation) -> None:
-    process_state.ancestors = preparation.get("ancestors", ())
-    if "hidden_starts" in preparation:
-        process_state.hidden_starts = preparation["hidden_starts"]
-    if "orig_dir" in preparation:
-        process_state.original_dir = preparation["orig_dir"]
-    if "start_method" in preparation:
-        process_state.start_method = preparation["start_method"]
-    if "drop_in" in preparation:
-        from polyproc._process.drop_in import install
+main_code = MainCode()
+describe_main = main_code.describe
 
-        install()
-    if "tracker" not in preparation:
+
+def _names_bound_in(node: _ast.AST) -> Iterator[str]:
+    if isinstance(node, _SCOPES):
+        yield node.name
         return
-    fd: int = preparation["tracker"]
-    if preparation["tracker_is_sent"]:
-        from polyproc._pickling.sending import received
-
-        fd = received.fds[fd]
-    os.set_inheritable(fd, False)
-    process_state.tracker = preparation["tracker_mark"], LongLived(fd)
-    forks.in_others(process_state.leave_tracker)
-    module: Any = loaded("polyproc._memory.tracker")
-    if module is not None:  # the fork server has imported it
-        module.tracker.join(*process_state.tracker)
+    if isinstance(node, _ast.Name) and isinstance(node.ctx, _ast.Store):
+        yield node.id
+    elif isinstance(node, _ast.alias):
+        yield (node.asname or node.name).partition(".")[0]
+    for field in node._fields:
+        inside = getattr(node, field, None)
+        for part in inside if isinstance(inside, list) else [inside]:
+            if isinstance(part, _ast.AST):
+                yield from _names_bound_in(part)
 
 
-# The process object on its way to a child that shares no memory: marshalled where that is exact, else pickled.
-#
-# A target that is found by name, with arguments of the plainest types, needs no pickle module in the child: `_pickle`
-# and what it imports cost a bare interpreter more than all else that it loads for us.
+def _compile(path: str) -> CodeType:
+    with open(path, "rb") as file:
+        data = file.read()
+    if data[2:4] == b"\r\n" and path.endswith(".pyc"):
+        # A legacy .pyc as a script: 16 bytes of header (PEP 552), then the marshalled code.
+        code: CodeType = marshal.loads(data[16:])
+        return code
+    return compile(data, path, "exec", dont_inherit=True)
 
-_PLAIN = frozenset((type(None), bool, int, float, complex, str, bytes))
-_CLASSES = ("Process", "ForkProcess", "SpawnProcess", "ForkServerProcess")
-_LIMIT = 1000
+
+Preparation = dict[str, Any]
 
 
-def try_marshal(process: BaseProcess[Any], module: SentModule | None = None) -> bytes | None:
-    """Return the process object as marshalled state, or None if only pickle does it justice.
+def capture_tracker(preparation: Preparation, passed: Callable[[int], int], is_sent: bool) -> None:
+    """Tell of the family's tracker, if there is one.
 
     Args:
-        process: what to send.
-        module: name, file and code of its target's module, if that is to be sent too.
+        preparation: what the child is told, which this adds to.
+        passed: has a descriptor passed to the child; returns its number there or, if they are sent, its place.
+        is_sent: whether they are.
     """
-    cls = type(process)
-    if cls.__name__ not in _CLASSES or (
-        cls is not getattr(process_module, cls.__name__, None) and "_launcher" not in vars(cls)
-    ):
-        return None
-    state = process.__dict__.copy()
-    target = state.pop("_target")
-    named = None if target is None else _name_of(target)
-    if target is not None and named is None:
-        return None
-    if (state["_args"] or state["_kwargs"]) and not _is_plain((state["_args"], state["_kwargs"]), [_LIMIT]):
-        return None
-    config = state["_config"] = state["_config"].copy()
-    config["authkey"] = bytes(config["authkey"])
+    module: Any = loaded("polyproc._memory.tracker")
+    member: Any = None
+    if module is not None:
+        member = module.tracker.member()
+    elif process_state.tracker is not None and process_state.tracker[1].is_there():
+        member = process_state.tracker[0], process_state.tracker[1].fd
+    if member is not None:
+        preparation.update(tracker=passed(member[1]), tracker_is_sent=is_sent, tracker_mark=member[0])
+
+
+def capture(name: str) -> Preparation:
+    """Describe this process for a child named `name`. Raises RuntimeError where none may be started."""
+    hidden = check_start()
+    path = sys.path.copy()
+    if "" in path and process_state.original_dir is not None:
+        path[path.index("")] = process_state.original_dir
+    preparation: Preparation = {
+        "name": str.__str__(name),  # and no subclass
+        "authkey": bytes(process_state.current.authkey),
+        "sys_path": path,
+        "sys_argv": sys.argv,
+        "orig_dir": process_state.original_dir,
+        "ancestors": process_state.ancestors,
+    }
+    if hidden:
+        preparation["hidden_starts"] = hidden
     try:
-        return marshal.dumps((cls.__name__, named, state, module))
-    except ValueError:  # a subclass of str as its name, or the like
-        return None
+        preparation["dir"] = os.getcwd()
+    except OSError:  # the directory was removed: the child stays where it is
+        pass
+    logger = loaded("polyproc._base.logger")
+    state = None if logger is None else logger.logging_state.capture()  # type: ignore[attr-defined]
+    if state is not None:
+        preparation["logging"] = state
+    if process_state.drop_in:
+        preparation["drop_in"] = True
+    if getattr(sys, "frozen", False):
+        preparation["frozen"] = True
+    return preparation
 
 
-def _name_of(target: object) -> tuple[str, str] | None:
-    """Return (module, name) of a function that is found by them, outside of a main module."""
-    module = getattr(target, "__module__", None)
-    name = getattr(target, "__qualname__", None)
-    if type(module) is not str or type(name) is not str or type(target) not in (type(_name_of), type(len), type):
-        return None
-    if module in ("__main__", "__mp_main__"):
-        from polyproc._pickling.main_definitions import main_definitions
+def pack_objects(preparation: Preparation) -> Preparation:
+    """Pickle what cannot be marshalled: a program may put anything into sys.path and sys.argv."""
+    objects = {}
+    for name in _LISTS:
+        if any(type(item) is not str for item in preparation.get(name, ())):
+            objects[name] = [str.__str__(item) if isinstance(item, str) else item for item in preparation[name]]
+            preparation[name] = [item for item in objects[name] if isinstance(item, str)]  # what imports look at
+    if objects:
+        from polyproc._pickling.pickler import dumps
 
-        definitions: Any = main_definitions
-        if not definitions.goes_by_name(target):
-            return None
-    return (module, name) if getattr(sys.modules.get(module), name, None) is target else None
-
-
-def _is_plain(value: object, left: list[int]) -> bool:
-    """Return whether marshal brings `value` over exactly: built-in types, no subclass, a tree of limited size."""
-    left[0] -= 1
-    kind = type(value)
-    if kind in _PLAIN:
-        return True
-    if left[0] < 0:
-        return False
-    if kind is tuple or kind is list or kind is set or kind is frozenset:
-        return all(_is_plain(item, left) for item in value)  # type: ignore[attr-defined]
-    if kind is dict:
-        return all(_is_plain(k, left) and _is_plain(v, left) for k, v in value.items())  # type: ignore[attr-defined]
-    return False
+        preparation["objects"] = dumps(objects)
+    return preparation
 
 
-def unmarshal(data: bytes) -> BaseProcess[Any]:
-    """Make, in the child, the process object that `try_marshal` described."""
-    class_name, named, state, sent = marshal.loads(data)
-    cls = getattr(process_module, class_name)
-    process: BaseProcess[Any] = cls.__new__(cls)
-    process.__dict__.update(state)
-    process.authkey = process.authkey
-    process._target = None
-    if named is not None:
-        module, name = named
-        if module != "__main__":
-            if sent is not None and module not in sys.modules:
-                package = module.rpartition(".")[0]
-                if package:
-                    __import__(package)
-                if module not in sys.modules:
-                    import_sent(*sent)
-            process._target = load(module, name)  # type: ignore[assignment]
-        else:
-            try:
-                process._target = getattr(sys.modules["__main__"], name)
-            except AttributeError:
-                raise AttributeError(f"Can't get attribute {name!r} on {sys.modules['__main__']!r}") from None
-    return process
+_LISTS = ("sys_path", "sys_argv")
 
 
-# The whole of it: from what a child is told to its exit.
+def capture_extras(preparation: Preparation) -> Preparation:
+    """Add what a program tells its children beyond that: coverage replaces `spawn.get_preparation_data` for it."""
+    public: Any = loaded("polyproc.spawn")
+    if public is not None and (describe := public.get_preparation_data) is not get_preparation_data:
+        described = describe(preparation["name"])
+        extras = {key: described[key] for key in described.keys() - preparation.keys() - {"main"}}
+        from polyproc._pickling.pickler import dumps
+
+        preparation["extras"] = dumps(extras)
+    return preparation
 
 
-def live(job: dict[str, Any], parent_sentinel: int | None) -> NoReturn:
-    """Become what the job says, run it and exit. The standard streams are kept."""
-    os._exit(perform(job, parent_sentinel))
+def get_preparation_data(name: str) -> Preparation:
+    """Return what a child named `name` is told about this process."""
+    return capture_main(capture(name))
 
 
-def perform(job: dict[str, Any], parent_sentinel: int | None) -> int:
-    """Become what the job says and run it; return the exit code."""
-    if "parent_process" in job:
-        parent_sentinel = job["parent_process"]
-        from polyproc._platform.windows_signals import listen  # type: ignore[attr-defined]  # seen on Windows alone
-
-        listen(job["signals"], parent_sentinel if job["ends_with_parent"] else None)
-    elif "end" in job:
-        from polyproc._process.ends import ends
-
-        parent_sentinel = ends.hold(job["end"], job["parent"], job.get("lifeline") == job["parent"])
-    if "lifeline" in job:
-        from polyproc._process.bootstrap import hang_on
-
-        hang_on(job["lifeline"])
-    box = Box.of(job["box"])
-    recorder.box = box
-    try:
-        if "is_unwatched" in job:
-            box.wait_until_watched()
-        if "hears_interrupt" in job:
-            _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGINT,))
-        process = _make_process(job)
-    except KeyboardInterrupt as error:
-        bootstrap.hear_no_other()
-        bootstrap.commit_exception(box, error, bootstrap.format_exception(error))
-        bootstrap.flush_streams()
-        bootstrap.end_by_interrupt()
-    except BaseException as error:  # noqa: BLE001  (told to the parent and on the error stream, as a target's is)
-        text = bootstrap.format_exception(error)
-        bootstrap.commit_exception(box, error, text)
-        sys.stderr.write(text)
-        bootstrap.flush_streams()
-        box.note_exit(1)
-        return 1
-    return bootstrap.live(process, parent_sentinel, box)
-
-
-def _make_process(job: dict[str, Any]) -> BaseProcess[Any]:
-    process_state.current._inheriting = True
-    process_state.forked_in_import |= process_state.receiving
-    process_state.receiving = True
-    try:
-        apply_preparation(job)
-        payload = job["payload"]
-        process: BaseProcess[Any] = load("_pickle", "loads")(payload) if job["pickled"] else unmarshal(payload)  # type: ignore[operator]
-    finally:
-        del process_state.current._inheriting
-        process_state.receiving = False
-        if _thread._count():
-            from polyproc._process.receiving import note_threads
-
-            note_threads(())
-    return process
+def capture_main(preparation: Preparation) -> Preparation:
+    """Add what the child needs to import this process's main module."""
+    main = describe_main()
+    if main is not None:
+        preparation["main"] = main
+    return preparation

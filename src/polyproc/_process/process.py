@@ -13,7 +13,7 @@ from _thread import RLock
 from polyproc._base.modules import kind_of, loaded, os, public, remake, said
 from polyproc._base.process_state import CHILDREN, DAEMONS, exit_sequence, log, process_state
 from polyproc._platform.posix import start_methods
-from polyproc._process.bootstrap import MainReached, run_child
+from polyproc._process.child_life import MainReached, run_child
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 
@@ -519,7 +519,7 @@ class ForkServerProcess(BaseProcess[T]):
 
     @staticmethod
     def _Popen(process_obj: BaseProcess[Any]) -> ChildHandle:
-        from polyproc._start.booting import start_by_fork_server
+        from polyproc._start.early_interpreter import start_by_fork_server
 
         return start_by_fork_server(process_obj)
 

@@ -16,7 +16,7 @@ from _weakrefset import WeakSet  # `weakref` has more, in another file
 
 from polyproc._base.modules import loaded
 from polyproc._base.process_state import process_state
-from polyproc._process.bootstrap import MainReached
+from polyproc._process.child_life import MainReached
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:

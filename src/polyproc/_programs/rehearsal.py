@@ -18,7 +18,7 @@ from polyproc._base.process_state import exit_sequence, log, process_state
 from polyproc._pickling.sending import received
 from polyproc._platform.posix import anonymous_file
 from polyproc._process.black_box import Box, recorder
-from polyproc._process.preparation import perform
+from polyproc._process.job import perform
 from polyproc._start import protocol
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant

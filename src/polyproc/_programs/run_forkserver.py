@@ -1,6 +1,6 @@
 """The program of the fork server: import, then fork on request. Started by `fork_server.py`; nobody imports it.
 
-    ready report -> fork_loop.Loop; in a child: preparation.live
+    ready report -> fork_loop.Loop; in a child: job.perform_and_exit
 
 It does not hear of SIGINT, and ends when its client does also while it is busy importing: the lifeline kills it.
 """
@@ -20,8 +20,8 @@ from polyproc._base.process_state import process_state
 from polyproc._forkserver.fork_loop import Loop, receive_job
 from polyproc._platform.posix import fork
 from polyproc._process.black_box import keep
-from polyproc._process.bootstrap import flush_streams, format_exception, hang_on
-from polyproc._process.preparation import apply_preparation, import_main, live
+from polyproc._process.child_life import flush_streams, format_exception, hang_on
+from polyproc._process.job import apply_preparation, import_main, perform_and_exit
 from polyproc._programs.rehearsal import rehearse
 from polyproc._start import protocol
 
@@ -67,7 +67,7 @@ def main(job: dict[str, Any]) -> None:
     except ConnectionError:
         os._exit(0)
     child = loop.serve()
-    live(child, child.get("parent_sentinel"))
+    perform_and_exit(child, child.get("parent_sentinel"))
 
 
 def _preload(names: list[str], main_description: Any) -> tuple[list[tuple[str, str]], bool]:

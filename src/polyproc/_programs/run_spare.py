@@ -9,7 +9,7 @@ import os
 from polyproc._base.process_state import process_state
 from polyproc._pickling.sending import received
 from polyproc._process.black_box import keep
-from polyproc._process.preparation import apply_preparation, import_main, live
+from polyproc._process.job import apply_preparation, import_main, perform_and_exit
 from polyproc._programs.rehearsal import rehearse
 from polyproc._start import protocol
 
@@ -39,7 +39,7 @@ def main(job: dict[str, Any]) -> None:
         child["hears_interrupt"] = True
     if main_description is not None and not has_main:
         child["main"] = main_description  # it fails again, where the error is seen
-    live(child, None)
+    perform_and_exit(child, None)
 
 
 def _receive_job(channel: protocol.Socket) -> dict[str, Any]:

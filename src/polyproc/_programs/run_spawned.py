@@ -6,7 +6,7 @@ import gc
 
 from polyproc._base.modules import os
 from polyproc._process.black_box import keep
-from polyproc._process.preparation import live
+from polyproc._process.job import perform_and_exit
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 def main(job: dict[str, Any]) -> None:
     """Do the job; never returns."""
-    gc.freeze()  # what is there by now holds no file of the user's: bootstrap.live need not look through it
+    gc.freeze()  # what is there by now holds no file of the user's: child_life.live need not look through it
     keep("stdout")
     keep("stderr")
     os.set_inheritable(job["box"], False)
-    live(job, None)
+    perform_and_exit(job, None)

@@ -35,7 +35,7 @@ from polyproc._platform.handles import (
 from polyproc._platform.posix import CGROUPS, LINUX, PROC, SHM, LongLived, close_quietly, temporary_folder, waitid
 from polyproc._process import black_box
 from polyproc._process.black_box import Box
-from polyproc._process.bootstrap import flush_streams
+from polyproc._process.child_life import flush_streams
 
 TYPE_CHECKING = False  # a parent that only forks loads no `threading` nor `signal`: each forked child would pay
 

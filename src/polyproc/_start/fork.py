@@ -17,7 +17,7 @@ from polyproc._pickling.main_definitions import main_definitions
 from polyproc._platform.handles import hold_back_no_more, pidfd
 from polyproc._platform.posix import OwnFile, fork, forks
 from polyproc._process.black_box import RecordedStream
-from polyproc._process.bootstrap import after_fork, end_by_interrupt, has_more_to_reset, lifeline, live
+from polyproc._process.child_life import after_fork, end_by_interrupt, has_more_to_reset, lifeline, live
 from polyproc._start.child import Child
 
 TYPE_CHECKING = False  # see child.py: what this process has loaded, each forked child pays for

@@ -16,8 +16,8 @@ import threading
 from polyproc._base.typing import TYPE_CHECKING, Any
 from polyproc._platform.circumstances import Circumstances, environ
 from polyproc._platform.interpreter import command_line, starter
-from polyproc._process.bootstrap import lifeline
-from polyproc._process.preparation_data import capture, describe_main
+from polyproc._process.child_life import lifeline
+from polyproc._process.preparation import capture, describe_main
 from polyproc._start import protocol
 from polyproc._start.protocol import socketpair
 from polyproc._start.spawn import start_program

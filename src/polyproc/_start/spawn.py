@@ -3,7 +3,7 @@
 The job is written before the child exists: nothing waits for anything, and no pipe can fill up.
 
     parent: describe self, compile main, pickle the process -> job file -> posix_spawn
-    child:  the line below -> _programs/run_spawned.py -> prepare -> main -> unpickle -> bootstrap
+    child:  the line below -> _programs/run_spawned.py -> prepare -> main -> unpickle -> live
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from polyproc._pickling.sending import InheritsFds, while_preparing
 from polyproc._platform.handles import Heard
 from polyproc._platform.interpreter import command_line, interpreter, site_plan, spawn
 from polyproc._platform.posix import OwnFile, close_quietly, file_with
-from polyproc._process.bootstrap import lifeline
-from polyproc._process.preparation import import_main, try_marshal
-from polyproc._process.preparation_data import (
+from polyproc._process.child_life import lifeline
+from polyproc._process.job import import_main, try_marshal
+from polyproc._process.preparation import (
     capture,
     capture_extras,
     capture_main,
@@ -61,7 +61,7 @@ def freeze_support() -> None:
     if getattr(sys, "frozen", False) and is_forking(sys.argv):
         with os.fdopen(int(sys.argv[2].partition("=")[2]), "rb") as file:
             job = marshal.load(file)
-        exec(marshal.loads(job.pop("boot")), {"job": job})
+        exec(marshal.loads(job.pop("prelude")), {"job": job})
 
 
 def start_frozen(job: dict[str, Any], pass_fds: list[int]) -> int:
@@ -92,7 +92,7 @@ def get_command_line(**kwds: Any) -> list[str]:
 
 # The code of a target's module, sent with the job: its child neither searches for the file nor reads it.
 #
-# As with main (`_process/preparation_data.py`) the parent reads and compiles once, and looks before each start whether
+# As with main (`_process/preparation.py`) the parent reads and compiles once, and looks before each start whether
 # the file is still the same. Sent is what the import system would find by itself, no more: a module from a plain source
 # file, that was imported by the standard loader.
 
@@ -148,13 +148,13 @@ CHILD = (
     "polyproc._platform.posix",
     "polyproc._process",
     "polyproc._process.black_box",
-    "polyproc._process.bootstrap",
+    "polyproc._process.child_life",
     "polyproc._process.process",
-    "polyproc._process.preparation",
+    "polyproc._process.job",
     "polyproc._programs",
     "polyproc._programs.run_spawned",
 )
-BOOT = "polyproc._programs.boot"
+PRELUDE = "polyproc._programs.prelude"
 SITELESS = "polyproc._programs.siteless"
 
 # name -> (file, folder if it is a package, marshalled code)
@@ -182,7 +182,7 @@ class Bundle:
         """Read the code, unless that was done; return it."""
         if not self.contents:
             self.contents = {
-                "boot": marshal.dumps(_code(BOOT)[1]),
+                "prelude": marshal.dumps(_code(PRELUDE)[1]),
                 "siteless": marshal.dumps(_code(SITELESS)[1]),
                 "sent": {name: entry for name in CHILD if (entry := _read_sent(name)) is not None},
             }
@@ -225,7 +225,7 @@ bundle = Bundle()
 # The rest comes with the bundle: a child may not find this library before it has its parent's sys.path.
 PROGRAM = (
     "import marshal,posix;b,j=[marshal.loads(posix.pread(f,n,0))for f,n in(({bundle},{bundle_size}),({job},{size}))];"
-    "posix.close({bundle});posix.close({job});j.update(b);exec(marshal.loads(j.pop('boot')),{{'job':j}})"
+    "posix.close({bundle});posix.close({job});j.update(b);exec(marshal.loads(j.pop('prelude')),{{'job':j}})"
 )
 
 

@@ -7,7 +7,7 @@ import os
 from polyproc._base.process_state import process_state
 from polyproc._base.typing import TYPE_CHECKING, Any
 from polyproc._pickling.sending import IsSentFds
-from polyproc._process.preparation_data import capture, capture_extras, capture_tracker, pack_objects
+from polyproc._process.preparation import capture, capture_extras, capture_tracker, pack_objects
 from polyproc._start.child import Child
 from polyproc._start.spawn import pack
 

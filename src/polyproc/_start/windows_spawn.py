@@ -27,9 +27,9 @@ from polyproc._platform.interpreter import command_line, interpreter
 from polyproc._platform.posix import LongLived, close_quietly, file_with
 from polyproc._platform.windows_handles import TERMINATED
 from polyproc._platform.windows_kernel import close, dup, pipe, write
-from polyproc._process.bootstrap import ENDED_BY_INTERRUPT
-from polyproc._process.preparation import try_marshal
-from polyproc._process.preparation_data import capture, capture_extras, capture_main, main_code, pack_objects
+from polyproc._process.child_life import ENDED_BY_INTERRUPT
+from polyproc._process.job import try_marshal
+from polyproc._process.preparation import capture, capture_extras, capture_main, main_code, pack_objects
 from polyproc._start.child import Child
 from polyproc._start.spawn import FLAG, is_forking, target_code
 

@@ -384,7 +384,7 @@ def server_of(process: type[BaseProcess[Any]]) -> tuple[ForkServer | None, type[
         return None, process
     method = method_of(process)
     if method in ("forkserver", "spawn"):
-        from polyproc._start.booting import early
+        from polyproc._start.early_interpreter import early
 
         early.begin_for_pool(method)
         from polyproc._forkserver.fork_server import forkserver, fresh_fork_server

@@ -1,7 +1,7 @@
 """An interpreter that is started before its job is known: it comes up while its parent prepares that.
 
     parent   socketpair, file -> posix_spawn -> load what starts processes, write the job into the file -> its size
-    child                        come up, load what children of ours need (run_ahead.py), wait ----------> do the job
+    child                        come up, load what children of ours need (run_early.py), wait ----------> do the job
 
 A fork server is mostly the first process that a program starts, and the program has loaded nothing of what that takes:
 which lasts as long as it takes an interpreter to come up. So this module loads little itself.
@@ -23,7 +23,7 @@ from polyproc._platform.circumstances import Circumstances, environ, own_environ
 from polyproc._platform.handles import HeldBack
 from polyproc._platform.interpreter import command_line, site_plan, spawn, starter
 from polyproc._platform.posix import HAVE_FORK, LongLived, anonymous_file, pwrite_all
-from polyproc._process.bootstrap import lifeline
+from polyproc._process.child_life import lifeline
 from polyproc._start.protocol import socketpair
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _PROGRAM = (
     "import marshal,posix,sys,_frozen_importlib as f,_frozen_importlib_external as e;"
     "j=marshal.loads(posix.pread({file},{size},0));sys.path[:1]==['']and sys.path.pop(0);"
     "f._load(e.PathFinder.find_spec('polyproc',[j['folder']]));"
-    "from polyproc._programs.run_ahead import main;main(j)  # {entry}"
+    "from polyproc._programs.run_early import main;main(j)  # {entry}"
 )
 
 
@@ -69,7 +69,7 @@ _OF_WORKERS = ("polyproc._workers.core_channels", "polyproc._workers.worker")
 _FOLDER = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
-class Booting:
+class EarlyInterpreter:
     """An interpreter that comes up.
 
     Attributes:
@@ -92,10 +92,10 @@ class Booting:
             self._socket = theirs.fileno()
             mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
             self._hears_interrupt = _signal.SIGINT not in mask
-            ahead: dict[str, Any] = {"folder": _FOLDER, "site": plan, "socket": self._socket, "file": self._file.fd}
-            ahead["entry"] = f"polyproc._programs.{entry}"
-            ahead["modules"] = [ahead["entry"], *modules]
-            data = marshal.dumps(ahead)
+            setup: dict[str, Any] = {"folder": _FOLDER, "site": plan, "socket": self._socket, "file": self._file.fd}
+            setup["entry"] = f"polyproc._programs.{entry}"
+            setup["modules"] = [setup["entry"], *modules]
+            data = marshal.dumps(setup)
             self._written = len(data)
             pwrite_all(self._file.fd, data, 0)
             program = _PROGRAM.format(file=self._file.fd, size=len(data), entry=entry)
@@ -136,7 +136,7 @@ class Booting:
         self.circumstances.close()
 
 
-def can_boot() -> bool:
+def can_start_early() -> bool:
     """Return whether an interpreter can be started so: no other program is put before it."""
     return (
         native.core is not None
@@ -159,15 +159,15 @@ def common_modules() -> list[str]:
 
 def is_plain() -> bool:
     """Return whether nothing of the program's, nor of its environment's, runs in an interpreter that is started now."""
-    return can_boot() and site_plan.describe() is not None and not site_plan.runs_code
+    return can_start_early() and site_plan.describe() is not None and not site_plan.runs_code
 
 
-class _Early:
+class _EarlyInterpreters:
     """What was started early, for a fork server that is not known yet. One instance, `early`."""
 
     def __init__(self) -> None:
         self._lock = _thread.allocate_lock()
-        self._booting: dict[str, Booting] = {}
+        self._interpreters: dict[str, EarlyInterpreter] = {}
 
     def begin(self, whose: str, modules: Sequence[str] = ()) -> None:
         """Start an interpreter for a fork server that this process will need, unless that would be refused."""
@@ -175,8 +175,8 @@ class _Early:
             return
         try:
             with HeldBack(), self._lock:
-                if whose not in self._booting and can_boot():
-                    self._booting[whose] = Booting("run_forkserver", modules)
+                if whose not in self._interpreters and can_start_early():
+                    self._interpreters[whose] = EarlyInterpreter("run_forkserver", modules)
         except OSError:  # no descriptor or process left: who needs it will say so
             pass
 
@@ -188,18 +188,18 @@ class _Early:
             elif whose == "spawn" and is_plain():
                 self.begin(whose, (*_OF_WORKERS, *common_modules()))
 
-    def take(self, whose: str) -> Booting | None:
+    def take(self, whose: str) -> EarlyInterpreter | None:
         """Return it, and have no more to do with it."""
         with self._lock:
-            return self._booting.pop(whose, None)
+            return self._interpreters.pop(whose, None)
 
     def _after_fork_in_child(self) -> None:
         self._lock = _thread.allocate_lock()
-        while self._booting:
-            self._booting.popitem()[1].forget()
+        while self._interpreters:
+            self._interpreters.popitem()[1].forget()
 
 
-early = _Early()
+early = _EarlyInterpreters()
 if HAVE_FORK:  # else it is only loaded, with what is public
     os.register_at_fork(after_in_child=early._after_fork_in_child)
 

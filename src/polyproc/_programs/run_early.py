@@ -1,4 +1,4 @@
-"""The program of an interpreter whose job is not known yet. Started by `_start/booting.py`; nobody imports it.
+"""The program of an interpreter whose job is not known yet. Started by `_start/early_interpreter.py`.
 
 load what children of ours need -> wait for the size of the job -> the program that the job names
 """
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def main(ahead: dict[str, Any]) -> None:
+def main(setup: dict[str, Any]) -> None:
     """Come up, and do the job; never returns."""
-    if ahead["site"] is not None:
-        stand_in(ahead["site"])
+    if setup["site"] is not None:
+        stand_in(setup["site"])
     collects = gc.isenabled()
     gc.disable()  # imports leave next to no garbage, and to look for it takes as long as to load five modules
     # With `-X lazy_imports=all` (PEP 810, 3.15) what is imported here would be imported in each child.
@@ -28,18 +28,18 @@ def main(ahead: dict[str, Any]) -> None:
     mode = None if lazy is None else lazy()
     if mode == "all":
         sys.set_lazy_imports("normal")  # type: ignore[attr-defined]
-    for name in ahead["modules"]:
+    for name in setup["modules"]:
         __import__(name)
     if mode == "all":
         sys.set_lazy_imports(mode)  # type: ignore[attr-defined]
     gc.freeze()
     if collects:
         gc.enable()
-    place = posix.read(ahead["socket"], 40)
+    place = posix.read(setup["socket"], 40)
     if not place:
         posix._exit(0)  # the client is gone, or has no use for it
     size, start = map(int, place.split())
-    job = marshal.loads(posix.pread(ahead["file"], size, start))
-    posix.close(ahead["file"])
+    job = marshal.loads(posix.pread(setup["file"], size, start))
+    posix.close(setup["file"])
     sys.path[:] = job["sys_path"]
-    sys.modules[ahead["entry"]].main(job)
+    sys.modules[setup["entry"]].main(job)
