@@ -141,6 +141,22 @@ def test_what_a_family_left_that_was_killed_with_its_tracker_is_removed_by_the_n
     eventually(lambda: not killed.left())
 
 
+def test_the_next_program_leaves_to_a_tracker_what_it_will_remove_and_tell_of(marked):
+    killed = marked("segments", "pool")
+    tracker = killed.tracker()
+    os.kill(tracker, signal.SIGSTOP)
+    try:
+        killed.kill(killed.pids[:1])
+        rest = [pid for pid in killed.pids if pid != tracker]
+        eventually(lambda: not any(is_running(pid) for pid in rest))
+        next_program("process")  # which looks before it starts one; another's tracker would look some time later
+        assert len(killed.left()) == ALL
+    finally:
+        os.kill(tracker, signal.SIGCONT)
+    assert b"leaked shared_memory" in killed.owner.communicate(timeout=20)[1]
+    assert not killed.left()
+
+
 @pytest.mark.parametrize("what", ["segments", "process"])
 def test_the_next_program_removes_nothing_of_a_living_family(marked, what):
     living = marked("segments", "closes")

@@ -16,6 +16,9 @@ MARK = 12  # digits
 LISTED, PROC = "/dev/shm", "/proc"  # where segments are files, and processes are told of
 SEGMENT, DUMMY = "shared_memory", "dummy"  # kinds; the second is the standard library's for tests
 ALIVE = 1  # the byte of its family's file that a tracker has locked
+BESIDE = "-alive"  # a file beside the family's that is locked instead, where no byte can be
+LOCK = "hhqqi4x"  # struct flock, as fcntl(2) takes it
+GET_LOCK = 36  # F_OFD_GETLK, which not every interpreter names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,9 +53,27 @@ def main(folder: str, mark: str, fd: int) -> int:
     return 1 if removed or is_rehearsal else 0
 
 
-def lock_of(kind: int) -> bytes:
-    """Return what fcntl(2) takes for a lock of the byte that says that there is a tracker."""
-    return struct.pack("hhqqi4x", kind, 0, ALIVE, 1, 0)
+def has_tracker(folder: str, name: str, fd: int) -> bool:
+    """Return whether a family's tracker is there, by the lock that it has: it removes what is left, and tells of it."""
+    if LISTED != "/dev/shm":
+        return is_locked(f"{folder}/{name}{BESIDE}")
+    answer = fcntl.fcntl(fd, GET_LOCK, struct.pack(LOCK, fcntl.F_WRLCK, 0, ALIVE, 1, 0))
+    return bool(struct.unpack(LOCK, answer)[0] != fcntl.F_UNLCK)
+
+
+def is_locked(path: str) -> bool:
+    """Return whether somebody has locked a file."""
+    try:
+        fd = posix.open(path, posix.O_RDWR | posix.O_NOFOLLOW | posix.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        posix.close(fd)
 
 
 def sweep(folder: str, mark: str = "") -> list[str]:
@@ -67,7 +88,7 @@ def sweep(folder: str, mark: str = "") -> list[str]:
         except OSError:  # another user's, or gone
             continue
         try:
-            if posix.fstat(fd).st_uid != posix.geteuid():
+            if posix.fstat(fd).st_uid != posix.geteuid() or has_tracker(folder, name, fd):
                 continue
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # somebody alive shares it
             namespace, ancestors = family_of(fd)
