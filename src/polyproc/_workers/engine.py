@@ -17,7 +17,7 @@ from itertools import islice, starmap
 from time import monotonic
 
 from polyproc._base.errors import ProcessError, has_room, report
-from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Self, Sequence
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Self
 from polyproc._platform.handles import AT_ONCE, pause
 from polyproc._scheduling.actions import (
     CANCELLED,
@@ -34,7 +34,7 @@ from polyproc._scheduling.actions import (
     SettleAll,
     Stop,
 )
-from polyproc._scheduling.assignments import CLOSE, NEVER, NEW, RUN, TERMINATE, QueuedTask, ResolvedOptions
+from polyproc._scheduling.assignments import CLOSE, NEVER, NEW, RUN, TERMINATE, QueuedTask
 from polyproc._scheduling.scheduler import PoolStats
 from polyproc._workers.interrupter import leave_copy, out_of_time
 from polyproc._workers.worker import Closed, ClosedError, ClosedOutcomes
@@ -294,6 +294,8 @@ class Outcomes:
 class PoolEngine:
     """A pool without the methods that its users call."""
 
+    _start_next: Callable[[Any], None]
+
     def __init__(self, scheduler: Scheduler) -> None:
         self.state = RUN
         self.scheduler = scheduler
@@ -311,6 +313,8 @@ class PoolEngine:
         self._performs = False  # whether actions are being performed
         self._settle: Callable[[Any], None] = self.outcomes.waiting.extend
         self._broken_by: BaseException | None = None  # what has broken an event off
+        self._to_start: collections.deque[Any] = collections.deque()
+        self._starting = threading.RLock()
         self._perform_other: dict[type, Callable[[Any], list[Action] | None]] = {
             Pull: lambda action: action.source.allow(action.most),
             Ended: self._note_end,
@@ -331,31 +335,12 @@ class PoolEngine:
         """Wake the engine's thread, or do what it would do, if there is none."""
         raise NotImplementedError
 
-    def start(self) -> None:
-        """Start the workers that there are from the beginning."""
-        raise NotImplementedError
-
-    def join(self) -> None:
-        """Wait for the end."""
-        raise NotImplementedError
-
-    @property
-    def processes(self) -> list[Any]:
-        """The workers that stay."""
-        raise NotImplementedError
-
     def pack_function(self, function: Any, /) -> Any:
         """Return what stands for a function in a task. Raises what pickling raises."""
         raise NotImplementedError
 
     def pack(self, message: Any, /) -> tuple[Any, int]:
         """Return what is sent to a worker for a function, a kind and arguments, and its size."""
-        raise NotImplementedError
-
-    def add_chunks(
-        self, job: Any, function: Any, kind: int, chunks: Sequence[Any], name: str, options: ResolvedOptions
-    ) -> None:
-        """Submit the chunks of a map."""
         raise NotImplementedError
 
     # -- events ----------------------------------------------------------------------------------------------------
@@ -483,6 +468,21 @@ class PoolEngine:
             or self.scheduler.next_tick() < self._until
         ):
             self.wake()
+
+    def _start_workers(self) -> None:
+        """Start what is to be started. If another thread does, it also starts what comes meanwhile."""
+        starting = self._starting
+        while self._to_start and not starting._is_owned():  # type: ignore[attr-defined]
+            turn = [*starmap(starting.acquire, AT_ONCE)]
+            try:
+                if not turn[0]:
+                    return
+                while self._to_start:
+                    self._start_next(self._to_start[0])
+                    self._to_start.popleft()  # last: after a Ctrl-C another thread deals with it
+            finally:
+                if turn[0]:
+                    starting.release()
 
     def _note_end(self, action: Ended) -> None:
         self.has_ended = True

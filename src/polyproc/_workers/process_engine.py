@@ -10,14 +10,13 @@ from __future__ import annotations
 import _pickle as pickle  # what is not written in Python
 import collections
 import threading
-from itertools import starmap
 from time import monotonic
 from types import BuiltinFunctionType, FunctionType
 
 from polyproc._base.errors import ProcessDied, ProcessError, report
 from polyproc._base.typing import Any, Callable, Iterable, Sequence
 from polyproc._pickling.pickler import dumps_function, dumps_to_keep
-from polyproc._platform.handles import AT_ONCE, HeldBack, is_held, start_thread
+from polyproc._platform.handles import HeldBack, is_held, start_thread
 from polyproc._scheduling.actions import (
     Action,
     ClearInterrupt,
@@ -72,8 +71,6 @@ class ProcessWorkers(PoolEngine):
         self.handles, self.channels = self.workers.handles, self.workers.channels
         look = lambda: self._leader.look(self.outcomes.look())  # noqa: E731
         self._monitor = Monitor(self.handles, self.channels.note, self._cannot_watch, look)
-        self._to_start: collections.deque[tuple[int, ...]] = collections.deque()
-        self._starting = threading.RLock()
         self._has_threads = self._has_more = False  # whether more was there when the last answer was heard
         self._lacks_threads = False  # whether nobody hears workers that were asked for
         self._errors: list[BaseException] | None = None  # of `start`, while it runs
@@ -151,21 +148,9 @@ class ProcessWorkers(PoolEngine):
 
     # -- starting --------------------------------------------------------------------------------------------------
 
-    def _start_workers(self) -> None:
-        """Start what is to be started. If another thread does, it also starts what comes meanwhile."""
-        starting = self._starting
-        while self._to_start and not starting._is_owned():  # type: ignore[attr-defined]
-            turn = [*starmap(starting.acquire, AT_ONCE)]
-            try:
-                if not turn[0]:
-                    return
-                while self._to_start:
-                    handles = [self.handles.get(id) for id in self._to_start[0]]
-                    self._start_some([handle for handle in handles if handle is not None and not handle.is_started])
-                    self._to_start.popleft()  # last: after a Ctrl-C another thread deals with the others
-            finally:
-                if turn[0]:
-                    starting.release()
+    def _start_next(self, workers: tuple[int, ...]) -> None:
+        handles = [self.handles.get(id) for id in workers]
+        self._start_some([handle for handle in handles if handle is not None and not handle.is_started])
 
     def _start_some(self, handles: list[WorkerHandle]) -> None:
         try:

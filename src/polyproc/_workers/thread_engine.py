@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import collections
 import os
 import threading
-from itertools import starmap
 from queue import Empty, SimpleQueue
 from time import monotonic, perf_counter
 from types import GeneratorType
 
 from polyproc._base.errors import report
 from polyproc._base.typing import Any, Callable, Sequence
-from polyproc._platform.handles import AT_ONCE, HeldBack, is_held, pause, start_thread
+from polyproc._platform.handles import HeldBack, is_held, pause, start_thread
 from polyproc._scheduling.actions import Action, Dismiss, Send, SplitBatch, StartWorkers, TakeBack
 from polyproc._scheduling.assignments import NEVER, TERMINATE, QueuedTask, ResolvedOptions
 from polyproc._scheduling.deaths_and_deadlines import MAX_REFUSED_STARTS, StaffingConfig
@@ -108,8 +106,6 @@ class ThreadPoolEngine(PoolEngine):
         self._threads: dict[int, threading.Thread] = {}
         self._started = 0
         self._refusal: BaseException | None = None  # why a thread could not be started
-        self._to_start: collections.deque[int] = collections.deque()
-        self._starting = threading.RLock()
         self._own: set[int] = set()  # the threads of the pool, while they serve
         self._helper = _Helper(self._do_what_is_left)  # does what callers would have to do
         self._caller = _Helper(self.outcomes.deliver)  # calls back: no thread that has calls to run does
@@ -193,7 +189,7 @@ class ThreadPoolEngine(PoolEngine):
     def follow_up(self) -> None:
         """After an event, without the lock: start threads, and do what is left."""
         try:
-            self._start_threads()
+            self._start_workers()
         finally:  # what a Ctrl-C has kept from being started is for another thread
             if self._to_start and not is_held(self._starting):
                 self.wake()
@@ -204,22 +200,7 @@ class ThreadPoolEngine(PoolEngine):
             self.event("tick")
         super().follow_up()
 
-    def _start_threads(self) -> None:
-        """Start what is to be started. If another thread does, it also starts what comes meanwhile."""
-        starting = self._starting
-        while self._to_start and not starting._is_owned():  # type: ignore[attr-defined]
-            turn = [*starmap(starting.acquire, AT_ONCE)]
-            try:
-                if not turn[0]:
-                    return
-                while self._to_start:
-                    self._start_one(self._to_start[0])
-                    self._to_start.popleft()  # last: after a Ctrl-C another thread deals with it
-            finally:
-                if turn[0]:
-                    starting.release()
-
-    def _start_one(self, id: int) -> None:
+    def _start_next(self, id: int) -> None:
         if id not in self._inboxes:  # it was started, and has ended
             return
         if id not in self._threads:
@@ -245,7 +226,7 @@ class ThreadPoolEngine(PoolEngine):
             self._do_what_is_left()
 
     def _do_what_is_left(self) -> None:
-        self._start_threads()
+        self._start_workers()
         self.carry_out()
         if self.state == TERMINATE:
             self.outcomes.give_up()
