@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import pickle
 import random
 import signal
@@ -34,6 +35,8 @@ class Storm:
         self.interruptions = 0
 
     def __enter__(self):
+        # What is called back at collections is another's (hypothesis has one), and would swallow what is raised there.
+        self.callbacks, gc.callbacks[:] = gc.callbacks[:], []
         self.before = signal.signal(signal.SIGALRM, self.handle)
         return self
 
@@ -41,6 +44,7 @@ class Storm:
         self.armed.clear()
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, self.before)
+        gc.callbacks[:] = self.callbacks
 
     def handle(self, *_):
         if self.armed:
