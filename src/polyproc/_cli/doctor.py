@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import time
 from functools import partial
@@ -15,13 +16,29 @@ from polyproc._context import BaseContext, default_context
 from polyproc._memory.block import allocate
 from polyproc._memory.segment import SharedMemory
 from polyproc._pickling.pickler import dumps
-from polyproc._platform.capabilities import INSTEAD, refused_calls, system
-from polyproc._platform.circumstances import usable_processors
-from polyproc._platform.handles import has_pidfds
-from polyproc._platform.posix import IS_WINDOWS
+from polyproc._platform.circumstances import affinity, usable_processors
+from polyproc._platform.handles import has_pidfds, open_pidfd, pidfd
+from polyproc._platform.posix import IS_WINDOWS, anonymous_file, close_quietly, memfd
 
 _FEW_DESCRIPTORS = 1024
 _SOME = 1 << 20  # bytes of memory that are tried
+
+# What is done without a system call that is refused: by an old kernel, or by a container's filter. A caller tries the
+# call, notes a refusal once, and takes another way.
+_INSTEAD = {
+    "memfd_create": "memory is in files without a name, in /dev/shm or the temporary directory: these must have room",
+    "pidfd_open": "pipes tell of the ends of processes; a process that C code forks in a child can hide its end",
+    "pidfd_send_signal": "signals are sent to numbers of processes",
+    "sched_getaffinity": "pools have as many workers as there are processors, whether or not they may be used",
+    "fallocate": "memory is reserved by writing to it",
+    "futex_waitv": "that a lock's owner has died is seen after 40 ms, and not at once",
+    "get_robust_list": "the kernel does not tell of the death of a lock's owner: /proc is looked at, every 40 ms",
+    "prctl": "children of the fork server are the server's own, which tells how they end",
+    "linkat": "a named segment has its name before it is whole",
+    "eventfd2": "a semaphore of many tokens is a number in a file, which costs more",
+    "getrandom": "/dev/urandom is read",
+    "preadv2": "a receiver sleeps at once, and does not look for a while first",
+}
 
 
 class Finding(NamedTuple):
@@ -52,7 +69,7 @@ def show(found: Iterable[Finding]) -> int:
 def findings() -> Iterator[Finding]:
     """Yield all findings. Starts some processes; leaves nothing behind."""
     yield Finding("Python", f"{sys.implementation.name} {sys.version.split()[0]}, {sys.executable}")
-    yield Finding("system", system())
+    yield Finding("system", _system())
     usable, all_there = usable_processors(), os.cpu_count()
     yield Finding("processors", f"{usable}" if usable == all_there else f"{usable} of {all_there} may be used")
     if native or IS_WINDOWS:
@@ -71,8 +88,8 @@ def findings() -> Iterator[Finding]:
         lambda: dumps(lambda: None),
         "only what can be imported by name can be sent: install cloudpickle",
     )
-    for call, error in refused_calls().items():
-        yield Finding(call, f"refused: {os.strerror(error)}", f"instead {INSTEAD[call]}")
+    for call, error in _refused_calls().items():
+        yield Finding(call, f"refused: {os.strerror(error)}", f"instead {_INSTEAD[call]}")
     for method in default_context.get_all_start_methods():
         attempt = partial(_start, default_context.get_context(method))
         yield _tried(method, "starts", attempt, "this start method cannot be used here")
@@ -121,6 +138,39 @@ def _descriptors() -> Finding:
         return Finding("open files", found)
     more = "no limit" if hard == resource.RLIM_INFINITY else f"{hard}"
     return Finding("open files", found, f"each process that is started takes some: `ulimit -n`, up to {more}")
+
+
+def _system() -> str:
+    """Return the system's name, its version and the kind of processor."""
+    if IS_WINDOWS:
+        version = sys.getwindowsversion()  # type: ignore[attr-defined]
+        return (
+            f"Windows {version.major}.{version.minor}.{version.build}, {os.environ.get('PROCESSOR_ARCHITECTURE', '')}"
+        )
+    found = os.uname()
+    return f"{found.sysname} {found.release}, {found.machine}"
+
+
+def _refused_calls() -> dict[str, int]:
+    """Try system calls, without effect; return those that are refused, and with which errno."""
+    if IS_WINDOWS:  # which has none of them, and others that nobody refuses
+        return {}
+    refused = {} if native.core is None else dict(native.core.refused_calls())
+    close_quietly(anonymous_file("polyproc-probe"))
+    if has_pidfds():
+        fd = open_pidfd(os.getpid())
+        try:
+            signal.pidfd_send_signal(fd, 0)
+        except OSError as error:
+            refused["pidfd_send_signal"] = error.errno or 0
+        finally:
+            close_quietly(fd)
+    for capability in (memfd, pidfd):
+        if capability.refused_by:
+            refused[capability.call] = capability.refused_by
+    if hasattr(os, "sched_getaffinity") and not affinity():
+        refused["sched_getaffinity"] = 1
+    return refused
 
 
 def _answer() -> str:

@@ -553,9 +553,9 @@ class PoolForkServer:
 
 
 def _program() -> Any:
-    from polyproc._forkserver.pool_fork_loop import main
+    from polyproc._forkserver.fork_loop import serve_pool
 
-    return main
+    return serve_pool
 
 
 def _can_wait() -> bool:

@@ -1,10 +1,12 @@
-"""The loop of a fork server: fork on request. `_forkserver/client.py` is its client's side.
+"""The loop of a fork server: fork on request. The client's side is `client.py`.
 
     receive an order -> clone or fork -> answer with the pidfd
         child: wait for the job -> become what it says
 
-It has one thread. A Ctrl-C is not for it, but for processes that run something. It ends when its client does, by its
-socket and by the lifeline.
+`_programs/run_forkserver.py` runs it in an interpreter of its own, `serve_pool` in a copy of the client.
+
+A fork server has one thread. A Ctrl-C is not for it, but for processes that run something. It ends when its client
+does, by its socket and by the lifeline.
 """
 
 from __future__ import annotations
@@ -22,13 +24,14 @@ from polyproc._base.native import native
 from polyproc._pickling.sending import received
 from polyproc._platform.handles import has_pidfds, new_poll, open_pidfd, ready
 from polyproc._platform.posix import PROC, close_quietly, fork, forks
-from polyproc._process.child_life import after_fork
+from polyproc._process.child_life import after_fork, hang_on, lifeline
+from polyproc._process.job import perform_and_exit
 from polyproc._start import protocol
 
 TYPE_CHECKING = False  # a bare name: a child does without `typing`, type checkers know what is meant
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, NoReturn
 
     from polyproc._process.ends import Ends
 
@@ -228,6 +231,31 @@ class Loop:
         if not is_clients or self._ends is not None:
             job["parent_sentinel"] = parent_fd
         return job
+
+
+def serve_pool(socket_fd: int, client_pid: int, comm: str, mask: set[int]) -> NoReturn:
+    """Serve as a pool's fork server: a copy of its client, which that has just forked; in a child, live its life.
+
+    SIGINT and SIGTERM are blocked; `mask` is what shall be.
+    """
+    from polyproc._start.fork import replace_streams  # its client has loaded it; others do without
+
+    _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
+    handlers = {}
+    on_sigterm = _signal.getsignal(_signal.SIGTERM)
+    if on_sigterm is not None:  # else it was not set from Python, and cannot be set again
+        handlers[int(_signal.SIGTERM)] = on_sigterm
+        _signal.signal(_signal.SIGTERM, _signal.SIG_DFL)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+    _signal.set_wakeup_fd(-1)  # an event loop's, which shall not hear of our signals
+    lifeline_fd = lifeline.take_inherited()
+    hang_on(os.dup(lifeline_fd))
+    after_fork()
+    replace_streams()
+    # A child hangs on to the client before it has a job: others may hold the client's end of its channel.
+    loop = Loop(socket_fd, lifeline_fd, client_pid, comm, lambda _: hang_on(os.dup(lifeline_fd)), handlers)
+    job = loop.serve()
+    perform_and_exit(job, job.get("parent_sentinel"))
 
 
 def receive_job(channel: protocol.Socket, lifeline_fd: int, name: str, handlers: dict[int, Any]) -> dict[str, Any]:
