@@ -62,7 +62,7 @@ class BaseContext:
     _contexts: ClassVar[dict[str, BaseContext]] = {}
 
     def _begin(self) -> None:
-        """Have come up what processes will be started by: an object is made that only they have a use for."""
+        """Start early what will start processes: an object is made that is of no use without them."""
 
     current_process: Final = staticmethod(process.current_process)
     active_children: Final = staticmethod(process.active_children)

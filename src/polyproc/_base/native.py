@@ -1,4 +1,4 @@
-"""Which implementation runs: the C core or pure Python. Decided once, here, and told by `polyproc.native`."""
+"""The choice between the C core and pure Python: made once, here, and told by `polyproc.native`."""
 
 from __future__ import annotations
 

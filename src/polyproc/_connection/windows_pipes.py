@@ -47,7 +47,7 @@ class PipeEnd:
         return self._handle
 
     def setblocking(self, flag: bool) -> None:
-        """Have reads and writes wait, or raise BlockingIOError."""
+        """Set whether reads and writes wait, or raise BlockingIOError."""
         kernel.set_blocking(self._handle, flag)
 
     def recv(self, size: int) -> bytes:

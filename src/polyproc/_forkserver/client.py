@@ -147,14 +147,14 @@ class ForkServerClient:
             theirs.close()
 
     def hurry(self) -> None:
-        """Have the children made now that were ordered for later. Raises ConnectionError."""
+        """Make the fork server fork now the children that were ordered for later. Raises ConnectionError."""
         if self._dawdles:
             self._begin_to_speak()
             self._hurry()
             self._is_torn = False
 
     def load(self, names: list[str]) -> None:
-        """Have modules loaded before the next child is made. If it is gone, the next order will see."""
+        """Make the fork server load modules before its next child. If it is gone, the next order will see that."""
         try:
             self._begin_to_speak()
             protocol.send(self._sock, names, [])
@@ -461,7 +461,7 @@ class PoolForkServer:
         return self._team is not None
 
     def find_first(self) -> None:
-        """Have each first child be what the start of its process object finds, once it is made."""
+        """Assign each first child, once it is made, to the process object whose start will find it."""
         team, self._team = self._team, None
         client = self._client
         if team is None or client is None:

@@ -42,7 +42,7 @@ _MANY = 4
 
 
 class Loop:
-    """Its state.
+    """A fork server's loop, and what it has to know.
 
     Args:
         socket_fd: this side of the socketpair.

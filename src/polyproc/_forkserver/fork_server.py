@@ -162,14 +162,14 @@ class ForkServer:
         return job
 
     def _load_more(self, client: ForkServerClient) -> None:
-        """Have it load what its children need of what this process has loaded since it was told of that."""
+        """Make it load what this process has loaded meanwhile, as far as its children need that."""
         new = [name for name in _children_have() if name not in self._has]
         if new:
             self._has.update(new)
             client.load(new)
 
     def _start_without(self) -> ForkServerClient:
-        """Start one whose job is there before it."""
+        """Start a fork server whose job is known before."""
         ours, theirs = socketpair()
         try:
             job = self._describe()

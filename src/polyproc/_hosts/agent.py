@@ -259,7 +259,7 @@ class Agent:
     # -- leaving ---------------------------------------------------------------------------------------------------
 
     def _leave(self) -> None:
-        """Have the children end, after SIGTERM: a scheduler wants the node, or its time is over."""
+        """Make the children end, after SIGTERM: a scheduler wants the node, or its time is over."""
         self._wake.drain()
         if self._leaving_until is None:
             self._leaving_until = time.monotonic() + self._grace

@@ -89,6 +89,6 @@ class CarriedFinder(MetaPathFinder, Loader):
 
 
 def install(modules: Mapping[str, CarriedModule]) -> None:
-    """Have imports find these modules."""
+    """Make imports find these modules."""
     if modules:
         sys.meta_path.insert(0, CarriedFinder(modules))

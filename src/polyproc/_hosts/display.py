@@ -1,6 +1,6 @@
 """What children on other hosts write, shown by a thread of its own: a stream that takes nothing holds up no report.
 
-Who has heard of it hands it over and goes on. When it is shown, who handed it over is told, so that no more comes than
+The thread that hears of output hands it over and goes on. It is told when that was shown, so that no more comes than
 there is room for: a child whose output nobody reads waits in the end, as one whose pipe is full (agent.py: AHEAD).
 """
 
@@ -38,7 +38,7 @@ class Display:
             self._thread = thread
 
     def show(self, number: int, text: str, when_shown: Callable[[], object]) -> None:
-        """Have a text shown by stream 1 or 2; `when_shown` is called when it is."""
+        """Show a text by stream 1 or 2; then call `when_shown`."""
         with self._changed:
             if self._has_ended:
                 return

@@ -86,7 +86,7 @@ class Lease(Protocol):
         ...
 
     def release(self) -> None:
-        """Have the agent end, and wait for that. A second call does nothing."""
+        """End the agent, and wait for that. A second call does nothing."""
         ...
 
     def on_lost(self, callback: Callable[[str], None]) -> None:

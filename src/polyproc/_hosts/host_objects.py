@@ -289,7 +289,7 @@ class HostJoinableQueue(HostBoundedQueue):
     """A queue that counts its items until they are done."""
 
     def task_done(self) -> None:
-        """Say that an item is done. Raises ValueError if it was said more often than there were items."""
+        """Count an item as done. Raises ValueError if that was done more often than there were items."""
         self._callmethod("task_done")
 
     def join(self) -> None:

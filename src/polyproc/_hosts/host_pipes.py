@@ -64,14 +64,14 @@ class Stream(queue.Queue[Message]):
             return bool(self.not_empty.wait_for(lambda: self._bytes, timeout))
 
     def end(self) -> None:
-        """Say that nothing more is sent."""
+        """Tell the other end that nothing more is sent."""
         with self.mutex:
             if self.has_reader:
                 self._put(_END)
                 self.not_empty.notify()
 
     def leave(self) -> None:
-        """Say that nothing more is received."""
+        """Tell the other end that nothing more is received."""
         with self.mutex:
             self.has_reader = False
             self.not_full.notify_all()
@@ -80,7 +80,7 @@ class Stream(queue.Queue[Message]):
 
 
 class PipeEnd:
-    """One end: what it receives and what it sends. When nobody refers to it any more, the other hears of the end."""
+    """One end of a pipe: what it receives and what it sends. When nobody refers to it any more, the other is told."""
 
     def __init__(self, incoming: Stream | None, outgoing: Stream | None) -> None:
         self.incoming, self.outgoing = incoming, outgoing

@@ -114,7 +114,7 @@ class HostWorkerEnd(WorkerEnd):
 
 
 def host_worker(threads: int | None, kept: InheritedValue) -> None:
-    """Be a worker, in a process that an agent has started for a pool."""
+    """Work for a pool, in a process that an agent has started for it."""
     assert remote_life.channel is not None  # its agent was told that it is a worker
     fd, word, hands_over = remote_life.channel
     worker(HostWorkerEnd(Connection(fd), hands_over), word, threads, kept)
@@ -135,7 +135,7 @@ class HostWord:
         self._channel.order("word", 0, 0)
 
     def close_batch(self, place: int) -> int | None:
-        """Say that it cannot be known here how many chunks of a batch are begun."""
+        """Return None: how many chunks of a batch are begun cannot be known here."""
 
 
 class HostWorkerChannel:
@@ -211,10 +211,10 @@ class HostWorkerChannel:
         self.send(0, dumps(None))
 
     def take_back(self, most: int) -> None:
-        """Say that what was sent cannot be taken back."""
+        """Return None: what was sent cannot be taken back."""
 
     def left_over(self) -> tuple[list[int], int]:
-        """Say that nothing is known of what a worker that has ended had not begun."""
+        """Return nothing: what a worker that has ended had not begun cannot be known here."""
         return [], 0
 
     def place(self, size: int) -> memoryview | None:

@@ -184,7 +184,7 @@ class Node:
         return len(self._children) / max(int(self.facts.get("cpus", 1)), 1)
 
     def start(self, child: RemoteChild, job: bytes, buffers: Sequence[memoryview], is_worker: bool) -> None:
-        """Have a child started; it is told what becomes of that. Raises TimeoutError if the agent takes nothing."""
+        """Order a child's start, and tell it what becomes of that. Raises TimeoutError if the agent takes nothing."""
         with self._lock:
             if self.lost is not None:
                 child.note_lost(self.lost)
@@ -206,7 +206,7 @@ class Node:
             self._wire.shut()
 
     def forget(self, child: RemoteChild) -> None:
-        """Have nothing more to do with a child whose start has failed; if it is there after all, it is killed."""
+        """Forget a child whose start has failed; if it is there after all, it is killed."""
         with self._lock:
             if self._children.pop(child.id, None) is None:
                 return
@@ -332,7 +332,7 @@ class Node:
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def signal_all(self, signum: int) -> None:
-        """Have a signal sent to all children there."""
+        """Send a signal to all children there."""
         for id in list(self._children):
             self.send("signal", id, int(signum))
 

@@ -183,7 +183,7 @@ class Nodes:
         return invite(self._engine, name, self._told, self._resources, self._certificate, home)
 
     def _drop_thing(self, name: str) -> None:
-        """Have all nodes drop what is shared no more."""
+        """Make all nodes drop what is no longer shared."""
         for node in list(self._nodes.values()):
             if node.lost is None:
                 node.send("drop", name)

@@ -121,7 +121,7 @@ class RayEngine:
         return list(found)
 
     def _awaited(self, want: Resources) -> dict[str, str]:
-        """Have the autoscaler bring a node, and wait for it; say so, as that may be long."""
+        """Ask the autoscaler for a node and wait for it; print that, since it may take long."""
         if sys.stderr is not None:
             sys.stderr.write(f"waiting up to {self._node_timeout:g} s for a node of Ray that has {dict(want)!r}\n")
         deadline = time.monotonic() + self._node_timeout
@@ -153,7 +153,7 @@ class RayEngine:
         return str(self._connected().util.get_node_ip_address())
 
     def lease(self, spec: AgentSpec, want: Resources, node: str) -> RayLease:
-        """Have an actor on a node start the agent. Raises ProcessError if there is no such node any more."""
+        """Start an agent on a node, by an actor. Raises ProcessError if there is no such node any more."""
         ray = self._connected()
         id = self._by_name(want).get(node)
         if id is None:

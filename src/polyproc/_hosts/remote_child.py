@@ -76,7 +76,7 @@ class RemoteChild(Child):
             raise
 
     def _ask_to_start(self, job: bytes, buffers: list[memoryview], patience: float) -> None:
-        """Have it started; return when its agent has answered."""
+        """Order its start; return when its agent has answered."""
         try:
             self.node.start(self, job, buffers, self._receiver is not None)
             is_answered = self._begun.wait(patience)
@@ -174,7 +174,7 @@ class RemoteChild(Child):
         return not ready([self.sentinel], 0)
 
     def signal(self, signum: int) -> None:
-        """Have its agent send a signal; nothing happens if the child has ended."""
+        """Send a signal, by its agent; nothing happens if the child has ended."""
         if self.returncode is None:
             self.node.send("signal", self.id, int(signum))
 
@@ -217,9 +217,9 @@ class RemoteTree:
         """Do nothing: the agent lets go of it when it has killed it."""
 
     def look(self) -> None:
-        """Have the agent remember who is there now."""
+        """Make the agent remember which processes are there now."""
         self._child.node.send("look", self._child.id)
 
     def kill(self) -> None:
-        """Have it kill all."""
+        """Make the agent kill them all."""
         self._child.node.send("kill tree", self._child.id)

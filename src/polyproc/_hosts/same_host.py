@@ -1,4 +1,4 @@
-"""Which host this is: what processes have in common that can reach each other's memory."""
+"""The identity of this host: what processes have in common that can reach each other's memory."""
 
 from __future__ import annotations
 

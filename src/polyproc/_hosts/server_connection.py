@@ -134,7 +134,7 @@ class ServerLink(Base):
         return True
 
     def send_failure(self, ident: str, answer: tuple[str, Any]) -> None:
-        """Say, in the server, what became of an item that was sent ahead."""
+        """Tell the sender, in the server, what became of an item that was sent ahead."""
         self.send_bytes(_FAILED + pickle.dumps((ident, answer)))
 
     def failure_of(self, ident: str) -> tuple[str, Any] | None:

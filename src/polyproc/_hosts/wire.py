@@ -53,7 +53,7 @@ _TELLS = LINUX and hasattr(socket, "TCP_INFO")
 
 
 def notice_loss(sock: Any, seconds: float = PEER_TIMEOUT, when_busy: bool = True) -> None:
-    """Have the kernel end a connection whose other host says nothing for so many seconds, also when that is owed."""
+    """Make the kernel end a connection whose other host is silent for so long, also as data waits to be taken there."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     probes = 4
     pause = max(1, round(seconds / (probes + 1)))

@@ -70,7 +70,7 @@ task_connections = TaskConnections()
 class AsyncProxy:
     """The methods of a proxy as coroutines. Cancelling a call that waits is safe; one whose answer arrives is done.
 
-    What the methods are the server says: a type checker takes any name. Proxies of known types have classes below.
+    The server says which methods there are: a type checker takes any name. Proxies of known types have classes below.
     """
 
     def __init__(self, proxy: Any) -> None:
@@ -96,7 +96,7 @@ class AsyncProxy:
 
 
 class AsyncAcquirerProxy(AsyncProxy):
-    """Those of a lock or a semaphore."""
+    """The coroutines of a lock or a semaphore."""
 
     async def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
         """Acquire; wait for it up to `timeout` seconds, None without limit. Return whether it was got."""
@@ -114,7 +114,7 @@ class AsyncAcquirerProxy(AsyncProxy):
 
 
 class AsyncConditionProxy(AsyncAcquirerProxy):
-    """Those of a condition."""
+    """The coroutines of a condition."""
 
     async def wait(self, timeout: float | None = None) -> bool:
         """Wait to be notified, up to `timeout` seconds; return whether that happened."""
@@ -136,7 +136,7 @@ class AsyncConditionProxy(AsyncAcquirerProxy):
 
 
 class AsyncEventProxy(AsyncProxy):
-    """Those of an event."""
+    """The coroutines of an event."""
 
     async def is_set(self) -> bool:
         """Return whether the flag is set."""
@@ -158,7 +158,7 @@ class AsyncEventProxy(AsyncProxy):
 
 
 class AsyncBarrierProxy(AsyncProxy):
-    """Those of a barrier."""
+    """The coroutines of a barrier."""
 
     async def wait(self, timeout: float | None = None) -> int:
         """Wait for the others, up to `timeout` seconds; return our number. Raises BrokenBarrierError."""
@@ -175,7 +175,7 @@ class AsyncBarrierProxy(AsyncProxy):
 
 
 class AsyncValueProxy(AsyncProxy, Generic[T]):
-    """Those of a value."""
+    """The coroutines of a value."""
 
     async def get(self) -> T:
         """Return the value."""

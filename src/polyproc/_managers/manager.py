@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 @public("managers")
 class State(IntEnum):
-    """Of a manager."""
+    """What a manager is at: its server was not started, is there, or was shut down."""
 
     INITIAL = 0
     STARTED = 1

@@ -268,7 +268,7 @@ def _made(name: str, exposed: str, /, *, is_shown: bool = False, **types: str) -
 
 @public("managers")
 class IteratorProxy(BaseProxy):
-    """Of an iterator or a generator."""
+    """A proxy of an iterator or a generator."""
 
     _exposed_ = ("__next__", "send", "throw", "close")
 
@@ -293,7 +293,7 @@ class IteratorProxy(BaseProxy):
 
 @public("managers")
 class AcquirerProxy(BaseProxy):
-    """Of a lock or a semaphore. When a process ends that holds a lock, it is unlocked."""
+    """A proxy of a lock or a semaphore. When a process ends that holds a lock, it is unlocked."""
 
     _exposed_: tuple[str, ...] = ("acquire", "release", "locked")
 
@@ -328,7 +328,7 @@ class AcquirerProxy(BaseProxy):
 
 @public("managers")
 class ConditionProxy(AcquirerProxy):
-    """Of a condition."""
+    """A proxy of a condition."""
 
     _exposed_ = ("acquire", "release", "wait", "notify", "notify_all", "locked")
 
@@ -365,7 +365,7 @@ class ConditionProxy(AcquirerProxy):
 
 @public("managers")
 class EventProxy(BaseProxy):
-    """Of an event."""
+    """A proxy of an event."""
 
     _exposed_ = ("is_set", "set", "clear", "wait")
 
@@ -395,7 +395,7 @@ class EventProxy(BaseProxy):
 
 @public("managers")
 class BarrierProxy(BaseProxy):
-    """Of a barrier."""
+    """A proxy of a barrier."""
 
     _exposed_ = ("__getattribute__", "wait", "abort", "reset")
 
@@ -439,7 +439,7 @@ class BarrierProxy(BaseProxy):
 
 @public("managers")
 class NamespaceProxy(BaseProxy):
-    """Of a namespace: what does not begin with an underscore is the referent's attribute."""
+    """A proxy of a namespace: a name that does not begin with an underscore is the namespace's attribute."""
 
     _exposed_ = ("__getattribute__", "__setattr__", "__delattr__")
 
@@ -468,7 +468,7 @@ class NamespaceProxy(BaseProxy):
 
 @public("managers")
 class ValueProxy(BaseProxy, Generic[T]):
-    """Of a value."""
+    """A proxy of a value."""
 
     _exposed_ = ("get", "set")
 
@@ -501,14 +501,14 @@ class ValueProxy(BaseProxy, Generic[T]):
 if TYPE_CHECKING:
 
     class BaseListProxy(BaseProxy, ListMethods[T]):
-        """Of a list."""
+        """A proxy of a list."""
 
     class _BaseDictProxy(BaseProxy, DictMethods[T, V]): ...
 
     class _BaseSetProxy(BaseProxy, SetMethods[T]): ...
 
     class ArrayProxy(BaseProxy, ArrayMethods):
-        """Of an array."""
+        """A proxy of an array."""
 
     class _BasePoolProxy(BaseProxy, PoolMethods): ...
 
@@ -547,7 +547,7 @@ else:
 
 @public("managers")
 class ListProxy(BaseListProxy[T]):
-    """Of a list."""
+    """A proxy of a list."""
 
     def __iadd__(self, value: Iterable[T]) -> Self:  # type: ignore[override]
         self._callmethod("extend", (value,))
@@ -559,7 +559,7 @@ class ListProxy(BaseListProxy[T]):
 
 @public("managers")
 class DictProxy(_BaseDictProxy[T, V]):
-    """Of a dictionary."""
+    """A proxy of a dictionary."""
 
     def __ior__(self, value: Any) -> Self:  # type: ignore[override, misc]
         return self._in_place("__ior__", value)
@@ -567,7 +567,7 @@ class DictProxy(_BaseDictProxy[T, V]):
 
 @public("managers")
 class SetProxy(_BaseSetProxy[T]):
-    """Of a set."""
+    """A proxy of a set."""
 
     def __ior__(self, value: Any) -> Self:  # type: ignore[misc]
         return self._in_place("__ior__", value)
@@ -584,7 +584,7 @@ class SetProxy(_BaseSetProxy[T]):
 
 @public("managers")
 class PoolProxy(_BasePoolProxy):
-    """Of a pool."""
+    """A proxy of a pool."""
 
     def __enter__(self) -> Self:
         return self

@@ -25,7 +25,7 @@ _BOOKING, _PARKING = 0.1, 2.0
 
 
 class Holdings:
-    """Which client holds which lock. One for each server.
+    """The locks that clients hold, by client. One for each server.
 
     An operation on a lock and its booking are one step: both are done under the mutex. Only a client that waits for a
     lock gets it outside, and is booked in a moment: a release of an unbooked lock waits for that.

@@ -1,4 +1,4 @@
-"""Which definitions of our main module other processes have, so that one that is sent a name gets what it lacks.
+"""What other processes have of our main module's definitions: one that is sent a name gets what it lacks.
 
 A function or class of an imported module is found by its name. Those of main are defined while the program runs: after
 a child was made (a notebook, a prompt, a `def` below a pool), or anew. So it is noted at the first start of a child
@@ -125,7 +125,7 @@ class Definition:
 
 
 class MainDefinitions:
-    """One instance, `main_definitions`.
+    """The definitions of our main module. One instance, `main_definitions`.
 
     It has no lock, which a fork could find held: what two threads find out at once is the same, and a version that both
     give is one that a receiver takes twice.

@@ -230,7 +230,7 @@ libraries = Libraries()
 
 
 class _Library:
-    """One of them."""
+    """A library that has threads of its own."""
 
     def __init__(self, found: Any) -> None:
         self._found = found

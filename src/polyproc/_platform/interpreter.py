@@ -185,7 +185,7 @@ def _spawn_with_copies(line: list[bytes], pass_fds: Sequence[int], blocked: Coll
 
 
 def _free_number(fd: int) -> int:
-    """Have a number above the standard streams', by a copy of a descriptor."""
+    """Return a copy of a descriptor, with a number above the standard streams'."""
     return int(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3))
 
 

@@ -77,7 +77,7 @@ class LongLived:
 
 
 class OwnFile(LongLived):
-    """One that is closed with the last reference to it: who uses its number keeps one."""
+    """A long-lived descriptor that is closed with the last reference to it: a user of its number keeps one."""
 
     __slots__ = ()
 

@@ -112,7 +112,7 @@ def pipe(duplex: bool = False) -> tuple[int, int]:
 
 
 def set_blocking(handle: int, blocking: bool) -> None:
-    """Have reads and writes of this process wait, or raise BlockingIOError. Sockets are left as they are."""
+    """Set whether reads and writes of this process wait, or raise BlockingIOError. Sockets are left as they are."""
     (_never_block.discard if blocking else _never_block.add)(handle)
 
 
@@ -304,7 +304,7 @@ def lseek(handle: int, offset: int, whence: int) -> int:
 
 
 def set_inheritable(handle: int, inheritable: bool) -> None:
-    """Have a handle go to programs that are started with all that can be inherited, or not."""
+    """Set whether a handle goes to programs that are started with all that can be inherited."""
     _os.set_handle_inheritable(handle, inheritable)
 
 

@@ -81,7 +81,7 @@ def resolved(base: ResolvedOptions, options: CallOptions) -> ResolvedOptions:
 
 
 def begin_workers(process: type[BaseProcess[Any]] | None) -> None:
-    """Have come up what workers of a class are started by, while what deals with them is loaded."""
+    """Start early what will start the workers of a class: it comes up while the pool's modules are loaded."""
     method = method_of(process)
     if HAVE_FORK and method in ("forkserver", "spawn"):
         from polyproc._start.early_interpreter import early

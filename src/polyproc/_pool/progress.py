@@ -22,7 +22,7 @@ class Bar(Protocol):
 
 
 class Progress:
-    """One call's. It is told by one thread at a time."""
+    """The progress of one call, which one thread at a time reports."""
 
     def __init__(self, how: bool | Callable[[int, int | None], object], total: int | None) -> None:
         self._callback = None if isinstance(how, bool) else how

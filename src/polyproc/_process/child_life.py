@@ -172,7 +172,7 @@ def live(process: BaseProcess[Any], parent_sentinel: int | None, box: Box) -> in
 
 
 def hear_no_other() -> None:
-    """After a KeyboardInterrupt: have another Ctrl-C end this process, whatever it does then."""
+    """After a KeyboardInterrupt: let another Ctrl-C end this process, whatever it does then."""
     try:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     except ValueError:  # this is not the main thread
@@ -413,7 +413,7 @@ def hang_on(fd: int) -> None:
 
 
 def _hang_on(fd: int) -> int:
-    """Do it without the core; return the descriptor that is to stay open, 0 if the process is gone."""
+    """Do what the core's `hang_on` does; return the descriptor that is to stay open, 0 if the process is gone."""
     import fcntl
 
     own = os.open(f"{PROC}/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

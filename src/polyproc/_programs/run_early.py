@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def main(setup: dict[str, Any]) -> None:
-    """Come up, and do the job; never returns."""
+    """Load what children need, wait for the job and do it; never returns."""
     if setup["site"] is not None:
         stand_in(setup["site"])
     collects = gc.isenabled()

@@ -1,1 +1,1 @@
-"""Which worker runs which call, and when: pure state. Events go in, actions come out."""
+"""The choice of which worker runs which call, and when: pure state. Events go in, actions come out."""

@@ -197,7 +197,7 @@ class PoolState:
         raise NotImplementedError
 
     def _take_back(self, worker: WorkerLoad, places: list[int], actions: list[Action]) -> None:
-        """Have tasks that a worker has not begun wait again."""
+        """Put tasks that a worker has not begun back among those that wait."""
         raise NotImplementedError
 
     # -- workers and the end -----------------------------------------------------------------------------------------
@@ -355,7 +355,7 @@ class WorkerEvents(PoolState):
     # -- time ------------------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> list[Action]:
-        """It is some time, and all answers that were sent before are known."""
+        """Do what is due at a time; all answers that were sent before it are known."""
         actions = self._begin()
         assignments = self.assignments
         if assignments.first_limit <= now:

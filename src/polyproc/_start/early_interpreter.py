@@ -70,7 +70,7 @@ _FOLDER = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file
 
 
 class EarlyInterpreter:
-    """An interpreter that comes up.
+    """An interpreter that comes up before its job is known.
 
     Attributes:
         channel: our end of a socketpair; the job has the other one as `socket`.
@@ -147,7 +147,7 @@ def can_start_early() -> bool:
 
 
 def common_modules() -> list[str]:
-    """Return those of them that this program has loaded: its main module mostly loads them in each child, too."""
+    """Return those of `_COMMON` that this program has loaded: its main module mostly loads them in each child, too."""
     home = os.path.dirname(os.__file__) + os.sep
     found = []
     for name in _COMMON:
@@ -177,11 +177,11 @@ class _EarlyInterpreters:
             with HeldBack(), self._lock:
                 if whose not in self._interpreters and can_start_early():
                     self._interpreters[whose] = EarlyInterpreter("run_forkserver", modules)
-        except OSError:  # no descriptor or process left: who needs it will say so
+        except OSError:  # no descriptor or process left: whatever needs it will say so
             pass
 
     def begin_for_pool(self, whose: str | None) -> None:
-        """Start one that loads what workers need, too, unless a pool has no use for it; or it is there."""
+        """Start one that loads what workers need, too, unless a pool has no use for one, or it is there."""
         if loaded("polyproc._forkserver.fork_server") is None:
             if whose == "forkserver":
                 self.begin(whose, _OF_WORKERS)
@@ -205,7 +205,7 @@ if HAVE_FORK:  # else it is only loaded, with what is public
 
 
 def begin_fork_server() -> None:
-    """Have the start method's fork server come up, if this process has loaded nothing yet that would start it."""
+    """Start the interpreter of the start method's fork server, unless this process has loaded what starts one."""
     if loaded("polyproc._forkserver.fork_server") is None:
         early.begin("forkserver")
 

@@ -86,7 +86,7 @@ def _special_fork(made: list[int]) -> Callable[[], int]:
 
 
 def replace_streams() -> None:
-    """Have, in a forked child, standard streams of its own."""
+    """Give a forked child standard streams of its own."""
     null = null_input.file
     if null is not None:
         if null_input.is_at_0:

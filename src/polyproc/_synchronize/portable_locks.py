@@ -379,7 +379,7 @@ class InnerSemaphore(Semaphore):
 
 
 class ItemCounter(InnerSemaphore):
-    """One that is raised to any number."""
+    """An inner semaphore that may be raised to any number."""
 
     def _new_tokens(self, value: int) -> Any:
         return counter_of_many(value)

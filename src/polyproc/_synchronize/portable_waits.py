@@ -1,8 +1,8 @@
-"""Condition, made of a lock and three semaphores.
+"""Condition, Event and Barrier, made of locks and semaphores.
 
-A waiter counts itself in `_sleeping_count` and sleeps on `_wait_semaphore`. A notifier wakes sleepers by raising it,
-and waits for each to count itself in `_woken_count`, so that a wake-up cannot be taken by somebody who comes later. A
-waiter that timed out leaves both counts raised by one; the next notifier takes such pairs out first.
+A waiter for a Condition counts itself in `_sleeping_count` and sleeps on `_wait_semaphore`. A notifier wakes sleepers
+by raising that one, and waits for each to count itself in `_woken_count`, so that no later waiter can take the wake-up.
+A waiter that timed out leaves both counts raised by one; the next notifier takes such pairs out first.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NOT_HELD = "must acquire() condition before using wait(): write `with condition
 
 @public("synchronize")
 class Condition(Remade, WaitsForPredicate):
-    """As in the standard library: wait for something that another process notifies of."""
+    """A condition to wait for, of which another process notifies, as in the standard library."""
 
     def __init__(self, lock: Lock | RLock | None = None, *, ctx: Any = None) -> None:
         self._lock = lock if lock is not None else RLock(ctx=ctx)

@@ -292,7 +292,7 @@ class OwnedTokens:
         return next(others, -1)
 
     def leave(self) -> None:
-        """Have nobody be the owner of what this process has, and it stay taken."""
+        """Leave what this process has taken without an owner, and taken."""
         me = this_process.word()
         self._open()
         try:

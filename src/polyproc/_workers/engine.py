@@ -202,7 +202,7 @@ class Outcomes:
             return None
 
     def look(self) -> bool:
-        """Have one thread more that opens values if those that do are held up; return whether to look again."""
+        """Start one more thread that opens values if the others are held up; return whether to look again."""
         opened, self._seen = self._seen, self._opened
         if self._closed and self._opening and opened == self._seen:
             self._have_helped()
@@ -268,7 +268,7 @@ class Outcomes:
             self.add(self._calling.popleft())
 
     def _come_to_their_end(self) -> bool:
-        """Have a thread hand out all while that goes on: it may hang. Return whether it has."""
+        """Let another thread hand out what there is, as long as it gets on; it may hang. Return whether all was."""
         if self.are_in_hand():
             self._have_helped()
         done, until = -1, 0.0

@@ -111,7 +111,7 @@ class Interrupter:
             self._interrupt()
 
     def begin_batch(self, place: int) -> None:
-        """Come to a batch."""
+        """Note that the worker has come to a batch."""
         if native:
             core.batch_begin(self._block, place)
 
@@ -156,7 +156,7 @@ class Interrupter:
             signal_again(SIGNAL)
 
     def done(self, place: int) -> None:
-        """Come back when the pool has taken note of the end of a task that it had named."""
+        """Wait until the pool has taken note of the end of a task that it had named."""
         while place and self._view[_PLACE] == place and not self.terminated:
             pause(_POLL)
 

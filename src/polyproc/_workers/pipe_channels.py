@@ -263,7 +263,7 @@ class WorkerChannel:
             return self._incoming.read(self.connection.fileno())
 
     def take_back(self, most: int) -> None:
-        """Say that what is in a pipe cannot be taken back."""
+        """Return None: what is in a pipe cannot be taken back."""
 
     def left_over(self) -> tuple[list[int], int]:
         """After the worker's end: return the numbers of what it has not got, and of what it has in part, else 0."""

@@ -57,7 +57,7 @@ class _Helper:
         self._thread: threading.Thread | None = None
 
     def ring(self) -> bool:
-        """Have the function called; return whether there is, or can be, a thread that does."""
+        """Let the thread call the function; return whether there is, or can be, a thread that does."""
         if not self._is_there():  # a Ctrl-C may have come as it was made
             with self._lock:
                 if not self._is_there() and not self._start():

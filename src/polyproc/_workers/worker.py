@@ -85,7 +85,7 @@ class ClosedError(Closed):
 
 
 class ClosedOutcomes(list[tuple[bool, Closed]]):
-    """Those of a batch."""
+    """The closed outcomes of a batch."""
 
     def opened(self) -> list[tuple[bool, Any]]:
         """Return all, opened."""

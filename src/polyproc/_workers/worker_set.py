@@ -361,7 +361,7 @@ class WorkerSet:
             channel.close()
 
     def want_no_more(self, starting: Any) -> None:
-        """Have the fork server end while the workers do, unless some are being started, with the lock `starting`."""
+        """End the fork server while the workers end, unless some are being started: then `starting` is held."""
         if self._fork_server is not None and not self._wants_no_more and starting.acquire(blocking=False):
             self._wants_no_more = True
             self._fork_server.kill()
@@ -419,7 +419,7 @@ class Away:
         self._is_watched = False
 
     def leave(self) -> None:
-        """Go away."""
+        """Note that the thread runs the user's code from now on."""
         self._times += 1
         self._token.append(None)
         if not self._is_watched:
@@ -427,7 +427,7 @@ class Away:
             self._watch()
 
     def back(self) -> bool:
-        """Come back; return whether the place is still free."""
+        """Note that the thread is back; return whether its place is still free."""
         try:
             self._token.pop()
         except IndexError:
@@ -435,7 +435,7 @@ class Away:
         return True
 
     def look(self) -> float | None:
-        """Replace who has been away since the last look; return in how many seconds to look again, None for never."""
+        """Replace a thread that is away since the last look; return the seconds until the next one, None for never."""
         times, was_seen = self._times, self._times == self._seen
         self._seen = times
         if was_seen and not self._token:
