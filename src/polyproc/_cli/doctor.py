@@ -181,7 +181,7 @@ def _start(context: BaseContext) -> None:
     process = context.Process(target=_answer)
     process.start()
     if process.result(30) != "here":
-        raise ProcessError("another answer than was asked for")
+        raise ProcessError("the child returned something else than it was to return")
 
 
 # `python -m polyproc doctor --engine NAME`: which nodes an engine has, what is there, and how long a process takes.

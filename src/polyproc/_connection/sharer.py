@@ -203,7 +203,7 @@ class Sharer:
                     self._give(*listener.next())
                 except Exception as error:  # noqa: BLE001  (a peer's fault must not end the service)
                     if self._listener is listener:
-                        log.info("a descriptor was not given: %s", error)
+                        log.info("a descriptor was not handed out: %s", error)
                         if not isinstance(error, AuthenticationError):
                             pause(_PAUSE)
         finally:

@@ -116,7 +116,7 @@ class ForkServerClient:
 
     def _begin_to_speak(self) -> None:
         if self._is_torn:
-            raise ConnectionAbortedError("what was said to the fork server was interrupted")
+            raise ConnectionAbortedError("a message to the fork server was interrupted: it is of no more use")
         self._is_torn = True
 
     def _receive(self) -> tuple[Any, list[int]]:
@@ -501,7 +501,7 @@ class PoolForkServer:
         Raises OSError.
         """
         if self._client is not None and not self._circumstances.are_the_same():
-            log.info("the fork server (pid %s) has what was inherited then: forking without it", self._client.pid)
+            log.info("the fork server (pid %s) is out of date: forking without it", self._client.pid)
             self.end()
         if self._client is not None:
             try:

@@ -268,7 +268,7 @@ class ForkServer:
     def _see_to_circumstances(self) -> None:
         """Drop a fork server that has not what it would inherit now."""
         if self._circumstances is not None and not self._circumstances.are_the_same():
-            log.info("the fork server (pid %s) has what was inherited then: starting another", self._forkserver_pid)
+            log.info("the fork server (pid %s) is out of date: starting another", self._forkserver_pid)
             self._drop()
 
     def _take(self) -> Forked:
@@ -366,7 +366,7 @@ class FreshForkServer(ForkServer):
     def _see_to_circumstances(self) -> None:
         now = own_environ().copy(), command_line("")
         if self._client is not None and now != self._surroundings:
-            log.info("the fork server (pid %s) was started otherwise: starting another", self._forkserver_pid)
+            log.info("the fork server (pid %s) is out of date: starting another", self._forkserver_pid)
             self._drop()
         self._surroundings = now
         super()._see_to_circumstances()

@@ -316,7 +316,7 @@ class Agent:
         channel = None
         try:
             if self._leaving_until is not None:
-                raise OSError("the node is to be vacated")
+                raise OSError("the node is being vacated, and starts no more processes")
             ours, theirs = zip(plain_pipe(duplex=False), plain_pipe(duplex=False), strict=True)
             channel = WorkerPipe() if is_worker else None
             passed = None if channel is None else (channel.theirs, channel.word.block, self._is_here)

@@ -33,23 +33,23 @@ _ALIGNMENT = 64
 
 
 class BrokenFrameError(ValueError):
-    """What came is no message of the other side's."""
+    """What was received is not a message of the other side."""
 
 
 class Opening:
-    """What a message says before its buffers."""
+    """The header of a message: what is known of it before its buffers come."""
 
     def __init__(self, data: memoryview) -> None:
         try:
             mark, self.number, count, length = _FIXED.unpack_from(data)
         except struct.error:
-            raise BrokenFrameError("it has no beginning") from None
+            raise BrokenFrameError("a message without a header") from None
         end = _FIXED.size + count * _SIZE
         if mark != MARK or length not in (0, _PLACE.size) or len(data) < end + length:
-            raise BrokenFrameError("it is not marked as one")
+            raise BrokenFrameError("a message without its mark, or one that is cut off")
         self.sizes = [int.from_bytes(data[at : at + _SIZE], "little") for at in range(_FIXED.size, end, _SIZE)]
         if any(size >> _MAX_BITS for size in self.sizes):
-            raise BrokenFrameError("it is too large")
+            raise BrokenFrameError("a message with a buffer that is too large")
         self.place: tuple[int, int, int] | None = _PLACE.unpack_from(data, end) if length else None
         self.message = data[end + length :]
 

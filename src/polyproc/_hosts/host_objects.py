@@ -80,7 +80,7 @@ class HostObject(BaseProxy):
         try:
             self._here = loads(packed)
         except Exception as error:  # noqa: BLE001  (whatever keeps one from it: the server has it)
-            log.info("an object of this host is used by its server: %r", error)
+            log.info("an object of this host cannot be opened here, and is used through its server: %r", error)
 
     @property
     def aio(self) -> Any:
@@ -338,7 +338,7 @@ class HostValue:
     def get_lock(self) -> Any:
         """Return its lock."""
         if self._lock is None:
-            raise AttributeError("it was made with lock=False")
+            raise AttributeError("there is no lock: it was made with lock=False")
         return self._lock
 
     def get_obj(self) -> Any:

@@ -69,17 +69,17 @@ class HostWorkerEnd(WorkerEnd):
             return opening.number, False, error
 
     def _receive(self) -> bool:
-        """Receive a message; return whether it was a receipt. What a task has read is missing: that is the end."""
+        """Receive a message; return whether it was a receipt. Where a task has read from the pipe, the worker ends."""
         data = self.connection.recv_bytes()
         if data == RECEIPT:
             return True
         opening = Opening(memoryview(data))
         if opening.place is not None and not self._hands_over:
-            raise BrokenFrameError("it speaks of memory of this host, and is of another")
+            raise BrokenFrameError("a message from another host refers to memory of this one")
         buffers = [bytearray(size) for size in (() if opening.place is not None else opening.sizes)]
         for buffer in buffers:
             if self.connection.recv_bytes_into(buffer) != len(buffer):
-                raise BrokenFrameError("a buffer is not as long as was said")
+                raise BrokenFrameError("a buffer is not as long as its message announced")
         self._came.append((opening, buffers))
         return False
 
@@ -224,13 +224,13 @@ class HostWorkerChannel:
     def receive(self, piece: memoryview) -> None:
         """Take bytes of the worker's, in its node's thread; hand on each message that is whole.
 
-        What is no message somebody else has written into its pipe, a task for example: that is its end.
+        Something else, such as a task, has written into the worker's pipe what is not a message: the worker is killed.
         """
         try:
             for frame in self._incoming.add(piece):
                 self._take_frame(frame)
         except (MemoryError, OverflowError, BrokenFrameError) as error:
-            log.info("a pool's worker is ended, as it said what cannot be understood: %r", error)
+            log.info("a pool's worker is killed, since it sent what cannot be read: %r", error)
             self.receive = lambda piece: None  # type: ignore[method-assign]
             self.order("signal", int(signal.SIGKILL))
 
@@ -246,7 +246,7 @@ class HostWorkerChannel:
             found = self._opening = Opening(memoryview(frame))
             if found.place is not None:
                 if self._child is None or not self._child.node.is_here:
-                    raise BrokenFrameError("it speaks of memory of this host, and is of another")
+                    raise BrokenFrameError("a message from another host refers to memory of this one")
                 self._buffers = self._taken(found)
         if len(self._buffers) == len(found.sizes):
             buffers, self._buffers, self._opening = self._buffers, [], None
@@ -258,7 +258,7 @@ class HostWorkerChannel:
         try:
             return [*found.in_memory()]
         except (OSError, RuntimeError) as error:
-            raise BrokenFrameError(f"its buffers cannot be had: {error}") from error
+            raise BrokenFrameError(f"the buffers of a message cannot be opened: {error}") from error
         finally:
             with self._lock:
                 self._unsent.append(memoryview(header(len(RECEIPT)) + RECEIPT))
@@ -320,13 +320,13 @@ class Incoming:
         """Raise BrokenFrameError if the frame that has begun is no message's."""
         if self.expected is not None:
             if self._size != self.expected:
-                raise BrokenFrameError("a buffer is not as long as was said")
+                raise BrokenFrameError("a buffer is not as long as its message announced")
         elif (
             self._marks
             and len(self._frame) - len(self._missing) >= _OF_MARK
             and self._frame[:_OF_MARK] not in self._marks
         ):
-            raise BrokenFrameError("it is not marked as a message")
+            raise BrokenFrameError("what was sent does not begin with the mark of a message")
 
     _taken = 0  # bytes of a piece that were the header's
 

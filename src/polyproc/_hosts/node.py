@@ -232,7 +232,7 @@ class Node:
         except OSError as error:
             why = f"the connection to its agent was lost: {error}"
         except Exception as error:  # noqa: BLE001  (nonsense from an agent that has proved itself: it is given up)
-            why = f"its agent said what cannot be understood: {error!r}"
+            why = f"its agent sent what cannot be read: {error!r}"
         self._lose(why)
 
     def _lose(self, why: str) -> None:

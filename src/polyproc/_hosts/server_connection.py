@@ -96,7 +96,7 @@ class ServerLink(Base):
 
         try:
             if (size(0) + 1) * _SIZE >= len(data):
-                raise OSError("it has no room for the sizes of its buffers")
+                raise OSError("a message is too short for the sizes of its buffers")
             buffers = [bytearray(size(number)) for number in range(1, size(0) + 1)]
             for buffer in buffers:
                 self.recv_bytes_into(buffer)

@@ -128,7 +128,7 @@ def _answer(answer: socket.socket, block: FileBlock | None) -> None:
 def take_shared(name: str, sizes: list[int], size: int, writable: bool) -> Any:
     """Return a thing that was shared with the nodes. Raises ProcessError if it is there no more."""
     if remote_life.door is None:
-        raise ProcessError("what share() has made for hosts is for processes that a remote context has started")
+        raise ProcessError("only processes that a remote context has started can use what share() made for hosts")
     ours, theirs = socket.socketpair()
     with ours, socket.socket(fileno=os.dup(remote_life.door)) as door:
         with theirs:
@@ -137,7 +137,7 @@ def take_shared(name: str, sizes: list[int], size: int, writable: bool) -> Any:
     if said != _YES or len(fds) != 1:
         close_quietly(*fds)
         raise ProcessError(
-            "what share() has made is there no more, or there is no memory for it on this host: its handle has to be "
-            "kept, and not closed, while calls that were given it go on"
+            "a shared object is gone, or this host has no memory for it: keep what share() has returned, and do not "
+            "close it, while calls that were given it run"
         )
     return loaded_from(FileBlock(size, fds[0]), sizes, writable)

@@ -163,7 +163,7 @@ class Wire:
             else:
                 self.check()
                 if until is not None and time.monotonic() > until:
-                    raise TimeoutError(f"its agent takes nothing, for {patience:g} s")
+                    raise TimeoutError(f"its agent has read nothing for {patience:g} s")
 
     def post(self, *message: Any, payload: Any = b"") -> None:
         """Send a message, now or, what the kernel does not take now, later. Raises OSError when the peer is gone."""

@@ -275,7 +275,7 @@ class Server:
         except (EOFError, OSError, ClientGone):
             pass
         except Exception:  # noqa: BLE001  (a peer that says nonsense ends its own connection)
-            log.info("a client of the manager said nonsense:\n%s", traceback.format_exc())
+            log.info("a client of the manager sent what cannot be read:\n%s", traceback.format_exc())
         finally:
             connection.close()
 

@@ -168,7 +168,7 @@ class InTransit:
                     search = _SEARCH if found else min(search * 2, _SELDOM)
                     next_search = time.monotonic() + max(search, (time.thread_time() - began) * _SHARE)
             except Exception as error:  # noqa: BLE001  (no descriptor or memory left: later there is)
-                log.info("what was sent could not be looked after: %s", error)
+                log.info("what was sent could not be checked for its arrival: %s", error)
             now = time.monotonic()
             if self._sent:
                 idle_since = 0.0

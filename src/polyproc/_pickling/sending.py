@@ -213,7 +213,7 @@ class LiveFd:
         """Open it here; the descriptor is the caller's to close.
 
         Raises:
-            RuntimeError: its sender has ended or given it up, or belongs to another user.
+            RuntimeError: its sender has ended or closed it, or belongs to another user.
         """
         try:
             fd = os.open(f"/proc/{self.pid}/fd/{self.number}", self.flags | os.O_CLOEXEC)
@@ -223,7 +223,7 @@ class LiveFd:
             self.arrived()
         if os.fstat(fd).st_ino != self.inode:
             os.close(fd)
-            raise RuntimeError(f"{self._what()} has given it up")
+            raise RuntimeError(f"{self._what()} has closed what it sent")
         return fd
 
     def arrived(self) -> None:

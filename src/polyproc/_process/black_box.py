@@ -271,7 +271,7 @@ class Box:
     def check(self) -> None:
         """Raise OSError if this program has closed it."""
         if not self.is_there():
-            raise OSError("this program has closed it")
+            raise OSError("this program has closed the descriptor of a child's black box")
 
     def close(self) -> None:
         """Give the descriptor back."""
