@@ -1,5 +1,6 @@
 """One name for each thing, and the field's where there is one: names that were given up do not come back."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -52,3 +53,16 @@ def test_a_word_that_was_given_up_is_nowhere(old, new, places, texts):
         if name.parts[0] in places and word.search(text)
     ]
     assert not found, f"say {new}"
+
+
+def test_docstrings_begin_with_a_verb_or_a_noun():
+    """*Return*, *Add*, *A worker as its pool sees it*; not *Have ...*, *Say whether ...*, *Of a ...*, *Who ...*."""
+    start = re.compile(r"(?:Have|Say|To have|The same|Of|Those|Who|What it has)\b")
+    found = []
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                text = ast.get_docstring(node) or ""
+                if start.match(text):
+                    found.append(f"{path.relative_to(ROOT)}: {text.splitlines()[0]}")
+    assert not found

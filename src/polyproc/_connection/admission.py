@@ -308,7 +308,7 @@ class Admission:
         return _Arrivals(listening)
 
     def _wake(self, listening: ListeningSocket) -> None:
-        """Wake who waits for a listening socket: closing it does not."""
+        """Wake the threads that wait for a listening socket: closing it does not."""
         with closing(_socket.socket(listening.family)) as sock:
             sock.setblocking(False)
             try:
@@ -400,7 +400,7 @@ class Admission:
             raise OSError("listener is closed")
         oldest = self._peers.oldest()
         limit = min(until, now + _TICK, math.inf if oldest is None else oldest.until)
-        # Who waits for the socket itself sees nobody who has come in already: there is one peer at a time.
+        # A thread that waits for the socket itself sees no peer that has come in already: there is one at a time.
         is_one_by_one = listening.is_watched and oldest is not None
         ready = self._peers.wait(-1 if is_one_by_one else listening_fd, 0 if self._arrivals.has_one() else limit - now)
         if self._listening is None or not self.is_there():

@@ -267,7 +267,7 @@ def _is_anybody(sock: _socket.socket) -> bool:
 def _no_delay(sock: _socket.socket, family: str) -> None:
     if family == "AF_INET":
         # A request is often two small writes: with Nagle's algorithm the second waits for a delayed acknowledgement.
-        with contextlib.suppress(OSError):  # BSD refuses it where the peer has gone: who reads will see that
+        with contextlib.suppress(OSError):  # BSD refuses it where the peer has gone: a read will see that
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 

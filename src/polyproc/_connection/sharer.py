@@ -30,7 +30,7 @@ from polyproc._platform.handles import pause, ready
 from polyproc._platform.posix import LINUX, LongLived, close_on_exec, close_quietly
 
 _KEY = 16
-_MOMENT = 1.0  # seconds within which who waits for an answer reads it
+_MOMENT = 1.0  # seconds within which a process that waits for an answer reads it
 _TRIES = 100
 _PAUSE = 0.01  # seconds after what may last: no descriptors, no memory
 _GIVEN, _UNKNOWN = b"+", b"-"
@@ -66,7 +66,7 @@ class Ticket:
 
 
 def _connect(address: Address) -> Connection[Any, Any]:
-    """Connect to a sharer. BSD refuses who comes when as many wait as the socket takes; on Linux one waits."""
+    """Connect to a sharer. Where as many wait as its socket takes, BSD refuses the next one; Linux makes it wait."""
     for _ in range(1 if LINUX else _TRIES):
         try:
             return Client(address, authkey=_own_key())

@@ -1,7 +1,7 @@
 """What a portable connection is on Windows: what one end writes at once the other reads at once.
 
 Pipes there carry whole messages: one that was not written in all, since its writer was killed, is not there, and one
-is taken in all or not at all. So a queue outlives who is killed as it puts or gets.
+is taken in all or not at all. So a queue outlives a process that is killed as it puts or gets.
 """
 
 from __future__ import annotations

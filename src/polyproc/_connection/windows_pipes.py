@@ -64,7 +64,7 @@ class PipeEnd:
         return handle
 
     def close(self) -> None:
-        """Close it; who has connected may still read what was written."""
+        """Close it; a peer that has connected may still read what was written."""
         close_quietly(self.detach())
 
 
@@ -110,7 +110,7 @@ class ListeningPipe:
         return PipeEnd(handle), self.address
 
     def close(self) -> None:
-        """Close the end at which nobody has connected; who waits is woken."""
+        """Close the end at which nobody has connected; wake the waiters."""
         try:
             self._connecting.cancel()
         except OSError:  # somebody has connected
@@ -138,7 +138,7 @@ class PipeAdmission(Admission):
         return listening
 
     def _wake(self, listening: Any) -> None:
-        """Do nothing: who waits is woken as it is closed."""
+        """Do nothing: closing it wakes the waiters."""
 
 
 def _is_anybody(end: object) -> bool:

@@ -85,7 +85,7 @@ def join(invitation: Mapping[str, Any], is_here: bool) -> Wire:
 
 def main() -> None:
     """Read the invitation, serve, and end at once."""
-    signal.signal(signal.SIGINT, lambda *args: None)  # a Ctrl-C is for who has the terminal; children hear theirs
+    signal.signal(signal.SIGINT, lambda *args: None)  # a Ctrl-C is for the program at a terminal; children hear theirs
     signal.alarm(_JOINING)
     invitation = json.loads(sys.stdin.buffer.readline(LINE_LIMIT))
     os.environ["POLYPROC_HOST"] = invitation["node"]

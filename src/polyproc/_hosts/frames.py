@@ -6,8 +6,8 @@
 A mark tells what a task has written into the pipe by mistake: that worker is ended, and nobody waits for the rest of a
 message that nobody has sent.
 
-Large buffers stay on their host, where both sides are on one: they are in memory that its owner keeps until there is a
-receipt. Who gets them has them as if they had been sent: what is changed there is changed nowhere else.
+Where both sides are on one host, large buffers stay in memory, which its owner keeps until there is a receipt. The
+receiver has them as if they had been sent: what it changes is changed nowhere else.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Queues, locks and values of a remote context: handles for objects in the process that made them.
 
-They have the methods of the local kinds, and travel to processes on any host. What is put is pickled by who puts it,
-and opened by who gets it: the server keeps parcels. What a process held when it died is let go, and an item that it was
-about to get goes back (_managers/serving.py).
+They have the methods of the local kinds, and travel to processes on any host. The process that puts an item pickles it,
+the one that gets it opens it: the server keeps parcels. What a process held when it died is let go, and an item that it
+was about to get goes back (_managers/serving.py).
 """
 
 from __future__ import annotations

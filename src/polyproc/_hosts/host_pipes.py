@@ -52,7 +52,7 @@ class Stream(queue.Queue[Message]):
         return item
 
     def put_back(self, item: Message) -> None:
-        """Put back, at the head, what was taken for somebody who has gone."""
+        """Put back, at the head, what was taken for a receiver that has gone."""
         with self.mutex:
             self.queue.appendleft(item)
             self._bytes += max(len(item), 1)

@@ -9,7 +9,7 @@ from polyproc._base.typing import Any, Self, Sequence
 from polyproc._pickling.sending import LiveFd
 from polyproc._platform.posix import anonymous_file, close_quietly
 
-_NAMESPACES = ("net", "pid", "user")  # who has another of these is on another host, as far as memory goes
+_NAMESPACES = ("net", "pid", "user")  # a process with another of these is on another host, as far as memory goes
 
 
 def boot_id() -> str:
@@ -31,7 +31,7 @@ def this_host() -> str:
 
 
 class Probe:
-    """An empty file of this process: who can open it is on this host, and may have what this process has in memory.
+    """An empty file of this process: a process that can open it is on this host, and may have what is in memory here.
 
     Attributes:
         place: what that one is told; None where it cannot be.

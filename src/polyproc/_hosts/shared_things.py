@@ -102,7 +102,7 @@ class KeptThings:
                     self._wire.send("want", name)
 
     def note(self, name: str, block: FileBlock | None) -> None:
-        """Keep what has come, or take note that it cannot be had; those who wait hear of it."""
+        """Keep what has come, or note that it cannot be had; wake the threads that wait for it."""
         if block is not None:
             self._blocks[name] = block
         for answer in self._waiting.pop(name, ()):

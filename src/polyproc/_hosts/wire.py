@@ -300,7 +300,7 @@ class Wire:
             self.check()
 
     def check(self) -> None:
-        """Look whether the peer's host is there; for who waits for this wire among others, every LOOK seconds."""
+        """Look whether the peer's host is there; for a wait for this wire among others, every LOOK seconds."""
         if self._acknowledgements is not None:
             try:
                 self._acknowledgements.check()

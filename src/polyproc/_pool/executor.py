@@ -95,7 +95,7 @@ class ProcessPoolExecutor(Calls, concurrent.futures.Executor):
         self._finalizer = finalizer(self, _let_go, args=(self._engine,), exitpriority=15)
 
     def _load_what_runs(self) -> tuple[Any, type[MapCalls], type[ProcessPoolEngine]]:
-        """Load what only who makes one needs: what has the class alone, as a worker's main module, does without."""
+        """Load what an executor needs once it is made; a worker's main module mostly has the class alone."""
         from polyproc._cleanup import Finalize
         from polyproc._pool.imap import MapCalls
         from polyproc._workers.process_engine import ProcessPoolEngine

@@ -44,7 +44,7 @@ class _Condition(_thread.RLock):  # type: ignore[misc]  # which can be inherited
         return self._waited.wait(timeout)
 
     def notify_all(self) -> None:
-        """Wake all who wait."""
+        """Wake all threads that wait."""
         waited, self._waited = self._waited, None  # it refers to this
         if waited is not None:
             waited.notify_all()

@@ -306,8 +306,8 @@ class CallEvents(CallState):
             outcomes: for each chunk whether it is a value, and it or the error; of a batch, perhaps not of all.
             now: the time.
             took: the seconds that it took by the worker's own clock, if it has said.
-            more: whether other messages are there already: then it is not known yet who has what, and `all_heard`
-                has to follow when there are none, whatever they are.
+            more: whether other messages are there already: then it is not known yet which worker has what, and
+                `all_heard` has to follow when there are none, whatever they are.
         """
         actions, worker = self._begin(), self.workers.get(worker_id)
         if worker is None or not worker.tasks:

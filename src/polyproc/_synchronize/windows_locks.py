@@ -46,7 +46,7 @@ from polyproc._synchronize import portable_locks
 
 _SEMAPHORE, _MOST = 1, 0x7FFFFFFF
 _LONGEST = 1_000_000.0  # seconds of one wait
-_WITH_OWNERS = 32  # tokens of a semaphore that knows who has them
+_WITH_OWNERS = 32  # tokens of a semaphore that knows their holders
 _WAITERS, _BELL, _EXTRA, _TOKENS = range(4)  # 8 bytes each; from the last one on, the owner of each token
 _NOBODY, _LEFT = 0, 1  # owners: none; one that has ended in good order, and may have meant to leave it taken
 _MESSAGE = 1 << 63  # in an owner: the token may be a message, and stays taken

@@ -91,7 +91,7 @@ class Outcomes:
         self._pid = os.getpid()
 
     def are_left(self) -> bool:
-        """Whether there is something for a thread that comes by: who is at a step does all that comes to it."""
+        """Whether there is something for a thread that comes by: one that is at a step does all that comes to it."""
         if self.waiting and not self._settles.locked():
             return True
         return bool((self._closed and not self._opening) or (self._calling and not self._calls.locked()))
@@ -133,7 +133,7 @@ class Outcomes:
             turn = [*starmap(self._settles.acquire, AT_ONCE)]
             try:
                 if not turn[0]:
-                    return  # who is at it also settles what comes meanwhile
+                    return  # the thread that is at it also settles what comes meanwhile
                 while waiting:
                     outcome = waiting.popleft()
                     try:
@@ -221,7 +221,7 @@ class Outcomes:
             turn = [*starmap(self._calls.acquire, AT_ONCE)]
             try:
                 if not turn[0]:
-                    break  # who is at it also does what comes meanwhile
+                    break  # the thread that is at it also does what comes meanwhile
                 while self._calling:
                     outcome = self._in_hand[me] = self._calling.popleft()
                     if away is not None:

@@ -151,7 +151,7 @@ class Feeder(threading.Thread):
         error: BaseException | None = None
         try:
             self._feed(engine.pack_function(self._func))
-        except BaseException as raised:  # noqa: BLE001  (the user's iterable raised: told to who reads the results)
+        except BaseException as raised:  # noqa: BLE001  (the user's iterable raised: the reader of the results is told)
             error = raised
         finally:
             engine.feeders.remove(self)

@@ -170,7 +170,7 @@ def leave_copy(message: object = None) -> NoReturn:
 
 
 def out_of_time() -> PolyprocTimeoutError:
-    """Return what is raised in a task that has run too long, and by who waits for one that was killed."""
+    """Return what is raised in a task that has run too long, and where one that was killed is waited for."""
     return PolyprocTimeoutError("the call took longer than its timeout")
 
 

@@ -52,7 +52,7 @@ BLOCK, BLOCK_BYTES = 64, 16384  # of one job's tasks, so many or so many bytes a
 ITEM = r"obj\[2\]\[\d+\]", "item"  # of a chunk: see diagnosis.py
 _LAST = 0.3  # seconds that a pool which was terminated still opens values and calls back
 MAX_WAIT = 2.0  # seconds without a look at the workers
-BURST = 16  # messages that are heard before their outcomes are handed out: those who wait are woken less often
+BURST = 16  # messages that are heard before their outcomes are handed out: waiting threads are woken less often
 
 
 class ProcessWorkers(PoolEngine):

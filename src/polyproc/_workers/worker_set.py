@@ -414,7 +414,7 @@ class Away:
     def __init__(self, watch: Callable[[], object], replace: Callable[[], bool]) -> None:
         self._watch = watch
         self._replace = replace
-        self._token: collections.deque[None] = collections.deque()  # there as long as it is away; who takes it leads
+        self._token: collections.deque[None] = collections.deque()  # there while it is away; its taker leads
         self._times = self._seen = 0
         self._is_watched = False
 
