@@ -97,7 +97,7 @@ enum pp_answer pp_barrier_wait(struct pp_chunk *chunk, struct pp_cell *cell, str
     if (wait->spin != NULL) {
         struct pp_spin *spin = wait->spin;
         wait->spin = NULL; /* once */
-        (void)pp_spin_while(upper_half(cell), pp_hi32(state), spin, PP_MOST_SPINS);
+        (void)pp_spin_while(upper_half(cell), pp_hi32(state), spin, PP_MAX_SPINS);
         return PP_AGAIN; /* the caller looks whether it was called off meanwhile */
     }
     pp_futex_wait(upper_half(cell), pp_hi32(state), pp_wait_until(wait));

@@ -2,15 +2,15 @@
 
 #include "core/pp_crash.h"
 
-#define MOST 0xffffu
+#define MAX_COUNT 0xffffu
 
 static uint32_t issued_of(uint64_t state) { return pp_hi32(state); }
-static uint32_t coming_of(uint64_t state) { return (uint32_t)(state >> 16) & MOST; }
-static uint32_t waiting_of(uint64_t state) { return (uint32_t)state & MOST; }
+static uint32_t coming_of(uint64_t state) { return (uint32_t)(state >> 16) & MAX_COUNT; }
+static uint32_t waiting_of(uint64_t state) { return (uint32_t)state & MAX_COUNT; }
 
 static uint64_t state_of(uint32_t issued, uint32_t coming, uint32_t waiting)
 {
-    return pp_pack64(issued, (coming < MOST ? coming : MOST) << 16 | (waiting < MOST ? waiting : MOST));
+    return pp_pack64(issued, (coming < MAX_COUNT ? coming : MAX_COUNT) << 16 | (waiting < MAX_COUNT ? waiting : MAX_COUNT));
 }
 
 /* Whether there is a permit for who came when `base` had been issued. */
@@ -53,7 +53,7 @@ enum pp_answer pp_condition_wait(struct pp_cell *cell, struct pp_wait *wait)
     if (take_permit(cell, wait->seen)) {
         return PP_DONE;
     }
-    if (!wait->slept && wait->spin != NULL && pp_spin_while(&cell->condition.sequence, now, wait->spin, PP_MOST_SPINS) &&
+    if (!wait->slept && wait->spin != NULL && pp_spin_while(&cell->condition.sequence, now, wait->spin, PP_MAX_SPINS) &&
         take_permit(cell, wait->seen)) {
         return PP_DONE;
     }

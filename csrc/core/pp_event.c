@@ -44,7 +44,7 @@ enum pp_answer pp_event_wait(struct pp_cell *cell, struct pp_wait *wait)
         if (wait->spin != NULL) {
             struct pp_spin *spin = wait->spin;
             wait->spin = NULL; /* once */
-            if (pp_spin_while(&cell->event.state, now, spin, PP_MOST_SPINS)) {
+            if (pp_spin_while(&cell->event.state, now, spin, PP_MAX_SPINS)) {
                 continue;
             }
         }

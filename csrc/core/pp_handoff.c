@@ -235,7 +235,7 @@ enum pp_handoff_answer pp_handoff_go_on(struct pp_handoff *end, void *bytes, siz
     struct pp_handoff_way *way = &end->page->ways[end->side];
     uint32_t me = pp_me(end->chunk->registry);
     struct said said = {way, word_of(LOOKING, me)};
-    int error = pp_spin_until(is_said, &said, &end->spin, PP_MOST_SPINS) ? 0 : sleep_on(way, me);
+    int error = pp_spin_until(is_said, &said, &end->spin, PP_MAX_SPINS) ? 0 : sleep_on(way, me);
     if (error != 0 && withdraw(way, me)) {
         return error == EINTR ? PP_HANDOFF_SIGNAL : PP_HANDOFF_READ;
     }

@@ -37,15 +37,15 @@ static int look(struct pp_cell *cell, pp_word *spins)
     if (pp_processors() == 1) {
         return 0;
     }
-    uint32_t limit = pp_spin_limit(spins, PP_MOST_SPINS);
+    uint32_t limit = pp_spin_limit(spins, PP_MAX_SPINS);
     for (uint32_t i = 0; i < limit; i++) {
         if (pp_load(&cell->word) == 0) {
-            pp_spin_learn(spins, i, PP_MOST_SPINS, 1);
+            pp_spin_learn(spins, i, PP_MAX_SPINS, 1);
             return 1;
         }
         pp_pause();
     }
-    pp_spin_learn(spins, limit, PP_MOST_SPINS, 0);
+    pp_spin_learn(spins, limit, PP_MAX_SPINS, 0);
     return 0;
 }
 
@@ -59,7 +59,7 @@ enum pp_answer pp_lock_wait(struct pp_chunk *chunk, struct pp_cell *cell, struct
         return PP_DONE;
     }
     pp_registry_rearm(chunk->registry);
-    for (int round = 0; round < PP_MOST_ROUNDS; round++) {
+    for (int round = 0; round < PP_MAX_ROUNDS; round++) {
         uint32_t now = pp_load(&cell->word);
         if (now == 0) {
             /* Others may sleep whom our wake-up was not for: the mark stays. */

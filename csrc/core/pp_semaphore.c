@@ -11,13 +11,13 @@ static pp_word *tokens_of(struct pp_semaphore *semaphore) { return (pp_word *)(v
 
 size_t pp_semaphore_size(uint32_t value)
 {
-    return sizeof(struct pp_cell) + (value <= PP_MOST_TOKENS ? value * sizeof(pp_word) : 0);
+    return sizeof(struct pp_cell) + (value <= PP_MAX_TOKENS ? value * sizeof(pp_word) : 0);
 }
 
 void pp_semaphore_make(struct pp_semaphore *semaphore, struct pp_chunk *chunk, struct pp_cell *cell, uint32_t value,
                        int bounded)
 {
-    int counted = value > PP_MOST_TOKENS;
+    int counted = value > PP_MAX_TOKENS;
     *semaphore = (struct pp_semaphore){chunk, cell, counted ? 0 : value, bounded ? (counted ? value : 0) + 1 : 0};
     /* killed here: nobody else has it yet */
     pp_store(&cell->semaphore.tokens, semaphore->tokens);
@@ -32,7 +32,7 @@ int pp_semaphore_adopt(struct pp_semaphore *semaphore, struct pp_chunk *chunk, u
         return 0;
     }
     *semaphore = (struct pp_semaphore){chunk, cell, pp_load(&cell->semaphore.tokens), pp_load(&cell->semaphore.bounded)};
-    return semaphore->tokens <= PP_MOST_TOKENS && semaphore->bounded <= PP_VALUE_MAX + 1
+    return semaphore->tokens <= PP_MAX_TOKENS && semaphore->bounded <= PP_VALUE_MAX + 1
            && pp_chunk_cell(chunk, offset, PP_SEMAPHORE, pp_semaphore_size(semaphore->tokens)) != NULL;
 }
 
@@ -112,7 +112,7 @@ static uint32_t changed(uint32_t now, uint32_t who) { return ((now | BITS) + 1) 
 /* Before the last look for a token: one more is about to sleep. */
 static void say_asleep(struct pp_cell *cell)
 {
-    for (int i = 0; i < PP_MOST_ROUNDS; i++) {
+    for (int i = 0; i < PP_MAX_ROUNDS; i++) {
         uint32_t now = pp_load(&cell->semaphore.asleep);
         if (pp_cas(&cell->semaphore.asleep, now, changed(now, (now & BITS) == NOBODY ? ONE : SEVERAL))) {
             PP_CRASH_POINT("semaphore.flagged");
@@ -151,7 +151,7 @@ enum pp_answer pp_semaphore_wait(struct pp_semaphore *semaphore, int bracket, st
     if (wait->spin != NULL) {
         struct pp_spin *spin = wait->spin;
         wait->spin = NULL; /* once */
-        enum pp_answer answer = pp_spin_until(has_token, semaphore, spin, PP_MOST_SPINS) ? try_to_acquire(semaphore, tag) : PP_AGAIN;
+        enum pp_answer answer = pp_spin_until(has_token, semaphore, spin, PP_MAX_SPINS) ? try_to_acquire(semaphore, tag) : PP_AGAIN;
         if (answer != PP_AGAIN) {
             return answer;
         }

@@ -32,7 +32,7 @@
 #include "core/pp_chunk.h"
 #include "core/pp_wait.h"
 
-#define PP_MOST_TOKENS 32
+#define PP_MAX_TOKENS 32
 #define PP_VALUE_MAX 0x7fffffffu
 
 /* A process's side: what it is stands here as well, since others may write over what stands in the cell. */

@@ -48,7 +48,7 @@ enum pp_answer pp_sleep_on(struct pp_queue *queue, pp_word *word, pp_word *aslee
         return PP_TIMED_OUT;
     }
     struct wanted wanted = {queue, ready, wait};
-    if (wait->spin != NULL && pp_spin_until(is_there, &wanted, wait->spin, PP_MOST_SPINS)) {
+    if (wait->spin != NULL && pp_spin_until(is_there, &wanted, wait->spin, PP_MAX_SPINS)) {
         return PP_AGAIN;
     }
     uint32_t seen = pp_load(word);

@@ -13,9 +13,9 @@ enum pp_answer { PP_AGAIN = 0, PP_DONE, PP_RECOVERED, PP_TIMED_OUT, PP_FAILED, P
 #define PP_FIRST_TICK 20000000   /* 20 ms */
 #define PP_LAST_TICK 1000000000  /* 1 s */
 #define PP_FIRST_DOUBT 500000    /* 0.5 ms */
-#define PP_MOST_SPINS 2000
+#define PP_MAX_SPINS 2000
 #define PP_DEATH_TICK 40000000   /* 40 ms: where nothing but the tick tells of a death */
-#define PP_MOST_ROUNDS 100       /* in one step, while others, or whoever writes over the word, are faster */
+#define PP_MAX_ROUNDS 100       /* in one step, while others, or whoever writes over the word, are faster */
 
 /* A wait: what the caller keeps between two calls. */
 struct pp_wait {

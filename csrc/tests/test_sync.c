@@ -568,21 +568,21 @@ static void test_looks(void)
     uint64_t looks = 0;
     int long_looks = 0;
     for (int i = 0; i < 10240; i++) {
-        uint32_t limit = pp_spin_limit(&spins, PP_MOST_SPINS);
+        uint32_t limit = pp_spin_limit(&spins, PP_MAX_SPINS);
         looks += limit;
-        long_looks += limit == PP_MOST_SPINS;
-        CHECK(limit <= PP_SPIN_START || limit == PP_MOST_SPINS);
-        pp_spin_learn(&spins, limit, PP_MOST_SPINS, 0);
+        long_looks += limit == PP_MAX_SPINS;
+        CHECK(limit <= PP_SPIN_START || limit == PP_MAX_SPINS);
+        pp_spin_learn(&spins, limit, PP_MAX_SPINS, 0);
     }
     CHECK(long_looks == 13); /* after 16, 64, 256, and every 1024 */
-    CHECK(looks < 13 * PP_MOST_SPINS + 1000);
-    pp_spin_learn(&spins, 1000, PP_MOST_SPINS, 1);
-    CHECK(pp_spin_limit(&spins, PP_MOST_SPINS) > 1000);
-    pp_spin_learn(&spins, 1133, PP_MOST_SPINS, 0);
-    CHECK(pp_spin_limit(&spins, PP_MOST_SPINS) > 700);
+    CHECK(looks < 13 * PP_MAX_SPINS + 1000);
+    pp_spin_learn(&spins, 1000, PP_MAX_SPINS, 1);
+    CHECK(pp_spin_limit(&spins, PP_MAX_SPINS) > 1000);
+    pp_spin_learn(&spins, 1133, PP_MAX_SPINS, 0);
+    CHECK(pp_spin_limit(&spins, PP_MAX_SPINS) > 700);
     spins = PP_SPIN_NEVER;
-    pp_spin_learn(&spins, 0, PP_MOST_SPINS, 1);
-    CHECK(pp_spin_limit(&spins, PP_MOST_SPINS) == 0);
+    pp_spin_learn(&spins, 0, PP_MAX_SPINS, 1);
+    CHECK(pp_spin_limit(&spins, PP_MAX_SPINS) == 0);
 }
 
 struct awaited {
@@ -633,10 +633,10 @@ static void test_what_is_there_waits_for_nobody(void)
     pp_store_own(&spin.looks, PP_SPIN_NEVER);
     pp_store_own(&spin.yields, PP_YIELD_PAYS);
     struct awaited there = {0, 1}, comes = {0, 2}, never = {0, UINT32_MAX};
-    CHECK(pp_spin_until(is_awaited, &there, &spin, PP_MOST_SPINS) && there.asked == 1);
-    CHECK(pp_spin_until(is_awaited, &comes, &spin, PP_MOST_SPINS) && comes.asked == 2);
+    CHECK(pp_spin_until(is_awaited, &there, &spin, PP_MAX_SPINS) && there.asked == 1);
+    CHECK(pp_spin_until(is_awaited, &comes, &spin, PP_MAX_SPINS) && comes.asked == 2);
     pp_store_own(&spin.yields, PP_YIELD_PAYS); /* beside other work that may have been found to take too long */
-    CHECK(!pp_spin_until(is_awaited, &never, &spin, PP_MOST_SPINS) && never.asked == 2);
+    CHECK(!pp_spin_until(is_awaited, &never, &spin, PP_MAX_SPINS) && never.asked == 2);
     CHECK(pp_load_own(&spin.yields) != PP_YIELD_PAYS);
 }
 

@@ -36,7 +36,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 METHODS = ("fork", "spawn", "forkserver")
-MOST = 4  # limits that a test may take while its processes work
+MAX_LIMITS = 4  # limits that a test may take while its processes work
 BUSY = 0.05  # of a processor
 MAIN_HANDLING = "test.test_multiprocessing_main_handling"
 
@@ -184,7 +184,7 @@ class Run:
             waits, before = 1, work_of(session)
             while not selector.select(self.limit):
                 now = work_of(session)
-                if waits == MOST or now - before < BUSY * self.limit:
+                if waits == MAX_LIMITS or now - before < BUSY * self.limit:
                     yield None
                     return
                 waits, before = waits + 1, now

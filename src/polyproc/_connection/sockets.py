@@ -128,7 +128,7 @@ tempfile: Any = Later("tempfile")  # only for systems that have no abstract sock
 Address = Any  # (host, port), a path, or a name of the abstract namespace, which begins with a zero
 T = TypeVar("T")
 _OURS = "\0polyproc-"
-_MOST = 107 if LINUX else 103  # bytes of sun_path, without its zero
+_MAX_PATH = 107 if LINUX else 103  # bytes of sun_path, without its zero
 _CREDENTIALS = "3i"  # Linux: pid, uid, gid
 
 # Of the systems that descend from BSD, <sys/un.h> and <sys/ucred.h>: a version and the user, and groups behind them.
@@ -275,7 +275,7 @@ def _in_reach(path: Any) -> Iterator[Any]:
     A long one by way of its directory's descriptor; where there is no /proc, of a link to its directory, from a short
     path, for as long as that takes.
     """
-    if len(os.fsencode(path)) <= _MOST:
+    if len(os.fsencode(path)) <= _MAX_PATH:
         yield path
         return
     folder, name = os.path.split(path)

@@ -167,7 +167,7 @@ class RemoteChild(Child):
     def _reap(self) -> None:
         """Do nothing: the agent has."""
 
-    def _sentinel_now(self) -> int:
+    def _ensure_sentinel(self) -> int:
         return self.sentinel
 
     def _runs(self) -> bool:

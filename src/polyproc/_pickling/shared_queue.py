@@ -25,7 +25,7 @@ from polyproc._platform.posix import LongLived, close_quietly
 
 BYTES, PICKLE, LARGE_BYTES, LARGE_PICKLE = 1, 2, 3, 4
 NO_SLOT = None
-MOST = 65536  # bytes of a record; what is longer goes to a slot
+MAX_RECORD = 65536  # bytes of a record; what is longer goes to a slot
 _BYTES = struct.Struct("<IIQ")
 _PICKLE = struct.Struct("<IIQQ")
 _BUFFER = struct.Struct("<QQ")
@@ -50,11 +50,11 @@ def pack(queue: Any, obj: Any) -> Packed:
 def record_of(queue: core.Queue, data: bytes, buffers: Sequence[memoryview], room: int = 0) -> Packed:
     """Make a record of a pickle and the buffers that were kept apart from it, with `room` left for what is added."""
     table_size = _PICKLE.size + _BUFFER.size * len(buffers)
-    if not buffers and len(data) <= MOST - room:
+    if not buffers and len(data) <= MAX_RECORD - room:
         return PICKLE, data, NO_SLOT
     parts: list[tuple[int, bytes | memoryview]] = []
     end = 0
-    apart = table_size + len(data) > MOST - room
+    apart = table_size + len(data) > MAX_RECORD - room
     if apart:
         parts.append((0, data))
         end = len(data)

@@ -24,7 +24,7 @@ from polyproc._platform.posix import Capability, close_quietly
 from polyproc._platform.windows_objects import new_event, reset_event, set_event
 
 POLLIN, POLLOUT, GONE, PIPE_BUF = 1, 4, 16, 4096  # as everywhere else
-_MOST = 60  # of 64: the interpreter adds one for Ctrl-C
+_MAX_HANDLES = 60  # of 64: the interpreter adds one for Ctrl-C
 _LONGEST = 1_000_000  # milliseconds
 _TURN = 10  # milliseconds for which one group of handles is waited for, when there are several
 _LISTENING_TICK = 5  # milliseconds from one look at a listening socket to the next, where others are waited for, too
@@ -178,7 +178,7 @@ class _Wait:
     def wait(self, milliseconds: float | None) -> list[tuple[int, int]]:
         left = math.inf if milliseconds is None else max(milliseconds, 0)
         until = monotonic() * 1000 + left
-        groups = [list(self.waited)[at : at + _MOST] for at in range(0, len(self.waited), _MOST)]
+        groups = [list(self.waited)[at : at + _MAX_HANDLES] for at in range(0, len(self.waited), _MAX_HANDLES)]
         if self.found:
             left = 0
         while True:

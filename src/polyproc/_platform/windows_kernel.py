@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _MAX_AT_ONCE = 1 << 20  # bytes of one read of nobody knows how many: memory is taken for all of them
-_MOST = 1 << 30  # bytes of one write, and of a message
+_MAX_WRITE = 1 << 30  # bytes of one write, and of a message
 _SMALL = 1 << 16  # bytes of a pipe's memory
 _ENDED = {38, 64, 109, 232, 233}  # HANDLE_EOF, NETNAME_DELETED, BROKEN_PIPE, NO_DATA, PIPE_NOT_CONNECTED
 DISK, PIPE = 1, 3  # GetFileType
@@ -198,7 +198,7 @@ def write(handle: int, data: bytes | memoryview) -> int:
     if handle in _never_block:
         return _write_now(handle, data)
     try:
-        operation, _ = _winapi.WriteFile(handle, data[:_MOST], overlapped=True)
+        operation, _ = _winapi.WriteFile(handle, data[:_MAX_WRITE], overlapped=True)
         try:
             wait_for(operation)
         except BaseException:
@@ -279,7 +279,7 @@ def pread(handle: int, size: int, offset: int) -> bytes:
 
 def pwrite(handle: int, data: bytes | memoryview, offset: int) -> int:
     """Write at an offset; a file that ends before is made longer."""
-    piece = memoryview(data)[:_MOST]
+    piece = memoryview(data)[:_MAX_WRITE]
     if not piece:
         return 0
     start = offset - offset % mmap.ALLOCATIONGRANULARITY

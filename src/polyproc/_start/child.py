@@ -297,7 +297,7 @@ class Child:
         if self.returncode is None:
             if timeout is None:
                 self._block()
-            elif not ready([self._sentinel_now()], timeout):
+            elif not ready([self._ensure_sentinel()], timeout):
                 return None
             self._reap()
             while self.returncode is None:
@@ -332,10 +332,10 @@ class Child:
                 pass
         if again:
             pause(_TICK)  # it has closed all its descriptors, at its end or before that
-        if self._sentinel_now() >= 0:
+        if self._ensure_sentinel() >= 0:
             ready([self.sentinel], None)
 
-    def _sentinel_now(self) -> int:
+    def _ensure_sentinel(self) -> int:
         """Return the sentinel, anew if this program has closed it: its child is not reaped, and the pid is its own."""
         if not self._watched.is_there() and self._watched.fd >= 0:
             self._watched.take(open_pidfd(self.pid))
@@ -357,7 +357,7 @@ class Child:
         return os.waitstatus_to_exitcode(status) if pid == self.pid else None
 
     def _runs(self) -> bool:
-        return self._sentinel_now() >= 0 and not ready([self.sentinel], 0)
+        return self._ensure_sentinel() >= 0 and not ready([self.sentinel], 0)
 
     def _read_status(self) -> int | None:
         """Read the exit code from the fork server, which is the child's parent here."""
@@ -370,7 +370,7 @@ class Child:
         info = bytearray(_INFO_SIZE if has_pidfds() else 0)
         info[:8] = _PIDFD_INFO_EXIT.to_bytes(8, sys.byteorder)
         try:
-            load("fcntl", "ioctl")(self._sentinel_now(), _PIDFD_GET_INFO, info)  # type: ignore[operator]
+            load("fcntl", "ioctl")(self._ensure_sentinel(), _PIDFD_GET_INFO, info)  # type: ignore[operator]
         except OSError:
             pass
         else:
@@ -420,7 +420,7 @@ class Child:
 
     def _signal_it(self, signum: int) -> None:
         # By the pidfd it cannot reach another process that got the same number.
-        send_signal(self._sentinel_now() if self._status_fd >= 0 else -1, self.pid, signum)
+        send_signal(self._ensure_sentinel() if self._status_fd >= 0 else -1, self.pid, signum)
 
     def terminate(self) -> None:
         """Send SIGTERM; a stopped process is continued."""

@@ -206,7 +206,7 @@ class SpawnChild(Child):
         code = _winapi.GetExitCodeProcess(self.sentinel)
         return {TERMINATED: -_SIGTERM, ENDED_BY_INTERRUPT: -_SIGINT}.get(code, code)
 
-    def _sentinel_now(self) -> int:
+    def _ensure_sentinel(self) -> int:
         return self.sentinel
 
     def _signal_it(self, signum: int) -> None:

@@ -44,10 +44,10 @@ from polyproc._platform.posix import close_quietly
 from polyproc._platform.windows_objects import is_event, new_event, new_mutex, release_mutex, reset_event, set_event
 from polyproc._synchronize import portable_locks
 
-_SEMAPHORE, _MOST = 1, 0x7FFFFFFF
+_SEMAPHORE, _MAX_TOKENS = 1, 0x7FFFFFFF
 _LONGEST = 1_000_000.0  # seconds of one wait
 _WITH_OWNERS = 32  # tokens of a semaphore that knows their holders
-_WAITERS, _BELL, _EXTRA, _TOKENS = range(4)  # 8 bytes each; from the last one on, the owner of each token
+_WAITERS, _SIGNALLED, _EXTRA, _TOKENS = range(4)  # 8 bytes each; from the last one on, the owner of each token
 _NOBODY, _LEFT = 0, 1  # owners: none; one that has ended in good order, and may have meant to leave it taken
 _MESSAGE = 1 << 63  # in an owner: the token may be a message, and stays taken
 _TICK = 0.5  # seconds from one look at who the owners are to the next: others may have become it before the wait began
@@ -71,9 +71,9 @@ class SemaphoreCounter:
 
     def __init__(self, value: int, handle: int | None = None) -> None:
         if handle is None:
-            self._semaphore: Any = SemLock(_SEMAPHORE, value, _MOST, "", False)
+            self._semaphore: Any = SemLock(_SEMAPHORE, value, _MAX_TOKENS, "", False)
         else:
-            self._semaphore = SemLock._rebuild(handle, _SEMAPHORE, _MOST, "")
+            self._semaphore = SemLock._rebuild(handle, _SEMAPHORE, _MAX_TOKENS, "")
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
         """Lower the number by one; wait up to `timeout` seconds (None: without limit) while it is zero."""
@@ -228,9 +228,9 @@ class OwnedTokens:
             owners = self._tokens.tolist()
             at = next((at for at, owner in enumerate(owners) if owner == _NOBODY or owner in dead), -1)
             is_free = at >= 0 or page[_EXTRA] > 0
-            if page[_BELL] and not (is_free and owners.count(_NOBODY) + page[_EXTRA] > 1):
+            if page[_SIGNALLED] and not (is_free and owners.count(_NOBODY) + page[_EXTRA] > 1):
                 reset_event(self._opened.wake_event)
-                page[_BELL] = 0
+                page[_SIGNALLED] = 0
             if not is_free:
                 if waits > 0:
                     page[_WAITERS] += 1
@@ -269,7 +269,7 @@ class OwnedTokens:
             if at < 0 and self._bounded:
                 raise ValueError(portable_locks.TOO_OFTEN)
             if page[_WAITERS]:
-                page[_BELL] = 1
+                page[_SIGNALLED] = 1
                 set_event(self._opened.wake_event)
             if at < 0:
                 page[_EXTRA] += 1

@@ -29,7 +29,7 @@ _NONE: tuple[memoryview, ...] = ()  # the garbage collector does not look at a t
 _FOREVER = 2**63 - 1  # a deadline of the core
 _LOOKS, _MOMENT = 10, 0.0001  # how often it is looked whether a worker has taken a message, and after how many seconds
 _NO_ROOM = 0.05  # seconds until what there was no memory for is tried again
-_MAX_BESIDE = shared_queue.MOST - 4096  # bytes of a value that travels in its message's record
+_MAX_BESIDE = shared_queue.MAX_RECORD - 4096  # bytes of a value that travels in its message's record
 
 
 def pack(message: Any) -> tuple[Packed, int]:
@@ -86,7 +86,7 @@ class _Results(_Queue):
             self._put_packed(shared_queue.PICKLE, data, shared_queue.NO_SLOT, deadline, tag)
             return
         head = pickle.dumps(without)
-        kind, record, slot = shared_queue.record_of(self, data, buffers, shared_queue.MOST - _MAX_BESIDE)
+        kind, record, slot = shared_queue.record_of(self, data, buffers, shared_queue.MAX_RECORD - _MAX_BESIDE)
         record = b"".join((record, head, len(head).to_bytes(2, "little")))
         shared_queue.put(self, (kind, record, slot), deadline, tag)
 
@@ -147,7 +147,7 @@ class WorkerChannel:
         """Send a packed message. Raises OSError without memory."""
         self.is_parked = False
         data, buffers = packed
-        if not buffers and len(data) <= shared_queue.MOST:
+        if not buffers and len(data) <= shared_queue.MAX_RECORD:
             self._tasks._put_packed(shared_queue.PICKLE, data, shared_queue.NO_SLOT, _FOREVER, number)
         else:
             shared_queue.put(self._tasks, shared_queue.record_of(self._tasks, data, buffers), _FOREVER, number)
