@@ -291,6 +291,45 @@ static PyObject *queue_put_packed(PyObject *object, PyObject *args)
     return done;
 }
 
+/* _put_pickles(records) -> how many were put: those before the first that is no short pickle, or that cannot be put now */
+static PyObject *queue_put_pickles(PyObject *object, PyObject *records)
+{
+    QueueObject *self = (QueueObject *)object;
+    if (!py_queue_usable(self)) {
+        return NULL;
+    }
+    Py_ssize_t count = PyList_Check(records) ? PyList_Size(records) : 0, number = 0;
+    for (; number < count; number++) {
+        PyObject *packed, *buffers;
+        unsigned int tag;
+        const char *bytes;
+        Py_ssize_t length;
+        if (!PyArg_Parse(PyList_GetItem(records, number), "(IO)", &tag, &packed)) {
+            return NULL;
+        }
+        if (packed == Py_None) { /* it is not packed yet */
+            break;
+        }
+        if (!PyArg_Parse(packed, "(y#O)", &bytes, &length, &buffers)) {
+            return NULL;
+        }
+        if (PyObject_IsTrue(buffers) != 0 || length > (Py_ssize_t)PP_RECORD_MOST) {
+            break;
+        }
+        struct pp_record record = {PP_PICKLE, bytes, (uint32_t)length, -1, tag};
+        PyObject *done = put_record(self, &record, PP_FOREVER);
+        if (done == NULL && !PyErr_ExceptionMatches(PyExc_Exception)) {
+            return NULL;
+        }
+        if (done == NULL) {
+            PyErr_Clear();
+            break;
+        }
+        Py_DECREF(done);
+    }
+    return PyLong_FromSsize_t(number);
+}
+
 /* -- getting -- */
 
 struct getting {
@@ -546,6 +585,7 @@ static PyMethodDef queue_methods[] = {
     {"_attach", queue_attach, METH_VARARGS, "_attach(id, offset, signal_in, signal_out)"},
     {"_where", py_cell_where, METH_NOARGS, "_where() -> (id, offset)"},
     {"_put_packed", queue_put_packed, METH_VARARGS, "_put_packed(kind, data, slot, deadline, tag)"},
+    {"_put_pickles", queue_put_pickles, METH_O, "_put_pickles([(tag, (pickle, buffers)), ...]) -> how many could be put"},
     {"_put_tagged", FAST(queue_put_tagged), METH_FASTCALL, "_put_tagged(tag, obj)"},
     {"_get_record", queue_get_record, METH_O, "_get_record(timeout) -> (tag, kind, data, slot)"},
     {"_try_record", queue_try_record, METH_NOARGS, "_try_record() -> (tag, kind, data, slot), waiting for nothing"},

@@ -66,26 +66,63 @@ static enum pp_answer await_step(CellObject *base, struct pp_wait *wait, int ext
     return pp_queue_set_await((struct pp_set_wait *)wait);
 }
 
-/* get_record(timeout) -> (tag, kind, data, slot) */
-static PyObject *queue_set_get_record(PyObject *object, PyObject *timeout)
+/* The queue that has the record which is to be taken next, NULL for none. */
+static QueueObject *next_queue(QueueSetObject *self)
 {
-    QueueSetObject *self = (QueueSetObject *)object;
-    QueueObject *waker = (QueueObject *)self->waker;
-    struct pp_set_wait waits;
-    int64_t deadline, place;
-    if (!py_deadline(timeout, &deadline)) {
+    int64_t place = pp_queue_set_next(&self->set);
+    if (place < 0) {
         return NULL;
     }
-    while ((place = pp_queue_set_next(&self->set)) < 0) {
+    return (QueueObject *)(place == (int64_t)self->set.count ? self->waker : PyTuple_GetItem(self->queues, (Py_ssize_t)place));
+}
+
+/* Take records as long as there are some, up to `most`. One that cannot be taken now is told of when it is the first. */
+static PyObject *records_of(QueueSetObject *self, QueueObject *first, Py_ssize_t most)
+{
+    PyObject *found = PyList_New(most); /* all of it, so that there is room for what was taken */
+    Py_ssize_t count = 0;
+    for (QueueObject *queue = first; found != NULL && queue != NULL; queue = count < most ? next_queue(self) : NULL) {
+        PyObject *record = py_queue_get_oldest(queue, -1);
+        if (record == NULL && count > 0 && PyErr_ExceptionMatches(PyExc_Exception)) {
+            PyErr_Clear();
+            break;
+        }
+        if (record == NULL) {
+            Py_CLEAR(found);
+        } else {
+            PyList_SetItem(found, count++, record);
+        }
+    }
+    if (found != NULL && PyList_SetSlice(found, count, most, NULL) < 0) {
+        Py_CLEAR(found);
+    }
+    return found;
+}
+
+/* get_records(timeout, most) -> [(tag, kind, data, slot), ...] */
+static PyObject *queue_set_get_records(PyObject *object, PyObject *args)
+{
+    QueueSetObject *self = (QueueSetObject *)object;
+    QueueObject *waker = (QueueObject *)self->waker, *first;
+    PyObject *timeout;
+    Py_ssize_t most;
+    struct pp_set_wait waits;
+    int64_t deadline;
+    if (!PyArg_ParseTuple(args, "On", &timeout, &most) || !py_deadline(timeout, &deadline)) {
+        return NULL;
+    }
+    while ((first = next_queue(self)) == NULL) {
         waits.set = &self->set;
         pp_wait_start(&waits.wait, deadline, &waker->queue.get_spins);
         enum pp_answer answer = py_wait(await_step, &waker->base, &waits.wait, 0);
+        if (answer == PP_TIMED_OUT) {
+            return PyList_New(0);
+        }
         if (answer != PP_DONE) {
             return py_queue_refuse(answer, "Empty");
         }
     }
-    PyObject *found = place == (int64_t)self->set.count ? self->waker : PyTuple_GetItem(self->queues, (Py_ssize_t)place);
-    return py_queue_get_oldest((QueueObject *)found, -1);
+    return records_of(self, first, most);
 }
 
 static PyObject *queue_set_has_items(PyObject *self, PyObject *ignored)
@@ -135,7 +172,7 @@ PyObject *py_queue_await_lent(PyObject *object, PyObject *ignored)
 }
 
 static PyMethodDef methods[] = {
-    {"get_record", queue_set_get_record, METH_O, "get_record(timeout) -> (tag, kind, data, slot)"},
+    {"get_records", queue_set_get_records, METH_VARARGS, "get_records(timeout, most) -> [(tag, kind, data, slot), ...]"},
     {"has_items", queue_set_has_items, METH_NOARGS, "has_items() -> bool"},
     {NULL, NULL, 0, NULL},
 };

@@ -1,6 +1,6 @@
 """The C core as Python sees it: its one reference page."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
 
 _T = TypeVar("_T")
@@ -303,6 +303,8 @@ class Queue(_Handle):
         """Wait until there is an item, or it is shut down; take nothing."""
     def _put_packed(self, kind: int, data: bytes, slot: Slot | int | None, deadline: int, tag: int, /) -> None:
         """Put a record: see polyproc._pickling.shared_queue. Its slot is then the queue's."""
+    def _put_pickles(self, records: list[tuple[int, tuple[bytes, Sequence[Any]]]], /) -> int:
+        """Put pickles, each with its tag; return how many: those before one that is long, has buffers or is refused."""
     def _put_tagged(self, tag: int, obj: Any, /) -> None:
         """Put an item with 16 bits beside it."""
     def _get_record(self, timeout: float | None, /) -> tuple[int, int, bytes, Slot | None]:
@@ -342,8 +344,11 @@ class QueueSet:
     """Queues with one consumer, which sleeps on one more, their waker: csrc/core/pp_queue_set.h."""
 
     def __new__(cls, waker: Queue, queues: tuple[Queue, ...], /) -> QueueSet: ...
-    def get_record(self, timeout: float | None, /) -> tuple[int, int, bytes, Slot | None]:
-        """Take a record, of each queue in turn; of the waker behind all that was in the others. Raises queue.Empty."""
+    def get_records(self, timeout: float | None, most: int, /) -> list[tuple[int, int, bytes, Slot | None]]:
+        """Wait up to `timeout` seconds for records; take up to `most` that are there.
+
+        They are of each queue in turn, and of the waker behind all that was in the others.
+        """
     def has_items(self) -> bool:
         """Say whether there is one at this moment."""
 

@@ -7,7 +7,7 @@ from polyproc._pool.future import Future as Future
 from polyproc._pool.calls import CallOptions as CallOptions
 from polyproc._pool.pool import Pool as Pool
 from polyproc._pool.pool import ThreadPool as ThreadPool
-from polyproc._scheduling.scheduler import PoolStats as PoolStats
+from polyproc._scheduling.deaths_and_deadlines import PoolStats as PoolStats
 from polyproc._pool.task import Task as Task
 from polyproc._pool.task import task as task
 

@@ -17,7 +17,7 @@ import polyproc.connection
 from conftest import eventually, open_fds
 from polyproc._managers.links import Anchor
 from polyproc._platform.handles import HeldBack, WakePipe, children_of
-from polyproc._scheduling.actions import VALUE, Settle
+from polyproc._scheduling.actions import VALUE, Settle, SettleEach
 from polyproc._workers.engine import Outcomes
 from polyproc.pool import ThreadPool
 from support import pool_work
@@ -156,6 +156,34 @@ def test_outcomes_are_delivered_though_an_earlier_delivery_was_broken_off():
         more = is_broken_off(outcomes.deliver, number)
         outcomes.deliver()
         assert not outcomes._settles.locked() and not outcomes.waiting, number
+
+
+def test_values_that_are_handed_out_together_are_lost_to_nobody_but_the_one_that_was_broken_off():
+    class Noted:
+        _keeps = None
+        _calls_back = False
+
+        def _settle(self, index, success, value):
+            settled.append((self, index))
+            return False
+
+        def _settle_run(self, values):
+            settled.extend(value[:2] for value in values)
+            return False
+
+    number, more = 0, True
+    while more:
+        number += 1
+        settled, outcomes = [], Outcomes()
+        one, other = Noted(), Noted()
+        wanted = [(one, 0), (other, 0), (other, 1), (one, 1)]
+        outcomes.add(SettleEach([(*each, "value") for each in wanted]))
+        more = is_broken_off(outcomes.deliver, number)
+        outcomes.deliver()
+        assert not outcomes._settles.locked() and not outcomes.waiting, number
+        lost = [each for each in wanted if each not in settled]
+        assert lost == [] or (more and lost in (wanted[:1], wanted[1:3], wanted[3:])), number
+        assert settled == [each for each in wanted if each not in lost], number
 
 
 # -- what tasks do to their workers -------------------------------------------------------------------------------------

@@ -2,8 +2,18 @@
 
 import pytest
 
-from polyproc._scheduling.actions import ClearInterrupt, Interrupt, Kill, Send, Settle, SplitBatch, TakeBack
-from polyproc._scheduling.assignments import MAX_TASKS, MIN_TASKS, Batch, QueuedTask, ResolvedOptions
+from polyproc._scheduling.actions import (
+    ClearInterrupt,
+    Interrupt,
+    Kill,
+    ResolvedOptions,
+    Send,
+    SendAll,
+    Settle,
+    SplitBatch,
+    TakeBack,
+)
+from polyproc._scheduling.assignments import MAX_TASKS, MIN_TASKS, Batch, QueuedTask
 from polyproc._scheduling.deaths_and_deadlines import StaffingConfig
 from polyproc._scheduling.scheduler import Scheduler
 
@@ -29,7 +39,9 @@ class Pool:
         return self.note(self.scheduler.answered(worker, [(success, value)], self.now, took))
 
     def note(self, actions):
-        self.sent += [(action.worker, action.task.index) for action in actions if type(action) is Send]
+        for action in actions:
+            tasks = action.tasks if type(action) is SendAll else [action[1:]] if type(action) is Send else []
+            self.sent += [(action.worker, task.index) for _, task in tasks]
         return actions
 
     def has(self, worker):

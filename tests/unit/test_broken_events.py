@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from polyproc._scheduling import actions as act
-from polyproc._scheduling.assignments import MAX_TASKS, Batch, QueuedTask, ResolvedOptions
+from polyproc._scheduling.actions import ResolvedOptions
+from polyproc._scheduling.assignments import MAX_TASKS, Batch, QueuedTask
 from polyproc._scheduling.deaths_and_deadlines import ENDED, StaffingConfig
 from polyproc._scheduling.scheduler import Scheduler
 
@@ -62,6 +63,12 @@ def answer(scheduler, busy):
     scheduler.answered(busy, [(True, None)], NOW, 0.1)
 
 
+def answer_each(scheduler, busy):
+    workers = [id for id, worker in scheduler.workers.items() for _, task in worker.tasks if task.batch is None]
+    assert len(workers) > 1
+    scheduler.answered_each([(id, None, 0.1) for id in workers], NOW)
+
+
 def cancel(scheduler, busy):
     scheduler.cancelled(next(iter(scheduler.open)), NOW)
 
@@ -91,12 +98,16 @@ def outcomes_of(scheduler):
                 found[action.job, action.chunk] += 1
             elif type(action) is act.SettleAll:
                 found.update((action.job, action.first + number) for number in range(len(action.outcomes)))
+            elif type(action) is act.SettleEach:
+                found.update((job, chunk) for job, chunk, _ in action.values)
             elif type(action) is act.Kill:
                 scheduler.worker_ended(action.worker, [], Died(), NOW)
     return found
 
 
-@pytest.mark.parametrize("event", [submit, answer, cancel, lose_worker, kill_workers, terminate, break_off])
+@pytest.mark.parametrize(
+    "event", [submit, answer, answer_each, cancel, lose_worker, kill_workers, terminate, break_off]
+)
 def test_an_event_that_is_broken_off_anywhere_leaves_each_call_one_outcome(event):
     wanted = {(job, 0) for job in JOBS[:4]} | {(JOBS[4], chunk) for chunk in range(CHUNKS)}
     number, was_broken_off = 0, True

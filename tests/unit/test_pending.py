@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polyproc._pool.calls import DEFAULT_OPTIONS, bytes_of, resolved
-from polyproc._scheduling.assignments import DONE, PendingTasks, QueuedTask, ResolvedOptions
+from polyproc._scheduling.actions import ResolvedOptions
+from polyproc._scheduling.assignments import DONE, PendingTasks, QueuedTask
 
 STEPS = st.lists(st.tuples(st.sampled_from(["append", "appendleft", "popleft", "remove"]), st.integers(-2, 2)))
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from polyproc._scheduling import actions as act
-from polyproc._scheduling.assignments import DONE, DOOMED, MAX_TASKS, Batch, QueuedTask, ResolvedOptions
+from polyproc._scheduling.actions import ResolvedOptions
+from polyproc._scheduling.assignments import DONE, DOOMED, MAX_TASKS, Batch, QueuedTask
 from polyproc._scheduling.deaths_and_deadlines import CLOSING, ENDED, TERMINATING, StaffingConfig
 from polyproc._scheduling.scheduler import Scheduler
 
@@ -76,6 +77,11 @@ class Model:
         assert self.scheduler.state < TERMINATING
         worker.queue.append((action.place, action.task))
 
+    def on_SendAll(self, action):
+        assert len(action.tasks) > 1
+        for place, task in action.tasks:
+            self.on_Send(act.Send(action.worker, place, task))
+
     def on_TakeBack(self, action):
         worker, places = self.workers[action.worker], []
         if not self.can_take_back and self.can_kill:  # over a pipe
@@ -123,6 +129,10 @@ class Model:
     def on_SettleAll(self, action):
         for chunk, (success, value) in enumerate(action.outcomes, action.first):
             self.on_Settle(act.Settle(action.job, chunk, act.VALUE if success else act.ERROR, value))
+
+    def on_SettleEach(self, action):
+        for job, chunk, value in action.values:
+            self.on_Settle(act.Settle(job, chunk, act.VALUE, value))
 
     def on_Pull(self, action):
         self.sources[action.source]["most"] = action.most
@@ -215,6 +225,16 @@ class Model:
         if worker.sent:
             outcomes = worker.sent.popleft()
             self.perform(self.scheduler.answered(id, outcomes, self.now, took, more))
+
+    def hear_values(self, ids, more, took):
+        """Hear in one event what these workers, in this order, have said of calls that have not failed."""
+        answers = []
+        for id in ids:
+            sent = self.workers[id].sent
+            if sent and len(sent[0]) == 1 and sent[0][0][0]:
+                answers.append((id, sent.popleft()[0][1], took))
+        if answers:
+            self.perform(self.scheduler.answered_each(answers, self.now, more))
 
     def hear_all(self):
         for id in list(self.workers):
@@ -454,6 +474,20 @@ class Machine(RuleBasedStateMachine):
                 self.model.hear_all()
             elif more == "a note":
                 self.model.perform(self.model.scheduler.all_heard(self.model.now))
+
+    @there
+    @rule(
+        which=st.lists(WHICH, min_size=1, max_size=8),
+        more=st.sampled_from(["no", "answers", "a note"]),
+        took=st.sampled_from([1e-5, 1e-4, 3e-3]),
+    )
+    def hear_values(self, which, more, took):
+        ids = [self.pick(one, lambda worker: worker.sent) for one in which]
+        self.model.hear_values([id for id in ids if id is not None], more != "no", took)
+        if more == "answers":
+            self.model.hear_all()
+        elif more == "a note":
+            self.model.perform(self.model.scheduler.all_heard(self.model.now))
 
     @wild
     @rule(which=WHICH, how=st.sampled_from(["starts", "starts", "starts", "fails", "refused"]))

@@ -172,6 +172,10 @@ class HostWorkerChannel:
             self._add(self._child, number, packed)
             self._send_on()
 
+    def send_all(self, tasks: Sequence[tuple[int, Any]]) -> int:
+        """Say that each task has to be sent alone."""
+        return 0
+
     def _add(self, child: RemoteChild, number: int, packed: bytes | Parcel) -> None:
         data, *buffers = packed.parts if isinstance(packed, Parcel) else (packed,)
         memory = packed.memory if isinstance(packed, Parcel) and child.node.is_here else None
@@ -385,6 +389,13 @@ class HostChannels:
             return number, True, _opened(value) if is_packed else value
         except BaseException as error:  # noqa: BLE001  (one that cannot be read is that task's error alone)
             return number, False, error
+
+    def take_some(self, timeout: float, most: int) -> list[tuple[int, bool, Any]]:
+        """Wait up to `timeout` seconds for messages; return up to `most`."""
+        found = [self.take(timeout)]
+        while found[-1] is not None and len(found) < most:
+            found.append(self.take(0.0))
+        return [message for message in found if message is not None]
 
     def close(self) -> None:
         """Do nothing: it has no descriptors."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from polyproc._base.errors import ProcessDied, TimeoutError
 from polyproc._base.modules import Later, said
 from polyproc._base.process_state import process_state
-from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Iterable, ParamSpec, Self, TypedDict, TypeVar
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Iterable, ParamSpec, Self, Sequence, TypedDict, TypeVar
 from polyproc._platform.posix import HAVE_FORK
 from polyproc._process.process import BaseProcess, Process, method_of
-from polyproc._scheduling.assignments import ResolvedOptions
+from polyproc._scheduling.actions import ResolvedOptions
 
 re: Any = Later("re")
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from polyproc._aio.loops import ThreadEvent
     from polyproc._pool.future import Future
     from polyproc._pool.progress import Progress
-    from polyproc._scheduling.scheduler import PoolStats
+    from polyproc._scheduling.deaths_and_deadlines import PoolStats
     from polyproc._workers.process_engine import ProcessPoolEngine
     from polyproc._workers.thread_engine import ThreadPoolEngine
     from polyproc._workers.worker_set import PoolConfig
@@ -207,6 +207,10 @@ class Job:
     def _settle(self, index: int, success: bool, value: Any) -> bool:
         """Take the result of a task; return whether it was the job's last."""
         raise NotImplementedError
+
+    def _settle_run(self, values: Sequence[tuple[Any, int, Any]]) -> bool:
+        """Take the values of tasks, each behind this and its index; return whether the job's last was among them."""
+        return any([self._settle(index, True, value) for _, index, value in values])
 
 
 class Calls:

@@ -10,8 +10,8 @@ from polyproc._base.errors import ProcessError
 from polyproc._base.modules import public
 from polyproc._base.typing import Any, Generator, Protocol, TypeVar
 from polyproc._pool.calls import Job
+from polyproc._scheduling.actions import Dropped
 from polyproc._scheduling.assignments import QueuedTask
-from polyproc._workers.engine import Dropped
 
 T = TypeVar("T")
 

@@ -13,8 +13,9 @@ from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Generator, Gener
 from polyproc._cleanup import Finalize
 from polyproc._platform.handles import due
 from polyproc._pool.calls import Calls, Job, Memory, checked_size, make_config, progress_of
+from polyproc._scheduling.actions import Dropped
 from polyproc._scheduling.assignments import RUN
-from polyproc._workers.engine import NOT_RUNNING, Dropped
+from polyproc._workers.engine import NOT_RUNNING
 from polyproc._workers.process_engine import ProcessPoolEngine
 from polyproc._workers.worker import MAP, STARMAP, function_name
 from polyproc._workers.worker_set import PoolConfig

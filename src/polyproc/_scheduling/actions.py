@@ -1,8 +1,8 @@
-"""What a scheduler asks its engine to do, in this order."""
+"""What calls ask for, and what a scheduler asks its engine to do, in this order."""
 
 from __future__ import annotations
 
-from polyproc._base.typing import TYPE_CHECKING, Any, NamedTuple, Sequence
+from polyproc._base.typing import TYPE_CHECKING, Any, Callable, NamedTuple, Sequence
 
 if TYPE_CHECKING:
     from polyproc._scheduling.assignments import QueuedTask
@@ -15,12 +15,54 @@ VALUE, ERROR, CANCELLED, WITHDRAWN, TIMED_OUT, TERMINATED = range(6)
 BY_TIMEOUT, BY_CANCELLING = 1, 2
 
 
+class ResolvedOptions(NamedTuple):
+    """Validated call options, with a value for each.
+
+    Attributes:
+        timeout: seconds that the call may run.
+        grace: seconds between an interruption and the kill of its worker.
+        retries: how often a call is run again after an error that is one of `retry_on`.
+        retry_on: the errors.
+        priority: higher goes first.
+        progress: True for a bar, or a function.
+        retries_timeouts: whether `retry_on` includes the error of a call that took too long.
+    """
+
+    timeout: float | None = None
+    grace: float = 1.0
+    retries: int = 0
+    retry_on: type[BaseException] | tuple[type[BaseException], ...] = ()
+    priority: int = 0
+    progress: bool | Callable[[int, int | None], object] = False
+    retries_timeouts: bool = False
+
+    @property
+    def are_for_one(self) -> bool:
+        """Whether each call has to travel alone."""
+        return self.timeout is not None or self.retries > 0
+
+
+class Dropped(Exception):
+    """The outcome of a call that nobody wanted any more: cancelled, or beyond the end that its reader has set."""
+
+    def __init__(self, is_end: bool) -> None:
+        super().__init__()
+        self.is_end = is_end
+
+
 class Send(NamedTuple):
     """Send a task to a worker, under a number (`place`) that is its own there. If it cannot be sent: `not_sent`."""
 
     worker: int
     place: int
     task: QueuedTask
+
+
+class SendAll(NamedTuple):
+    """Send tasks to a worker in this order, each with its place, as `Send` does one."""
+
+    worker: int
+    tasks: Sequence[tuple[int, QueuedTask]]
 
 
 class TakeBack(NamedTuple):
@@ -92,6 +134,12 @@ class SettleAll(NamedTuple):
     outcomes: Sequence[tuple[bool, Any]]
 
 
+class SettleEach(NamedTuple):
+    """Hand values to their jobs: each with its job, and its chunk there."""
+
+    values: Sequence[tuple[Any, int, Any]]
+
+
 class Pull(NamedTuple):
     """Allow a source to send more: `most` chunks in all, any number for None."""
 
@@ -117,6 +165,7 @@ class Ended(NamedTuple):
 
 Action = (
     Send
+    | SendAll
     | TakeBack
     | SplitBatch
     | Interrupt
@@ -126,6 +175,7 @@ Action = (
     | Dismiss
     | Settle
     | SettleAll
+    | SettleEach
     | Pull
     | Stop
     | Ended

@@ -25,8 +25,8 @@ from __future__ import annotations
 import collections
 import itertools
 
-from polyproc._base.typing import Any, Callable, Iterable, Iterator, NamedTuple
-from polyproc._scheduling.actions import Action, Send, SplitBatch, TakeBack
+from polyproc._base.typing import Any, Iterable, Iterator, NamedTuple, Sequence
+from polyproc._scheduling.actions import Action, ResolvedOptions, Send, SendAll, SplitBatch, TakeBack
 
 # A task is new until it is submitted; then no worker has it, or a worker has it, until its outcome is known. A worker
 # may still run one that is done.
@@ -47,33 +47,6 @@ WAKING = 0.0001  # seconds of work that are done sooner by a worker that is awak
 _LEAST = 1e-6  # seconds that a task takes, at least
 _WEIGHT = 0.1  # of a new measurement, at least
 _MAX_NAMES = 1000
-
-
-class ResolvedOptions(NamedTuple):
-    """Validated call options, with a value for each.
-
-    Attributes:
-        timeout: seconds that the call may run.
-        grace: seconds between an interruption and the kill of its worker.
-        retries: how often a call is run again after an error that is one of `retry_on`.
-        retry_on: the errors.
-        priority: higher goes first.
-        progress: True for a bar, or a function.
-        retries_timeouts: whether `retry_on` includes the error of a call that took too long.
-    """
-
-    timeout: float | None = None
-    grace: float = 1.0
-    retries: int = 0
-    retry_on: type[BaseException] | tuple[type[BaseException], ...] = ()
-    priority: int = 0
-    progress: bool | Callable[[int, int | None], object] = False
-    retries_timeouts: bool = False
-
-    @property
-    def are_for_one(self) -> bool:
-        """Whether each call has to travel alone."""
-        return self.timeout is not None or self.retries > 0
 
 
 class Batch(NamedTuple):
@@ -230,12 +203,13 @@ class Costs:
         known = self.known.get(name)
         return LONG_CALL if known is None else known[0]
 
-    def add(self, name: str, seconds: float) -> None:
-        """Add a measurement."""
+    def add(self, name: str, seconds: float, times: int = 1) -> None:
+        """Add so many measurements, whose mean is given."""
         mean, count = self.known.get(name, (0.0, 0))
         if not count and len(self.known) >= _MAX_NAMES:
             self.known.clear()
-        self.known[name] = mean + max(1 / (count + 1), _WEIGHT) * (seconds - mean), count + 1
+        weight = max(times / (count + times), min(times * _WEIGHT, 1.0))
+        self.known[name] = mean + weight * (seconds - mean), count + times
 
 
 class Totals:
@@ -246,12 +220,12 @@ class Totals:
         self.seconds = 0.0
         self.slowest = "", 0.0
 
-    def add(self, name: str, seconds: float, chunks: int) -> None:
-        """Count a task that was answered."""
+    def add(self, name: str, seconds: float, chunks: int, slowest: float) -> None:
+        """Count tasks of a function that were answered, and the seconds of the slowest."""
         self.done += chunks
         self.seconds += seconds
-        if seconds > self.slowest[1]:
-            self.slowest = name, seconds
+        if slowest > self.slowest[1]:
+            self.slowest = name, slowest
 
 
 class Limit:
@@ -336,8 +310,8 @@ class WorkerLoad:
         return task.batch is not None and task.count > 1 and self.closed != place
 
 
-class Assignments:
-    """The tasks of a pool and the workers that have them.
+class AssignedTasks:
+    """The workers of a pool and the tasks that they have, and how these come back from them.
 
     Args:
         max_tasks: after how many tasks a worker leaves; None for never.
@@ -358,6 +332,98 @@ class Assignments:
         self._batches = 0  # that workers have
         self._look_at = 0.0
         self.last: WorkerLoad | None = None  # the worker that was sent something last
+
+    def join(self, worker: WorkerLoad, now: float) -> None:
+        """Add a worker."""
+        worker.state = READY
+        worker.since = now
+        self.idle[worker] = None
+
+    def leave(self, worker: WorkerLoad, state: str) -> None:
+        """Send a worker no more."""
+        worker.state = state
+        self.idle.pop(worker, None)
+
+    def answered(self, worker: WorkerLoad, now: float, took: float | None, chunks: int) -> tuple[int, QueuedTask]:
+        """Remove the oldest task of a worker, which has answered it; return its place and it."""
+        place, task = worker.tasks.popleft()
+        worker.done += 1
+        seconds = now - worker.since if took is None else took
+        if seconds < _LEAST:
+            seconds = _LEAST
+        if chunks:
+            self.costs.add(task.name, seconds / chunks)
+        self.totals.add(task.name, seconds, chunks, seconds)
+        worker.since = now
+        self._removed(worker, task)
+        return place, task
+
+    def answered_each(
+        self, answers: Sequence[tuple[int, Any, float]], now: float
+    ) -> list[tuple[WorkerLoad, int, QueuedTask, Any]]:
+        """Remove the oldest tasks of workers, each of one call, which have answered: (worker, value, seconds).
+
+        Returns: for each answer its worker, the task's place, the task, the value.
+        """
+        found = []
+        name, times, total, slowest = "", 0, 0.0, 0.0
+        for id, value, took in answers:
+            worker = self.workers.get(id)
+            if worker is None or not worker.tasks:
+                continue
+            place, task = worker.tasks.popleft()
+            worker.done += 1
+            worker.since = now
+            self._removed(worker, task)
+            if task.name != name:
+                self._measured(name, times, total, slowest)
+                name, times, total, slowest = task.name, 0, 0.0, 0.0
+            times += 1
+            total += took
+            if took > slowest:
+                slowest = took
+            found.append((worker, place, task, value))
+        self._measured(name, times, total, slowest)
+        return found
+
+    def _measured(self, name: str, times: int, total: float, slowest: float) -> None:
+        if times:
+            self.costs.add(name, max(total / times, _LEAST), times)
+            self.totals.add(name, total, times, slowest)
+
+    def is_spent(self, worker: WorkerLoad) -> bool:
+        """Whether a worker has done as many tasks as it may."""
+        return self.max_tasks is not None and worker.done >= self.max_tasks
+
+    def _removed(self, worker: WorkerLoad, task: QueuedTask) -> None:
+        """Keep the sums after a task was removed from a worker."""
+        worker.chunks -= 1 if task.batch is None else task.count
+        worker.load -= task.load
+        task.worker = 0
+        if task.batch is not None:
+            self._batches -= 1
+            worker.closed = 0
+        if worker.tasks:
+            self._behind -= 1
+            if worker.untaken > len(worker.tasks):
+                worker.untaken = len(worker.tasks)
+        else:
+            worker.untaken = 0
+            worker.load = 0.0  # what is left of it is an error of rounding
+            if worker.state is READY and (self.max_tasks is None or worker.done < self.max_tasks):
+                self.idle[worker] = None
+
+    def remove(self, worker: WorkerLoad, places: list[int]) -> list[QueuedTask]:
+        """Remove tasks from a worker; return them, the oldest first."""
+        found = [item for item in worker.tasks if item[0] in places]
+        for item in found:
+            worker.tasks.remove(item)
+            self._removed(worker, item[1])
+        return [task for _, task in found]
+
+
+class Assignments(AssignedTasks):
+    """The tasks of a pool and the workers that have them."""
 
     # -- out -------------------------------------------------------------------------------------------------------
 
@@ -394,31 +460,33 @@ class Assignments:
 
     def fill(self, worker: WorkerLoad, now: float, actions: list[Action]) -> None:
         """Send a worker as much of what waits as it may have."""
-        pending, max_tasks = self.pending, self.max_tasks
+        pending, max_tasks, known = self.pending, self.max_tasks, self.costs.known
+        sent: list[tuple[int, QueuedTask]] = []
         while pending.count and worker.state is READY:
             chunks = worker.chunks
             if max_tasks is not None and worker.done + chunks >= max_tasks:
-                return
+                break
             is_behind = bool(worker.tasks)  # also behind a batch of which nothing is left
             if is_behind and chunks >= self._max_behind:
-                return
-            known = self.costs.known.get(pending.first().name)
-            load = LONG_CALL if known is None else known[0]
+                break
+            cost = known.get(pending.first().name)
+            load = LONG_CALL if cost is None else cost[0]
             if is_behind:
                 together = worker.load + load
                 if chunks >= MIN_TASKS and together > LONG_CALL:
-                    return
+                    break
                 if together > WAKING and pending.count <= len(self.idle):
-                    return  # those that have nothing will get it
+                    break  # those that have nothing will get it
+                self._behind += 1
             else:
                 worker.since = now
                 self.idle.pop(worker, None)
             task = pending.popleft()
-            worker.count = worker.count % MAX_PLACE + 1
-            task.worker = worker.id
-            task.load = load
-            worker.tasks.append((worker.count, task))
+            place = worker.count = worker.count % MAX_PLACE + 1
+            sent.append((place, task))
+            worker.tasks.append(sent[-1])
             worker.untaken += 1
+            task.worker, task.load = worker.id, load
             if task.batch is not None:
                 task.load = load * task.count
                 worker.chunks += task.count
@@ -426,14 +494,14 @@ class Assignments:
             else:
                 worker.chunks += 1
             worker.load += task.load
-            self.last = worker
-            actions.append(_new_tuple(Send, (worker.id, worker.count, task)))
             if task.options.timeout is not None:
                 self.begin_time(worker, now)
-            if is_behind:
-                self._behind += 1
             if self.idle and (is_behind or task.batch is not None) and self.even_at == NEVER and self._is_uneven():
                 self.even_at = now + _UNEVEN
+        if sent:
+            self.last = worker
+            one = _new_tuple(Send, (worker.id, *sent[0])) if len(sent) == 1 else None
+            actions.append(one or SendAll(worker.id, sent))
 
     def _is_uneven(self) -> bool:
         if not self.idle or not (self._behind or self._batches):
@@ -488,63 +556,6 @@ class Assignments:
     def backlog(self) -> int:
         """Return how many tasks no worker runs."""
         return self.pending.count + self._behind
-
-    # -- back ------------------------------------------------------------------------------------------------------
-
-    def join(self, worker: WorkerLoad, now: float) -> None:
-        """Add a worker."""
-        worker.state = READY
-        worker.since = now
-        self.idle[worker] = None
-
-    def leave(self, worker: WorkerLoad, state: str) -> None:
-        """Send a worker no more."""
-        worker.state = state
-        self.idle.pop(worker, None)
-
-    def answered(self, worker: WorkerLoad, now: float, took: float | None, chunks: int) -> tuple[int, QueuedTask]:
-        """Remove the oldest task of a worker, which has answered it; return its place and it."""
-        place, task = worker.tasks.popleft()
-        if worker.untaken > len(worker.tasks):
-            worker.untaken = len(worker.tasks)
-        worker.done += 1
-        seconds = now - worker.since if took is None else took
-        if seconds < _LEAST:
-            seconds = _LEAST
-        if chunks:
-            self.costs.add(task.name, seconds / chunks)
-        self.totals.add(task.name, seconds, chunks)
-        worker.since = now
-        self._removed(worker, task)
-        return place, task
-
-    def is_spent(self, worker: WorkerLoad) -> bool:
-        """Whether a worker has done as many tasks as it may."""
-        return self.max_tasks is not None and worker.done >= self.max_tasks
-
-    def _removed(self, worker: WorkerLoad, task: QueuedTask) -> None:
-        """Keep the sums after a task was removed from a worker."""
-        worker.chunks -= 1 if task.batch is None else task.count
-        worker.load -= task.load
-        task.worker = 0
-        if task.batch is not None:
-            self._batches -= 1
-            worker.closed = 0
-        if worker.tasks:
-            self._behind -= 1
-        else:
-            worker.load = 0.0  # what is left of it is an error of rounding
-            if worker.state is READY and (self.max_tasks is None or worker.done < self.max_tasks):
-                self.idle[worker] = None
-
-    def remove(self, worker: WorkerLoad, places: list[int]) -> list[QueuedTask]:
-        """Remove tasks from a worker; return them, the oldest first."""
-        found = [item for item in worker.tasks if item[0] in places]
-        for item in found:
-            worker.tasks.remove(item)
-            self._removed(worker, item[1])
-        worker.untaken = min(worker.untaken, len(worker.tasks))
-        return [task for _, task in found]
 
     def ask_again(self, worker: WorkerLoad, asked: int, now: float) -> None:
         """Ask a worker soon for tasks that it could not be asked for now; for none if 0."""

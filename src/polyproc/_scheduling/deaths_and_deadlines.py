@@ -160,6 +160,36 @@ class Source:
         self.sent = 0
 
 
+class PoolStats(NamedTuple):
+    """A pool at one moment.
+
+    Attributes:
+        workers: those that are there and stay.
+        idle: workers without a task.
+        busy: workers with one.
+        queued: tasks that no worker runs yet.
+        done: tasks that were answered, well or not, each item's or chunk's counted.
+        failed: those of them, and of the lost, whose caller got an error.
+        retried: attempts beyond a task's first.
+        started: workers started since the pool was made.
+        lost: workers that died in a task.
+        seconds: what the tasks took, all together.
+        slowest: the name and the seconds of the task that took longest.
+    """
+
+    workers: int
+    idle: int
+    busy: int
+    queued: int
+    done: int
+    failed: int
+    retried: int
+    started: int
+    lost: int
+    seconds: float
+    slowest: tuple[str, float]
+
+
 class PoolState:
     """The calls and the workers of a pool, and when it ends."""
 
@@ -199,6 +229,23 @@ class PoolState:
     def _take_back(self, worker: WorkerLoad, places: list[int], actions: list[Action]) -> None:
         """Put tasks that a worker has not begun back among those that wait."""
         raise NotImplementedError
+
+    def stats(self) -> PoolStats:
+        """Return how things stand."""
+        assignments, totals = self.assignments, self.totals
+        return PoolStats(
+            workers=len(self.staffing.staying()),
+            idle=len(assignments.idle),
+            busy=sum(bool(worker.tasks) for worker in self.workers.values()),
+            queued=assignments.backlog(),
+            done=totals.done,
+            failed=totals.failed,
+            retried=totals.retried,
+            started=totals.started,
+            lost=totals.lost,
+            seconds=totals.seconds,
+            slowest=totals.slowest,
+        )
 
     # -- workers and the end -----------------------------------------------------------------------------------------
 

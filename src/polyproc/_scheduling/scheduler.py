@@ -10,7 +10,7 @@ A pool:
 | submitted             | waits, is sent           | a source's: the same; others: | terminated            | the same |
 |                       |                          | terminated                    |                       |          |
 | called                | sent, or to be submitted | to be submitted             | the same              | the same |
-| answered              | outcome, or tried again  | the same                      | ignored, if it was    | ignored  |
+| answered, .._each     | outcome, or tried again  | the same                      | ignored, if it was    | ignored  |
 |                       |                          |                               | settled at the end    |          |
 | reader_wants          | its source may send more | -: it may send all            | -: it was stopped     | -        |
 | source_ended          | its reader is told       | the same; perhaps the end     | -: it was stopped     | -        |
@@ -32,7 +32,7 @@ from __future__ import annotations
 import collections
 from _operator import length_hint
 
-from polyproc._base.typing import Any, Iterator, NamedTuple, Sequence
+from polyproc._base.typing import Any, Iterable, Iterator, Sequence
 from polyproc._scheduling.actions import (
     BY_CANCELLING,
     CANCELLED,
@@ -50,6 +50,7 @@ from polyproc._scheduling.actions import (
     Send,
     Settle,
     SettleAll,
+    SettleEach,
     SplitBatch,
     Stop,
     TakeBack,
@@ -80,38 +81,8 @@ from polyproc._scheduling.deaths_and_deadlines import (
 
 KILL_GRACE = 1.0  # seconds between SIGTERM and SIGKILL when a pool is terminated
 _FAILURES = ERROR, TIMED_OUT
-_LASTING = {Settle, SettleAll, Pull, Stop, Kill, Dismiss, Ended}  # what is still to be done when all ends
+_LASTING = {Settle, SettleAll, SettleEach, Pull, Stop, Kill, Dismiss, Ended}  # what is still to be done when all ends
 _new_tuple = tuple.__new__  # of a named tuple, without a call of Python's
-
-
-class PoolStats(NamedTuple):
-    """A pool at one moment.
-
-    Attributes:
-        workers: those that are there and stay.
-        idle: workers without a task.
-        busy: workers with one.
-        queued: tasks that no worker runs yet.
-        done: tasks that were answered, well or not, each item's or chunk's counted.
-        failed: those of them, and of the lost, whose caller got an error.
-        retried: attempts beyond a task's first.
-        started: workers started since the pool was made.
-        lost: workers that died in a task.
-        seconds: what the tasks took, all together.
-        slowest: the name and the seconds of the task that took longest.
-    """
-
-    workers: int
-    idle: int
-    busy: int
-    queued: int
-    done: int
-    failed: int
-    retried: int
-    started: int
-    lost: int
-    seconds: float
-    slowest: tuple[str, float]
 
 
 def _settled_by(action: Action) -> Iterator[tuple[int, int]]:
@@ -121,6 +92,9 @@ def _settled_by(action: Action) -> Iterator[tuple[int, int]]:
     elif type(action) is SettleAll:
         for number in range(len(action.outcomes)):
             yield id(action.job), action.first + number
+    elif type(action) is SettleEach:
+        for job, chunk, _ in action.values:
+            yield id(job), chunk
 
 
 class CallState(WorkerEvents):
@@ -148,23 +122,6 @@ class CallState(WorkerEvents):
             return True
         known, last = assignments.costs.known.get(name), assignments.last  # one that is awake gets it sooner
         return known is not None and known[0] < WAKING and last is not None and len(last.tasks) > 1
-
-    def stats(self) -> PoolStats:
-        """Return how things stand."""
-        assignments, totals = self.assignments, self.totals
-        return PoolStats(
-            workers=len(self.staffing.staying()),
-            idle=len(assignments.idle),
-            busy=sum(bool(worker.tasks) for worker in self.workers.values()),
-            queued=assignments.backlog(),
-            done=totals.done,
-            failed=totals.failed,
-            retried=totals.retried,
-            started=totals.started,
-            lost=totals.lost,
-            seconds=totals.seconds,
-            slowest=totals.slowest,
-        )
 
     def _settle(
         self, task: QueuedTask, kind: int, value: Any, actions: list[Action], attempts: tuple[int, int] | None = None
@@ -225,6 +182,23 @@ class CallState(WorkerEvents):
             self.assignments.pending.append(task)
         else:
             self._settle(task, kind, value, actions, (task.attempt, retries + 1))
+
+    def _go_on(self, workers: Iterable[WorkerLoad], now: float, more: bool, actions: list[Action]) -> None:
+        """Give workers that have answered more to do."""
+        assignments = self.assignments
+        for worker in workers:
+            if worker.tasks and worker.tasks[0][1].options.timeout is not None:
+                assignments.begin_time(worker, now)
+            if assignments.max_tasks is not None and assignments.is_spent(worker):
+                self._dismiss(worker, actions)
+            if assignments.pending.count:
+                assignments.fill(worker, now, actions)
+        if more:
+            self.waits_for_more = True
+        elif assignments.idle:
+            assignments.fill_idle(now, actions)
+        if self.state or not self.staffing.is_settled:
+            self._look(now, actions)
 
     def _drop_waiting(self, unseen: bool, actions: list[Action]) -> None:
         workers = self.workers.values()
@@ -325,18 +299,25 @@ class CallEvents(CallState):
                 error, options = outcomes[0][1], task.options
                 retry = options.retries > 0 and is_one_of(error, options.retry_on)
                 self._failed(task, ERROR, error, retry, actions)
-        if worker.tasks and worker.tasks[0][1].options.timeout is not None:
-            assignments.begin_time(worker, now)
-        if assignments.max_tasks is not None and assignments.is_spent(worker):
-            self._dismiss(worker, actions)
-        if assignments.pending.count:
-            assignments.fill(worker, now, actions)
-        if more:
-            self.waits_for_more = True
-        elif assignments.idle:
-            assignments.fill_idle(now, actions)
-        if self.state or not self.staffing.is_settled:
-            self._look(now, actions)
+        self._go_on([worker], now, more, actions)
+        return actions
+
+    def answered_each(self, answers: Sequence[tuple[int, Any, float]], now: float, more: bool = False) -> list[Action]:
+        """Workers have answered their oldest tasks, each of one call, in this order: (worker, value, seconds)."""
+        actions, values = self._begin(), list[tuple[Any, int, Any]]()
+        actions.append(SettleEach(values))
+        workers: dict[WorkerLoad, None] = {}
+        for worker, place, task, value in self.assignments.answered_each(answers, now):
+            workers[worker] = None
+            if worker.limit is not None or worker.interrupted:
+                self._in_time(worker, place, actions)
+            if task.state is ASSIGNED and task.batch is None:
+                task.state = DONE  # in this order: see `broken_off`
+                values.append((task.job, task.index, value))
+                self.open.pop(task, None)
+            elif task.state is ASSIGNED:
+                self._settle_batch(task, [(True, value)], actions)
+        self._go_on(workers, now, more, actions)
         return actions
 
     def not_sent(self, worker_id: int, place: int, error: BaseException, now: float) -> list[Action]:

@@ -14,7 +14,7 @@ from polyproc._pickling.pickler import dumps_through, dumps_to_keep
 from polyproc._pickling.shared_queue import SharedQueue
 from polyproc._platform.handles import pause
 from polyproc._scheduling.actions import Settle
-from polyproc._workers.worker import CLOSED, DONE, FAILED, LOOK, Closed, Message, beside, heard
+from polyproc._workers.worker import ALL_DONE, CLOSED, DONE, FAILED, LOOK, Closed, Message, beside, heard
 
 if TYPE_CHECKING:
     from polyproc._scheduling.assignments import QueuedTask
@@ -113,6 +113,22 @@ def _with_closed(message: Any) -> Any:
     return heard((kind, said, seconds), lambda: pickle.loads(data))
 
 
+def _together(said: list[tuple[int, bool, Any]]) -> list[tuple[int, bool, Any]]:
+    """Join what tasks have come to that are done, where that follows each other: number, value, seconds."""
+    found: list[tuple[int, bool, Any]] = []
+    values: list[tuple[int, Any, float]] | None = None
+    for number, opened, message in said:
+        if not opened or message is None or message[0] != DONE:
+            found.append((number, opened, message))
+            values = None
+        elif values is None:
+            values = [(number, message[1], message[2])]
+            found.append((0, True, (ALL_DONE, values, None)))
+        else:
+            values.append((number, message[1], message[2]))
+    return found
+
+
 class WorkerEnd:
     """A worker's side."""
 
@@ -152,8 +168,13 @@ class WorkerChannel:
         else:
             shared_queue.put(self._tasks, shared_queue.record_of(self._tasks, data, buffers), _FOREVER, number)
 
+    def send_all(self, tasks: Sequence[tuple[int, QueuedTask]]) -> int:
+        """Send tasks, each with its number; return how many: the next one has to be sent alone."""
+        self.is_parked = False
+        return self._tasks._put_pickles([(number, task.payload) for number, task in tasks])
+
     def take(self) -> tuple[int, bool, Any] | None:
-        """Return what the worker has said, as `Channels.take` does; None if it cannot be had here."""
+        """Return what the worker has said, as `Channels.take_some` does; None if it cannot be had here."""
         try:
             number, kind, record, slot = self.results._get_record(0)
         except (Empty, OSError):
@@ -210,7 +231,7 @@ class Channels:
     """All channels of a pool. The notes are put into the waker, a queue that all workers wake by; none writes to it.
 
     Attributes:
-        has_more: whether `take` would not wait; a function of the core's, called for each message.
+        has_more: whether `take_some` would not wait; a function of the core's, called for each message.
     """
 
     has_more: Callable[[], bool]
@@ -235,33 +256,31 @@ class Channels:
         self._has_changed = True
 
     def note(self, number: int, what: Any = None) -> None:
-        """Make `take` return (number, what) after all that workers have sent by now; number 0 just wakes it."""
+        """Make `take_some` return (number, what) after all that workers have sent by now; number 0 just wakes it."""
         self._waker._put_tagged(number, what)
 
     def _hear(self) -> None:
         self._heard = core.QueueSet(self._waker, tuple(list(self._results.values())))
         self.has_more = self._heard.has_items
 
-    def take(self, timeout: float) -> tuple[int, bool, Any] | None:
-        """Wait up to `timeout` seconds for the next message of any worker, as `heard` has it; return None for none.
+    def take_some(self, timeout: float, most: int) -> list[tuple[int, bool, Any]]:
+        """Wait up to `timeout` seconds for messages of any worker, as `heard` has them; return up to `most`.
 
-        Returns: the worker's number, whether the message could be read, it or the error.
+        Returns: for each the worker's number, whether the message could be read, it or the error.
         """
         if self._has_changed:
             self._has_changed = False  # first: what changes from here on is seen the next time
             self._hear()
         try:
-            number, kind, record, slot = self._heard.get_record(timeout)
-        except Empty:
-            return None
+            records = self._heard.get_records(timeout, most)
         except OSError as error:
             from errno import ENOMEM
 
             if error.errno != ENOMEM:
                 raise
             pause(_NO_ROOM)  # it cannot be mapped now: it is there the next time
-            return None
-        return _said(number, kind, record, slot)
+            return []
+        return _together([_said(*record) for record in records])
 
     def close(self) -> None:
         """Give everything up."""

@@ -27,17 +27,20 @@ from polyproc._scheduling.actions import (
     VALUE,
     WITHDRAWN,
     Action,
+    Dropped,
     Ended,
     Pull,
     Send,
+    SendAll,
     Settle,
     SettleAll,
+    SettleEach,
     Stop,
 )
 from polyproc._scheduling.assignments import CLOSE, NEVER, NEW, RUN, TERMINATE, QueuedTask
-from polyproc._scheduling.scheduler import PoolStats
+from polyproc._scheduling.deaths_and_deadlines import PoolStats
 from polyproc._workers.interrupter import leave_copy, out_of_time
-from polyproc._workers.worker import Closed, ClosedError, ClosedOutcomes
+from polyproc._workers.worker import Closed, ClosedError, ClosedOutcomes, add_attempts
 
 if TYPE_CHECKING:
     from polyproc._scheduling.scheduler import Scheduler
@@ -49,15 +52,7 @@ _LONG = 0.005  # seconds after which a thread looks at what else there is
 _PATIENCE = 0.5  # seconds that a terminated pool waits for one more outcome that the user's code has a part in
 
 Outcome = Settle | SettleAll | Stop
-_OUTCOMES = {Settle, SettleAll, Stop}
-
-
-class Dropped(Exception):
-    """The outcome of a call that nobody wanted any more: cancelled, or beyond the end that its reader has set."""
-
-    def __init__(self, is_end: bool) -> None:
-        super().__init__()
-        self.is_end = is_end
+_OUTCOMES = {Settle, SettleAll, SettleEach, Stop}
 
 
 class Outcomes:
@@ -71,13 +66,10 @@ class Outcomes:
 
     The last two run code of the user's, which may last, and never return. Whoever must not be held (the engine's
     thread) says that it goes `Away` each time. If it stays away, another takes its place.
-
-    Attributes:
-        waiting: those that are to be settled.
     """
 
     def __init__(self) -> None:
-        self.waiting: collections.deque[Outcome] = collections.deque()
+        self.waiting: collections.deque[Outcome | SettleEach] = collections.deque()  # to be settled
         self.add = self.waiting.append
         self._closed: collections.deque[Outcome] = collections.deque()
         self._calling: collections.deque[Outcome] = collections.deque()
@@ -135,9 +127,13 @@ class Outcomes:
                 if not turn[0]:
                     return  # the thread that is at it also settles what comes meanwhile
                 while waiting:
-                    outcome = waiting.popleft()
+                    outcome = waiting[0]
                     try:
-                        self._settle(outcome)
+                        if isinstance(outcome, SettleEach):
+                            self._settle_each(outcome.values)
+                        waiting.popleft()
+                        if not isinstance(outcome, SettleEach):
+                            self._settle(outcome)
                     except BaseException:  # noqa: BLE001  (others have to hear of theirs)
                         report("a pool could not hand out a result")
                     del outcome
@@ -162,6 +158,25 @@ class Outcomes:
             self._calling.append(outcome)
         else:
             _hand_out(outcome)
+
+    def _settle_each(self, values: Any) -> None:
+        """Settle values, those of one job that follow each other together; each is there until it is its job's turn."""
+        done = 0
+        try:
+            while done < len(values):
+                job, chunk, value = values[done]
+                end = done + 1
+                if job._calls_back or type(value) is Closed:
+                    done = end
+                    self._settle(Settle(job, chunk, VALUE, value))
+                    continue
+                while end < len(values) and values[end][0] is job and type(values[end][2]) is not Closed:
+                    end += 1
+                first, done = done, end
+                if job._settle(chunk, True, value) if end == first + 1 else job._settle_run(values[first:end]):
+                    job._keeps = None
+        finally:
+            del values[:done]
 
     def open_one(self, away: Away | None) -> bool:
         """Open the next one, which is to be settled then; return whether this thread keeps its place."""
@@ -294,6 +309,9 @@ class Outcomes:
 class PoolEngine:
     """A pool without the methods that its users call."""
 
+    pack_function: Callable[[Any], Any]  # what stands for a function in a task; raises what pickling raises
+    pack: Callable[[Any], tuple[Any, int]]  # what is sent for a function, a kind and arguments, and its size
+    send_all: Callable[[SendAll], None]
     _start_next: Callable[[Any], None]
 
     def __init__(self, scheduler: Scheduler) -> None:
@@ -333,14 +351,6 @@ class PoolEngine:
 
     def wake(self) -> None:
         """Wake the engine's thread, or do what it would do, if there is none."""
-        raise NotImplementedError
-
-    def pack_function(self, function: Any, /) -> Any:
-        """Return what stands for a function in a task. Raises what pickling raises."""
-        raise NotImplementedError
-
-    def pack(self, message: Any, /) -> tuple[Any, int]:
-        """Return what is sent to a worker for a function, a kind and arguments, and its size."""
         raise NotImplementedError
 
     # -- events ----------------------------------------------------------------------------------------------------
@@ -443,6 +453,9 @@ class PoolEngine:
                     elif kind is Send:
                         next(rest)  # a call is sent once at most
                         send(action)  # type: ignore[arg-type]
+                    elif kind is SendAll:
+                        next(rest)  # the same
+                        self.send_all(action)  # type: ignore[arg-type]
                     else:
                         others[kind](action)
                         next(rest)
@@ -460,13 +473,8 @@ class PoolEngine:
 
     def follow_up(self) -> None:
         """After an event, without the lock: see that the engine's thread does what is left."""
-        if (
-            self.outcomes.are_left()
-            or self._orders
-            or self._inbox
-            or self.has_ended
-            or self.scheduler.next_tick() < self._until
-        ):
+        has_more = self.outcomes.are_left() or self._orders or self._inbox or self.has_ended
+        if has_more or self.scheduler.next_tick() < self._until:
             self.wake()
 
     def _start_workers(self) -> None:
@@ -552,7 +560,7 @@ def _opened(outcome: Outcome) -> Outcome:
     assert isinstance(outcome, Settle)  # nothing else is closed
     success, value = outcome.value.opened()
     if outcome.attempts is not None:
-        _add_note(value, *outcome.attempts)
+        add_attempts(value, *outcome.attempts)
     return outcome._replace(kind=VALUE if success else ERROR, value=value, attempts=None)
 
 
@@ -569,13 +577,11 @@ def _hand_out(outcome: Outcome) -> None:
         return
     job, chunk, kind, value, attempts = outcome
     del outcome
-    if kind == VALUE:
-        done = job._settle(chunk, True, value)
-    else:
+    if kind != VALUE:
         value = _error_of(kind, value)
         if attempts is not None:
-            _add_note(value, *attempts)
-        done = job._settle(chunk, False, value)
+            add_attempts(value, *attempts)
+    done = job._settle(chunk, kind == VALUE, value)
     del value
     if done:
         job._keeps = None
@@ -591,10 +597,3 @@ def _error_of(kind: int, value: Any) -> Any:
         return ProcessError("the pool was terminated")
     assert kind in (CANCELLED, WITHDRAWN)  # there are no others
     return Dropped(kind == WITHDRAWN)
-
-
-def _add_note(error: BaseException, attempt: int, attempts: int) -> None:
-    try:
-        error.add_note(f"attempt {attempt} of {attempts}")
-    except BaseException:  # noqa: BLE001  (its `__notes__` is no list, or its method is the user's)
-        pass

@@ -14,7 +14,7 @@ import threading
 
 from polyproc._base.typing import Any, Callable, Sequence
 from polyproc._pickling.pickler import dumps, dumps_to_keep
-from polyproc._scheduling.assignments import ResolvedOptions
+from polyproc._scheduling.actions import ResolvedOptions
 from polyproc._workers.process_engine import ProcessPoolEngine
 from polyproc._workers.worker_set import PoolConfig, pack
 

@@ -13,7 +13,7 @@ import threading
 import time
 
 from polyproc._base.modules import os
-from polyproc._base.typing import Any, Callable
+from polyproc._base.typing import Any, Callable, Sequence
 from polyproc._connection.connection import Connection, plain_pipe
 from polyproc._pickling.pickler import dumps, dumps_through, dumps_to_keep
 from polyproc._platform.handles import POLLIN, POLLOUT, WakePipe, new_poll, poll
@@ -218,6 +218,10 @@ class WorkerChannel:
             if self.has_rest:
                 self._note_rest()
 
+    def send_all(self, tasks: Sequence[tuple[int, Any]]) -> int:
+        """Say that each task has to be sent alone."""
+        return 0
+
     def finish(self) -> None:
         """Tell the worker to end when it has done what it has."""
         with self._lock:
@@ -339,6 +343,11 @@ class Channels:
                     return found
             if time.monotonic() >= until:
                 return None
+
+    def take_some(self, timeout: float, most: int) -> list[tuple[int, bool, Any]]:
+        """Return what `take` does, in a list: what else there is may be another's turn."""
+        found = self.take(timeout)
+        return [] if found is None else [found]
 
     def _wait(self, lines: dict[int, tuple[int, WorkerChannel]], timeout: float, now: float) -> list[tuple[int, int]]:
         poller = new_poll()

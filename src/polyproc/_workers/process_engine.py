@@ -23,17 +23,20 @@ from polyproc._scheduling.actions import (
     Dismiss,
     Interrupt,
     Kill,
+    ResolvedOptions,
     Send,
+    SendAll,
     Settle,
     SplitBatch,
     StartWorkers,
     TakeBack,
 )
-from polyproc._scheduling.assignments import CLOSE, NEVER, RUN, TERMINATE, Batch, QueuedTask, ResolvedOptions
+from polyproc._scheduling.assignments import CLOSE, NEVER, RUN, TERMINATE, Batch, QueuedTask
 from polyproc._scheduling.deaths_and_deadlines import CLOSING, TERMINATING, StaffingConfig
 from polyproc._scheduling.scheduler import Scheduler
 from polyproc._workers.engine import PoolEngine
 from polyproc._workers.worker import (
+    ALL_DONE,
     BATCH,
     CALL,
     DONE,
@@ -52,7 +55,7 @@ BLOCK, BLOCK_BYTES = 64, 16384  # of one job's tasks, so many or so many bytes a
 ITEM = r"obj\[2\]\[\d+\]", "item"  # of a chunk: see diagnosis.py
 _LAST = 0.3  # seconds that a pool which was terminated still opens values and calls back
 MAX_WAIT = 2.0  # seconds without a look at the workers
-BURST = 16  # messages that are heard before their outcomes are handed out: waiting threads are woken less often
+BURST = 64  # messages that are heard before their outcomes are handed out: waiting threads are woken less often
 
 
 class ProcessWorkers(PoolEngine):
@@ -71,7 +74,7 @@ class ProcessWorkers(PoolEngine):
         self.handles, self.channels = self.workers.handles, self.workers.channels
         look = lambda: self._leader.look(self.outcomes.look())  # noqa: E731
         self._monitor = Monitor(self.handles, self.channels.note, self._cannot_watch, look)
-        self._has_threads = self._has_more = False  # whether more was there when the last answer was heard
+        self._has_threads = self._has_more = False  # whether more was taken than was heard yet
         self._lacks_threads = False  # whether nobody hears workers that were asked for
         self._errors: list[BaseException] | None = None  # of `start`, while it runs
         self._looks = False  # whether a note is on its way, behind the answers that are there, to look at the clock
@@ -91,6 +94,7 @@ class ProcessWorkers(PoolEngine):
             PARTS: self._answered,
             LEAVING: self._leaving,
             LOOK: self._look,
+            ALL_DONE: self._answered,
         }
 
     # -- what the scheduler asks for -------------------------------------------------------------------------------
@@ -107,6 +111,17 @@ class ProcessWorkers(PoolEngine):
         except Exception as error:  # noqa: BLE001  (no memory: that task cannot be sent now)
             return self.scheduler.not_sent(id, place, error, monotonic())
         return None
+
+    def send_all(self, action: SendAll) -> None:
+        """Send tasks to a worker, as many as can be by one step."""
+        id, tasks = action
+        handle, sent = self.handles.get(id), 0
+        if handle is not None:
+            if handle.is_lent:
+                handle.call_in(self.channels.note)
+            sent = handle.channel.send_all(tasks)
+        for place, task in tasks[sent:]:
+            self.send(Send(id, place, task))
 
     def _take_back(self, action: TakeBack) -> list[Action]:
         handle = self.handles.get(action.worker)
@@ -186,19 +201,6 @@ class ProcessWorkers(PoolEngine):
 
     # -- hearing ---------------------------------------------------------------------------------------------------
 
-    def _hear_some(self, found: tuple[int, bool, Any] | None) -> None:
-        """Deal with a message, and with those that are there already, up to a number."""
-        channels, count = self.channels, 1
-        while found is not None:
-            id, opened, message = found
-            found = None
-            self._has_more = False
-            self.hear(id, opened, message)
-            del message
-            if count < BURST and (self._has_more or channels.has_more()):
-                found = channels.take(0.0)
-                count += 1
-
     def _tick(self) -> None:
         with self.lock:
             self.perform(self.scheduler.tick(monotonic()))
@@ -217,12 +219,15 @@ class ProcessWorkers(PoolEngine):
         elif id:
             self._ended(id)
 
-    def _answered(self, id: int, outcomes: Sequence[tuple[bool, Any]], took: float | None) -> None:
-        more = self._has_more = self.channels.has_more()
+    def _answered(self, id: int, outcomes: Sequence[Any], took: float | None) -> None:
+        more = self._has_more or self.channels.has_more()
         with self.lock:
             if self._inbox:
                 self.empty_inbox()
-            self.perform(self.scheduler.answered(id, outcomes, monotonic(), took, more))
+            if id:
+                self.perform(self.scheduler.answered(id, outcomes, monotonic(), took, more))
+            else:
+                self.perform(self.scheduler.answered_each(outcomes, monotonic(), more))
 
     def _ready(self, id: int, value: Any, took: Any) -> None:
         handle = self.handles.get(id)
@@ -282,10 +287,6 @@ class ProcessCalls(ProcessWorkers):
     """The part that takes calls."""
 
     pack_function = staticmethod(dumps_function)
-
-    def pack(self, message: Any, /) -> tuple[Any, int]:
-        """Return what is sent to a worker for a function, a kind and arguments, and its size."""
-        return self.workers.pack(message)
 
     def takes_calls(self) -> bool:
         """Whether one may be sent at once: nothing is to be done before."""
@@ -379,8 +380,8 @@ class ProcessPoolEngine(ProcessCalls):
     def __init__(self, config: PoolConfig, translated: Callable[[Any], BaseException] = lambda error: error) -> None:
         self._leader = Leader(self._serve, lambda: self._monitor.watch())
         super().__init__(config, translated)
-        if type(self).pack is ProcessCalls.pack:
-            self.pack = self.workers.pack  # type: ignore[method-assign]  # one call less for each task
+        if not hasattr(type(self), "pack"):
+            self.pack = self.workers.pack
         self._threads_lock = threading.RLock()
         self._is_closed = self._is_finished = False
 
@@ -440,13 +441,8 @@ class ProcessPoolEngine(ProcessCalls):
                 # Not before the workers that another thread starts: those that are forked see the program as it is now.
                 if self._lacks_threads and not is_held(self._starting):
                     self._start_threads()
-        if (
-            self.outcomes.waiting
-            or self._orders
-            or self._inbox
-            or self.has_ended
-            or self.scheduler.next_tick() < self._until
-        ):
+        has_more = self.outcomes.waiting or self._orders or self._inbox or self.has_ended
+        if has_more or self.scheduler.next_tick() < self._until:
             self.wake()
 
     def _start_threads(self) -> None:
@@ -516,15 +512,19 @@ class ProcessPoolEngine(ProcessCalls):
             self.workers.want_no_more(self._starting)
         if self._monitor.due != NEVER:
             timeout = self._monitor.relieve(timeout, wants_no_more)
-        found = self.channels.take(timeout)
-        if found is None:
+        found = self.channels.take_some(timeout, BURST)
+        if not found:
             if timeout or until != NEVER:
                 self._monitor.check()
                 self._see_to_the_end()
                 self._tick()
         else:
-            self._hear_some(found)
-            found = None  # a result is its receiver's alone
+            found.reverse()
+            while found:
+                id, opened, message = found.pop()
+                self._has_more = bool(found)
+                self.hear(id, opened, message)
+                del message  # a result is its receiver's alone
             if until != NEVER and not self._looks and until <= monotonic():
                 self._looks = True
                 self.channels.note(0, (LOOK, None, None))  # behind all answers that are there

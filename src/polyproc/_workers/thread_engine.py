@@ -11,8 +11,17 @@ from types import GeneratorType
 from polyproc._base.errors import report
 from polyproc._base.typing import Any, Callable, Sequence
 from polyproc._platform.handles import HeldBack, is_held, pause, start_thread
-from polyproc._scheduling.actions import Action, Dismiss, Send, SplitBatch, StartWorkers, TakeBack
-from polyproc._scheduling.assignments import NEVER, TERMINATE, QueuedTask, ResolvedOptions
+from polyproc._scheduling.actions import (
+    Action,
+    Dismiss,
+    ResolvedOptions,
+    Send,
+    SendAll,
+    SplitBatch,
+    StartWorkers,
+    TakeBack,
+)
+from polyproc._scheduling.assignments import NEVER, TERMINATE, QueuedTask
 from polyproc._scheduling.deaths_and_deadlines import MAX_REFUSED_STARTS, StaffingConfig
 from polyproc._scheduling.scheduler import Scheduler
 from polyproc._workers.engine import PoolEngine
@@ -169,6 +178,11 @@ class ThreadPoolEngine(PoolEngine):
     def send(self, action: Send) -> None:
         """Give a thread a task."""
         self._inboxes[action.worker].put((action.place, action.task))
+
+    def send_all(self, action: SendAll) -> None:
+        """Give a thread tasks."""
+        for place, task in action.tasks:
+            self._inboxes[action.worker].put((place, task))
 
     def _take_back(self, action: TakeBack) -> list[Action]:
         places, has_more = self._inboxes[action.worker].take_back(action.most)

@@ -38,8 +38,9 @@ from polyproc._workers.interrupter import Interrupter, Terminated, is_importing,
 # Outcomes).
 
 # It is ready, or why it cannot be; a task's value, or its error (`ErrorSent`); what came of a batch, each a value or an
-# error; that it has grown too large. The pool says to itself, by the same way: look at the clock.
-READY, FAILED_START, DONE, FAILED, PARTS, LEAVING, LOOK = 0, 1, 2, 3, 4, 5, 6
+# error; that it has grown too large. The pool says to itself, by the same way: look at the clock. It hears of several
+# tasks that are done in one message.
+READY, FAILED_START, DONE, FAILED, PARTS, LEAVING, LOOK, ALL_DONE = 0, 1, 2, 3, 4, 5, 6, 7
 CLOSED = 8  # the value travels beside the message: in place of it is what the scheduler has to know (`beside`)
 
 ErrorSent = tuple[bytes, str]  # its pickle, and the names of what it is one of
@@ -82,6 +83,14 @@ class ClosedError(Closed):
         """Whether `except kinds` would catch it."""
         names = self._names.split("|")
         return any(_full_name(kind) in names for kind in kinds)
+
+
+def add_attempts(error: BaseException, attempt: int, attempts: int) -> None:
+    """Note at an error which attempt of how many it was."""
+    try:
+        error.add_note(f"attempt {attempt} of {attempts}")
+    except BaseException:  # noqa: BLE001  (its `__notes__` is no list, or its method is the user's)
+        pass
 
 
 class ClosedOutcomes(list[tuple[bool, Closed]]):
