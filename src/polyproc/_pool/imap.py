@@ -18,13 +18,14 @@ from polyproc._base.typing import (
     Iterable,
     Iterator,
     Self,
+    Sequence,
     Sized,
     TypeVar,
 )
 from polyproc._platform.handles import due
 from polyproc._pool.calls import Calls, Job, progress_of
+from polyproc._scheduling.actions import Dropped
 from polyproc._scheduling.assignments import RUN
-from polyproc._workers.engine import Dropped
 from polyproc._workers.feeder import Feeder
 from polyproc._workers.worker import STARMAP, function_name
 
@@ -62,7 +63,7 @@ class IMapIterator(Job, Generic[T]):
         self._settled = 0
         self._length: int | None = None
         self._chunked = chunked
-        self._taken = self._told = 0  # chunks that the reader has taken; and of which the source was told
+        self._told = 0  # of how many chunks that the reader has taken the source was told
         self._enough = max(buffer // 4, 1)  # the source is not woken for less room
         self._wants: Callable[[int], object] | None = None
         self._closes: Callable[[], object] | None = None
@@ -76,16 +77,14 @@ class IMapIterator(Job, Generic[T]):
 
     def next(self, timeout: float | None = None) -> T:
         """Return the next result, waiting up to `timeout` seconds. Raises TimeoutError, StopIteration."""
+        items = self._items
         if self._chunked:
             self.give_back()
-        with self._lock:
-            if not self._items and not self._wait(timeout):
-                raise PolyprocTimeoutError
-            if not self._items:
-                raise StopIteration
-            success, value = self._items.popleft()
-            self._taken += 1
-        if not self._chunked and self._taken - self._told >= self._enough:
+        try:
+            success, value = items.popleft()
+        except IndexError:
+            success, value = self._await_item(timeout)
+        if not self._chunked and self._index - len(items) - self._told >= self._enough:
             self.give_back()
         if success:
             return value  # type: ignore[no-any-return]
@@ -99,20 +98,29 @@ class IMapIterator(Job, Generic[T]):
 
     __next__ = next
 
-    def _wait(self, timeout: float | None) -> bool:
-        """Wait for a result, or the end; return whether one has come."""
+    def _await_item(self, timeout: float | None) -> tuple[bool, Any]:
+        """Wait for a result; take it. Raises TimeoutError, StopIteration."""
         until = None if timeout is None else due(timeout)
-        while not self.is_ready():
-            left = None if until is None else until - time.monotonic()
-            if left is not None and left <= 0:
-                return False
-            self._is_waited_for = True
-            self._change.wait(left)
-        return True
+        with self._lock:
+            pass  # what another thread adds just now is counted behind this, and the source told of all that was taken
+        self.give_back()
+        while True:
+            with self._lock:
+                while not self.is_ready():
+                    left = None if until is None else until - time.monotonic()
+                    if left is not None and left <= 0:
+                        raise PolyprocTimeoutError
+                    self._is_waited_for = True
+                    self._change.wait(left)
+            try:
+                return self._items.popleft()
+            except IndexError:  # another thread was faster, or this is the end
+                if self._length is not None and self._index >= self._length:
+                    raise StopIteration from None
 
     def give_back(self) -> None:
         """Tell the source that the chunks that were taken are used up, once there is room for several."""
-        taken = self._taken
+        taken = self._index - len(self._items)  # in this order: what comes meanwhile is not taken yet
         if taken - self._told >= self._enough and self._wants is not None:
             self._told = taken
             self._wants(taken)
@@ -150,9 +158,16 @@ class IMapIterator(Job, Generic[T]):
 
     def _settle(self, index: int, success: bool, value: Any) -> bool:
         """Take a result; those before it go first."""
+        return self._settle_some([(index, (success, value))])
+
+    def _settle_run(self, values: Sequence[tuple[Any, int, Any]]) -> bool:
+        """Take values, and wake the reader once."""
+        return self._settle_some([(index, (True, value)) for _, index, value in values])
+
+    def _settle_some(self, outcomes: list[tuple[int, tuple[bool, Any]]]) -> bool:
         with self._lock:
-            self._settled += 1
-            self._take(index, (success, value))
+            self._settled += len(outcomes)
+            self._take(outcomes)
             if self._is_waited_for:
                 self._is_waited_for = False
                 self._change.notify_all()
@@ -162,17 +177,20 @@ class IMapIterator(Job, Generic[T]):
         if self._events:
             self._ring()
         if self._progress is not None:
-            self._progress.advance(len(value) if self._chunked and success else 1)
+            for _, (success, value) in outcomes:
+                self._progress.advance(len(value) if self._chunked and success else 1)
             if last:
                 self._progress.end()
         return last
 
-    def _take(self, index: int, outcome: tuple[bool, Any]) -> None:
-        if index != self._index:
-            self._unsorted[index] = outcome
-            return
-        self._items.append(outcome)
-        self._index += 1
+    def _take(self, outcomes: list[tuple[int, tuple[bool, Any]]]) -> None:
+        # An item is counted when it is there: the reader takes without the lock.
+        for index, outcome in outcomes:
+            if index == self._index:
+                self._items.append(outcome)
+                self._index += 1
+            else:
+                self._unsorted[index] = outcome
         while self._unsorted and self._index in self._unsorted:
             self._items.append(self._unsorted.pop(self._index))
             self._index += 1
@@ -182,9 +200,9 @@ class IMapIterator(Job, Generic[T]):
 class IMapUnorderedIterator(IMapIterator[T]):
     """Yields results as they come."""
 
-    def _take(self, index: int, outcome: tuple[bool, Any]) -> None:
-        self._index += 1
-        self._items.append(outcome)
+    def _take(self, outcomes: list[tuple[int, tuple[bool, Any]]]) -> None:
+        self._items.extend([outcome for _, outcome in outcomes])
+        self._index += len(outcomes)
 
 
 class ItemIterator(Generic[T]):

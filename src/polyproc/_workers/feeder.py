@@ -13,13 +13,15 @@ from itertools import starmap
 
 from polyproc._base.typing import Any, Iterable, Protocol
 from polyproc._platform.handles import AT_ONCE
-from polyproc._scheduling.assignments import WAKING, QueuedTask, ResolvedOptions
+from polyproc._scheduling.actions import ResolvedOptions
+from polyproc._scheduling.assignments import WAKING, QueuedTask
 from polyproc._workers.engine import PoolEngine
 from polyproc._workers.interrupter import leave_copy
 from polyproc._workers.process_engine import BLOCK, BLOCK_BYTES, ITEM
 from polyproc._workers.worker import CALL, MAP, function_name
 
 _ENOUGH = 4  # short tasks at hand, while which more may be gathered
+_AT_ONCE = 16  # chunks that are packed before they are gathered, of what is at hand
 _AT_HAND = (list, tuple, range)  # whose next item is never waited for
 
 
@@ -161,40 +163,71 @@ class Feeder(threading.Thread):
         engine.event("source_ended", self, self._count, error=error)
 
     def _feed(self, packed: Any) -> None:
-        """Take items, gather them and submit them."""
-        engine, size = self._engine, self._chunksize
-        while self._may_send():
-            chunk = tuple(itertools.islice(self._items, size))
+        """Take items, gather them and submit them: several at a time of what is at hand."""
+        while room := self._room():
+            chunks = self._next_chunks(room)
+            if not chunks or self._stopped:
+                return
+            tasks, weight = list[QueuedTask](), 0
+            for chunk in chunks:
+                try:
+                    payload, size = self._pack(packed, chunk)
+                except Exception as error:  # noqa: BLE001  (told where the result is waited for, as in the standard library)
+                    self._refuse(tasks, weight, error)
+                    tasks, weight = [], 0
+                    continue
+                tasks.append(QueuedTask(self._job, self._count + len(tasks), payload, self.called, self._options))
+                weight += size
+                if weight >= BLOCK_BYTES:
+                    self._gather(tasks, weight)
+                    tasks, weight = [], 0
+            self._gather(tasks, weight)
+
+    def _room(self) -> int:
+        """Wait until more chunks may be sent; when none may, until several may. Return how many: 0 at the end."""
+        most = 0 if self._stopped else self._most
+        if most is not None and most <= self._count:
+            self.flush()
+            with self._change:
+                self._change.wait_for(lambda: self._stopped or self._most is None or self._count < self._most)
+                most = 0 if self._stopped else self._most
+        return _AT_ONCE if most is None else max(most - self._count, 0)
+
+    def _next_chunks(self, room: int) -> list[tuple[Any, ...]]:
+        """Take items for up to so many chunks."""
+        size, items = self._chunksize, self._items
+        if not self._is_at_hand:
+            chunk = tuple(itertools.islice(items, size))
             if os.getpid() != self._pid:
                 leave_copy()
-            if not chunk or self._stopped:
-                return
-            message = (packed, CALL, (chunk, {})) if size == 1 else (packed, MAP, chunk)
-            try:
-                payload, weight = engine.pack(message)
-            except Exception as error:  # noqa: BLE001  (told where the result is waited for, as in the standard library)
-                from polyproc._pickling.diagnosis import in_callers_words
+            return [chunk] if chunk else []
+        some = list(itertools.islice(items, size * min(room, _AT_ONCE)))
+        return [tuple(some[start : start + size]) for start in range(0, len(some), size)]
 
-                in_callers_words(error, (r"obj\[2\]\[0\]\[0\]", "item") if size == 1 else ITEM)
-                with self._adding:
-                    self._submit()
-                    engine.event("chunk_refused", self, self._job, self._count, error)
-                    self._count += 1
-                continue
-            with self._adding:
-                self._gathered.append(QueuedTask(self._job, self._count, payload, self.called, self._options))
-                self._count += 1
-                self._size += weight
-            # Asked when it is among what is gathered: else the engine might look before that, for the last time.
-            is_much = len(self._gathered) >= BLOCK or self._size >= BLOCK_BYTES
-            if is_much or not (self._is_at_hand or self.has_enough()):
-                self.flush()
+    def _pack(self, packed: Any, chunk: tuple[Any, ...]) -> tuple[Any, int]:
+        """Return what is sent for a chunk, and its size. Raises what pickling raises."""
+        return self._engine.pack((packed, CALL, (chunk, {})) if self._chunksize == 1 else (packed, MAP, chunk))
 
-    def _may_send(self) -> bool:
-        """Wait until one more chunk may be sent; when none may, until several may. Return False at the end."""
-        if not self._stopped and (self._most is None or self._count < self._most):
-            return True
-        self.flush()
-        with self._change:
-            self._change.wait_for(lambda: self._stopped or self._most is None or self._count < self._most)
-            return not self._stopped
+    def _refuse(self, before: list[QueuedTask], weight: int, error: Exception) -> None:
+        """Fail a chunk that cannot be sent, behind those before it."""
+        from polyproc._pickling.diagnosis import in_callers_words
+
+        in_callers_words(error, (r"obj\[2\]\[0\]\[0\]", "item") if self._chunksize == 1 else ITEM)
+        self._gather(before, weight)
+        with self._adding:
+            self._submit()
+            self._engine.event("chunk_refused", self, self._job, self._count, error)
+            self._count += 1
+
+    def _gather(self, tasks: list[QueuedTask], weight: int) -> None:
+        """Gather tasks, and submit what is gathered if that is much, or workers may run short of it."""
+        if not tasks:
+            return
+        with self._adding:
+            self._gathered += tasks
+            self._count += len(tasks)
+            self._size += weight
+        # Asked when it is among what is gathered: else the engine might look before that, for the last time.
+        is_much = len(self._gathered) >= BLOCK or self._size >= BLOCK_BYTES
+        if is_much or not (self._is_at_hand or self.has_enough()):
+            self.flush()
