@@ -262,16 +262,20 @@ static PyObject *queue_put_tagged(PyObject *self, PyObject *const *args, Py_ssiz
 }
 
 /* _put_packed(kind, data, slot, deadline, tag): with the record, its slot is the queue's */
-static PyObject *queue_put_packed(PyObject *object, PyObject *args)
+static PyObject *queue_put_packed(PyObject *object, PyObject *const *args, Py_ssize_t count)
 {
     QueueObject *self = (QueueObject *)object;
-    int kind;
-    const char *bytes;
-    Py_ssize_t length;
-    PyObject *holder;
-    long long deadline;
-    unsigned int tag;
-    if (!PyArg_ParseTuple(args, "iy#OLI", &kind, &bytes, &length, &holder, &deadline, &tag) || !py_queue_usable(self)) {
+    if (count != 5 || !PyBytes_Check(args[1])) {
+        PyErr_SetString(PyExc_TypeError, "_put_packed() takes a kind, bytes, a slot, a deadline and a tag");
+        return NULL;
+    }
+    long kind = PyLong_AsLong(args[0]);
+    const char *bytes = PyBytes_AsString(args[1]);
+    Py_ssize_t length = PyBytes_Size(args[1]);
+    PyObject *holder = args[2];
+    long long deadline = PyLong_AsLongLong(args[3]);
+    unsigned long tag = PyLong_AsUnsignedLong(args[4]);
+    if (PyErr_Occurred() || !py_queue_usable(self)) {
         return NULL;
     }
     int64_t slot = holder == Py_None ? -1 : py_slot_of(self, holder);
@@ -283,7 +287,7 @@ static PyObject *queue_put_packed(PyObject *object, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "this is no record");
         return NULL;
     }
-    struct pp_record record = {(enum pp_record_kind)kind, bytes, (uint32_t)length, slot, tag};
+    struct pp_record record = {(enum pp_record_kind)kind, bytes, (uint32_t)length, slot, (uint32_t)tag};
     PyObject *done = put_record(self, &record, deadline);
     if (done != NULL && slot >= 0) {
         py_slot_gone(holder);
@@ -584,15 +588,15 @@ static PyMethodDef queue_methods[] = {
     {"_create", queue_create, METH_VARARGS, "_create(max, joinable, signal_in, signal_out)"},
     {"_attach", queue_attach, METH_VARARGS, "_attach(id, offset, signal_in, signal_out)"},
     {"_where", py_cell_where, METH_NOARGS, "_where() -> (id, offset)"},
-    {"_put_packed", queue_put_packed, METH_VARARGS, "_put_packed(kind, data, slot, deadline, tag)"},
+    {"_put_packed", FAST(queue_put_packed), METH_FASTCALL, "_put_packed(kind, data, slot, deadline, tag)"},
     {"_put_pickles", queue_put_pickles, METH_O, "_put_pickles([(tag, (pickle, buffers)), ...]) -> how many could be put"},
     {"_put_tagged", FAST(queue_put_tagged), METH_FASTCALL, "_put_tagged(tag, obj)"},
     {"_get_record", queue_get_record, METH_O, "_get_record(timeout) -> (tag, kind, data, slot)"},
     {"_try_record", queue_try_record, METH_NOARGS, "_try_record() -> (tag, kind, data, slot), waiting for nothing"},
     {"_wakes", queue_wakes, METH_O, "_wakes(waker): wake the consumer of the waker, another queue, from now on"},
-    {"_lend", py_queue_lend, METH_NOARGS, "_lend(): another thread waits for the next record, and not who hears its set"},
+    {"_lend", py_queue_lend, METH_NOARGS, "_lend() -> time: another thread waits for the next record, not who hears its set"},
     {"_call_in", py_queue_call_in, METH_O, "_call_in(wakes) -> whether there are items, which no thread may have heard of"},
-    {"_await_lent", py_queue_await_lent, METH_NOARGS, "_await_lent() -> whether there is a record; False: it was called in"},
+    {"_await_lent", py_queue_await_lent, METH_O, "_await_lent(time) -> whether there is a record; False: it was called in"},
     {"_keep", py_queue_keep, METH_O, "_keep(items): a list of what was taken, to be got next"},
     {"_drop_one", queue_drop_one, METH_NOARGS, "_drop_one() -> whether there was an item to drop"},
     {"_slot_reserve", py_slot_reserve, METH_O, "_slot_reserve(size) -> the number of a slot that nobody gives back"},

@@ -140,8 +140,7 @@ PyObject *py_queue_lend(PyObject *object, PyObject *ignored)
     if (!py_queue_usable(self)) {
         return NULL;
     }
-    pp_queue_lend(&self->queue);
-    Py_RETURN_NONE;
+    return PyLong_FromUnsignedLong(pp_queue_lend(&self->queue));
 }
 
 PyObject *py_queue_call_in(PyObject *object, PyObject *wakes)
@@ -153,21 +152,18 @@ PyObject *py_queue_call_in(PyObject *object, PyObject *wakes)
 static enum pp_answer lent_step(CellObject *base, struct pp_wait *wait, int extra)
 {
     (void)extra;
-    struct pp_queue *queue = &((QueueObject *)base)->queue;
-    enum pp_answer answer = pp_queue_await_lent(queue, wait);
-    return answer == PP_AGAIN && !wait->slept ? pp_queue_await_lent(queue, NULL) : answer; /* it span: it is here */
+    return pp_queue_await_lent(&((QueueObject *)base)->queue, (struct pp_lent_wait *)wait);
 }
 
-PyObject *py_queue_await_lent(PyObject *object, PyObject *ignored)
+PyObject *py_queue_await_lent(PyObject *object, PyObject *time)
 {
-    (void)ignored;
     QueueObject *self = (QueueObject *)object;
-    struct pp_wait wait;
-    if (!py_queue_usable(self)) {
+    struct pp_lent_wait wait = {.time = (uint32_t)PyLong_AsUnsignedLong(time)};
+    if (PyErr_Occurred() || !py_queue_usable(self)) {
         return NULL;
     }
-    pp_wait_start(&wait, PP_FOREVER, &self->queue.get_spins);
-    enum pp_answer answer = py_wait(lent_step, &self->base, &wait, 0);
+    pp_wait_start(&wait.wait, PP_FOREVER, &self->queue.get_spins);
+    enum pp_answer answer = py_wait(lent_step, &self->base, &wait.wait, 0);
     return answer == PP_FAILED ? NULL : PyBool_FromLong(answer == PP_DONE);
 }
 

@@ -74,7 +74,8 @@ struct pp_queue {
     pp_word gets; /* how often it was looked for an item without sleeping */
     struct pp_queue *waker; /* whose consumer is woken in place of its own: see pp_queue_set.h; NULL for none */
     uint32_t mark, is_marked; /* of who hears a set */
-    pp_word lent; /* the same as its page's, which others can write over */
+    pp_word lent; /* which time it is that it is lent, as its page's, which others can write over; 0: it is not */
+    uint32_t times_lent;
 };
 
 struct pp_record {

@@ -70,10 +70,12 @@ enum pp_answer pp_queue_set_await(struct pp_set_wait *wait)
 
 /* -- lending -- */
 
-void pp_queue_lend(struct pp_queue *queue)
+uint32_t pp_queue_lend(struct pp_queue *queue)
 {
-    pp_store(&queue->lent, 1); /* killed here: it is this process's own */
-    pp_store(&queue->page->lent, 1); /* killed here: with its only consumer */
+    queue->times_lent += queue->times_lent == UINT32_MAX ? 2 : 1;
+    pp_store(&queue->lent, queue->times_lent); /* killed here: it is this process's own */
+    pp_store(&queue->page->lent, 1);           /* killed here: with its only consumer */
+    return queue->times_lent;
 }
 
 int pp_queue_call_in(struct pp_queue *queue, int wakes)
@@ -88,17 +90,18 @@ int pp_queue_call_in(struct pp_queue *queue, int wakes)
 
 static int is_there_or_called_in(struct pp_queue *queue, struct pp_wait *wait)
 {
-    (void)wait;
-    return has_items(queue) || !pp_load(&queue->lent);
+    return has_items(queue) || pp_load(&queue->lent) != ((struct pp_lent_wait *)wait)->time;
 }
 
-enum pp_answer pp_queue_await_lent(struct pp_queue *queue, struct pp_wait *wait)
+enum pp_answer pp_queue_await_lent(struct pp_queue *queue, struct pp_lent_wait *wait)
 {
-    if (!pp_load(&queue->lent)) {
+    if (pp_load(&queue->lent) != wait->time) {
         return PP_ENDED;
     }
     if (has_items(queue)) {
         return PP_DONE;
     }
-    return pp_sleep_on(queue, &queue->page->items, &queue->page->items_asleep, is_there_or_called_in, wait);
+    enum pp_answer answer =
+        pp_sleep_on(queue, &queue->page->items, &queue->page->items_asleep, is_there_or_called_in, &wait->wait);
+    return answer == PP_AGAIN && !wait->wait.slept && has_items(queue) ? PP_DONE : answer; /* it span: it is here */
 }

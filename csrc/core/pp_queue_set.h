@@ -44,10 +44,15 @@ int pp_queue_set_has_items(struct pp_queue_set *set);
 enum pp_answer pp_queue_set_await(struct pp_set_wait *wait);
 
 /* Lend a queue of a set; end that, wake who waits for it if another does, and return whether there is something. */
-void pp_queue_lend(struct pp_queue *queue);
+uint32_t pp_queue_lend(struct pp_queue *queue);
 int pp_queue_call_in(struct pp_queue *queue, int wakes);
 
-/* Wait for a record of a lent queue. PP_DONE; PP_ENDED: it is not lent any more; PP_AGAIN; PP_TIMED_OUT. */
-enum pp_answer pp_queue_await_lent(struct pp_queue *queue, struct pp_wait *wait);
+/* Wait for a record of a queue that is lent the `time`th time. PP_DONE; PP_ENDED: it was called in, and may have been lent
+ * to another since; PP_AGAIN; PP_TIMED_OUT. */
+struct pp_lent_wait {
+    struct pp_wait wait; /* first: a step gets its address */
+    uint32_t time;
+};
+enum pp_answer pp_queue_await_lent(struct pp_queue *queue, struct pp_lent_wait *wait);
 
 #endif

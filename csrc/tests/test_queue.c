@@ -333,9 +333,9 @@ static void threads(void)
 
 static void *await_lent(void *argument)
 {
-    struct pp_wait wait;
+    struct pp_lent_wait wait = {.time = shared.times_lent};
     enum pp_answer answer = PP_AGAIN;
-    pp_wait_start(&wait, pp_now() + 60 * SECOND, &shared.get_spins);
+    pp_wait_start(&wait.wait, pp_now() + 60 * SECOND, &shared.get_spins);
     while (answer == PP_AGAIN) {
         answer = pp_queue_await_lent(&shared, &wait);
     }
@@ -375,6 +375,13 @@ static void lent(void)
         CHECK(pp_load(&waker.page->items) == word); /* nobody else was woken */
     }
     CHECK(pp_queue_call_in(&shared, 1));
+    /* What is lent to another by now is not who had it before's. */
+    struct pp_lent_wait before = {.time = pp_queue_lend(&shared)};
+    pp_wait_start(&before.wait, pp_now() + 60 * SECOND, &shared.get_spins);
+    CHECK(pp_queue_await_lent(&shared, &before) == PP_DONE);
+    CHECK(pp_queue_call_in(&shared, 0) && pp_queue_lend(&shared) != before.time);
+    CHECK(pp_queue_await_lent(&shared, &before) == PP_ENDED);
+    CHECK(pp_queue_call_in(&shared, 0));
     pp_queue_drop(&shared);
     pp_queue_drop(&waker);
 }

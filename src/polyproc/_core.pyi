@@ -313,12 +313,15 @@ class Queue(_Handle):
         """The same, waiting for nothing: also not for another consumer. Raises queue.Empty, also where there is one."""
     def _wakes(self, waker: Queue, /) -> None:
         """Wake the consumer of another queue from now on, where this one's would be woken. OSError without memory."""
-    def _lend(self) -> None:
-        """Have another thread wait for the next record, and not who hears its set: the set passes it by."""
+    def _lend(self) -> int:
+        """Have another thread wait for the next record, and not who hears its set: the set passes it by.
+
+        Returns: a number for this time, which is not 0.
+        """
     def _call_in(self, wakes: bool, /) -> bool:
         """End that, and wake who waits; say whether there are items, of which nobody may have been told."""
-    def _await_lent(self) -> bool:
-        """Wait until there is a record in a queue that is lent; False if it is not lent any more."""
+    def _await_lent(self, time: int, /) -> bool:
+        """Wait until there is a record in a queue that is lent; False if this time is over."""
     def _keep(self, items: list[Any], /) -> None:
         """Have items that were taken be got next, in this process."""
     def _drop_one(self) -> bool:

@@ -91,9 +91,9 @@ def test_the_caller_hears_the_answer(monkeypatch):
     with polyproc.get_context("fork").Pool(2) as pool:
         assert pool.map(abs, range(4)) == [0, 1, 2, 3]
         scheduler, hearers = pool._engine.scheduler, []
-        answered = scheduler.answered
+        returned = scheduler.returned
         monkeypatch.setattr(
-            scheduler, "answered", lambda *args: hearers.append(threading.get_ident()) or answered(*args)
+            scheduler, "returned", lambda *args: hearers.append(threading.get_ident()) or returned(*args)
         )
         assert [pool.apply(abs, (number,)) for number in range(50)] == list(range(50))
         assert hearers == [threading.get_ident()] * 50

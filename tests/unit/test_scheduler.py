@@ -48,6 +48,7 @@ class Model:
         self.begun = collections.Counter()
         self.may_be_cancelled, self.may_time_out = set(), set()
         self.sources = {}
+        self.callers = {}  # of workers that are lent: the task whose caller hears the answer
         self.has_ended = False
         self.perform(self.scheduler.tick(self.now))  # the workers that are there from the start
         self.perform(self.scheduler.resized(size, self.now))
@@ -76,6 +77,7 @@ class Model:
         assert worker.is_ready and not worker.is_told_to_end and not worker.is_dying
         assert self.scheduler.state < TERMINATING
         worker.queue.append((action.place, action.task))
+        self.callers.pop(action.worker, None)
 
     def on_SendAll(self, action):
         assert len(action.tasks) > 1
@@ -108,6 +110,7 @@ class Model:
     def on_Kill(self, action):
         assert self.can_kill
         self.workers[action.worker].is_dying = True
+        self.callers.pop(action.worker, None)
 
     def on_Dismiss(self, action):
         worker = self.workers[action.worker]
@@ -185,6 +188,7 @@ class Model:
         assert not others, "beside others, whose answers are to be heard"
         assert not self.workers[sent.worker].queue and not self.workers[sent.worker].running
         self.perform([sent])
+        self.callers[sent.worker] = task
         return task
 
     def step(self, id, fails=False, takes=0.0):
@@ -224,6 +228,14 @@ class Model:
         worker = self.workers[id]
         if worker.sent:
             outcomes = worker.sent.popleft()
+            called = self.callers.pop(id, None)
+            if called is not None and outcomes[0][0] and not more:
+                others, key = len(self.scheduler.open) - 1, (called.job, 0)
+                if self.scheduler.returned(called, took):
+                    assert not others, "beside others, which may want its worker"
+                    self.on_Settle(act.Settle(*key, act.VALUE))
+                    assert called not in self.scheduler.open
+                    return
             self.perform(self.scheduler.answered(id, outcomes, self.now, took, more))
 
     def hear_values(self, ids, more, took):

@@ -248,6 +248,11 @@ class MainDefinitions:
         watch = self._watches.get(text)
         return (watch is not None and watch.holds()) or not self._is_changed(text)
 
+    def watch_of(self, function: FunctionType) -> _Watch | None:
+        """Return what holds as long as a function of main goes by name, if that is known."""
+        is_mains = self.known is not None and function.__module__ in MAIN
+        return self._watches.get(function.__qualname__.encode(errors="replace")) if is_mains else None
+
     def _is_changed(self, text: bytes) -> bool:
         """Return whether a text is the name of what some child has otherwise."""
         assert self.known is not None
@@ -315,7 +320,8 @@ class MainDefinitions:
         """Forget what children have for a name: its next value is sent, also if it is the same."""
         if self.known is not None:
             self.known.pop(name, None)
-        self._watches.clear()
+        while self._watches:
+            self._watches.popitem()[1].is_over = True
 
     def has_data(self, name: str, value: object) -> bool:
         """Return whether children have what a name of main stands for that is neither function nor class."""
@@ -356,7 +362,7 @@ class _Watch:
         self._functions: list[tuple[str, Any, Any]] = []
         self._classes: list[list[Any]] = []
         self._others = tuple(others)
-        self._is_over = is_over
+        self.is_over = is_over
         for name, (value, state) in list(definitions.items()):
             if isinstance(value, type):
                 size, names, parts = state
@@ -367,7 +373,7 @@ class _Watch:
     def holds(self) -> bool:
         """Return whether main is as it was."""
         scope = self.scope
-        if self._is_over or sys.modules["__main__"].__dict__ is not scope:
+        if self.is_over or sys.modules["__main__"].__dict__ is not scope:
             return False
         for name, function, code in self._functions:
             if (code is not None and function.__code__ is not code) or scope.get(name) is not function:

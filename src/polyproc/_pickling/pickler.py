@@ -106,11 +106,12 @@ class _LastFunction:
     """The function that was last pickled by reference. One instance, `_last`.
 
     Attributes:
-        known: a reference to it, its module's name and its own, its pickle; changed at once, for other threads.
+        known: a reference to it, its module's name and its own, what has to hold if that is main, its pickle; changed
+            at once, for other threads.
     """
 
     def __init__(self) -> None:
-        self.known: tuple[Any, ...] = ref(_LastFunction), "", "", b""
+        self.known: tuple[Any, ...] = ref(_LastFunction), "", "", None, b""
 
 
 _last = _LastFunction()
@@ -118,20 +119,23 @@ _last = _LastFunction()
 
 def dumps_function(function: Any) -> bytes:
     """Pickle what workers are to call, perhaps often: as `dumps_to_keep` does, sooner where it goes by reference."""
-    if type(function) is FunctionType and (function.__module__ not in MAIN or main_definitions.goes_by_name(function)):
+    if type(function) is FunctionType:
+        last, its_module, its_name, watch, data = _last.known
         module, name = function.__module__, function.__qualname__
-        last, its_module, its_name, data = _last.known
-        if last() is function and its_module is module and its_name is name:
+        if last() is function and its_module is module and its_name is name and (watch is None or watch.holds()):
             scope = sys.modules.get(module)
             if type(scope) is ModuleType and scope.__dict__.get(name) is function:
                 return data  # type: ignore[no-any-return]
-        try:
-            data = pickle.dumps(function)  # there is nothing in it to keep
-        except Exception:  # noqa: BLE001  (no name leads to it: it goes by value)
-            pass
-        else:
-            _last.known = ref(function), module, name, data
-            return data
+        if module not in MAIN or main_definitions.goes_by_name(function):
+            try:
+                data = pickle.dumps(function)  # there is nothing in it to keep
+            except Exception:  # noqa: BLE001  (no name leads to it: it goes by value)
+                pass
+            else:
+                watch = main_definitions.watch_of(function)
+                if module not in MAIN or watch is not None:
+                    _last.known = ref(function), module, name, watch, data
+                return data
     if type(function) is BuiltinFunctionType and type(function.__self__) is ModuleType:
         return pickle.dumps(function)
     return dumps_to_keep(function)

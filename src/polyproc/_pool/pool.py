@@ -43,16 +43,18 @@ class ApplyResult(Job, Generic[T]):
     """The result of apply_async, map_async and starmap_async. It can be awaited, in asyncio and trio."""
 
     _is_known = False  # whether it has its outcome, and calls back now if it is not ready
+    _callback: Callback | None = None
+    _error_callback: Callback | None = None
+    _success = True
+    _value: Any = None
     __class_getitem__: Any = classmethod(GenericAlias)  # as annotations of programs have it
 
     def __init__(self, callback: Callback | None, error_callback: Callback | None) -> None:
         self._event = Latch()
-        self._callback = callback
-        self._error_callback = error_callback
         if callback is not None or error_callback is not None:
+            self._callback = callback
+            self._error_callback = error_callback
             self._calls_back = True
-        self._success = True
-        self._value: Any = None
 
     def ready(self) -> bool:
         """Return whether the call is done."""
@@ -183,22 +185,23 @@ class _Insides(Calls):
         return ctx.Process(*args, **kwds)
 
     def _call(
-        self, result: ApplyResult[T], func: Callable[..., T], args: Any, kwds: Any, add: Callable[..., Any]
+        self, result: ApplyResult[T], func: Callable[..., T], args: Any, kwds: Any, is_awaited: bool = False
     ) -> Any:
-        """Submit a call by `add`, and return what that does; None if it was refused."""
+        """Submit a call, and return what that does; None if it was refused."""
         result._keeps = self._whole or self
-        if self._engine.state != RUN:
+        engine = self._engine
+        if engine.state != RUN:
             self._check_running()
         try:
             if not callable(func):
                 raise said("no_function", func, "apply", "pool.apply(a_function, (an_argument,))")
             args = args if type(args) is tuple else said("arguments", args, "args", func)
             kwds = dict(kwds) if type(kwds) is dict else said("keywords", kwds, "kwds")
-            return add(result, func, (args, kwds), self._options)
+            return engine.add_call(result, func, (args, kwds), self._options, is_awaited)
         except Exception as error:
-            if isinstance(error, ValueError) and self._engine.state != RUN:
+            if isinstance(error, ValueError) and engine.state != RUN:
                 raise
-            self._engine.refuse(result, 1, error)
+            engine.refuse(result, 1, error)
         return None
 
     def _check_running(self) -> None:
@@ -320,8 +323,8 @@ class Pool(_Insides):
         if type(self).apply_async is not Pool.apply_async:  # a subclass's own
             return self._wait(self.apply_async(func, args, kwds))
         result: ApplyResult[T] = ApplyResult(None, None)
-        answer = self._call(result, func, args, kwds, self._engine.call)
-        return self._wait(result) if answer is None else answer.value
+        answer = self._call(result, func, args, kwds, True)
+        return answer[0] if type(answer) is tuple else self._wait(result)
 
     def apply_async(
         self,
@@ -333,7 +336,7 @@ class Pool(_Insides):
     ) -> ApplyResult[T]:
         """Call `func(*args, **kwds)` in a worker; return at once."""
         result: ApplyResult[T] = ApplyResult(callback, error_callback)
-        self._call(result, func, args, kwds, self._engine.add_call)
+        self._call(result, func, args, kwds)
         return result
 
     def _wait(self, result: ApplyResult[T]) -> T:

@@ -280,16 +280,6 @@ class WorkerLoad:
         self.limit: Limit | None = None
         self.interrupted = self.killed_for = 0
 
-    def send(self, task: QueuedTask, load: float, now: float) -> Send:
-        """Assign it a task that takes `load` seconds, when it has none; return what sends it."""
-        self.since = now
-        self.count = self.count % MAX_PLACE + 1
-        task.state, task.worker = ASSIGNED, self.id
-        task.load = self.load = load
-        self.tasks.append((self.count, task))
-        self.untaken = self.chunks = 1
-        return _new_tuple(Send, (self.id, self.count, task))
-
     def take_back(self, most: int) -> TakeBack:
         """Return what takes tasks back from it."""
         return TakeBack(self.id, most, self.count)

@@ -20,13 +20,17 @@ from polyproc._scheduling.actions import (
     Ended,
     Interrupt,
     Kill,
+    ResolvedOptions,
+    Send,
     StartWorkers,
     Stop,
 )
 from polyproc._scheduling.assignments import (
     ASSIGNED,
+    DONE,
     DOOMED,
     LEAVING,
+    MAX_PLACE,
     NEVER,
     READY,
     STARTING,
@@ -45,6 +49,7 @@ MAX_KILLED_STARTS = 50
 MAX_REFUSED_STARTS = 3  # in a row, without any worker: then what waits fails; later calls try again
 _FIRST_PAUSE, _LAST_PAUSE = 0.05, 1.0  # seconds between two tries of what the system has refused
 _MAX_ID = 65535
+_new_tuple = tuple.__new__  # of a named tuple, without a call of Python's
 
 
 class StaffingConfig(NamedTuple):
@@ -190,6 +195,25 @@ class PoolStats(NamedTuple):
     slowest: tuple[str, float]
 
 
+class Lent:
+    """A worker that is lent to callers, one after the other, who hear its answers themselves (docs/adr/0055).
+
+    Attributes:
+        worker: it. It is not among those that are idle, whether it has a task or not.
+        name: of the function that is called.
+        options: of the calls.
+        is_all: whether nothing follows from a call but its value.
+        times: how many calls have been answered.
+        seconds: that they took.
+        slowest: the longest.
+    """
+
+    def __init__(self, worker: WorkerLoad, name: str, options: ResolvedOptions, is_all: bool) -> None:
+        self.worker, self.name, self.options, self.is_all = worker, name, options, is_all
+        self.times = 0
+        self.seconds = self.slowest = 0.0
+
+
 class PoolState:
     """The calls and the workers of a pool, and when it ends."""
 
@@ -201,6 +225,7 @@ class PoolState:
         self.workers = self.assignments.workers
         self.totals = self.assignments.totals
         self.open: dict[QueuedTask, None] = {}  # without an outcome
+        self.lent: Lent | None = None  # as long as nothing happens but calls of the same function, one after the other
         self.waits_for_more = False  # whether workers that have nothing wait for `all_heard`
         self._sources: dict[Any, Source] = {}
         self.can_kill = can_kill
@@ -398,6 +423,75 @@ class WorkerEvents(PoolState):
     def runs(self, task: QueuedTask) -> bool:
         """Whether a worker runs a task, as far as its answers have told."""
         return task.state is ASSIGNED and self.running(task.worker) is task
+
+    # -- a worker that is lent to a caller (docs/adr/0055) ------------------------------------------------------------
+
+    def called(self, task: QueuedTask, now: float) -> Send | None:
+        """Take a task whose caller waits for nothing else, and hears its worker's answer: no other may be open.
+
+        Returns: what sends it, at once; None if it has to be submitted as others are.
+        """
+        if self.open:
+            return None
+        lent = self.lent
+        if lent is None or task.name != lent.name or task.options is not lent.options:
+            if not self._may_be_called(task.options):
+                return None
+            lent = self.lent = self._lend(task)
+        self.open[task] = None
+        worker = lent.worker
+        worker.count = place = worker.count % MAX_PLACE + 1
+        worker.since = now
+        worker.tasks.append((place, task))
+        task.state, task.worker, task.load = ASSIGNED, worker.id, worker.load
+        return _new_tuple(Send, (worker.id, place, task))
+
+    def _may_be_called(self, options: ResolvedOptions) -> bool:
+        if self.lent is not None:
+            self._take_in(self.lent)
+        assignments, staffing = self.assignments, self.staffing
+        if not assignments.idle or self.state is not RUNNING or self.error is not None or not staffing.is_settled:
+            return False
+        # Else something other than the answer has to be seen in time.
+        return not staffing.has_idle_timeout and options.timeout is None and not options.retries
+
+    def _lend(self, task: QueuedTask) -> Lent:
+        assignments = self.assignments
+        worker = assignments.last = assignments.idle.popitem()[0]  # the one that had a task last
+        worker.untaken = worker.chunks = 1
+        worker.load = assignments.costs.of(task.name)
+        is_all = assignments.max_tasks is None and not assignments._behind and not assignments._batches
+        return Lent(worker, task.name, task.options, is_all)
+
+    def returned(self, task: QueuedTask, took: float) -> bool:
+        """A task that was `called` has come to a value, which its caller has.
+
+        Returns: whether that is all. Else more follows from it, and nothing was done: it has to be `answered`.
+        """
+        lent = self.lent
+        if lent is None or not lent.is_all or task.state is not ASSIGNED:  # something else has happened since
+            return False
+        worker = lent.worker
+        worker.tasks.clear()
+        self.open.clear()
+        task.state = DONE
+        worker.done += 1
+        lent.times += 1
+        lent.seconds += took
+        if took > lent.slowest:
+            lent.slowest = took
+        return True
+
+    def _take_in(self, lent: Lent) -> None:
+        """Before any other event: what there is of the worker that is lent is as of any other."""
+        self.lent, worker, assignments = None, lent.worker, self.assignments
+        if not worker.tasks:
+            worker.untaken = worker.chunks = 0
+            worker.load = 0.0
+            assignments.idle[worker] = None
+        if lent.times:
+            assignments.costs.add(lent.name, lent.seconds / lent.times, lent.times)
+            assignments.totals.add(lent.name, lent.seconds, lent.times, lent.slowest)
 
     # -- time ------------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,8 @@ A pool:
 |-----------------------|--------------------------|-------------------------------|-----------------------|----------|
 | submitted             | waits, is sent           | a source's: the same; others: | terminated            | the same |
 |                       |                          | terminated                    |                       |          |
-| called                | sent, or to be submitted | to be submitted             | the same              | the same |
+| called                | sent, or to be submitted | to be submitted               | the same              | the same |
+| returned              | done, or to be answered  | to be answered                | the same              | the same |
 | answered, .._each     | outcome, or tried again  | the same                      | ignored, if it was    | ignored  |
 |                       |                          |                               | settled at the end    |          |
 | reader_wants          | its source may send more | -: it may send all            | -: it was stopped     | -        |
@@ -47,7 +48,6 @@ from polyproc._scheduling.actions import (
     Interrupt,
     Kill,
     Pull,
-    Send,
     Settle,
     SettleAll,
     SettleEach,
@@ -101,6 +101,8 @@ class CallState(WorkerEvents):
     """What becomes of calls."""
 
     def _begin(self) -> list[Action]:
+        if self.lent is not None:
+            self._take_in(self.lent)
         actions: list[Action] = []
         self.unperformed.append((actions, iter(actions)))
         return actions
@@ -250,20 +252,6 @@ class CallEvents(CallState):
         if not self.staffing.is_settled:
             self._look(now, actions)
         return actions
-
-    def called(self, task: QueuedTask, now: float) -> Send | None:
-        """Take a task whose caller waits for nothing else, and hears its worker's answer: no other may be open.
-
-        Returns: what sends it, at once; None if it has to be submitted as others are.
-        """
-        assignments, staffing, options = self.assignments, self.staffing, task.options
-        if self.open or not assignments.idle or self.state is not RUNNING or self.error is not None:
-            return None
-        if not staffing.is_settled or staffing.has_idle_timeout or options.timeout is not None or options.retries:
-            return None  # something else than its answer has to be seen in time
-        self.open[task] = None
-        worker = assignments.last = assignments.idle.popitem()[0]  # the one that had a task last
-        return worker.send(task, assignments.costs.of(task.name), now)
 
     def answered(
         self,
@@ -558,6 +546,7 @@ class Scheduler(CallEvents):
         # From here on nothing is called: all of it is so, or nothing.
         self.state = max(self.state, TERMINATING)
         self.unperformed, self.open, self._sources, self.assignments.pending = unperformed, {}, {}, pending
+        self.lent = None
         self._look(now, actions)
         return actions
 

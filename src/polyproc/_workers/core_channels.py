@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _pickle as pickle  # what is not written in Python
+import functools
 from _queue import Empty
 from time import monotonic
 
@@ -13,7 +14,6 @@ from polyproc._pickling import shared_queue
 from polyproc._pickling.pickler import dumps_through, dumps_to_keep
 from polyproc._pickling.shared_queue import SharedQueue
 from polyproc._platform.handles import pause
-from polyproc._scheduling.actions import Settle
 from polyproc._workers.worker import ALL_DONE, CLOSED, DONE, FAILED, LOOK, Closed, Message, beside, heard
 
 if TYPE_CHECKING:
@@ -139,14 +139,13 @@ class WorkerEnd:
 
     def begin(self) -> None:
         """Begin to use it, in the worker: it has no descriptor that a task could close."""
-
-    def get(self) -> tuple[int, bool, Any]:
-        """Wait for a message of the pool; return its number, whether it could be opened, it or the error."""
-        return _opened(self.tasks)
-
-    def put(self, message: Message) -> None:
-        """Send a message to the pool. Raises what pickling raises."""
-        self.results._put_tagged(self.number, message)
+        # One call less for each message.
+        #
+        # get() -> tuple[int, bool, Any]: wait for a message of the pool; return its number, whether it could be opened,
+        #     it or the error.
+        # put(message): send a message to the pool. Raises what pickling raises.
+        self.get = functools.partial(_opened, self.tasks)
+        self.put = functools.partial(self.results._put_tagged, self.number)
 
 
 class WorkerChannel:
@@ -289,53 +288,60 @@ class Channels:
 # -- a call whose caller hears its answer itself (docs/adr/0055) -------------------------------------------------------
 
 
-def call_alone(engine: ProcessCalls, task: QueuedTask) -> QueuedTask | Settle | None:
+def call_alone(engine: ProcessCalls, task: QueuedTask) -> QueuedTask | tuple[Any] | None:
     """Send a task to a worker, if no other is open, and hear its answer in this thread.
 
-    Returns: its outcome if that is a value; None if its job is to be waited for; the task if it was not sent.
+    Returns: what came of it, if that is a value; None if its job is to be waited for; the task if it was not sent.
     """
-    scheduler, handle = engine.scheduler, None
-    if scheduler.open or engine.lock._is_owned() or not has_room():  # type: ignore[attr-defined]
+    lock, handle = engine.lock, None
+    if engine.scheduler.open or lock._is_owned() or not has_room():  # type: ignore[attr-defined]
         return task
     try:
-        with engine.lock:
-            handle = _sent_alone(engine, task)
-        if handle is None:
-            return task
-        answer = _heard_alone(engine, task, handle) if handle.channel.results._await_lent() else None
+        with lock:
+            if engine.takes_calls():
+                handle = _sent_alone(engine, task)
+            if handle is None:
+                return task
+            lent = handle.lent
+        if lent and handle.channel.results._await_lent(lent):
+            with lock:
+                if handle.lent == lent:
+                    answer = _heard_alone(engine, task, handle)
+                    if answer is not None:
+                        return answer
     except BaseException:
         if handle is not None:
-            with engine.lock:
+            with lock:
                 handle.call_in(engine.channels.note)
             engine.cancel_job(task.job, running=True)
         raise
-    if answer is None:
-        outcomes = engine.outcomes
+    outcomes = engine.outcomes
+    outcomes.settle()
+    if outcomes.are_left():
+        outcomes.open_one(None)
         outcomes.settle()
-        if outcomes.are_left():
-            outcomes.open_one(None)
-            outcomes.settle()
-        if outcomes.are_left():
-            engine.wake()
-        engine.follow_up()
-    return answer
+    if outcomes.are_left():
+        engine.wake()
+    engine.follow_up()
+    return None
 
 
 def _sent_alone(engine: ProcessCalls, task: QueuedTask) -> WorkerHandle | None:
     """Lend an idle worker, and send it a task; return it."""
     handle = None
     try:
-        sent = engine.scheduler.called(task, monotonic()) if engine.takes_calls() else None
+        sent = engine.scheduler.called(task, monotonic())
         if sent is None:
             return None
-        handle = engine.handles[sent.worker]
-        handle.is_lent = True
-        handle.channel.results._lend()
+        id, place, _ = sent
+        handle = engine.handles[id]
+        channel = handle.channel
+        handle.lent = channel.results._lend()
         try:
-            handle.channel.send(sent.place, task.payload)
+            channel.send(place, task.payload)
         except Exception as error:  # noqa: BLE001  (no memory: that task cannot be sent now)
             handle.call_in(engine.channels.note)
-            engine.perform(engine.scheduler.not_sent(sent.worker, sent.place, error, monotonic()))
+            engine.perform(engine.scheduler.not_sent(id, place, error, monotonic()))
     except BaseException as error:
         if handle is not None:
             handle.call_in(engine.channels.note)
@@ -344,30 +350,21 @@ def _sent_alone(engine: ProcessCalls, task: QueuedTask) -> WorkerHandle | None:
     return handle
 
 
-def _heard_alone(engine: ProcessCalls, task: QueuedTask, handle: WorkerHandle) -> Settle | None:
-    """Hear what a worker has said that is lent; return the outcome of the task if that is a value."""
-    with engine.lock:
-        if not handle.is_lent:
-            return None
-        try:
-            found = handle.channel.take()
-            handle.is_lent = False
-            if handle.channel.results._call_in(False):
-                engine.channels.note(0)
-            if found is None:
-                return None
+def _heard_alone(engine: ProcessCalls, task: QueuedTask, handle: WorkerHandle) -> tuple[Any] | None:
+    """Hear what a worker has said that is lent; return what came of the task, if that is a value."""
+    try:
+        found = handle.channel.take()
+        handle.lent = 0
+        if handle.channel.results._call_in(False):
+            engine.channels.note(0)
+        if found is not None:
             id, opened, message = found
-            if not opened or message[0] != DONE or type(message[1]) is Closed or len(engine.scheduler.open) != 1:
-                engine.hear(id, opened, message)
-                return None
-            actions = engine.scheduler.answered(id, ((True, message[1]),), monotonic(), message[2])
-            unperformed = engine.scheduler.unperformed
-            is_all = len(actions) == len(unperformed) == 1
-            if is_all and type(actions[0]) is Settle and actions[0].job is task.job:
-                unperformed.clear()  # it is this caller's
-                return actions[0]
-            engine.perform(actions)
-        except BaseException as error:
-            engine.fail(error)
-            raise
+            if opened and message is not None:
+                kind, value, took = message
+                if kind == DONE and type(value) is not Closed and engine.scheduler.returned(task, took):
+                    return (value,)
+            engine.hear(id, opened, message)
+    except BaseException as error:
+        engine.fail(error)
+        raise
     return None

@@ -26,7 +26,6 @@ from polyproc._scheduling.actions import (
     ResolvedOptions,
     Send,
     SendAll,
-    Settle,
     SplitBatch,
     StartWorkers,
     TakeBack,
@@ -105,7 +104,7 @@ class ProcessWorkers(PoolEngine):
         try:
             handle = self.handles[id]
             payload = task.payload if task.batch is None else self.workers.pack(tuple(task.batch))[0]
-            if handle.is_lent:
+            if handle.lent:
                 handle.call_in(self.channels.note)
             handle.channel.send(place, payload)
         except Exception as error:  # noqa: BLE001  (no memory: that task cannot be sent now)
@@ -117,7 +116,7 @@ class ProcessWorkers(PoolEngine):
         id, tasks = action
         handle, sent = self.handles.get(id), 0
         if handle is not None:
-            if handle.is_lent:
+            if handle.lent:
                 handle.call_in(self.channels.note)
             sent = handle.channel.send_all(tasks)
         for place, task in tasks[sent:]:
@@ -290,15 +289,14 @@ class ProcessCalls(ProcessWorkers):
 
     def takes_calls(self) -> bool:
         """Whether one may be sent at once: nothing is to be done before."""
-        return self.state == RUN and self._has_threads and not self._inbox
-
-    def call(self, job: Any, function: Any, args: Any, options: ResolvedOptions) -> Settle | None:
-        """Submit a call that this thread waits for; return its value if it has one already. Raises as `add_call`."""
-        found = self.add_call(job, function, args, options, is_awaited=True)
-        return found if type(found) is Settle else None
+        return self._has_threads and self.state == RUN and not self._inbox
 
     def add_call(self, job: Any, function: Any, args: Any, options: ResolvedOptions, is_awaited: bool = False) -> Any:
-        """Submit a call; return its task. Raises what pickling raises, and ValueError."""
+        """Submit a call; return its task. Raises what pickling raises, and ValueError.
+
+        If this thread waits for it (`is_awaited`), what came of it may be there already: then that is returned, in a
+        tuple.
+        """
         packed = self.pack_function(function)
         try:
             payload, _ = self.pack((packed, CALL, args))

@@ -157,15 +157,13 @@ class ThreadPoolEngine(PoolEngine):
         """Return a message, and 0: nothing is pickled."""
         return message, 0
 
-    def add_call(self, job: Any, function: Any, args: Any, options: ResolvedOptions) -> QueuedTask:
+    def add_call(
+        self, job: Any, function: Any, args: Any, options: ResolvedOptions, is_awaited: bool = False
+    ) -> QueuedTask:
         """Submit a call. Raises ValueError."""
         task = QueuedTask(job, 0, (function, CALL, args), function_name(function), options)
         self.submit([task])
         return task
-
-    def call(self, job: Any, function: Any, args: Any, options: ResolvedOptions) -> None:
-        """Submit a call that this thread waits for. Raises ValueError."""
-        self.add_call(job, function, args, options)
 
     def add_chunks(
         self, job: Any, function: Any, kind: int, chunks: Sequence[Any], name: str, options: ResolvedOptions

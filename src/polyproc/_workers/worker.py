@@ -333,7 +333,7 @@ def _serve(end: Any, interrupter: Interrupter, plan: WorkerPlan) -> None:
         elif task[1] & BATCH:
             _run_batch(end, interrupter, place, task, functions, plan.is_executors)
         else:
-            done, value = _run_one(interrupter, place, task, functions)
+            done, value = _attempt(interrupter, place, task, functions)
             if not done and type(value) is Terminated:  # its class, and not what an object of the user's says of it
                 return  # it has no answer, and ends
             _answer(end, done, value, time.perf_counter() - began, plan.is_executors)
@@ -356,15 +356,6 @@ def _next(end: Any, interrupter: Interrupter) -> tuple[int, bool, Any] | None:
     return None if message is None or (message[1] and message[2] is None) else message
 
 
-def _run_one(
-    interrupter: Interrupter, place: int, task: Any, functions: dict[bytes, Callable[..., Any]]
-) -> tuple[bool, Any]:
-    try:
-        return _attempt(interrupter, place, task, functions)
-    except BaseException as error:  # noqa: BLE001  (an interruption that came as the task ended)
-        return False, error
-
-
 def _answer(end: Any, done: bool, value: Any, seconds: float, is_executors: bool) -> None:
     """Send what came of a task."""
     if not done:
@@ -379,17 +370,22 @@ def _answer(end: Any, done: bool, value: Any, seconds: float, is_executors: bool
 def _attempt(
     interrupter: Interrupter, place: int, task: Any, functions: dict[bytes, Callable[..., Any]]
 ) -> tuple[bool, Any]:
+    """Do a task; return whether that is a value, and it or the error."""
     try:
-        interrupter.begin(place)
-        packed, kind, payload = task
-        value = _run(packed, kind, payload, functions)
-        interrupter.is_open = False
-        interrupter.running = 0
-    except BaseException as error:  # noqa: BLE001  (SystemExit and the like too: not the worker's end)
-        interrupter.is_open = False
-        interrupter.running = 0
+        try:
+            interrupter.begin(place)
+            packed, kind, payload = task
+            function = functions.get(packed)
+            value = call(_load(packed, functions) if function is None else function, kind, payload)
+            interrupter.is_open = False
+            interrupter.running = 0
+        except BaseException as error:  # noqa: BLE001  (SystemExit and the like too: not the worker's end)
+            interrupter.is_open = False
+            interrupter.running = 0
+            return False, error
+        return True, value
+    except BaseException as error:  # noqa: BLE001  (an interruption that came as the task ended)
         return False, error
-    return True, value
 
 
 def _run_batch(
@@ -416,7 +412,8 @@ def _run_batch(
             break
         try:
             interrupter.is_open = True
-            value = _run(packed, kind - BATCH, chunk, functions)
+            function = functions.get(packed)
+            value = call(_load(packed, functions) if function is None else function, kind - BATCH, chunk)
             interrupter.is_open = False
         except BaseException as error:  # noqa: BLE001  (as in `_attempt`)
             interrupter.is_open = False
@@ -459,23 +456,22 @@ def _not_sent(error: BaseException, value: object, is_executors: bool) -> BaseEx
     return failed
 
 
-def _run(packed: bytes, kind: int, payload: Any, functions: dict[bytes, Callable[..., Any]]) -> Any:
-    function = functions.get(packed)
-    if function is None:
-        # A program without `threading` does without it: it has much to do after a fork.
-        threading: Any = loaded("threading") if (count := _thread._count()) else None
-        threads = () if threading is None else threading.enumerate()
-        function = pickle.loads(packed)
-        if _thread._count() > count:
-            from polyproc._process.receiving import note_threads
+def _load(packed: bytes, functions: dict[bytes, Callable[..., Any]]) -> Callable[..., Any]:
+    """Open a function, and keep it for the next call if it is one that never changes."""
+    # A program without `threading` does without it: it has much to do after a fork.
+    threading: Any = loaded("threading") if (count := _thread._count()) else None
+    threads = () if threading is None else threading.enumerate()
+    function: Callable[..., Any] = pickle.loads(packed)
+    if _thread._count() > count:
+        from polyproc._process.receiving import note_threads
 
-            note_threads(threads)
-        # An object that is called may change with each call, and is made anew for each; a function is not.
-        if isinstance(function, FunctionType | BuiltinFunctionType | type):
-            if len(functions) >= _MAX_FUNCTIONS:
-                functions.clear()
-            functions[packed] = function
-    return call(function, kind, payload)
+        note_threads(threads)
+    # An object that is called may change with each call, and is made anew for each; a function is not.
+    if isinstance(function, FunctionType | BuiltinFunctionType | type):
+        if len(functions) >= _MAX_FUNCTIONS:
+            functions.clear()
+        functions[packed] = function
+    return function
 
 
 def call(function: Callable[..., Any], kind: int, payload: Any) -> Any:

@@ -96,7 +96,7 @@ class WorkerHandle:
         is_ready: whether it has said that it can work.
         held_since: since when it has been about to take a task, and not gone on: then it keeps the others from being
             taken back; None for not.
-        is_lent: whether the thread that has called it hears its answer (docs/adr/0055).
+        lent: which time it is that the thread which has called it hears its answer; 0 for none does (docs/adr/0055).
         is_signalled: whether a call of it was to be interrupted: it may work before its start has returned.
         error: why it could not, if it has said so.
     """
@@ -108,7 +108,7 @@ class WorkerHandle:
     def __init__(self, id: int) -> None:
         self.id = id
         self.is_started = self.is_noted = self.is_dismissed = self.is_ready = self.is_signalled = False
-        self.is_lent = False
+        self.lent = 0
         self.doom: bool | None = None
         self.held_since: float | None = None
         self.error: Closed | None = None
@@ -146,10 +146,10 @@ class WorkerHandle:
 
     def call_in(self, note: Callable[[int], object]) -> bool:
         """Under the engine's lock: if it is lent, have it be heard with the others again; return whether it was."""
-        was_lent, self.is_lent = self.is_lent, False
-        if was_lent and self.channel.results._call_in(True):
+        lent, self.lent = self.lent, 0
+        if lent and self.channel.results._call_in(True):
             note(0)
-        return was_lent
+        return lent > 0
 
     def take_back(self, most: int, now: float) -> tuple[list[int], bool]:
         """Take up to `most` tasks back that it has not begun; return their places, and whether there are more.
