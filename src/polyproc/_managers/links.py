@@ -34,6 +34,7 @@ from polyproc._platform.posix import HAVE_FORK
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+_HAS_CORE = bool(native)
 
 # Tokens and messages: what a proxy and its server say to each other.
 #
@@ -265,7 +266,8 @@ class Link:
         links.answering().link = self._ref
         own.request = request
         try:
-            if native and type(connection) is Connection:
+            is_plain = _HAS_CORE and type(connection) is Connection
+            if is_plain:
                 data = connection._exchange(request)
             else:  # one that sends in a way of its own
                 connection.send(request)
@@ -278,7 +280,7 @@ class Link:
                 _say_in_callers_words(error, is_making=request[1] == "create")
             raise
         own.request = None  # before it is opened: proxies in it ask, too
-        return getattr(connection, "_loads", loads)(data)
+        return loads(data) if is_plain else getattr(connection, "_loads", loads)(data)
 
     def _share_memory(self, connection: Any) -> None:
         """Let this thread's connection hand messages over without the kernel, if the server is on this machine."""

@@ -28,7 +28,18 @@ from polyproc._managers.links import (
     listener_client,
     public_methods,
 )
-from polyproc._managers.serving import Client, ClientGone, Holdings, get, gives_items, join, put_back, serving, watch
+from polyproc._managers.serving import (
+    TAKING,
+    Client,
+    ClientGone,
+    Holdings,
+    get,
+    gives_items,
+    join,
+    put_back,
+    serving,
+    watch,
+)
 from polyproc._pickling.pickler import ExceptionWithTraceback, reason_of, sendable
 from polyproc._platform.handles import pause
 from polyproc._process.process import current_process
@@ -39,6 +50,7 @@ from polyproc._process.process import current_process
 # Seconds that an object stays whose token is on its way to a process that has not said that it has it; and that what a
 # forked child inherits waits for that child.
 LENT = 120.0
+_VIEWS = (KeysView, ValuesView, ItemsView)
 
 
 class Entry:
@@ -332,7 +344,8 @@ class Server:
         ident, method, _, _ = request
         entry = None if ident is None else self.id_to_obj.get(ident)
         answer = self._call(client, name, entry, request)
-        taken_from = entry.obj if entry and answer[0] == RETURN and self._gives_items(entry.obj, method) else None
+        taking = entry if method in TAKING and answer[0] == RETURN else None
+        taken_from = taking.obj if taking and self._gives_items(taking.obj, method) else None
         self._answer(client, answer, taken_from)
 
     def _outlive(self, client: Client, ending: ClientExit) -> None:
@@ -389,7 +402,7 @@ class Server:
                 return raised(error)
             typeid = entry.method_to_typeid.get(method)
             if typeid is None:
-                return RETURN, list(result) if isinstance(result, KeysView | ValuesView | ItemsView) else result
+                return RETURN, list(result) if result is not None and isinstance(result, _VIEWS) else result
             created, exposed = self.create(name, typeid, result)
             return PROXY, (exposed, Token(typeid, self.address, created))
         except ClientGone:
@@ -410,12 +423,13 @@ class Server:
     def invoke(self, client: Client | None, obj: Any, method: str, args: Any, kwds: Any) -> Any:
         """Call a method for a client, if it is for one. What waits by a condition waits no longer than that lives."""
         if client is not None:
-            if isinstance(obj, self._holdings.acquired):
-                if method == "acquire":
+            if method == "acquire":
+                if isinstance(obj, self._holdings.acquired):
                     return self._holdings.acquire(client, obj, *args, **kwds)
-                if method == "release":
+            elif method == "release":
+                if isinstance(obj, self._holdings.acquired):
                     return self._holdings.release(client, obj, *args, **kwds)
-            elif gives_items(obj, method):
+            elif method in TAKING and gives_items(obj, method):
                 client.check()
                 if method == "get" and isinstance(obj, SimpleQueue):
                     return get(client, obj, *args, **kwds)

@@ -204,9 +204,12 @@ def _released_by(holder: Client, obj: Any) -> Any:
         raise error
 
 
+TAKING = ("get", "get_nowait")  # methods by which items are taken from queues, of whatever kind
+
+
 def gives_items(obj: Any, method: str) -> bool:
     """Return whether what a method returns was taken from a queue, and is lost if nobody gets it."""
-    if method not in ("get", "get_nowait"):
+    if method not in TAKING:
         return False
     return getattr(type(obj), method, None) in [getattr(kind, method) for kind in (queue.Queue, queue.SimpleQueue)]
 
