@@ -129,10 +129,9 @@ class Outcomes:
                 while waiting:
                     outcome = waiting[0]
                     try:
-                        if isinstance(outcome, SettleEach):
+                        if isinstance(outcome, SettleEach) and outcome.values:
                             self._settle_each(outcome.values)
-                        waiting.popleft()
-                        if not isinstance(outcome, SettleEach):
+                        elif waiting.popleft() and not isinstance(outcome, SettleEach):
                             self._settle(outcome)
                     except BaseException:  # noqa: BLE001  (others have to hear of theirs)
                         report("a pool could not hand out a result")
@@ -165,15 +164,15 @@ class Outcomes:
         try:
             while done < len(values):
                 job, chunk, value = values[done]
-                end = done + 1
-                if job._calls_back or type(value) is Closed:
-                    done = end
-                    self._settle(Settle(job, chunk, VALUE, value))
-                    continue
-                while end < len(values) and values[end][0] is job and type(values[end][2]) is not Closed:
+                end, alone = done + 1, job._calls_back or type(value) is Closed
+                while not alone and end < len(values) and values[end][0] is job and type(values[end][2]) is not Closed:
                     end += 1
+                if end == len(values):
+                    self.waiting.popleft()  # before the last job wakes its thread, which would see it there
                 first, done = done, end
-                if job._settle(chunk, True, value) if end == first + 1 else job._settle_run(values[first:end]):
+                if alone:
+                    self._settle(Settle(job, chunk, VALUE, value))
+                elif job._settle(chunk, True, value) if end == first + 1 else job._settle_run(values[first:end]):
                     job._keeps = None
         finally:
             del values[:done]
