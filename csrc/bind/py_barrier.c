@@ -23,7 +23,7 @@ static PyObject *barrier_new(PyTypeObject *type, PyObject *args, PyObject *names
     if (parties == -1 && PyErr_Occurred()) {
         return NULL;
     }
-    if (parties < 1 || parties > (long)PP_PARTIES_MOST) {
+    if (parties < 1 || parties > (long)PP_MAX_PARTIES) {
         PyErr_SetString(PyExc_ValueError, "parties must be > 0");
         return NULL;
     }
@@ -39,7 +39,7 @@ static PyObject *barrier_adopt(PyObject *type, PyObject *const *args, Py_ssize_t
 {
     CellObject *self = py_cell_adopt((PyTypeObject *)type, args, count, PP_BARRIER);
     uint32_t parties = self == NULL ? 0 : pp_load(&self->cell->barrier.parties);
-    if (self != NULL && (parties < 1 || parties > PP_PARTIES_MOST)) {
+    if (self != NULL && (parties < 1 || parties > PP_MAX_PARTIES)) {
         Py_DECREF(self);
         PyErr_SetString(PyExc_ValueError, "there is no whole barrier at this place");
         return NULL;

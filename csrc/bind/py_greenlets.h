@@ -14,8 +14,8 @@
 /* Whether there may be any in this process: a library that patches interpreters is loaded. */
 int py_greenlets(void);
 
-/* Have the others run for a moment, longer with each of `turns`, and not beyond the deadline. 1, 0 where no others can
- * run in this thread: wait as usual; -1 with an exception. */
+/* Let this thread's other greenlets run for a moment, longer with each of `turns`, and not beyond the deadline. 1; 0 where
+ * there are none: wait as usual; -1 with an exception. */
 int py_let_run(int turns, int64_t deadline);
 
 /* Wait for a descriptor that way. 0, or what pp_await_fd returns, or -1 with an exception; ENOSYS: wait as usual. */

@@ -59,7 +59,7 @@ static int no_character(PyObject *item, const char *before, const char *since)
     return -1;
 }
 
-/* The same of something that has not one character. */
+/* Raise the TypeError for a text or bytes of another length than one; return -1. */
 static int not_one(Py_ssize_t length, const char *before, const char *since)
 {
     return PyErr_Format(PyExc_TypeError, Py_Version < 0x030e0000 ? before : since, length), -1;

@@ -182,12 +182,12 @@ static PyObject *put(QueueObject *self, PyObject *object, int64_t deadline, uint
         return NULL;
     }
     if (PyBytes_CheckExact(object)) {
-        if (PyBytes_Size(object) <= (Py_ssize_t)PP_RECORD_MOST) {
+        if (PyBytes_Size(object) <= (Py_ssize_t)PP_MAX_RECORD) {
             return put_bytes(self, PP_BYTES, object, deadline, tag);
         }
     } else if (py_is_plain(object)) {
         PyObject *data = py_dumps_plain(&self->dumps, object);
-        if (data == NULL || PyBytes_Size(data) <= (Py_ssize_t)PP_RECORD_MOST) {
+        if (data == NULL || PyBytes_Size(data) <= (Py_ssize_t)PP_MAX_RECORD) {
             PyObject *result = data == NULL ? NULL : put_bytes(self, PP_PICKLE, data, deadline, tag);
             Py_XDECREF(data);
             return result;
@@ -282,7 +282,7 @@ static PyObject *queue_put_packed(PyObject *object, PyObject *const *args, Py_ss
     if (PyErr_Occurred()) {
         return NULL;
     }
-    if (kind < PP_BYTES || kind > PP_LARGE_PICKLE || length > (Py_ssize_t)PP_RECORD_MOST
+    if (kind < PP_BYTES || kind > PP_LARGE_PICKLE || length > (Py_ssize_t)PP_MAX_RECORD
         || (kind >= PP_LARGE_BYTES && (slot < 0 || slot >= self->queue.slots_there || length < 4))) {
         PyErr_SetString(PyExc_ValueError, "this is no record");
         return NULL;
@@ -317,7 +317,7 @@ static PyObject *queue_put_pickles(PyObject *object, PyObject *records)
         if (!PyArg_Parse(packed, "(y#O)", &bytes, &length, &buffers)) {
             return NULL;
         }
-        if (PyObject_IsTrue(buffers) != 0 || length > (Py_ssize_t)PP_RECORD_MOST) {
+        if (PyObject_IsTrue(buffers) != 0 || length > (Py_ssize_t)PP_MAX_RECORD) {
             break;
         }
         struct pp_record record = {PP_PICKLE, bytes, (uint32_t)length, -1, tag};

@@ -54,7 +54,7 @@ PyObject *py_segment_name(PyObject *module, PyObject *ignored);
 #define PY_PREFIX "/psm_"
 #define PY_MARK 12u
 
-/* The same, with a mark; "" for none; its digits are made of a time of pp_now. */
+/* A name at random with a mark, "" for none; its digits are made of a time of pp_now. */
 PyObject *py_marked_name(const char *mark, int64_t now);
 
 /* What the names of segments begin with that a tracker removes unasked; PY_MARK + 1 bytes. 1, or 0 if it has to be told of

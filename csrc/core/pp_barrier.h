@@ -31,7 +31,7 @@ enum pp_arrival { PP_ARRIVED, PP_LAST, PP_FULL, PP_BROKEN };
 enum pp_answer pp_barrier_guard(struct pp_chunk *chunk, struct pp_cell *cell, struct pp_wait *wait);
 
 /* How many parties there are is read once, by who has a handle: others may write over what stands in the cell. */
-#define PP_PARTIES_MOST 0x7fffffffu
+#define PP_MAX_PARTIES 0x7fffffffu
 
 /* With the guard, which is given back: arrive. PP_ARRIVED: *index is the place, wait->seen the generation, wait. PP_LAST:
  * the same, but run the action and call pp_barrier_open. PP_FULL: all have arrived, wait for the next generation, and
@@ -48,11 +48,11 @@ int pp_barrier_open(struct pp_chunk *chunk, struct pp_cell *cell, uint32_t gener
 void pp_barrier_abort(struct pp_chunk *chunk, struct pp_cell *cell);
 void pp_barrier_reset(struct pp_chunk *chunk, struct pp_cell *cell);
 
-/* The same, of one that gives up the generation that it had come to (PP_ARRIVED, PP_LAST), or the one after (PP_FULL): break
- * that generation. PP_AGAIN: it was over, or that one has begun. PP_DONE: it is broken. */
+/* Break the generation that the caller had come to (PP_ARRIVED, PP_LAST), or the one after (PP_FULL), and now gives up.
+ * PP_AGAIN: it was over, or that one has begun. PP_DONE: it is broken. */
 enum pp_answer pp_barrier_give_up(struct pp_chunk *chunk, struct pp_cell *cell, uint32_t generation, enum pp_arrival arrival);
 
-/* Have all who wait look again, at once: one of them was called off. */
+/* Make all waiters look again, at once: one of them was called off. */
 void pp_barrier_nudge(struct pp_cell *cell);
 
 int pp_barrier_is_broken(struct pp_cell *cell);

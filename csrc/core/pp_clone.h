@@ -42,7 +42,7 @@ pid_t pp_clone_sibling(int *pidfd);
  * blocked: handlers would run for what is sent to all. */
 void pp_park(int fd, pid_t client);
 
-/* Have the kernel end this process by SIGKILL as soon as the last writer of the pipe that `fd` reads from is gone, in whatever
+/* Let the kernel end this process by SIGKILL as soon as the last writer of the pipe that `fd` reads from is gone, in whatever
  * it does (F_SETOWN, F_SETSIG and O_ASYNC of fcntl(2)). Owner and signal belong to the open file, so the pipe is opened anew,
  * close-on-exec: returns the number, which is to stay open; -1 and errno where that cannot be; 0 if the writers are gone. */
 int pp_hang_on(int fd);

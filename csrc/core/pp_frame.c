@@ -24,7 +24,7 @@
 #define SYS_pwritev2 (-1)
 #endif
 
-#define SHORT_MOST 0x7fffffffu
+#define MAX_SHORT 0x7fffffffu
 #define MAX_LOOKS 120u /* of 0.3 us each */
 #define SOON 200000 /* nanoseconds: what comes so soon, wake-ups of both sides included, is worth a look as long */
 #define HELD_OFF 16u /* waits without a look, after one in vain; and where there are more threads than processors */
@@ -36,7 +36,7 @@ void pp_send_start(struct pp_sending *sending, const void *bytes, size_t size)
     sending->bytes = bytes;
     sending->size = size;
     sending->done = 0;
-    sending->header_size = size > SHORT_MOST ? 12 : 4;
+    sending->header_size = size > MAX_SHORT ? 12 : 4;
     uint64_t value = size;
     for (size_t i = 0; i < sending->header_size; i++) {
         sending->header[sending->header_size - 1 - i] = i < 8 ? (unsigned char)(value >> 8 * i) : 0xff;
@@ -157,7 +157,7 @@ int pp_receive_header(int fd, struct pp_receiving *receiving, pp_word *spins)
         receiving->size = receiving->size << 8 | receiving->header[i];
     }
     receiving->done = 0;
-    return receiving->size > (wanted == 4 ? SHORT_MOST : (uint64_t)INT64_MAX) ? PP_BAD : 0;
+    return receiving->size > (wanted == 4 ? MAX_SHORT : (uint64_t)INT64_MAX) ? PP_BAD : 0;
 }
 
 int pp_receive_bytes(int fd, struct pp_receiving *receiving, char *bytes, size_t size)

@@ -38,7 +38,7 @@ void pp_send_start(struct pp_sending *sending, const void *bytes, size_t size);
 /* 0 when all is sent, else errno. EINTR: handle signals and call again. EAGAIN: it does not block and is full. */
 int pp_send(int fd, struct pp_sending *sending);
 
-/* The same for a descriptor that is said to have room, without waiting where it blocks: as much as there is room for.
+/* Send as much as there is room for, by a descriptor that is said to have room, without waiting where it blocks.
  * EINTR: not all, call again when there is room. */
 int pp_send_now(int fd, struct pp_sending *sending);
 

@@ -23,7 +23,7 @@ int pp_processors(void);
  * was another at once, else ETIMEDOUT or EINTR. Wake-ups without a reason happen: the caller looks again. */
 int pp_futex_wait(pp_word *word, uint32_t value, int64_t deadline);
 
-/* The same for two words at once (futex_waitv, Linux 5.16). Returns 0 when woken for the first, 1 for the second, 2 when
+/* Sleep as above on two words at once (futex_waitv, Linux 5.16). Returns 0 when woken for the first, 1 for the second, 2 when
  * one of them was another at once, or -ETIMEDOUT, -EINTR, -ENOSYS (an old kernel or a container's filter: it is then not
  * asked again). */
 int pp_futex_wait_two(pp_word *word, uint32_t value, pp_word *other, uint32_t other_value, int64_t deadline);

@@ -31,7 +31,7 @@ static inline int pp_handle_number(struct pp_handle *handle)
     return word >> 63 != 0 ? -1 : (int)(int32_t)(uint32_t)word;
 }
 
-/* Have this number from now on; the one before is not closed. 0, or -1 and EBUSY: one that was closed is still in use. */
+/* Set the number; the one before is not closed. 0, or -1 and EBUSY: one that was closed is still in use. */
 int pp_handle_set(struct pp_handle *handle, int number);
 
 /* Use it: the number, which stays what it is until pp_handle_leave; -1 if there is none, and then nothing is to be left. */

@@ -68,7 +68,7 @@ static int is_under_way(struct pp_handoff *end, int fd)
            && (ioctl(fd, end->beside == PP_BESIDE_PIPE ? FIONREAD : TIOCOUTQ, &bytes) != 0 || bytes != 0);
 }
 
-/* Say it to the one who waits; whether it still did. */
+/* Tell the waiter of a state. Whether it still waited. */
 static int tell(struct pp_handoff_way *way, uint32_t state)
 {
     for (int i = 0; i < MAX_ROUNDS; i++) {

@@ -84,8 +84,8 @@ void pp_handoff_unsent(struct pp_handoff *end);
 /* What came of a wait: the message is there; handle signals and come again; go and read the descriptor. */
 enum pp_handoff_answer { PP_HANDED, PP_HANDOFF_SIGNAL, PP_HANDOFF_READ };
 
-/* Say that one waits, where a message may come this way: before a request is sent, so that its answer finds one. Whether
- * that was said; then pp_handoff_go_on or pp_handoff_withdraw must follow. */
+/* Announce a waiter, where a message may come this way: before a request is sent, so that its answer finds one. Whether
+ * that was done; then pp_handoff_go_on or pp_handoff_withdraw must follow. */
 int pp_handoff_begin(struct pp_handoff *end);
 
 /* Wait for a message for a moment; `bytes` has PP_HANDOFF_ROOM. */

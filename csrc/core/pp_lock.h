@@ -92,7 +92,7 @@ static inline int pp_lock_release(struct pp_chunk *chunk, struct pp_cell *cell)
     return 0;
 }
 
-/* The same for a Lock, or the last level of an RLock: first nobody owns it any more, then it is free. */
+/* Release a Lock, or the last level of an RLock: first nobody owns it any more, then it is free. */
 static inline int pp_lock_give(struct pp_chunk *chunk, struct pp_cell *cell)
 {
     if ((pp_load(&cell->word) & PP_TAG_MASK) == 0) {

@@ -15,7 +15,7 @@
 #include "core/pp_spin.h"
 
 #define HANDING_GAP 300000u     /* 0.3 ms */
-#define HANDING_MOST 1000000000u /* 1 s */
+#define MAX_HANDING 1000000000u /* 1 s */
 #define HANDING_LIMIT 1000000   /* 1 ms: how long others stand back */
 #define LOOKS 32u
 #define GUARD_LIMIT 200000000 /* 0.2 s: longer than any process holds a lock, unless it is stopped */
@@ -44,13 +44,13 @@ int pp_queue_make(struct pp_queue *queue, uint32_t max, int joinable)
     struct pp_chunk *chunk = NULL;
     uint32_t offset = 0;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes && offset == 0; i++) {
-        uint64_t behind = (uint64_t)PP_SEGMENT * PP_SEGMENTS + sizes[i] * PP_SLOTS_MOST;
+        uint64_t behind = (uint64_t)PP_SEGMENT * PP_SEGMENTS + sizes[i] * PP_MAX_SLOTS;
         offset = pp_chunk_alloc_own(sizeof(struct pp_queue_page), behind, PP_QUEUE, &chunk);
         if (offset != 0) {
             struct pp_queue_page *page = (struct pp_queue_page *)(void *)((char *)chunk->page + offset);
             /* Killed here: nobody else has it yet. */
             page->slot_size = sizes[i];
-            page->slots_there = PP_SLOTS_MOST;
+            page->slots_there = PP_MAX_SLOTS;
             pp_store(&page->self.queue.max, max);
             pp_store(&page->self.queue.joinable, (uint32_t)joinable);
             pp_store(&page->writers.kind, PP_GUARD);
@@ -72,7 +72,7 @@ int pp_queue_adopt(struct pp_queue *queue, struct pp_chunk *chunk, uint32_t offs
         return 0;
     }
     set_up(queue, chunk, (struct pp_queue_page *)(void *)cell);
-    if (queue->slots_there > PP_SLOTS_MOST || queue->slot_size > 1ull << 40 || !pp_begins_page(queue->slot_size)
+    if (queue->slots_there > PP_MAX_SLOTS || queue->slot_size > 1ull << 40 || !pp_begins_page(queue->slot_size)
         || queue->slots_at + queue->slots_there * queue->slot_size > (uint64_t)info.st_size) {
         return 0;
     }
@@ -198,7 +198,7 @@ static enum pp_answer push(struct pp_queue *queue, struct pp_record *record)
     struct pp_queue_page *page = queue->page;
     uint64_t tail = pp_load64(&page->tail);
     uint32_t place = pp_place(tail), needs = units_of(record);
-    if (record->length > PP_RECORD_MOST) {
+    if (record->length > PP_MAX_RECORD) {
         errno = EMSGSIZE;
         return PP_FAILED;
     }
@@ -320,7 +320,7 @@ static int stands_back(struct pp_queue *queue, struct pp_wait *wait)
     }
     if (pp_load(&page->handed)) { /* in vain; perhaps its setter has died */
         uint32_t gap = pp_load(&page->handing_gap);
-        handed(queue, gap < HANDING_GAP ? HANDING_GAP : gap < HANDING_MOST ? gap * 2 : gap);
+        handed(queue, gap < HANDING_GAP ? HANDING_GAP : gap < MAX_HANDING ? gap * 2 : gap);
         pp_cas(&page->items_asleep, PP_WOKEN, 0); /* killed here: only that it is tried once more in vain */
     }
     return is_empty(queue);
@@ -368,7 +368,7 @@ enum pp_answer pp_queue_begin_get(struct pp_queue *queue, struct pp_record *reco
         }
         if (record->kind != PP_JUMP) {
             uint32_t needs = units_of(record);
-            if (record->length > PP_RECORD_MOST || place % PP_UNITS + needs >= PP_UNITS || record->kind < PP_BYTES
+            if (record->length > PP_MAX_RECORD || place % PP_UNITS + needs >= PP_UNITS || record->kind < PP_BYTES
                 || record->kind > PP_LARGE_PICKLE) {
                 return written_over(queue);
             }

@@ -82,10 +82,10 @@ enum pp_answer pp_queue_await(struct pp_queue *queue, struct pp_wait *wait);
 uint32_t pp_queue_size(struct pp_queue *queue);
 int pp_queue_is_full(struct pp_queue *queue);
 
-/* Have the descriptor tell of items from now on. */
+/* Make the descriptor readable while there are items, from now on. */
 enum pp_answer pp_queue_poll(struct pp_queue *queue, struct pp_wait *wait);
 
-/* Nothing more can be put; who waits is woken. PP_DONE, PP_AGAIN, PP_FAILED. */
+/* End the queue: nothing more can be put, and the waiters are woken. PP_DONE, PP_AGAIN, PP_FAILED. */
 enum pp_answer pp_queue_end(struct pp_queue *queue, struct pp_wait *wait);
 
 /* Joinable: one more is done. PP_ENDED if there is none left; PP_AGAIN, PP_FAILED. */

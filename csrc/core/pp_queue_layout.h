@@ -10,8 +10,8 @@
 
 #define PP_SEGMENT 262144u
 #define PP_SEGMENTS 131072u
-#define PP_RECORD_MOST 65536u /* longer messages go to a slot */
-#define PP_SLOTS_MOST 32768u
+#define PP_MAX_RECORD 65536u /* longer messages go to a slot */
+#define PP_MAX_SLOTS 32768u
 #define PP_WINDOWS 512u /* of 256 segments: what is mapped at once */
 
 /* What is found to be wrong with a page: errno for PP_FAILED. */
@@ -56,7 +56,7 @@ struct pp_queue_page {
     pp_word takers_ever; /* those from here on were never used */
     uint32_t unused_5[5];
     pp_word segments[PP_SEGMENTS]; /* used (bit 31) | steps of memory that it has (28..30) | next */
-    struct pp_slot slots[PP_SLOTS_MOST];
+    struct pp_slot slots[PP_MAX_SLOTS];
     pp_word64 takers[PP_SLOTS]; /* joinable, for each slot of the registry: whose count it is (a tag) | how many */
 };
 

@@ -28,7 +28,7 @@
  * must follow, in the same thread, before anything that may use a robust mutex. */
 int pp_robust_claim(void *room, uint32_t before);
 
-/* Have the kernel watch it; unless `there` is this thread: it was added for that one already. Returns the thread that it
+/* Make the kernel watch the word; unless `there` is this thread: it was added for that one already. Returns the thread that it
  * is watched for; 0 for none. */
 uint32_t pp_robust_keep(void *room, uint32_t there);
 

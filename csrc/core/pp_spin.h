@@ -145,7 +145,7 @@ static inline int pp_spin_has_changed(void *what)
     return pp_load(spin->word) != spin->before;
 }
 
-/* The same, while the word is as it was. Whether it has changed. */
+/* Spin as above while a word is as it was; return whether it has changed. */
 static inline int pp_spin_while(pp_word *word, uint32_t before, struct pp_spin *spin, uint32_t most)
 {
     struct pp_spin_word what = {word, before};

@@ -64,17 +64,17 @@ static void order_and_segments(void)
 {
     struct pp_queue queue;
     struct pp_record record;
-    static char bytes[PP_RECORD_MOST], other[PP_RECORD_MOST];
+    static char bytes[PP_MAX_RECORD], other[PP_MAX_RECORD];
     CHECK(pp_queue_make(&queue, 0, 0));
     for (int round = 0; round < 3; round++) {
         for (uint32_t i = 0; i < 300; i++) {
             memset(bytes, (int)i, sizeof bytes);
-            CHECK(put(&queue, PP_BYTES, bytes, i * 218 % (PP_RECORD_MOST + 1), -1, SECOND) == PP_DONE);
+            CHECK(put(&queue, PP_BYTES, bytes, i * 218 % (PP_MAX_RECORD + 1), -1, SECOND) == PP_DONE);
         }
         CHECK(pp_queue_size(&queue) == 300);
         for (uint32_t i = 0; i < 300; i++) {
             memset(other, (int)i, sizeof other);
-            CHECK(get(&queue, bytes, &record, SECOND) == (int64_t)(i * 218 % (PP_RECORD_MOST + 1)));
+            CHECK(get(&queue, bytes, &record, SECOND) == (int64_t)(i * 218 % (PP_MAX_RECORD + 1)));
             CHECK(memcmp(bytes, other, record.length) == 0);
         }
         CHECK(get(&queue, bytes, &record, 0) == -1);
@@ -91,7 +91,7 @@ static void many_processes(uint32_t max)
 {
     struct pp_queue queue, answers;
     struct pp_record record;
-    char bytes[PP_RECORD_MOST];
+    char bytes[PP_MAX_RECORD];
     CHECK(pp_queue_make(&queue, max, 0) && pp_queue_make(&answers, 0, 0));
     pid_t pids[6];
     for (int i = 0; i < 6; i++) {
@@ -126,7 +126,7 @@ static void slots_and_views(void)
     struct pp_queue queue;
     struct pp_record record;
     struct pp_view view;
-    char bytes[PP_RECORD_MOST];
+    char bytes[PP_MAX_RECORD];
     size_t size = 100000;
     char *data = malloc(size);
     memset(data, 7, size);
@@ -175,7 +175,7 @@ static void hostile_pages(void)
 {
     struct pp_queue queue;
     struct pp_record record;
-    char bytes[PP_RECORD_MOST];
+    char bytes[PP_MAX_RECORD];
     srand(1);
     for (int round = 0; round < 3000; round++) {
         CHECK(pp_queue_make(&queue, round % 3, 1));

@@ -16,7 +16,7 @@ GIVEN_UP = [
     ("Staff|Member|Ledger|Account|Tally|Overtime", "WorkerSet, WorkerHandle, Assignments, WorkerLoad", EVERYWHERE),
     ("Twin|twin|Bell|_?bell|_BELL|Told|Lane|lane", "Async..., ThreadEvent, ThreadResult, OwnerThread", EVERYWHERE),
     ("blame|Fate|fate|reborn", "diagnosis, ClientExit, after_fork_in_child", EVERYWHERE),
-    (r"(?:PP)?_?MOST(?:_\w+)?", "MAX_...", EVERYWHERE),
+    (r"(?:PP_)?_?MOST(?:_\w+)?|PP_\w+_MOST", "MAX_...", EVERYWHERE),
     ("_PLACES|is_own", "is_overridden", EVERYWHERE),
     ("pp_segment|pp_turn", "pp_queue_block, pp_batch_cursor", EVERYWHERE),
     (r"p[py]_\w*_take|take_guard|try_to_take", "acquire for a lock; begin_get, commit_get, abort_get; alloc", SOURCE),

@@ -173,7 +173,7 @@ class HostWorkerChannel:
             self._send_on()
 
     def send_all(self, tasks: Sequence[tuple[int, Any]]) -> int:
-        """Say that each task has to be sent alone."""
+        """Return 0: each task has to be sent alone."""
         return 0
 
     def _add(self, child: RemoteChild, number: int, packed: bytes | Parcel) -> None:

@@ -219,7 +219,7 @@ class WorkerChannel:
                 self._note_rest()
 
     def send_all(self, tasks: Sequence[tuple[int, Any]]) -> int:
-        """Say that each task has to be sent alone."""
+        """Return 0: each task has to be sent alone."""
         return 0
 
     def finish(self) -> None:
