@@ -2,6 +2,7 @@
 #include "core/pp_frame.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <sys/resource.h>
@@ -113,6 +114,15 @@ ssize_t pp_read_now(int fd, void *bytes, size_t size)
     return (ssize_t)syscall(SYS_preadv2, fd, &part, 1L, -1L, -1L, RWF_NOWAIT); /* not every C library has it */
 }
 
+/* Wait at most a tick for something to read; not at all where reads do not wait. EINTR, a tick: signals are looked after.
+ *
+ * A read(2) that blocks has none: a signal that came while this thread looked would be heard when bytes come, or never. */
+static int await_bytes(int fd)
+{
+    int flags = fcntl(fd, F_GETFL); /* -1: the read says why */
+    return (flags & O_NONBLOCK) != 0 ? 0 : pp_await_fd(fd, 0, PP_FOREVER);
+}
+
 /* Read what is there, looking for a while. What comes is read as by read(2), which is what happens at last. */
 static ssize_t read_soon(int fd, void *bytes, size_t size, pp_word *spins)
 {
@@ -129,6 +139,11 @@ static ssize_t read_soon(int fd, void *bytes, size_t size, pp_word *spins)
         }
     }
     pp_spin_learn(spins, limit, MAX_LOOKS, 0);
+    int error = await_bytes(fd);
+    if (error != 0) {
+        errno = error;
+        return -1;
+    }
     return read(fd, bytes, size);
 }
 

@@ -2,6 +2,7 @@
  * views, frames, and pages that somebody wrote over. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -270,6 +271,20 @@ static void frames(void)
     CHECK(pp_await_fd(ends[1], 0, 0) == EBADF);
 }
 
+/* Without a signal: one that comes while it looks, just before it sleeps, cuts no sleep short. */
+static void a_receive_returns_at_a_tick(void)
+{
+    int ends[2];
+    pp_word spins = 60;
+    struct pp_receiving receiving = {.header_done = 0};
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+    CHECK(pp_receive_header(ends[1], &receiving, &spins) == EINTR);
+    CHECK(fcntl(ends[1], F_SETFL, O_NONBLOCK) == 0);
+    CHECK(pp_receive_header(ends[1], &receiving, &spins) == EAGAIN);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 /* What came soon is looked for; a look in vain, and a processor that others need, is followed by waits without one. */
 static void looks_for_what_comes_soon(void)
 {
@@ -399,6 +414,7 @@ int main(int count, char **arguments)
     many_processes(4);
     slots_and_views();
     frames();
+    a_receive_returns_at_a_tick();
     looks_for_what_comes_soon();
     threads();
     lent();
