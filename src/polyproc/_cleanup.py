@@ -64,31 +64,29 @@ class Finalize:
 
     def __call__(self, wr: object = None) -> Any:
         """Run the callback unless it has run, was cancelled, or belongs to another process."""
+        callback, args, kwargs = self._callback, self._args, self._kwargs
+        is_ours = self._pid == os.getpid()
         try:
-            del _finalizer_registry[self._key]
+            del _finalizer_registry[self._key]  # from here on it is called: no signal is looked for before that
         except KeyError:
             log.sub_debug("finalizer no longer registered")
             return None
-        callback, args, kwargs = self._callback, self._args, self._kwargs
-        self._forget()
-        if self._pid != os.getpid():
-            log.sub_debug("finalizer ignored because different process")
-            return None
-        assert callback is not None  # it was registered
-        return callback(*args, **kwargs)
+        self._weakref = self._callback = None
+        self._args, self._kwargs = (), {}
+        if is_ours and callback is not None:
+            return callback(*args, **kwargs)
+        log.sub_debug("finalizer ignored because different process")
+        return None
 
     def cancel(self) -> None:
         """Forget the callback."""
         if _finalizer_registry.pop(self._key, None) is not None:
-            self._forget()
+            self._weakref = self._callback = None
+            self._args, self._kwargs = (), {}
 
     def still_active(self) -> bool:
         """Return whether the callback may still run."""
         return self._key in _finalizer_registry
-
-    def _forget(self) -> None:
-        self._weakref = self._callback = None
-        self._args, self._kwargs = (), {}
 
     def __repr__(self) -> str:
         obj = self._weakref() if self._weakref is not None else None

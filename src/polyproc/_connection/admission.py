@@ -28,8 +28,9 @@ from polyproc._base.modules import loaded
 from polyproc._base.process_state import log
 from polyproc._base.typing import TYPE_CHECKING, Any
 from polyproc._connection.auth import LIMIT, PROVED, Proof, Steps, answer_steps, deliver_steps
+from polyproc._connection.connection import own_socket
 from polyproc._connection.sockets import Admitted, ListeningSocket
-from polyproc._platform.handles import AT_ONCE, POLLIN, POLLOUT, due, most_descriptors, new_poll, own_socket, poll
+from polyproc._platform.handles import AT_ONCE, POLLIN, POLLOUT, due, most_descriptors, new_poll, poll
 from polyproc._platform.posix import LongLived
 
 if TYPE_CHECKING:
@@ -252,11 +253,13 @@ class _Arrivals:
     steps: the functions of itertools put it down before any code of Python runs again.
     """
 
+    _arrival: tuple[list[tuple[int, Any]], list[_socket.socket]] = [], []
+
     def __init__(self, listening: socket.socket) -> None:
         self.listening = listening
         self._accept = own_socket(listening)._accept
         self._kind = int(listening.family), int(listening.type), listening.proto
-        self._arrival: tuple[list[tuple[int, Any]], list[_socket.socket]] = [], []
+        self._arrival = [], []
 
     def has_one(self) -> bool:
         """Return whether one has been accepted and not been returned: an exception came."""
@@ -273,6 +276,14 @@ class _Arrivals:
         [sock] = made
         self._arrival = [], []
         return sock, address
+
+    def close(self) -> None:
+        """Close one that has been accepted and not been returned."""
+        (accepted, made), self._arrival = self._arrival, ([], [])
+        if accepted and not made:
+            os.close(accepted[0][0])
+
+    __del__ = close
 
 
 class Admission:
@@ -379,6 +390,7 @@ class Admission:
                 for peer in self._through:
                     peer.sock.close()
                 self._through.clear()
+                self._arrivals.close()
         finally:
             if turn[0]:
                 self._lock.release()

@@ -10,7 +10,7 @@ from polyproc._base.native import native
 from polyproc._base.typing import TYPE_CHECKING, Any, Generic, TypeVar
 from polyproc._pickling import sending
 from polyproc._pickling.sending import sent_fds
-from polyproc._platform.handles import own_socket
+from polyproc._platform.handles import HeldBack
 from polyproc._platform.posix import IS_WINDOWS
 
 if TYPE_CHECKING:
@@ -75,6 +75,14 @@ def _rebuild(
     return connection
 
 
+def own_socket(sock: Any) -> Any:
+    """Return the interpreter's own socket that is inside of one of gevent's or eventlet's, or the socket itself."""
+    while not isinstance(sock, _socket.socket):
+        inside = getattr(sock, "_sock", sock)  # gevent's
+        sock = inside if inside is not sock else sock.fd  # eventlet's
+    return sock
+
+
 def connection_of(sock: Any, kind: type[Connection[Any, Any]] = Connection) -> Connection[Any, Any]:
     """Return a connection of a class that has a socket's descriptor from now on, and which blocks.
 
@@ -114,5 +122,8 @@ def plain_pipe(duplex: bool = True) -> tuple[Connection[Any, Any], Connection[An
     if duplex:
         first, second = _socket.socketpair()  # and not what somebody may have put in place of socket.socketpair
         return connection_of(first), connection_of(second)
-    read_fd, write_fd = os.pipe()
-    return Connection(read_fd, writable=False), Connection(write_fd, readable=False)
+    with HeldBack():
+        read_fd, write_fd = os.pipe()
+        reader: Connection[Any, Any] = Connection(read_fd, writable=False)
+        writer: Connection[Any, Any] = Connection(write_fd, readable=False)
+    return reader, writer

@@ -29,6 +29,7 @@ from polyproc._connection.sockets import (
     own_address,
     own_path,
 )
+from polyproc._platform.handles import Heard, HeldBack
 from polyproc._platform.posix import IS_WINDOWS, OwnFile
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class Listener:
             backlog = said("whole", backlog, "backlog is how many connections may wait")
         self._family = family
         self._tls = ssl
-        self._unlink = None
+        self._unlink: Finalize | None = None
         self._admission: Any
         if family == "AF_PIPE":
             from polyproc._connection.windows_pipes import PipeAdmission  # type: ignore[attr-defined]  # seen on Windows alone
@@ -115,15 +116,20 @@ class Listener:
             self._address = address or arbitrary_name()
             self._admission = pipes(self._address, authkey, self._has_request)
             return
-        asked = address
-        address, claim = (address, None) if address else own_address(family)
+        with HeldBack():  # a socket's file is nobody's until it is known how to remove it
+            self._listen(address, backlog, authkey)
+
+    def _listen(self, asked: Address, backlog: int, authkey: bytes | None) -> None:
+        family = self._family
+        address, claim = (asked, None) if asked else own_address(family)
         self._listening = listening = ListeningSocket(getattr(socket, family))
         try:
             if family == "AF_INET":  # on Windows that would let others take the port, too
                 option = "SO_EXCLUSIVEADDRUSE" if IS_WINDOWS else "SO_REUSEADDR"
                 listening.setsockopt(socket.SOL_SOCKET, getattr(socket, option), 1)
             try:
-                self._address = named(bind, listening, address, family)
+                with Heard() if family == "AF_INET" else contextlib.nullcontext():  # a name may have to be asked for
+                    self._address = named(bind, listening, address, family)
             except PermissionError:
                 if asked is not None or not is_abstract(address):
                     raise
@@ -134,7 +140,7 @@ class Listener:
             listening.close()
             raise
         admits = is_same_user if family == "AF_UNIX" else _is_anybody
-        self._admission = Admission(listening, authkey, ssl, admits, self._has_request)
+        self._admission = Admission(listening, authkey, self._tls, admits, self._has_request)
         if family == "AF_UNIX" and not is_abstract(address):
             self._unlink = Finalize(self, _remove, args=(address, claim), exitpriority=0)
 
@@ -175,12 +181,13 @@ class Listener:
 
     def close(self) -> None:
         """Close the socket, and remove its file."""
-        admission, self._admission = self._admission, None
-        if admission is not None:
-            admission.close()
-            unlink, self._unlink = self._unlink, None
-            if unlink is not None:
-                unlink()
+        with HeldBack():
+            admission, self._admission = self._admission, None
+            if admission is not None:
+                admission.close()
+                unlink, self._unlink = self._unlink, None
+                if unlink is not None:
+                    unlink()
 
     @property
     def address(self) -> Address:

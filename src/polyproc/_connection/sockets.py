@@ -16,7 +16,7 @@ import struct
 from polyproc._base.errors import AuthenticationError
 from polyproc._base.modules import Later, said
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Iterator, NamedTuple, TypeVar
-from polyproc._platform.handles import own_socket_class, ready
+from polyproc._platform.handles import ready
 from polyproc._platform.posix import LINUX, OwnFile, has, have_abstract_sockets, tells_of_processes
 
 
@@ -32,7 +32,8 @@ class Admitted(NamedTuple):
 if TYPE_CHECKING:
     from socket import socket as _Socket
 else:
-    _Socket = own_socket_class()
+    kinds = _socket.socket.__subclasses__()
+    _Socket = next(kind for kind in kinds if (kind.__module__, kind.__qualname__) == ("socket", "socket"))
 
 
 class ListeningSocket(_Socket):

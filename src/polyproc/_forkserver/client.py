@@ -192,20 +192,22 @@ class ForkServerClient:
 
     def end(self) -> None:
         """Close the children that wait, and the fork server, and wait for its end."""
-        while self._ordered:
-            try:
-                self.collect().give_up()
-            except (EOFError, ConnectionError):  # it is gone: so are those that wait, when their channels are
-                break
-            except OSError:  # that one could not be made
-                pass
-        self.abandon()
         try:
-            os.waitpid(self.pid, 0)
-        except ChildProcessError:
-            pass
-        if self.has_unborn or self._is_torn:
-            _reap_unborn(self._comm)
+            while self._ordered:
+                try:
+                    self.collect().give_up()
+                except (EOFError, ConnectionError):  # it is gone: so are those that wait, when their channels are
+                    break
+                except OSError:  # that one could not be made
+                    pass
+        finally:  # after a Ctrl-C, too, which is heard while it waits: nobody else knows of it any more
+            self.abandon()
+            try:
+                os.waitpid(self.pid, 0)
+            except ChildProcessError:
+                pass
+            if self.has_unborn or self._is_torn:
+                _reap_unborn(self._comm)
 
     def abandon(self) -> None:
         """Close what stands for it. Alone it is what a forked child does: its parent's fork server is not its own."""
@@ -319,9 +321,10 @@ class _First:
     def __init__(self, process: BaseProcess[Any], tasks: Any) -> None:
         self.process = process
         self.tasks = tasks
-        self.box = make_box()
+        self.box = Box(-1)
         self.pid = 0
         self.is_started = False
+        make_box(self.box)
 
     def forget(self) -> None:
         """End it if nobody has started it."""
@@ -347,13 +350,10 @@ class FirstChild(ForkChild):
     _is_flushed = True  # before the fork
 
     def __init__(self, process_obj: BaseProcess[Any], first: _First) -> None:
-        self._first = first
+        self._first, self._box = first, first.box
         self.is_parked = first.tasks is not None
         super().__init__(process_obj)
         del self._first
-
-    def _make_box(self) -> Box:
-        return self._first.box
 
     def _start(self, process_obj: BaseProcess[Any]) -> None:
         # A Ctrl-C waits until the pidfd is somebody's, as in a fork.
@@ -462,8 +462,7 @@ class PoolForkServer:
 
     def find_first(self) -> None:
         """Assign each first child, once it is made, to the process object whose start will find it."""
-        team, self._team = self._team, None
-        client = self._client
+        team, client = self._team, self._client
         if team is None or client is None:
             return
         for first, pid in zip(self._first, native.core.team_pids(team, client.pid), strict=True):  # type: ignore[union-attr]
@@ -474,6 +473,7 @@ class PoolForkServer:
             vars(first.process)["_Popen"] = self._launch_unmade
             if pid == -errno.ECHILD:  # the fork server died before it could tell, and what it has made leaves
                 client.has_unborn = True
+        self._team = None  # last: after a Ctrl-C they are asked for again
 
     def forget_first(self) -> None:
         """End the first children that nobody has started."""

@@ -291,7 +291,8 @@ class Link:
 
         try:
             made: Connection[Any, Any]
-            with Connection(os.dup(connection.fileno())) as made:  # what the server is told of, before it is used
+            [made] = map(Connection, map(os.dup, (connection.fileno(),)))  # one step: a Ctrl-C comes before or after it
+            with made:  # what the server is told of, before it is used
                 made._meet(None, 2)
                 kind, _ = self.ask((None, JOIN, (where(made), made._side() | 1), {}))
                 place = made._where()

@@ -31,6 +31,7 @@ from polyproc._managers.proxies import (
     ValueProxy,
 )
 from polyproc._managers.server import Registered, Server, run_server
+from polyproc._platform.handles import Heard, HeldBack
 from polyproc._process.process import AuthenticationString, Process, current_process
 from polyproc._threads import Array, Namespace
 
@@ -123,6 +124,10 @@ class BaseManager:
             raise TypeError(f"initializer must be a callable, and not {initializer!r}")
         if self._tls is not None:
             raise ValueError("start() makes a server for this machine: ssl= is for get_server() and connect()")
+        with HeldBack():
+            self._start(initializer, initargs)
+
+    def _start(self, initializer: Callable[..., object] | None, initargs: Iterable[Any]) -> None:
         reader, writer = plain_pipe(duplex=False)
         server_args = (
             _MadeThere(type(self), self._Server, self._registry),
@@ -139,15 +144,20 @@ class BaseManager:
             process.start()
             writer.close()
             try:
-                self._address = reader.recv()
+                with Heard():
+                    self._address = reader.recv()
             except EOFError:
                 process.join()
                 raise process.exception() or ProcessError("the server ended before it listened") from None
+            except BaseException:
+                process.kill()
+                process.join()
+                raise
         finally:
             writer.close()
             reader.close()
         self._state = State.STARTED
-        self.shutdown: Finalize = Finalize(
+        self.shutdown: Finalize = _Shutdown(
             self,
             _finalize,
             args=(
@@ -287,25 +297,44 @@ def _creating(typeid: str, proxytype: Any) -> Callable[..., Any]:
     return create
 
 
+class _Shutdown(Finalize):
+    """Ends the server. A Ctrl-C meanwhile ends it at once: nobody can ask for that again."""
+
+    def __call__(self, wr: object = None) -> Any:
+        with HeldBack():
+            return super().__call__(wr)
+
+
 def _finalize(
     process: Any, address: Any, authkey: bytes, serializer: str, timeout: float, manager: dict[str, Any]
 ) -> None:
     """Ask the server to end, and wait for it; terminate, and kill it, if it does not."""
+    try:
+        with Heard():
+            if process.is_alive():
+                _end(process, links.to(address, serializer, authkey), timeout)
+    except BaseException:
+        process.kill()
+        process.join()
+        raise
+    finally:
+        links.forget(address, serializer)
+        manager["_state"] = State.SHUTDOWN
+
+
+def _end(process: Any, link: Link, timeout: float) -> None:
+    try:
+        link.ask((None, "shutdown", (), {}))
+    except (OSError, EOFError, ProcessError):  # it ends already
+        pass
+    process.join(timeout)
     if process.is_alive():
-        try:
-            links.to(address, serializer, authkey).ask((None, "shutdown", (), {}))
-        except (OSError, EOFError, ProcessError):  # it ends already
-            pass
+        log.info("the manager's server is still there: it is terminated")
+        process.terminate()
         process.join(timeout)
         if process.is_alive():
-            log.info("the manager's server is still there: it is terminated")
-            process.terminate()
-            process.join(timeout)
-            if process.is_alive():
-                process.kill()
-                process.join()
-    links.forget(address, serializer)
-    manager["_state"] = State.SHUTDOWN
+            process.kill()
+            process.join()
 
 
 # Value: what a manager makes for one value of any type.

@@ -106,7 +106,15 @@ class ShareableList:
         for item_format in formats:
             self._offsets.append(self._offsets[-1] + struct.calcsize(item_format))
         size = self._formats_at(self._list_len) + self._list_len
-        self.shm = SharedMemory(name, create=True, size=size)
+        [self.shm] = map(SharedMemory, (name,), (True,), (size,))  # one step: a Ctrl-C comes before or after it
+        try:
+            self._fill(items, formats)
+        except BaseException:
+            self.shm.close()
+            self.shm.unlink()
+            raise
+
+    def _fill(self, items: list[Any], formats: list[str]) -> None:
         buffer = self.shm.buf
         struct.pack_into(f"q{self._list_len + 1}q", buffer, 0, self._list_len, *self._offsets)
         for index, (item, item_format) in enumerate(zip(items, formats, strict=True)):

@@ -35,7 +35,7 @@ from polyproc._base.modules import public, write
 from polyproc._base.native import native
 from polyproc._base.process_state import process_state
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Final
-from polyproc._platform.handles import pause, started_at
+from polyproc._platform.handles import HeldBack, pause, started_at
 from polyproc._platform.interpreter import command_line, spawn, starter
 from polyproc._platform.posix import LINUX, PROC, SHM, LongLived, close_quietly, forks, temporary_folder
 
@@ -289,7 +289,7 @@ class FamilyTracker(Lines, ResourceTracker):
         return self._mark, self._descriptor()
 
     def _descriptor(self) -> int:
-        with self._lock:
+        with HeldBack(), self._lock:
             if not self._file.is_there():  # a program has closed it: the lock is held by the mapping still
                 fd = os.open(self._path(self._mark), os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
                 fcntl.flock(fd, fcntl.LOCK_SH)
@@ -308,7 +308,7 @@ class FamilyTracker(Lines, ResourceTracker):
 
     def ensure_running(self) -> None:
         """Start the tracker unless one runs, ours or our family's."""
-        with self._lock:
+        with HeldBack(), self._lock:
             if self._check_alive():
                 return
             if self._mark:

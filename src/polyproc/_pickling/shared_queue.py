@@ -12,6 +12,7 @@ from polyproc._base.typing import Any, Sequence
 from polyproc._pickling.chunk import attach_with, descriptors, registry_to_send
 from polyproc._pickling.pickler import dumps_through
 from polyproc._pickling.sending import sent_fds
+from polyproc._platform.handles import HeldBack
 from polyproc._platform.posix import LongLived, close_quietly
 
 # Large messages of a queue: how they lie in a slot (csrc/core/pp_slot.h), and what their record says.
@@ -122,12 +123,13 @@ class SharedQueue(Remade, core.Queue):
     def _make(self, maxsize: int, joinable: bool, polled: bool = True) -> None:
         # A pipe that is readable while there are items, for a thread that waits for many things; unused until it is
         # asked for.
-        signals = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if polled else (-1, -1)
-        try:
-            self._create(maxsize, joinable, *signals)
-        except BaseException:
-            close_quietly(*signals)
-            raise
+        with HeldBack():
+            signals = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if polled else (-1, -1)
+            try:
+                self._create(maxsize, joinable, *signals)
+            except BaseException:
+                close_quietly(*signals)
+                raise
         self._signals = tuple(map(LongLived, signals))
 
     def __getstate__(self) -> tuple[Any, ...]:

@@ -95,7 +95,9 @@ _left: list[object] = []
 
 
 def after_fork_in_child() -> None:
-    """In a forked child of ours: leave the copies of its parent's greenlets, which must not run a second time."""
+    """In a forked child of ours: hear Ctrl-C; leave the copies of greenlets, which must not run a second time."""
+    if held_back:
+        hold_back_no_more()
     if loaded("gevent") is not None:
         _leave_gevents()
     hubs: Any = loaded("eventlet.hubs")
@@ -150,22 +152,6 @@ class Local:
         return self._own
 
 
-def own_socket(sock: Any) -> Any:
-    """Return the interpreter's own socket that is inside of one of such a library, or the socket itself."""
-    kind: Any = load("_socket", "socket")
-    while not isinstance(sock, kind):
-        inside = getattr(sock, "_sock", sock)  # gevent's
-        sock = inside if inside is not sock else sock.fd  # eventlet's
-    return sock
-
-
-def own_socket_class() -> Any:
-    """Return `socket.socket` as the interpreter has it, to be derived from."""
-    load("socket", "socket")
-    kinds = sys.modules["_socket"].socket.__subclasses__()
-    return next(kind for kind in kinds if (kind.__module__, kind.__qualname__) == ("socket", "socket"))
-
-
 def own_module(name: str) -> ModuleType:
     """Return a module of the interpreter's, written in C, as it was before anybody replaced what is in it."""
     spec = sys.modules[name].__spec__ if name in sys.modules else __import__(name).__spec__
@@ -193,6 +179,9 @@ AT_ONCE = ((False,),)
 _TO_BEGIN = 0.5  # seconds that a thread which was made has to begin
 _INSISTS_AFTER = 0.25  # seconds behind the first Ctrl-C: a later one is not of the same key
 
+# What holds it back now: a child that is forked meanwhile has to hear it.
+held_back: list[HeldBack] = []
+
 
 class HeldBack:
     """Ctrl-C waits while something is made, or ended, until it is somebody's; a second one does not.
@@ -201,11 +190,11 @@ class HeldBack:
     nothing in other threads, nor where the program has no handler of its own, or it is held back already.
     """
 
-    __slots__ = ("_came_at", "_frame", "_handler")
+    __slots__ = ("_came_at", "_frame", "_handler", "_is_noted")
 
     def __init__(self) -> None:
         self._handler: Any = None
-        self._came_at = _NEVER
+        self._came_at, self._is_noted = _NEVER, False
         self._frame: Any = None
 
     def __enter__(self) -> None:
@@ -214,30 +203,35 @@ class HeldBack:
             self._handler = handler
             try:
                 _signal.signal(_signal.SIGINT, self._note)
+                held_back.append(self)
             except ValueError:  # in another thread
                 self._handler = None
 
     def _note(self, signum: int, frame: Any) -> None:
         now = monotonic()
         if now > self._came_at + _INSISTS_AFTER:
-            self._came_at = _NEVER
-            self._handler(signum, frame)
-        self._came_at, self._frame = min(now, self._came_at), frame
+            self._pass_on(signum, frame)
+        else:
+            self._came_at, self._frame, self._is_noted = min(now, self._came_at), frame, True
 
     def __exit__(self, *exc: object) -> None:
         if self._handler is not None:
+            if self in held_back:  # not in a child, which has let go of it
+                held_back.remove(self)
             _signal.signal(_signal.SIGINT, self._handler)
-            self._tell()
+            if self._is_noted:
+                self._pass_on(_signal.SIGINT, self._frame)
 
-    def _tell(self) -> None:
-        """Pass on what came."""
-        came_at, self._came_at, frame, self._frame = self._came_at, _NEVER, self._frame, None
-        if came_at < _NEVER:
-            self._handler(_signal.SIGINT, frame)
+    def _pass_on(self, signum: int, frame: Any) -> None:
+        self._came_at, self._frame, self._is_noted = monotonic(), None, False
+        self._handler(signum, frame)
 
 
 class Heard:
-    """Ctrl-C is heard in the middle of what holds it back: here it waits, or runs code of the user's."""
+    """Ctrl-C is heard in the middle of what holds it back: here it waits, or runs code of the user's.
+
+    It is held back again from the one on that raises: what is made is ended because of that.
+    """
 
     __slots__ = ("_held_back",)
 
@@ -249,11 +243,17 @@ class Heard:
         held_back = self._held_back
         if held_back is not None:
             try:
-                _signal.signal(_signal.SIGINT, held_back._handler)
+                _signal.signal(_signal.SIGINT, self._hear)
             except ValueError:  # in another thread
                 self._held_back = None
             else:
-                held_back._tell()
+                if held_back._is_noted:
+                    self._hear(_signal.SIGINT, held_back._frame)
+
+    def _hear(self, signum: int, frame: Any) -> None:
+        _signal.signal(_signal.SIGINT, self._held_back._note)
+        self._held_back._pass_on(signum, frame)
+        _signal.signal(_signal.SIGINT, self._hear)  # the program's handler has raised nothing
 
     def __exit__(self, *exc: object) -> None:
         if self._held_back is not None:
@@ -262,10 +262,10 @@ class Heard:
 
 def hold_back_no_more() -> None:
     """In a child that was forked in the middle: what came was its parent's."""
-    held_back = getattr(_signal.getsignal(_signal.SIGINT), "__self__", None)
-    if type(held_back) is HeldBack:
-        held_back._came_at = _NEVER
-        _signal.signal(_signal.SIGINT, held_back._handler)
+    while held_back:
+        one = held_back.pop()
+        one._is_noted = False
+        _signal.signal(_signal.SIGINT, one._handler)
 
 
 pidfd = Capability("pidfd_open", has(os, "pidfd_open"))

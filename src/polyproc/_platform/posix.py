@@ -340,13 +340,15 @@ class LongLived:
 
     def close(self) -> None:
         """Close it, if it is still there."""
-        fd, what = self.fd, self.what
-        self.fd, self.what = -1, None
-        if what is not None and _what_is(fd) == what:
-            try:
-                os.close(fd)
-            except OSError:  # another thread was faster
-                pass
+        fd = self.fd
+        is_there = self.what is not None and _what_is(fd) == self.what
+        if self.fd == fd:
+            self.fd, self.what = -1, None  # it is this thread's to close: a Ctrl-C comes before, or when that is done
+            if is_there:
+                try:
+                    os.close(fd)
+                except OSError:  # another thread was faster
+                    pass
 
     def forget(self) -> None:
         """Give the descriptor up without closing it."""

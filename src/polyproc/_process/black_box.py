@@ -242,22 +242,14 @@ class Box:
         self.is_unwatched = False
         self.kind = NOTHING  # NONE while a return of None waits for note_exit to store it
 
-    @classmethod
-    def create(cls) -> Box:
-        """Make an empty box. Raises OSError when there is no descriptor left."""
-        box = cls(-1)
-        try:
-            if memfd.has_worked:
-                for box.fd in map(os.memfd_create, ("polyproc-box",)):  # one step: a Ctrl-C comes before or after it
-                    pass
-            else:
-                box.fd = anonymous_file("polyproc-box")
-            os.lseek(box.fd, _STACK_AT, 0)
-            box.file = LongLived(box.fd)
-        except BaseException:
-            box.close()
-            raise
-        return box
+    def create(self) -> None:
+        """Make an empty box, which the holder of this object can close. Raises OSError: no descriptor is left."""
+        if memfd.has_worked:
+            [self.fd] = map(os.memfd_create, ("polyproc-box",))  # one step: a Ctrl-C comes before or after it
+        else:
+            self.fd = anonymous_file("polyproc-box")
+        os.lseek(self.fd, _STACK_AT, 0)
+        self.file = LongLived(self.fd)
 
     @classmethod
     def of(cls, fd: int) -> Box:
@@ -276,11 +268,12 @@ class Box:
     def close(self) -> None:
         """Give the descriptor back."""
         if self.fd >= 0:
-            fd, self.fd = self.fd, -1
-            if self.file is None:
-                os.close(fd)
-            else:
+            if self.file is not None:
                 self.file.close()
+                self.fd = -1
+            else:
+                fd, self.fd = self.fd, -1
+                os.close(fd)
 
     def note_watched(self) -> None:
         """Note, in the parent, that it will see how the child ends, whoever reaps it."""

@@ -173,12 +173,10 @@ def begin_once() -> None:
         black_box.name_log_records()
 
 
-def make_box() -> Box:
-    """Make an empty box for a child of this process. Raises OSError when there is no descriptor left."""
-    is_unwatched = pidfd.may_work and _signal.getsignal(_signal.SIGCHLD) != _signal.SIG_DFL
-    box = Box.create()  # last: a Ctrl-C that came now would lose it
-    box.is_unwatched = is_unwatched
-    return box
+def make_box(box: Box) -> None:
+    """Make a box that its holder can close, for a child of this process. Raises OSError: no descriptor is left."""
+    box.is_unwatched = pidfd.may_work and _signal.getsignal(_signal.SIGCHLD) != _signal.SIG_DFL
+    box.create()
 
 
 class Child:
@@ -195,8 +193,8 @@ class Child:
     _end_fd = -1
     _watched = LongLived()  # the sentinel, and where a fork server tells the status: a program may close them
     _status = LongLived()
-    _make_box = staticmethod(make_box)
     _box = Box(-1)
+    _reaped = (0, 0)  # what waitpid(2) has told
     _left: tuple[int, bytes] | None = None
     _output = ""
     _stack: str | None = None
@@ -216,22 +214,23 @@ class Child:
 
     def _begin(self, process_obj: BaseProcess[Any]) -> None:
         try:
-            self._box = self._make_box()
+            if self._box.fd < 0:
+                self._box = Box(-1)
+                make_box(self._box)
             # Room for the sentinel: without it a child could be there that cannot be watched.
             box_fd = self._box.fd
-            for self._spare_fd in map(os.dup, (box_fd,)):  # one step: a Ctrl-C comes before or after it
-                pass
+            [self._spare_fd] = map(os.dup, (box_fd,))  # one step: a Ctrl-C comes before or after it
             self._start(process_obj)
             self._watched, self._status = LongLived(self.sentinel), LongLived(self._status_fd)
-            # Here: a Ctrl-C may come as this returns.
-            process_obj._popen, process_obj._sentinel = self, self.sentinel
-            process_state.children.add(process_obj)
         except OSError as error:
             self._give_up()
             raise start_failed(error) from None
         except BaseException:
             self._give_up()
             raise
+        # Here: a Ctrl-C may come as this returns.
+        process_obj._popen, process_obj._sentinel = self, self.sentinel
+        process_state.children.add(process_obj)
 
     def _start(self, process_obj: BaseProcess[Any]) -> None:
         raise NotImplementedError
@@ -351,9 +350,11 @@ class Child:
 
     def _waitpid(self) -> int | None:
         try:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if not self._reaped[0]:
+                [self._reaped] = map(os.waitpid, (self.pid,), (os.WNOHANG,))  # one step: the kernel tells it once
         except ChildProcessError:
             return self._code_without_status() if not self._runs() else None
+        pid, status = self._reaped
         return os.waitstatus_to_exitcode(status) if pid == self.pid else None
 
     def _runs(self) -> bool:
@@ -371,7 +372,7 @@ class Child:
         info[:8] = _PIDFD_INFO_EXIT.to_bytes(8, sys.byteorder)
         try:
             load("fcntl", "ioctl")(self._ensure_sentinel(), _PIDFD_GET_INFO, info)  # type: ignore[operator]
-        except OSError:
+        except (OSError, ValueError):  # there is none any more
             pass
         else:
             if int.from_bytes(info[:8], sys.byteorder) & _PIDFD_INFO_EXIT:
@@ -381,12 +382,14 @@ class Child:
         return UNKNOWN if noted is None else noted
 
     def _settle(self, code: int) -> None:
-        """Read what the child left, so that an ended child costs no descriptor but the sentinel."""
+        """Read what the child left, unless it was read: a Ctrl-C came. Then it costs no descriptor but the sentinel."""
         try:
-            self._box.check()
-            self._left = self._box.result()
-            if self._left[0] == black_box.NOTHING or code != 0:
-                self._output, self._stack = self._box.output(), self._box.stack()
+            if self._left is None:
+                self._box.check()
+                left = self._box.result()
+                if left[0] == black_box.NOTHING or code != 0:
+                    self._output, self._stack = self._box.output(), self._box.stack()
+                self._left = left
             self._box.close()
         except OSError as error:
             self._left = (black_box.NOTHING, b"")
@@ -452,7 +455,7 @@ class Child:
 
     def _value(self, kind: int, data: bytes) -> tuple[bool, Any]:
         try:
-            return True, marshal.loads(data) if kind == black_box.PLAIN else _unpickle(data)
+            return True, marshal.loads(data) if kind == black_box.PLAIN else load("pickle", "loads")(data)  # type: ignore[operator]
         except Exception as error:  # noqa: BLE001  (a user's __setstate__, or a box that was written over)
             error.add_note(f"while reading the result of {self.name} (pid {self.pid})")
             return False, error
@@ -499,7 +502,7 @@ def _open_sentinel(child: Child, pid: int) -> None:
 def _exception(child: Child, kind: int, data: bytes) -> BaseException:
     try:
         if kind == black_box.RAISED:
-            error, text = _unpickle(data)
+            error, text = load("pickle", "loads")(data)  # type: ignore[operator]
             error.__cause__ = RemoteTraceback(f'\n"""\n{text}"""')
             return error  # type: ignore[no-any-return]
         _, text = marshal.loads(data)
@@ -541,10 +544,6 @@ def flush_before_start() -> None:
         flush()
     else:
         flush_streams()
-
-
-def _unpickle(data: bytes) -> Any:
-    return load("pickle", "loads")(data)  # type: ignore[operator]
 
 
 def start_failed(error: OSError) -> OSError:

@@ -14,7 +14,7 @@ import sys
 
 from polyproc._base.process_state import process_state
 from polyproc._pickling.main_definitions import main_definitions
-from polyproc._platform.handles import hold_back_no_more, pidfd
+from polyproc._platform.handles import held_back, pidfd
 from polyproc._platform.posix import OwnFile, fork, forks
 from polyproc._process.black_box import RecordedStream
 from polyproc._process.child_life import after_fork, end_by_interrupt, has_more_to_reset, lifeline, live
@@ -111,7 +111,7 @@ class ForkChild(Child):
         if process_obj._config.get("daemon") or ends is not None:
             lifeline.open()
         opened = process_state.lifeline
-        has_more_to_do = opened is not None or has_more_to_reset()
+        has_more_to_do = opened is not None or has_more_to_reset() or held_back
         # A thread that Python does not know of is not counted; it holds no lock of Python's.
         is_special = _thread._count() or forks.let_go or _MAY_WARN
         # Until both know what they are, a Ctrl-C waits: it would be lost, or go on as a second copy of the caller.
@@ -172,7 +172,6 @@ def live_as(process_obj: BaseProcess[Any], box: Box, mask: set[int], hangs_on_by
             parent_sentinel = opened.hang_on_to_parent(True, False)
         after_fork()
         replace_streams()
-        hold_back_no_more()
         _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
     except KeyboardInterrupt:
         end_by_interrupt()

@@ -1,8 +1,7 @@
 """The engine of a pool of processes: calls go in from any thread, one thread hears the workers and hands out outcomes.
 
 No lock is shared between workers that one of them could die with for good. The threads hold no reference to the pool
-that its users hold. A second thread watches for the workers' ends, and notes each behind all that the
-worker had said (worker_set.py).
+that its users hold. A second thread watches for workers' ends, and notes each behind all that it had said.
 """
 
 from __future__ import annotations
@@ -167,13 +166,14 @@ class ProcessWorkers(PoolEngine):
         self._start_some([handle for handle in handles if handle is not None and not handle.is_started])
 
     def _start_some(self, handles: list[WorkerHandle]) -> None:
-        try:
-            self.workers.start(handles, self.size, self._started, self._not_started, self._start_threads)
-        except BaseException as error:
-            for handle in handles:
-                if not handle.is_started and handle.id in self.handles:
-                    self._not_started(handle, error)
-            raise
+        with HeldBack():
+            try:
+                self.workers.start(handles, self.size, self._started, self._not_started, self._start_threads)
+            except BaseException as error:
+                for handle in handles:
+                    if not handle.is_started and handle.id in self.handles:
+                        self._not_started(handle, error)
+                raise
 
     def _started(self, handle: WorkerHandle) -> None:
         with self.lock:

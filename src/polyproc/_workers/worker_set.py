@@ -322,15 +322,14 @@ class WorkerSet:
 
     def _start_one(self, handle: WorkerHandle, threads: int | None) -> None:
         try:
-            if handle.doom is None:
-                handle.process.start()
-                if getattr(handle.process._popen, "is_parked", False):
-                    handle.is_ready = handle.channel.is_parked = True
-                if handle.is_signalled:
-                    handle.process._popen.signal(SIGNAL)
-            else:
+            if handle.doom is not None:
                 raise ProcessError("the pool has ended")
+            handle.process.start()
+            if handle.is_signalled:
+                handle.process._popen.signal(SIGNAL)
         finally:
+            if getattr(handle.process._popen, "is_parked", False):
+                handle.is_ready = handle.channel.is_parked = True
             handle.channel.release()
 
     def _make_fork_server(self, handles: Sequence[WorkerHandle]) -> None:
