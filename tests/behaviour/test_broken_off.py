@@ -2,11 +2,8 @@
 
 import concurrent.futures
 import contextlib
-import dis
 import gc
 import os
-import signal
-import sys
 import threading
 import types
 
@@ -16,53 +13,14 @@ import polyproc
 import polyproc.connection
 from conftest import eventually, open_fds
 from polyproc._managers.links import Anchor
-from polyproc._platform.handles import HeldBack, WakePipe, children_of
+from polyproc._platform.handles import WakePipe, children_of
 from polyproc._scheduling.actions import VALUE, Settle, SettleEach
 from polyproc._workers.engine import Outcomes
 from polyproc.pool import ThreadPool
 from support import pool_work
+from support.broken_off import HOUSE, is_broken_off
 
-HOUSE = os.path.dirname(polyproc.__file__)
 OURS = tuple(os.path.join(HOUSE, name) for name in ("_pool", "_workers", "_scheduling", "_platform/handles.py"))
-
-
-def is_broken_off(act, number):
-    """Call `act`; raise KeyboardInterrupt at the `number`th point of our modules at which a signal can be heard.
-
-    Return whether there are so many. They are where the interpreter looks: when a function begins, behind a call, and
-    where a loop goes round; not while it is blocked. In forked children nothing is raised.
-    """
-    pid, left, names, before = os.getpid(), number, dis.opname, {}
-
-    def on_step(frame, event, arg):
-        nonlocal left
-        if event == "return":
-            before.pop(frame, None)
-        elif event == "opcode" and os.getpid() == pid:
-            last = before.get(frame, 0)
-            before[frame] = frame.f_lasti
-            if last == 0 or names[frame.f_code.co_code[last]].startswith(("CALL", "JUMP_BACKWARD", "RESUME")):
-                held_back = type(getattr(signal.getsignal(signal.SIGINT), "__self__", None)) is HeldBack
-                left -= not held_back and signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
-                if left == 0:
-                    left = -1
-                    raise KeyboardInterrupt
-        return on_step
-
-    def on_call(frame, event, arg):
-        if not frame.f_code.co_filename.startswith(OURS):
-            return None
-        frame.f_trace_opcodes = True
-        return on_step
-
-    sys.settrace(on_call)
-    try:
-        act()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        sys.settrace(None)
-    return left <= 0
 
 
 def threads_of_pools():
@@ -95,7 +53,7 @@ def break_off_at_each(make, context, first, step):
         gc.collect()
         fds, children = open_fds(), set(children_of(os.getpid()))
         act, end = make(context)
-        more = is_broken_off(act, number)
+        more = is_broken_off(act, number, where=OURS)
         thread = threading.Thread(target=end, daemon=True)
         thread.start()
         thread.join(20)
@@ -134,7 +92,7 @@ def test_a_pipe_that_was_made_is_closed_wherever_its_maker_is_broken_off():
     while more:
         number += 1
         made = []
-        more = is_broken_off(lambda made=made: made.append(WakePipe()), number)
+        more = is_broken_off(lambda made=made: made.append(WakePipe()), number, OURS)
         made.clear()
         gc.collect()
         assert open_fds() == before, number
@@ -153,7 +111,7 @@ def test_outcomes_are_delivered_though_an_earlier_delivery_was_broken_off():
         number += 1
         outcomes = Outcomes()
         outcomes.add(Settle(Silent(), 0, VALUE))
-        more = is_broken_off(outcomes.deliver, number)
+        more = is_broken_off(outcomes.deliver, number, OURS)
         outcomes.deliver()
         assert not outcomes._settles.locked() and not outcomes.waiting, number
 
@@ -326,28 +284,27 @@ def call(function):
     return function()
 
 
-def broken_off_at_each_point(act, parts, monkeypatch):
-    """Break an act off at each of its points in some of our modules."""
-    monkeypatch.setattr(f"{__name__}.OURS", tuple(os.path.join(HOUSE, part) for part in parts))
+def broken_off_at_each_point(act, part):
+    """Break an act off at each of its points in one of our modules."""
     number = 1
-    while is_broken_off(act, number):
+    while is_broken_off(act, number, where=(os.path.join(HOUSE, part),)):
         number += 1
         assert number < 1000
 
 
-def test_what_a_process_says_to_a_server_is_said_whatever_is_broken_off(monkeypatch):
+def test_what_a_process_says_to_a_server_is_said_whatever_is_broken_off():
     """Nobody says anything any more where an interruption has kept the turn to speak."""
     sent = []
     anchor = Anchor(lambda word: types.SimpleNamespace(send=sent.append))
-    broken_off_at_each_point(lambda: anchor.say("incref", "x"), ["_managers/links"], monkeypatch)
+    broken_off_at_each_point(lambda: anchor.say("incref", "x"), "_managers/links")
     sent.clear()
     anchor.say("decref", "y")
     assert ("decref", "y") in sent
 
 
-def test_a_listener_can_be_closed_after_a_close_that_was_broken_off(monkeypatch):
+def test_a_listener_can_be_closed_after_a_close_that_was_broken_off():
     with polyproc.connection.Listener() as listener:
         admission = listener._admission
-        broken_off_at_each_point(admission._clear, ["_connection/admission"], monkeypatch)
+        broken_off_at_each_point(admission._clear, "_connection/admission")
         with concurrent.futures.ThreadPoolExecutor(1) as threads:  # the lock is free for another thread
             assert threads.submit(admission._clear).result(20)

@@ -20,61 +20,75 @@ def is_heard():
 def is_in_finalizer(frame):
     """Return whether somebody below has no caller: what is raised there comes through to nobody."""
     while frame is not None:
-        if frame.f_code.co_name == "__del__" or frame.f_locals.get("wr") is not None:
+        name = frame.f_code.co_name
+        if name == "__del__" or (name == "__call__" and frame.f_locals.get("wr") is not None):  # Finalize's
             return True
         frame = frame.f_back
     return False
 
 
-def is_broken_off(act, first, again=0, where=(HOUSE,)):
-    """Call `act`; raise KeyboardInterrupt at the `first` point of our modules at which a signal can be heard.
+class Points:
+    """The points of our modules at which a signal can be heard, while an act is played.
+
+    They are where the interpreter looks: when a function begins, behind a call, and where a loop goes round; not while
+    it is blocked, nor where Ctrl-C is held back or SIGINT is blocked, nor in a forked child.
 
     Args:
-        act: what is called.
-        first: the number of the point, from one on.
-        again: how many points later it is raised once more; 0 for never.
-        where: what the paths of the files begin with in which it is raised.
+        raises_at: the numbers of those, from one on, at which KeyboardInterrupt is raised.
+        where: what the paths of the files begin with.
 
-    Return whether there are so many points. They are where the interpreter looks: when a function begins, behind a
-    call, and where a loop goes round; not while it is blocked, nor where Ctrl-C is held back or SIGINT is blocked. In
-    forked children nothing is raised.
+    Attributes:
+        passed: how many there were.
+        raised: in which lines it was raised.
     """
-    pid, left, names, before, was_raised = os.getpid(), first, dis.opname, {}, []
 
-    def on_step(frame, event, arg):
-        nonlocal left
-        if event == "return":
-            before.pop(frame, None)
-        elif event == "exception":  # a call that has raised something is no such point
-            before[frame] = None
-        elif event == "opcode" and os.getpid() == pid:
-            last = before.get(frame, 0)
-            before[frame] = frame.f_lasti
-            if last is None:
-                return on_step
-            if last == 0 or names[frame.f_code.co_code[last]].startswith(("CALL", "JUMP_BACKWARD", "RESUME")):
-                left -= left > 0 and is_heard()
-                if left == 0 and is_in_finalizer(frame):
-                    left = 1
-                elif left == 0:
-                    left = -1 if was_raised or not again else again
-                    was_raised.append((frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
-                    raise KeyboardInterrupt
-        return on_step
+    def __init__(self, raises_at=(), where=(HOUSE,)):
+        self.passed, self.raised = 0, []
+        self._raises_at, self._where = raises_at, where
+        self._pid = os.getpid()
+        self._before = {}  # the instruction that each frame has come from; None for one that has raised something
 
-    def on_call(frame, event, arg):
-        if not frame.f_code.co_filename.startswith(where):
+    def play(self, act):
+        sys.settrace(self._on_call)
+        try:
+            act()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(None)
+            self._before.clear()
+
+    def _on_call(self, frame, event, arg):
+        if not frame.f_code.co_filename.startswith(self._where):
             return None
         frame.f_trace_opcodes = True
-        return on_step
+        return self._on_step
 
-    sys.settrace(on_call)
-    try:
-        act()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        sys.settrace(None)
-        before.clear()
-    is_broken_off.points = was_raised
-    return bool(was_raised)
+    def _on_step(self, frame, event, arg):
+        if event == "return":
+            self._before.pop(frame, None)
+        elif event == "exception":
+            self._before[frame] = None
+        elif event == "opcode" and os.getpid() == self._pid:
+            before = self._before.get(frame, 0)
+            self._before[frame] = frame.f_lasti
+            name = "" if before is None else dis.opname[frame.f_code.co_code[before]]
+            if (before == 0 or name.startswith(("CALL", "JUMP_BACKWARD", "RESUME"))) and is_heard():
+                self._pass(frame)
+        return self._on_step
+
+    def _pass(self, frame):
+        self.passed += 1
+        if self.passed in self._raises_at:
+            if is_in_finalizer(frame):
+                self.passed -= 1
+            else:
+                self.raised.append(f"{frame.f_code.co_filename}:{frame.f_lineno}")
+                raise KeyboardInterrupt
+
+
+def is_broken_off(act, number, where=(HOUSE,)):
+    """Call `act`; raise KeyboardInterrupt at the `number`th such point. Return whether there are so many."""
+    points = Points((number,), where)
+    points.play(act)
+    return bool(points.raised)
