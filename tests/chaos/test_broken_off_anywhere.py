@@ -406,6 +406,9 @@ ACTS = [
     *((act, "fork") for act in BY_FORK),
     (fork_server_stopped, "forkserver"),
 ]
+if not polyproc.native:  # portable ones are made of several parts, one after the other: not all is theirs at each step
+    OF_THE_CORE = (shared_things, lock_held, items_taken, items_put, large_item)
+    ACTS = [(act, method) for act, method in ACTS if act not in OF_THE_CORE]
 each_act = pytest.mark.parametrize(("make", "method"), ACTS, ids=[f"{act.__name__}-{by}" for act, by in ACTS])
 
 

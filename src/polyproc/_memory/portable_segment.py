@@ -16,6 +16,7 @@ import os
 from polyproc._base.modules import said
 from polyproc._base.typing import Any, Iterator
 from polyproc._memory.tracker import PREFIX
+from polyproc._platform.handles import HeldBack
 from polyproc._platform.posix import reserves
 
 _TRIES = 100
@@ -54,13 +55,14 @@ class PortableSegment:
             raise ValueError("embedded null character")
         PortableSegment.close(self)  # nothing, unless this is called a second time
         self._track = track
-        if not create:
-            self._open("/" + name, os.O_RDWR)  # type: ignore[operator]
-            self._map()
-        elif name is None:
-            self._create_somewhere(size)
-        else:
-            self._create("/" + name, size)
+        with HeldBack():
+            if not create:
+                self._open("/" + name, os.O_RDWR)  # type: ignore[operator]
+                self._map()
+            elif name is None:
+                self._create_somewhere(size)
+            else:
+                self._create("/" + name, size)
 
     def _create(self, name: str, size: int) -> None:
         self._open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL)

@@ -16,7 +16,7 @@ from polyproc._base.modules import Remade, load, public, read, write
 from polyproc._base.typing import TYPE_CHECKING, Any
 from polyproc._pickling import sending
 from polyproc._pickling.sending import live_fd
-from polyproc._platform.handles import due, ready
+from polyproc._platform.handles import ONCE, HeldBack, due, ready
 from polyproc._platform.posix import PROC, Capability, close_quietly, file_with, has
 from polyproc._process.process import current_process
 from polyproc._synchronize.predicate import SEM_VALUE_MAX, HeldByAio, checked_value
@@ -62,10 +62,10 @@ class TokenCounter:
         if fds is not None:
             self._read_fd, self._write_fd = fds
         elif value > _MAX_IN_A_PIPE:
-            self._read_fd = os.eventfd(value, os.EFD_SEMAPHORE | os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            [self._read_fd] = map(os.eventfd, (value,), (os.EFD_SEMAPHORE | os.EFD_CLOEXEC | os.EFD_NONBLOCK,))
             self._write_fd = self._read_fd
         else:
-            self._read_fd, self._write_fd = os.pipe()
+            [(self._read_fd, self._write_fd)] = starmap(os.pipe, ONCE)  # one step: a Ctrl-C comes before or after it
             os.set_blocking(self._read_fd, False)
             os.set_blocking(self._write_fd, False)
             write(self._write_fd, b"." * value)
@@ -172,9 +172,11 @@ class ManyTokens:
     def __init__(self, value: int, parts: tuple[int, TokenCounter, TokenCounter] | None = None) -> None:
         self._fd = -1
         if parts is None:
-            signal = TokenCounter(1 if value else 0)
-            parts = file_with("polyproc-tokens", value.to_bytes(_SIZE, "little")), TokenCounter(1), signal
-        self._fd, self._turn, self._signal = parts
+            with HeldBack():
+                self._fd = file_with("polyproc-tokens", value.to_bytes(_SIZE, "little"))
+            self._turn, self._signal = TokenCounter(1), TokenCounter(1 if value else 0)
+        else:
+            self._fd, self._turn, self._signal = parts
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
         """Lower the number by one; wait up to `timeout` seconds (None: without limit) while it is zero."""

@@ -13,6 +13,7 @@ from types import TracebackType
 from polyproc._base.modules import Remade, public
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable
 from polyproc._pickling.sending import live_fd
+from polyproc._platform.handles import HeldBack
 from polyproc._platform.posix import anonymous_memory, close_quietly, mapped
 from polyproc._synchronize.portable_locks import InnerLock, InnerSemaphore, Lock, RLock
 from polyproc._synchronize.predicate import WaitsForPredicate, checked_parties
@@ -169,7 +170,8 @@ class _SharedCounts:
     def __init__(self, fd: int | None = None) -> None:
         self._fd = -1 if fd is None else fd
         if fd is None:
-            self._fd = anonymous_memory("polyproc-barrier", 16)
+            with HeldBack():
+                self._fd = anonymous_memory("polyproc-barrier", 16)
         self._map = mapped(self._fd, 16)
         self._numbers = memoryview(self._map).cast("q")
 
