@@ -7,6 +7,7 @@ import errno
 import itertools
 import json
 import os
+import resource
 import signal
 import sys
 import threading
@@ -17,6 +18,7 @@ import pytest
 import polyproc
 from conftest import eventually, interrupt_program, is_running, run_program
 from polyproc._base import native as _native
+from polyproc._workers import thread_engine
 from polyproc.pool import ThreadPool
 from support import pool_work
 
@@ -315,6 +317,42 @@ def test_a_pool_that_cannot_start_leaves_nothing(ctx, monkeypatch):
     monkeypatch.setattr(process_class, "start", start_one)
     with pytest.raises(OSError, match="no room"):
         ctx.Pool(3)
+
+
+def test_workers_can_be_killed_where_no_descriptor_is_free(ctx, capfd):
+    """Without what they have started, perhaps; the pool ends, and says nothing of its own."""
+    executor = polyproc.ProcessPoolExecutor(1, ctx)
+    assert executor.submit(abs, -1).result(30) == 1
+    future = executor.submit(time.sleep, 60)
+    eventually(future.running)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        executor.kill_workers()
+        in_time(executor.shutdown)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert future.done()
+    assert not capfd.readouterr().err
+
+
+def test_a_thread_pool_that_can_start_none_says_so(monkeypatch):
+    raised, begin = [], thread_engine.start_thread
+
+    def refuse_thread(thread):
+        raise RuntimeError("can't start new thread")
+
+    def make():
+        with pytest.raises(RuntimeError, match="can't start") as caught:
+            ThreadPool(2)
+        raised.append(caught.value)
+
+    monkeypatch.setattr(thread_engine, "start_thread", refuse_thread)
+    in_time(make)
+    assert raised
+    monkeypatch.setattr(thread_engine, "start_thread", begin)
+    with ThreadPool(2) as pool:
+        assert pool.map(abs, [-1, -2]) == [1, 2]
 
 
 def test_a_pool_whose_workers_cannot_be_watched_ends_and_says_so(monkeypatch, capfd):

@@ -77,6 +77,34 @@ def test_more_workers_and_fewer(ctx):
             pool.resize(0)
 
 
+def test_workers_that_are_not_wanted_any_more_are_not_started(ctx, monkeypatch):
+    """However often the size changes while one is being started."""
+    with ctx.Pool(1) as pool:
+        pool.apply(abs, (-1,))
+        process_class, begins, go = pool._engine.workers._process, threading.Event(), threading.Event()
+        starts, start = itertools.count(), process_class.start
+
+        def start_later(process):
+            next(starts)
+            begins.set()
+            assert go.wait(30)
+            start(process)
+
+        monkeypatch.setattr(process_class, "start", start_later)
+        more = threading.Thread(target=pool.resize, args=(3,))  # which may start them itself
+        more.start()
+        assert begins.wait(30)
+        for size in (4, 2, 5, 1):
+            pool.resize(size)
+        go.set()
+        more.join(30)
+        eventually(lambda: pool.stats().workers == 1)
+        eventually(lambda: len(pool._pool) == 1 and not pool._engine._to_start)
+        assert pool.stats().started <= 2
+        assert next(starts) == 1
+        assert pool.map(pool_work.double, range(10)) == [2 * n for n in range(10)]
+
+
 def test_threads_more_and_fewer():
     with polyproc.pool.ThreadPool(1) as pool:
         pool.resize(3)

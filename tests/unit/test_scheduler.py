@@ -650,6 +650,15 @@ class Machine(RuleBasedStateMachine):
             self.model.finish(terminate=len(self.tasks) % 3 == 0)
 
 
+def test_workers_that_came_first_stay():
+    """Else one that is soon ready goes each time that the size changes, and no call ever runs."""
+    model = Model(size=1)
+    (first,) = model.workers
+    for size in (3, 2, 4, 1):
+        model.perform(model.scheduler.resized(size, model.now))
+    assert [id for id, worker in model.workers.items() if not worker.is_told_to_end] == [first]
+
+
 STEPS = int(os.environ.get("POLYPROC_SCHEDULER_STEPS", "1500"))
 AT_A_TIME, IN_A_RUN = 1500, 50
 

@@ -503,8 +503,6 @@ class WakePipe:
             self._writer.close()
 
 
-# A process and what it has started, for who ends all of it.
-
 _SIGKILL = 9
 _SIGSTOP = int(getattr(_signal, "SIGSTOP", 0))  # 0 where there is none
 
@@ -518,8 +516,8 @@ def tree_of(child: Any) -> Tree:
 class Tree:
     """A process and its descendants, each held by a pidfd: no signal reaches a process that got an old number.
 
-    Where there are no pidfds they are held by when they started. A process that has left the tree on purpose (a double
-    fork) is not found.
+    Where there are no pidfds they are held by when they started. Left out is who left it on purpose (a double fork),
+    and who cannot be held for lack of descriptors.
     """
 
     def __init__(self, root: int) -> None:
@@ -566,10 +564,12 @@ class Tree:
         """Open a process; return whether it is a new one."""
         if pid in self._held:
             return False
-        fd = open_pidfd(pid)
+        try:
+            fd = open_pidfd(pid)
+        except OSError:  # whoever has the root's handle still can end that
+            return False
         start = "" if fd >= 0 or has_pidfds() else started_at(pid)
-        if fd >= 0 or start:
-            self._held[pid] = fd, start
+        self._held |= {pid: (fd, start)} if fd >= 0 or start else {}
         return pid in self._held
 
     def _send(self, pid: int, signum: int) -> bool:

@@ -111,11 +111,12 @@ class Staffing:
         return id
 
     def resize(self, size: int) -> list[WorkerLoad]:
-        """Want another number of workers; return those that are too many, with least to do."""
+        """Want another number of workers; return those that are too many: the last to come, then with least to do."""
         self.size = size
         self.is_settled = False
         self._wanted = min(self._wanted, size) if self._config.on_demand else size
-        staying = sorted(self.staying(), key=lambda worker: len(worker.tasks) if worker.state is READY else -1)
+        newest_first = reversed(self.staying())  # else one that is soon ready goes each time, and none is ever
+        staying = sorted(newest_first, key=lambda worker: len(worker.tasks) if worker.state is READY else -1)
         return staying[: max(len(staying) - size, 0)]
 
     def idle_too_long(self, now: float) -> list[WorkerLoad]:
@@ -361,6 +362,8 @@ class WorkerEvents(PoolState):
                     self._break(error, actions)
             elif self.staffing.refused(now):
                 self._fail_waiting(error, actions)
+        elif worker is not None:  # it was sent away before
+            self.totals.started -= 1
         self._look(now, actions)
         return actions
 

@@ -114,6 +114,7 @@ class ThreadPoolEngine(PoolEngine):
         self._inboxes: dict[int, _Inbox] = {}
         self._threads: dict[int, threading.Thread] = {}
         self._started = 0
+        self._trying = threading.RLock()  # to start one, where none could be
         self._refusal: BaseException | None = None  # why a thread could not be started
         self._own: set[int] = set()  # the threads of the pool, while they serve
         self._helper = _Helper(self._do_what_is_left)  # does what callers would have to do
@@ -205,12 +206,20 @@ class ThreadPoolEngine(PoolEngine):
         finally:  # what a Ctrl-C has kept from being started is for another thread
             if self._to_start and not is_held(self._starting):
                 self.wake()
-        for _ in range(MAX_REFUSED_STARTS):
-            if self._threads or self.scheduler.staffing.retry_at == NEVER:
-                break
-            pause(max(self.scheduler.staffing.retry_at - monotonic(), 0.0))
-            self.event("tick")
+        # Not in the middle of that, nor of a start: each would be tried again from within the one before, without end.
+        if not self._threads and not self._starting._is_owned() and not self._trying._is_owned():  # type: ignore[attr-defined]
+            with self._trying:
+                self._try_again()
         super().follow_up()
+
+    def _try_again(self) -> None:
+        """Try a few times more, where no thread could be started; then what waits has failed."""
+        staffing = self.scheduler.staffing
+        for _ in range(MAX_REFUSED_STARTS):
+            if self._threads or staffing.retry_at == NEVER:
+                break
+            pause(max(staffing.retry_at - monotonic(), 0.0))
+            self.event("tick")
 
     def _start_next(self, id: int) -> None:
         if id not in self._inboxes:  # it was started, and has ended

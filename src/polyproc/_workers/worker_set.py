@@ -322,8 +322,8 @@ class WorkerSet:
 
     def _start_one(self, handle: WorkerHandle, threads: int | None) -> None:
         try:
-            if handle.doom is not None:
-                raise ProcessError("the pool has ended")
+            if handle.doom is not None or handle.is_dismissed:
+                raise ProcessError("the worker is not needed any more")
             handle.process.start()
             if handle.is_signalled:
                 handle.process._popen.signal(SIGNAL)
