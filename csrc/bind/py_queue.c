@@ -127,6 +127,7 @@ void py_queue_dealloc(PyObject *object)
     PyTypeObject *type = Py_TYPE(object);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     if (self->base.chunk != NULL) {
+        py_taken_free(self);
         pp_queue_drop(&self->queue);
     }
     if (self->base.chunk != NULL) {
@@ -339,7 +340,7 @@ static PyObject *queue_put_pickles(PyObject *object, PyObject *records)
 struct getting {
     struct pp_wait wait; /* first */
     struct pp_record record;
-    char *copy;
+    struct py_taken *taken;
 };
 
 /* Of a large record: its slot stands at the beginning of its bytes, of which this is the copy that is used. 0 if it cannot
@@ -370,78 +371,88 @@ static enum pp_answer get_step(CellObject *base, struct pp_wait *wait, int extra
         return answer;
     }
     int error = ENOMEM;
-    getting->copy = malloc(getting->record.length + 1);
-    if (getting->copy != NULL) {
-        memcpy(getting->copy, getting->record.bytes, getting->record.length);
-        error = find_slot(self, &getting->record, getting->copy) ? 0 : PP_WRITTEN_OVER;
+    getting->taken = py_taken_copy(&getting->record);
+    if (getting->taken != NULL) {
+        error = find_slot(self, &getting->taken->record, getting->taken->bytes) ? 0 : PP_WRITTEN_OVER;
     }
     if (error != 0) {
-        free(getting->copy);
+        free(getting->taken);
         pp_queue_abort_get(&self->queue);
         errno = error;
         return PP_FAILED;
     }
+    getting->record.slot = getting->taken->record.slot;
     pp_queue_commit_get(&self->queue, &getting->record, wait);
     return PP_DONE;
 }
 
-/* What a large record names, which we hold from here on, in an object that gives it back: a new one, or `slot`. */
-static PyObject *owned_slot(QueueObject *self, struct pp_record *record, PyObject *slot)
+/* What a record is to Python: its bytes; of a large one in `slot` what is to own its slot, else NULL; and its number in
+ * `tag`, if that is wanted. NULL with an exception set, or with errno, and nothing made. */
+static PyObject *in_objects(QueueObject *self, struct pp_record *record, PyObject **slot, PyObject **tag)
 {
-    if (slot == NULL && (slot = py_slot_new(self)) == NULL) {
-        pp_slot_give(&self->queue, record->slot);
+    PyObject *data = PyBytes_FromStringAndSize(record->bytes, record->length), *number = NULL;
+    *slot = NULL;
+    if (data == NULL) {
         return NULL;
     }
-    py_slot_own(slot, record->slot);
-    return slot;
+    if (!find_slot(self, record, PyBytes_AsString(data))) {
+        errno = PP_WRITTEN_OVER;
+    } else if ((tag == NULL || (number = PyLong_FromUnsignedLong(record->tag)) != NULL)
+               && (!pp_is_large(record) || (*slot = py_slot_new(self)) != NULL)) {
+        if (tag != NULL) {
+            *tag = number;
+        }
+        return data;
+    }
+    Py_XDECREF(number);
+    Py_DECREF(data);
+    return NULL;
 }
 
 #define NO_WAIT INT64_MIN /* a deadline: not for a lock either */
 
-/* Take the oldest record: its kind and its bytes, and of a large one its slot, else NULL. NULL with an exception set. */
-static PyObject *get_record(QueueObject *self, struct pp_record *record, PyObject **slot, int64_t deadline)
+/* Take the oldest record: its kind and its bytes, and as above. NULL with an exception set: it is still there, whatever
+ * there was no memory for. */
+static PyObject *get_record(QueueObject *self, struct pp_record *record, PyObject **slot, PyObject **tag, int64_t deadline)
 {
+    struct py_taken *taken = py_taken_next(self);
+    enum pp_answer answer = taken != NULL ? PP_DONE : pp_queue_begin_get(&self->queue, record, NULL);
+    PyObject *data;
     *slot = NULL;
-    enum pp_answer answer = pp_queue_begin_get(&self->queue, record, NULL);
-    if (answer == PP_DONE) {
-        PyObject *data = PyBytes_FromStringAndSize(record->bytes, record->length);
-        int is_sound = data == NULL || find_slot(self, record, PyBytes_AsString(data));
-        if (is_sound && data != NULL && pp_is_large(record) && (*slot = py_slot_new(self)) == NULL) {
-            Py_CLEAR(data);
-        }
-        if (data == NULL || !is_sound) {
+    if (answer == PP_DONE && taken == NULL) {
+        data = in_objects(self, record, slot, tag);
+        if (data == NULL) {
+            int error = errno;
             pp_queue_abort_get(&self->queue);
-            Py_XDECREF(data);
-            errno = PP_WRITTEN_OVER;
-            return is_sound ? NULL : py_queue_refuse(PP_FAILED, "Empty");
+            errno = error;
+            return py_queue_refuse(PP_FAILED, "Empty");
         }
         pp_queue_commit_get(&self->queue, record, NULL);
-        if (*slot != NULL) {
-            (void)owned_slot(self, record, *slot);
+    } else {
+        if (answer == PP_AGAIN && deadline == NO_WAIT) {
+            answer = PP_TIMED_OUT;
         }
-        return data;
-    }
-    if (answer == PP_AGAIN && deadline == NO_WAIT) {
-        answer = PP_TIMED_OUT;
-    }
-    if (answer == PP_AGAIN) {
-        struct getting getting = {.copy = NULL};
-        pp_wait_start(&getting.wait, deadline, &self->queue.get_spins);
-        answer = py_wait(get_step, &self->base, &getting.wait, 0);
-        if (answer == PP_DONE) {
-            *record = getting.record;
-            PyObject *data = PyBytes_FromStringAndSize(getting.copy, record->length);
-            free(getting.copy);
-            if (pp_is_large(record) && (*slot = owned_slot(self, record, NULL)) == NULL) {
-                Py_CLEAR(data);
-            }
-            if (data == NULL) {
-                Py_CLEAR(*slot);
-            }
-            return data;
+        if (answer == PP_AGAIN) {
+            struct getting getting = {.taken = NULL};
+            pp_wait_start(&getting.wait, deadline, &self->queue.get_spins);
+            answer = py_wait(get_step, &self->base, &getting.wait, 0);
+            taken = getting.taken;
         }
+        if (answer != PP_DONE) {
+            return py_queue_refuse(answer, "Empty");
+        }
+        *record = taken->record;
+        data = in_objects(self, record, slot, tag);
+        if (data == NULL) {
+            py_taken_put_back(self, taken);
+            return NULL;
+        }
+        free(taken);
     }
-    return py_queue_refuse(answer, "Empty");
+    if (*slot != NULL) {
+        py_slot_own(*slot, record->slot);
+    }
+    return data;
 }
 
 static PyObject *get(QueueObject *self, int64_t deadline)
@@ -454,7 +465,7 @@ static PyObject *get(QueueObject *self, int64_t deadline)
     if (result != NULL) {
         return result;
     }
-    PyObject *data = get_record(self, &record, &slot, deadline);
+    PyObject *data = get_record(self, &record, &slot, NULL, deadline);
     if (data == NULL || record.kind == PP_BYTES) {
         return data;
     }
@@ -500,9 +511,17 @@ static PyObject *queue_get_record(PyObject *object, PyObject *timeout)
 PyObject *py_queue_get_oldest(QueueObject *self, int64_t deadline)
 {
     struct pp_record record;
-    PyObject *slot, *data = get_record(self, &record, &slot, deadline);
-    return data == NULL ? NULL
-                        : Py_BuildValue("IiNN", record.tag, (int)record.kind, data, slot == NULL ? Py_NewRef(Py_None) : slot);
+    PyObject *slot, *tag, *all = PyTuple_New(4); /* before anything is taken: that may collect garbage, too */
+    PyObject *data = all == NULL ? NULL : get_record(self, &record, &slot, &tag, deadline);
+    if (data == NULL) {
+        Py_XDECREF(all);
+        return NULL;
+    }
+    PyTuple_SetItem(all, 0, tag);
+    PyTuple_SetItem(all, 1, PyLong_FromLong((long)record.kind)); /* a small one: it is there */
+    PyTuple_SetItem(all, 2, data);
+    PyTuple_SetItem(all, 3, slot == NULL ? Py_NewRef(Py_None) : slot);
+    return all;
 }
 
 /* _try_record() -> (tag, kind, data, slot): the same, if that can be done at this moment */
@@ -543,7 +562,7 @@ static PyObject *queue_drop_one(PyObject *object, PyObject *ignored)
     (void)ignored;
     QueueObject *self = (QueueObject *)object;
     struct pp_record record;
-    PyObject *slot, *data = get_record(self, &record, &slot, -1);
+    PyObject *slot, *data = get_record(self, &record, &slot, NULL, -1);
     if (data == NULL) {
         PyErr_Clear();
         Py_RETURN_FALSE;

@@ -14,8 +14,17 @@ typedef struct {
     PyObject *dumps, *loads, *slot_type;
     PyObject *kept;       /* a list: what was taken for a call that raised, and is got next */
     uint32_t kept_births; /* by which process */
+    struct py_taken *taken; /* records that were taken, and for which there was no memory then: got next, before those */
     PyObject *waker;       /* the queue whose consumer is woken in place of its own */
 } QueueObject;
+
+/* A record that this process has taken, with its bytes; of a large one the slot is ours. */
+struct py_taken {
+    struct py_taken *next;
+    uint32_t births; /* by which process */
+    struct pp_record record;
+    char bytes[];
+};
 
 /* Whether it is closed: not; to be told by ValueError, until the process forks; by OSError, for good. */
 enum { PY_QUEUE_OPEN = 0, PY_QUEUE_CLOSED, PY_QUEUE_CLOSED_FOR_GOOD };
@@ -38,6 +47,15 @@ void py_queue_dealloc(PyObject *self);
 
 /* Whether an object is a queue, of whatever class; 0 with an exception set. */
 int py_is_queue(PyObject *object);
+
+/* A record that is at hand, copied; NULL without memory. Put it back, to be got next; take the next one, NULL for none;
+ * whether one was ever put back in this process; whether there may be one. */
+struct py_taken *py_taken_copy(const struct pp_record *record);
+void py_taken_put_back(QueueObject *self, struct py_taken *taken);
+struct py_taken *py_taken_next(QueueObject *self);
+int py_taken_ever(void);
+int py_taken_is_there(QueueObject *self);
+void py_taken_free(QueueObject *self);
 
 /* Take the oldest record: (tag, kind, data, slot). */
 PyObject *py_queue_get_oldest(QueueObject *self, int64_t deadline);

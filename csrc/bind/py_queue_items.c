@@ -2,6 +2,8 @@
 #include "bind/py_queue.h"
 
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "core/pp_facts.h"
 #include "core/pp_futex.h"
@@ -61,12 +63,90 @@ PyObject *py_queue_keep(PyObject *object, PyObject *items)
     return done;
 }
 
+/* -- records that were taken in a wait, without the GIL, and then had to wait for memory: the same -- */
+
+static pp_word taken_ever;
+
+int py_taken_ever(void) { return (int)pp_load_own(&taken_ever); }
+
+struct py_taken *py_taken_copy(const struct pp_record *record)
+{
+    struct py_taken *taken = malloc(sizeof *taken + record->length);
+    if (taken != NULL) {
+        taken->births = pp_birth();
+        taken->record = *record;
+        memcpy(taken->bytes, record->bytes, record->length);
+        taken->record.bytes = taken->bytes;
+    }
+    return taken;
+}
+
+void py_taken_put_back(QueueObject *self, struct py_taken *taken)
+{
+    pp_store_own(&taken_ever, 1);
+    PY_ALONE((PyObject *)self, taken->next = self->taken; __atomic_store_n(&self->taken, taken, __ATOMIC_RELEASE)); /* killed here: it is this process's own */
+}
+
+static struct py_taken *next_taken(QueueObject *self)
+{
+    while (self->taken != NULL) {
+        struct py_taken *first = self->taken;
+        __atomic_store_n(&self->taken, first->next, __ATOMIC_RELEASE); /* killed here: as above */
+        if (first->births == pp_birth()) {
+            return first;
+        }
+        free(first); /* a forked child's are its parent's */
+    }
+    return NULL;
+}
+
+struct py_taken *py_taken_next(QueueObject *self)
+{
+    struct py_taken *first = NULL;
+    if (__atomic_load_n(&self->taken, __ATOMIC_ACQUIRE) != NULL) {
+        PY_ALONE((PyObject *)self, first = next_taken(self));
+    }
+    return first;
+}
+
+static Py_ssize_t number_taken(QueueObject *self)
+{
+    Py_ssize_t number = 0;
+    for (struct py_taken *taken = self->taken; taken != NULL; taken = taken->next) {
+        number += taken->births == pp_birth();
+    }
+    return number;
+}
+
+static Py_ssize_t at_hand(QueueObject *self)
+{
+    Py_ssize_t number = py_queue_kept(self);
+    if (__atomic_load_n(&self->taken, __ATOMIC_ACQUIRE) != NULL) {
+        PY_ALONE((PyObject *)self, number += number_taken(self));
+    }
+    return number;
+}
+
+int py_taken_is_there(QueueObject *self) { return at_hand(self) != 0; }
+
+void py_taken_free(QueueObject *self)
+{
+    while (self->taken != NULL) {
+        struct py_taken *first = self->taken;
+        self->taken = first->next;
+        if (pp_is_large(&first->record) && first->births == pp_birth()) {
+            pp_slot_give(&self->queue, first->record.slot);
+        }
+        free(first);
+    }
+}
+
 PyObject *py_queue_size(PyObject *object, PyObject *ignored)
 {
     (void)ignored;
     QueueObject *self = (QueueObject *)object;
     size_t size = !py_queue_is_there(self) ? 0 : pp_queue_size(&self->queue);
-    return PyLong_FromSize_t(size + (size_t)py_queue_kept(self));
+    return PyLong_FromSize_t(size + (size_t)at_hand(self));
 }
 
 PyObject *py_queue_full(PyObject *object, PyObject *ignored)
@@ -108,7 +188,7 @@ PyObject *py_queue_empty(PyObject *object, PyObject *ignored)
         PyErr_Format(PyExc_OSError, how == PY_QUEUE_CLOSED ? PY_QUEUE_IS_CLOSED : PY_HANDLE_CLOSED, object);
         return NULL;
     }
-    return PyBool_FromLong(!py_queue_is_there(self) || (pp_queue_size(&self->queue) == 0 && py_queue_kept(self) == 0));
+    return PyBool_FromLong(!py_queue_is_there(self) || (pp_queue_size(&self->queue) == 0 && at_hand(self) == 0));
 }
 
 static enum pp_answer await_step(CellObject *base, struct pp_wait *wait, int extra)
@@ -126,7 +206,7 @@ PyObject *py_queue_await(PyObject *object, PyObject *timeout)
     if (!py_queue_usable(self) || !py_deadline(timeout, &deadline)) {
         return NULL;
     }
-    if (py_queue_kept(self) != 0) {
+    if (at_hand(self) != 0) {
         Py_RETURN_TRUE;
     }
     pp_wait_start(&wait, deadline, &self->queue.get_spins);

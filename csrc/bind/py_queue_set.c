@@ -66,9 +66,25 @@ static enum pp_answer await_step(CellObject *base, struct pp_wait *wait, int ext
     return pp_queue_set_await((struct pp_set_wait *)wait);
 }
 
+/* A queue with a record that there was no memory for; NULL for none. */
+static QueueObject *has_taken(QueueSetObject *self)
+{
+    for (uint32_t i = 0; py_taken_ever() && i <= self->set.count; i++) {
+        PyObject *queue = i == self->set.count ? self->waker : PyTuple_GetItem(self->queues, (Py_ssize_t)i);
+        if (py_taken_is_there((QueueObject *)queue)) {
+            return (QueueObject *)queue;
+        }
+    }
+    return NULL;
+}
+
 /* The queue that has the record which is to be taken next, NULL for none. */
 static QueueObject *next_queue(QueueSetObject *self)
 {
+    QueueObject *taken = has_taken(self);
+    if (taken != NULL) {
+        return taken;
+    }
     int64_t place = pp_queue_set_next(&self->set);
     if (place < 0) {
         return NULL;
@@ -93,13 +109,16 @@ static PyObject *records_of(QueueSetObject *self, QueueObject *first, Py_ssize_t
             PyList_SetItem(found, count++, record);
         }
     }
-    if (found != NULL && PyList_SetSlice(found, count, most, NULL) < 0) {
-        Py_CLEAR(found);
+    if (found != NULL && PyList_SetSlice(found, count, most, NULL) < 0) { /* without memory: what was taken is not lost */
+        PyErr_Clear();
+        while (count < most) {
+            PyList_SetItem(found, count++, Py_NewRef(Py_None));
+        }
     }
     return found;
 }
 
-/* get_records(timeout, most) -> [(tag, kind, data, slot), ...] */
+/* get_records(timeout, most) -> [(tag, kind, data, slot), ...], and None behind them without memory */
 static PyObject *queue_set_get_records(PyObject *object, PyObject *args)
 {
     QueueSetObject *self = (QueueSetObject *)object;
@@ -128,7 +147,7 @@ static PyObject *queue_set_get_records(PyObject *object, PyObject *args)
 static PyObject *queue_set_has_items(PyObject *self, PyObject *ignored)
 {
     (void)ignored;
-    return PyBool_FromLong(pp_queue_set_has_items(&((QueueSetObject *)self)->set));
+    return PyBool_FromLong(pp_queue_set_has_items(&((QueueSetObject *)self)->set) || has_taken((QueueSetObject *)self) != NULL);
 }
 
 /* -- lending: methods of a queue -- */

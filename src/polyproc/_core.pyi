@@ -347,10 +347,11 @@ class QueueSet:
     """Queues with one consumer, which sleeps on one more, their waker: csrc/core/pp_queue_set.h."""
 
     def __new__(cls, waker: Queue, queues: tuple[Queue, ...], /) -> QueueSet: ...
-    def get_records(self, timeout: float | None, most: int, /) -> list[tuple[int, int, bytes, Slot | None]]:
+    def get_records(self, timeout: float | None, most: int, /) -> list[tuple[int, int, bytes, Slot | None] | None]:
         """Wait up to `timeout` seconds for records; take up to `most` that are there.
 
         They are of each queue in turn, and of the waker behind all that was in the others.
+        Without memory there may be None behind them.
         """
     def has_items(self) -> bool:
         """Say whether there is one at this moment."""

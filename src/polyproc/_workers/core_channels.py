@@ -279,7 +279,7 @@ class Channels:
                 raise
             pause(_NO_ROOM)  # it cannot be mapped now: it is there the next time
             return []
-        return _together([_said(*record) for record in records])
+        return _together([_said(*record) for record in records if record is not None])
 
     def close(self) -> None:
         """Give everything up."""
