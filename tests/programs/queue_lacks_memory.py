@@ -15,7 +15,7 @@ import polyproc
 from polyproc import _core
 
 LIMIT = 30.0  # seconds
-MOST = 12  # allocations of a `get`, about
+MAX_ITEMS = 12  # allocations of a `get`, about
 
 
 def name(number, way):
@@ -55,7 +55,7 @@ def main():
     with contextlib.suppress(Empty):  # what is loaded when it is first needed
         context.Queue().get(False)
     while len(found) < items:
-        first = chance.randrange(MOST)
+        first = chance.randrange(MAX_ITEMS)
         item = error = None
         _testcapi.set_nomemory(first, first + chance.randrange(1, 3))
         try:

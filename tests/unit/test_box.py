@@ -9,9 +9,15 @@ from hypothesis import strategies as st
 from polyproc._process.black_box import NONE, NOTHING, PICKLED, Box
 
 
+def made_box():
+    made = Box(-1)
+    made.create()
+    return made
+
+
 @pytest.fixture
 def box():
-    made = Box.create()
+    made = made_box()
     yield made
     made.close()
 
@@ -32,7 +38,7 @@ def test_none_is_stored_with_the_exit_code(box):
 @given(pieces=st.lists(st.binary(max_size=9000), max_size=12))
 @settings(max_examples=60, deadline=None)
 def test_output_keeps_the_tail(pieces):
-    box = Box.create()
+    box = made_box()
     for piece in pieces:
         box.keep_output(piece)
     written = b"".join(pieces)
@@ -44,7 +50,7 @@ def test_output_keeps_the_tail(pieces):
 @given(junk=st.binary(max_size=70000), at=st.sampled_from([0, 8, 16, 24, 4096, 16384, 65536]))
 @settings(max_examples=60, deadline=None)
 def test_junk_is_read_without_an_error(junk, at):
-    box = Box.create()
+    box = made_box()
     os.pwrite(box.fd, junk, at)
     box.result(), box.exit_code(), box.output(), box.stack()
     box.close()
