@@ -294,6 +294,10 @@ class Model:
         assert assignments._batches == sum(task.batch is not None for w in workers for _, task in w.tasks)
         assert assignments.pending.count == len(list(assignments.pending))
         for worker in workers:
+            if self.scheduler.lent is not None and worker is self.scheduler.lent.worker and not worker.tasks:
+                assert (worker.chunks, worker.untaken) == (1, 1)  # as for the next call, until another event
+                assert worker not in assignments.idle
+                continue
             assert worker.chunks == sum(task.count for _, task in worker.tasks)
             assert worker.load == pytest.approx(sum(task.load for _, task in worker.tasks), abs=1e-9)
             assert worker.untaken <= len(worker.tasks)
@@ -648,6 +652,21 @@ class Machine(RuleBasedStateMachine):
             self.model.check_others_do_the_rest(stuck)
         if self.model is not None and not self.model.has_ended:
             self.model.finish(terminate=len(self.tasks) % 3 == 0)
+
+
+def test_a_call_waits_for_others_only_beside_workers_that_have_something_to_do():
+    """One that is lent, and has answered, has nothing."""
+    model = Model(size=1)
+    (only,) = model.workers
+    model.start(only, "starts")
+    assert not model.scheduler.can_wait("short")
+    task = model.call(Options("short", ResolvedOptions()))
+    assert model.scheduler.can_wait("short")
+    for _ in range(2):
+        model.step(only)
+    model.hear(only)
+    assert model.outcomes == {(task.job, 0): act.VALUE}
+    assert not model.scheduler.can_wait("short")
 
 
 def test_workers_that_came_first_stay():

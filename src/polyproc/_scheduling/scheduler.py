@@ -121,7 +121,7 @@ class CallState(WorkerEvents):
         if not self.staffing.is_settled or self.state is not RUNNING or self.error is not None:
             return False
         if not assignments.idle:
-            return True
+            return self.lent is None or bool(self.lent.worker.tasks)  # else it has nothing to do, as those in `idle`
         known, last = assignments.costs.known.get(name), assignments.last  # one that is awake gets it sooner
         return known is not None and known[0] < WAKING and last is not None and len(last.tasks) > 1
 
