@@ -1,5 +1,6 @@
 """Code of the user's that does not return, in the pool's own process, holds up nothing that is not its own."""
 
+import itertools
 import threading
 import time
 
@@ -7,7 +8,7 @@ import pytest
 
 import polyproc
 from conftest import eventually
-from polyproc._workers.worker_set import Away
+from polyproc._workers.worker_set import MOMENT, Away, Leader, Monitor
 from polyproc.pool import ProcessPoolExecutor, ThreadPool
 from support import pool_work
 
@@ -240,3 +241,46 @@ def test_who_cannot_be_replaced_keeps_its_place():
     away.look()
     away.look()
     assert away.back()
+
+
+def test_who_joins_also_waits_for_the_one_that_takes_the_place(monkeypatch):
+    """The one before may end while the next is being started: nothing is at an end then."""
+
+    def serve():
+        me = threading.current_thread()
+        while leader.turn is me and not goes_on.wait(0.001):
+            pass
+
+    leader = Leader(serve, lambda: None)
+    joins = threading.Thread(target=leader.join, name="joins")
+    start = threading.Thread.start
+
+    def start_late(thread):
+        leader.thread.join(LIMIT)  # it has seen that it is another's turn
+        start(joins)
+        joins.join(0.05)
+        assert joins.is_alive()
+        start(thread)
+
+    leader.thread.start()
+    leader.away.leave()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start_late)
+        assert leader.look(False) and leader.look(False)
+    assert joins.is_alive()
+    goes_on.set()
+    joins.join(LIMIT)
+    assert not joins.is_alive() and not leader.thread.is_alive()
+
+
+def test_who_is_away_is_not_looked_at_twice_in_a_moment():
+    """Else one that has left a microsecond ago is replaced, whenever the monitor is woken meanwhile."""
+    looks = []
+    monitor = Monitor({}, lambda id: None, lambda error: None, lambda: looks.append(time.monotonic()) or MOMENT)
+    monitor.start()
+    monitor.watch()
+    while len(looks) < 4:
+        monitor.wake()
+        time.sleep(0.001)
+    monitor.close()
+    assert min(later - earlier for earlier, later in itertools.pairwise(looks)) > MOMENT / 2

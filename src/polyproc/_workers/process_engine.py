@@ -466,8 +466,8 @@ class ProcessPoolEngine(ProcessCalls):
             if self.has_ended:
                 self._close()
 
-    def _serve(self, turn: object) -> None:
-        failures = 0
+    def _serve(self) -> None:
+        failures, turn = 0, threading.current_thread()
         while not self.has_ended:
             try:
                 self._step()

@@ -23,7 +23,7 @@ from polyproc._base.process_state import exit_sequence, log
 from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 from polyproc._pickling.pickler import InheritedValue
 from polyproc._platform.circumstances import environment_of_worker, share_of, usable_processors
-from polyproc._platform.handles import HeldBack, WakePipe, ready, start_thread, tree_of
+from polyproc._platform.handles import HeldBack, WakePipe, pause, ready, start_thread, tree_of
 from polyproc._platform.posix import HAVE_FORK, PROC
 from polyproc._process.process import BaseProcess, launched_by, method_of
 from polyproc._scheduling.assignments import NEVER
@@ -46,6 +46,7 @@ else:
 MOMENT = 0.05  # seconds that who must not be held may be away, about
 _MAX_WAIT = 10.0  # seconds until the monitor looks again
 _UNWATCHED = 0.02  # seconds until there is a monitor: a death in a pool's first moment is noted a moment later
+_TO_START = 0.001  # seconds that a thread takes to take another's place, about
 _JOIN_TICK = 0.1  # seconds until it is looked whether another thread has taken the place of the engine's
 _HELD = 1.0  # seconds that a worker which is stopped may keep what is behind its next task
 _HELD_AT_MOST = 10.0  # the same for one of which the system does not say so: it is frozen, or starved
@@ -135,14 +136,12 @@ class WorkerHandle:
     def kill(self, gently: bool) -> None:
         """Send SIGTERM; or kill it and what it has started."""
         self.doom = gently
-        if not self.is_started:
-            return
-        if gently:
+        if self.is_started and gently:
             self.process.terminate()
-            return
-        with HeldBack(), tree_of(self.process._popen) as tree:
-            tree.kill()
-        self.process.kill()
+        elif self.is_started:
+            with HeldBack(), tree_of(self.process._popen) as tree:
+                tree.kill()
+            self.process.kill()
 
     def call_in(self, note: Callable[[int], object]) -> bool:
         """Under the engine's lock: if it is lent, have it be heard with the others again; return whether it was."""
@@ -442,9 +441,7 @@ class Away:
             if self._times == times and not self._token:
                 return None
             self._is_watched = True
-        elif was_seen and not self.back():  # else it has just come back
-            pass
-        elif was_seen and not self._replace():
+        elif was_seen and self.back() and not self._replace():  # else it has just come back
             self._token.append(None)
         return MOMENT
 
@@ -453,30 +450,26 @@ class Leader:
     """An engine's thread. One that the user's code holds up is replaced.
 
     Args:
-        serve: what it does, with its turn as an argument, as long as it has that.
+        serve: what it does, as long as it is its turn.
         watch: called when `away` is to be looked at.
 
     Attributes:
-        thread: the one that there is now.
-        turn: its turn.
+        thread: the one that was started last.
+        turn: the one whose turn it is; for a moment it is not started yet.
     """
 
-    def __init__(self, serve: Callable[[object], object], watch: Callable[[], object]) -> None:
-        self._serve = serve
+    def __init__(self, serve: Callable[[], object], watch: Callable[[], object]) -> None:
+        self._make: Callable[[], threading.Thread]
+        self._make = lambda: threading.Thread(target=serve, name="polyproc-pool", daemon=True)
         self.away = Away(watch, self._replace)
-        self.thread = self._make()
-
-    def _make(self) -> threading.Thread:
-        turn = self.turn = object()
-        return threading.Thread(target=self._serve, args=(turn,), name="polyproc-pool", daemon=True)
+        self.turn = self.thread = self._make()
 
     def _replace(self) -> bool:
-        turn = self.turn
-        thread = self._make()
+        self.turn = thread = self._make()  # from now on the one before may end
         try:
             thread.start()
         except (RuntimeError, MemoryError):  # there can be no more
-            self.turn = turn
+            self.turn = self.thread
             return False
         self.thread = thread
         return True
@@ -488,8 +481,13 @@ class Leader:
 
     def join(self) -> None:
         """Wait for the end of the last one, unless this is it."""
-        while self.thread.is_alive() and self.thread is not threading.current_thread():
-            self.thread.join(_JOIN_TICK)
+        while (thread := self.thread) is not threading.current_thread():
+            if thread.is_alive():
+                thread.join(_JOIN_TICK)
+            elif self.turn is thread:  # else another is about to take its place
+                return
+            else:
+                pause(_TO_START)
 
 
 class Monitor:
@@ -499,7 +497,7 @@ class Monitor:
         handles: the workers, by id; a new one is seen after `wake`.
         note: called from the monitor's thread.
         failed: called with the error if the thread cannot go on.
-        look: called after each wait, and then after as many seconds as it has returned.
+        look: called after waits, but not twice in a moment: then after as many seconds as it has returned.
     """
 
     def __init__(
@@ -513,6 +511,7 @@ class Monitor:
         self._handles = handles
         self._note = note
         self._failed = failed
+        self._looked_at = 0.0
         self._pipe = WakePipe()
         self._thread = threading.Thread(target=self._run, name="polyproc-pool-watch", daemon=True)
         self._starting = threading.Lock()
@@ -588,7 +587,11 @@ class Monitor:
 
     def _watch(self) -> bool:
         watched = self._watched()
-        for found in ready([self._pipe.fd, *watched], self._look() or _MAX_WAIT):
+        left = self._looked_at + MOMENT - monotonic()
+        if left <= 0:  # else who was seen to be away may have gone a microsecond ago
+            self._looked_at = monotonic()
+            left = self._look() or _MAX_WAIT
+        for found in ready([self._pipe.fd, *watched], left):
             if found != self._pipe.fd:
                 watched[found].is_noted = True
                 self._note(watched[found].id)
