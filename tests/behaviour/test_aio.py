@@ -1,6 +1,7 @@
 """`.aio`: what blocks, as coroutines, in asyncio and trio. While one waits, the loop goes on."""
 
 import asyncio
+import collections
 import itertools
 import os
 import queue
@@ -23,6 +24,28 @@ def hold(lock, has_it, let_go):
     with lock:
         has_it.set()
         let_go.wait(60)
+
+
+class LastingDeque(collections.deque):
+    """Between "it is there" and "it is counted" lies a moment."""
+
+    def append(self, item):
+        super().append(item)
+        time.sleep(0.02)
+
+    def extend(self, items):
+        super().extend(items)
+        time.sleep(0.02)
+
+
+def test_an_imap_is_told_of_what_was_taken_before_it_was_counted():
+    async def read(results):
+        return [item async for item in results]
+
+    with ctx.Pool(2) as pool:
+        results = pool.aio.imap(pool_work.double, range(12), buffersize=1)
+        results._items = LastingDeque(results._items)
+        assert asyncio.run(asyncio.wait_for(read(results), 30)) == [2 * number for number in range(12)]
 
 
 def later(seconds, function, *args):

@@ -118,6 +118,19 @@ def test_short_calls_of_an_imap_fail_alone(name):
         assert found == sorted(found) or name == "imap_unordered"
 
 
+@pytest.mark.parametrize("chunk_size", [1, 2])
+def test_the_error_of_an_imap_comes_of_nothing_of_ours(chunk_size):
+    """It would be told beside it, as what was being handled."""
+    with polyproc.get_context("fork").Pool(1) as pool:
+        results = pool.imap(odd_one, [300, 1], chunk_size)
+        with pytest.raises(LookupError) as caught:
+            results.next()
+        assert caught.value.__context__ is None
+        with pytest.raises(polyproc.TimeoutError) as caught:
+            pool.imap(time.sleep, [60], chunk_size).next(0.01)
+        assert caught.value.__context__ is None
+
+
 def nothing(x):
     return None
 

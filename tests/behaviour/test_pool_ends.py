@@ -9,6 +9,7 @@ import json
 import os
 import resource
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -369,6 +370,54 @@ def test_a_pool_whose_workers_cannot_be_watched_ends_and_says_so(monkeypatch, ca
         result.get(20)
     in_time(pool.join)
     assert "cannot watch its workers" in capfd.readouterr().err
+
+
+NO_MEMORY = """
+import os, signal, sys, threading, time
+import polyproc
+
+def fails(once):
+    def fail(*args):
+        if once:
+            engine._ended = ended
+        raise MemoryError("not now")
+    return fail
+
+def call():
+    try:
+        pool.apply(time.sleep, (100,))
+    except MemoryError as error:
+        print("told:", error)
+
+pool = polyproc.get_context("fork").Pool(2)
+pool.apply(abs, (-1,))
+engine, ended = pool._engine, pool._engine._ended
+if sys.argv[1] == "once":
+    engine._ended = fails(True)
+    os.kill(pool._pool[0].pid, signal.SIGKILL)
+    while not engine.scheduler.state:
+        time.sleep(0.01)
+else:
+    thread = threading.Thread(target=call)
+    thread.start()
+    while not engine.scheduler.open:
+        time.sleep(0.01)
+    engine._step = fails(False)
+    engine.wake()
+    thread.join()
+pool.terminate()
+pool.join()
+print("the end")
+"""
+
+
+@pytest.mark.parametrize(("how", "said"), [("once", "the end\n"), ("always", "told: not now\nthe end\n")])
+def test_a_pool_whose_thread_can_hear_nobody_ends_and_whoever_waits_is_told(how, said):
+    """No memory, say, just as a worker's end was to be heard, or from then on."""
+    command = [sys.executable, "-c", NO_MEMORY, how]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.returncode) == (said, 0)
+    assert "a pool's thread failed" in done.stderr
 
 
 def test_a_worker_that_is_told_to_end_between_its_calls_tears_down(tmp_path, capfd):

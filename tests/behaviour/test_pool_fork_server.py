@@ -48,6 +48,15 @@ def who():
     return os.getpid(), os.getppid(), polyproc.current_process().name, polyproc.parent_process().pid
 
 
+def test_it_does_not_hear_ctrl_c():
+    """A terminal tells all; it has to be there for the workers to come."""
+    with ctx.Pool(1, maxtasksperchild=1) as pool:
+        assert pool.apply(who) != pool.apply(who)  # from the second worker on it is one that Python runs in
+        with open(f"/proc/{fork_server_of(pool)}/status") as file:
+            (ignored,) = [int(line.split()[1], 16) for line in file if line.startswith("SigIgn:")]
+    assert ignored >> (signal.SIGINT - 1) & 1
+
+
 @pytest.fixture
 def held_lock():
     """Have another thread hold the lock."""

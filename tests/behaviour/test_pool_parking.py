@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(not _native.native, reason="needs the C core: on
 ctx = polyproc.get_context("fork")
 
 PROGRAM = """
-import os, signal, sys
+import os, signal, sys, time
 import polyproc
 
 def work(number):
@@ -34,7 +34,10 @@ if __name__ == "__main__":
         os.kill(os.getpid(), signal.SIGKILL)
     elif sys.argv[1] == "stdin":
         for worker in workers:
-            os.write(1, os.readlink(b"/proc/%d/fd/0" % worker.pid) + b"\\n")
+            until = time.monotonic() + 20  # it may still be on its way to where it waits
+            while (file := os.readlink(b"/proc/%d/fd/0" % worker.pid)) != b"/dev/null" and time.monotonic() < until:
+                time.sleep(0.001)
+            os.write(1, file + b"\\n")
     pool.terminate() if sys.argv[1] == "terminate" else pool.close()
     pool.join()
     os.write(1, b"%d %d\\n" % tuple(worker.exitcode for worker in workers))

@@ -147,6 +147,30 @@ def test_imap_takes_as_much_as_it_may(ctx):
             pool.imap(pool_work.double, [1], buffersize=0)
 
 
+class LastLong:
+    """Items of which the second takes a moment to pickle, and the third as long as the test wants."""
+
+    may_go_on = threading.Event()
+
+    def __init__(self, number):
+        self.number = number
+
+    def __reduce__(self):
+        if self.number == 1:
+            time.sleep(0.01)
+        elif self.number == 2:
+            assert self.may_go_on.wait(20)
+        return int, (self.number,)
+
+
+def test_imap_sends_what_it_has_while_it_pickles_the_next_for_long():
+    with polyproc.get_context("fork").Pool(2) as pool:
+        results = pool.imap(abs, [LastLong(number) for number in range(16)])
+        assert next(results) == 0
+        LastLong.may_go_on.set()
+        assert [*results] == [*range(1, 16)]
+
+
 def test_imap_is_bounded_and_close_has_the_rest_run(ctx, tmp_path):
     path, taken = tmp_path / "ran", []
 

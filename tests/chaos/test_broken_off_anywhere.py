@@ -13,6 +13,7 @@ import queue
 import signal
 import threading
 import time
+from fractions import Fraction
 
 import pytest
 
@@ -319,6 +320,9 @@ def in_pool(use):
 def applies(pool, handles):
     handles.append(pool.apply_async(abs, (-3,)))
     assert pool.apply(abs, (-3,)) == handles[0].get(20) == 3
+    assert pool.apply(Fraction, (1, 3)).denominator == 3  # a value that the caller has to open
+    with contextlib.suppress(ZeroDivisionError):
+        pool.apply(divmod, (1, 0))
 
 
 def maps(pool, handles):
@@ -471,6 +475,7 @@ def test_an_act_that_is_broken_off_at_some_points_leaves_nothing(make, method, c
 
 
 @pytest.mark.chaos
+@pytest.mark.skipif("POLYPROC_SEEDS" not in os.environ, reason="`make chaos` has it: two minutes")
 @needs("/proc")
 @each_act
 @pytest.mark.filterwarnings("ignore")

@@ -1,6 +1,7 @@
 """Breaks calls off, as a Ctrl-C does, at a chosen point: to see what is left behind."""
 
 import dis
+import functools
 import os
 import signal
 import sys
@@ -27,11 +28,19 @@ def is_in_finalizer(frame):
     return False
 
 
+@functools.cache
+def handler_of(code, at):
+    """Return where an exception goes that is raised in the instruction at an offset; None if out of the function."""
+    targets = [entry.target for entry in dis._parse_exception_table(code) if entry.start <= at < entry.end]
+    return targets[0] if targets else None
+
+
 class Points:
     """The points of our modules at which a signal can be heard, while an act is played.
 
     They are where the interpreter looks: when a function begins, behind a call, and where a loop goes round; not while
-    it is blocked, nor where Ctrl-C is held back or SIGINT is blocked, nor in a forked child.
+    it is blocked, nor where Ctrl-C is held back or SIGINT is blocked, nor in a forked child. It looks at the end of an
+    instruction, and we can raise before the next one: that is the same unless a `try` begins or ends between them.
 
     Args:
         raises_at: the numbers of those, from one on, at which KeyboardInterrupt is raised.
@@ -73,7 +82,8 @@ class Points:
             before = self._before.get(frame, 0)
             self._before[frame] = frame.f_lasti
             name = "" if before is None else dis.opname[frame.f_code.co_code[before]]
-            if (before == 0 or name.startswith(("CALL", "JUMP_BACKWARD", "RESUME"))) and is_heard():
+            looks = before == 0 or name.startswith(("CALL", "JUMP_BACKWARD", "RESUME"))
+            if looks and handler_of(frame.f_code, before) == handler_of(frame.f_code, frame.f_lasti) and is_heard():
                 self._pass(frame)
         return self._on_step
 

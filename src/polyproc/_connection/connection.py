@@ -94,7 +94,11 @@ def connection_of(sock: Any, kind: type[Connection[Any, Any]] = Connection) -> C
         sock = own_socket(sock)
     detach: Any = _socket.socket.detach if isinstance(sock, _socket.socket) else type(sock).detach
     connection: Connection[Any, Any]
-    [connection] = map(kind, itertools.starmap(detach, [(sock,)]))
+    if native:
+        [connection] = map(kind, itertools.starmap(detach, [(sock,)]))
+    else:
+        with HeldBack():
+            connection = kind(detach(sock))
     return connection
 
 

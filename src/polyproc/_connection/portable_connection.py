@@ -18,7 +18,7 @@ from polyproc._base.modules import os
 from polyproc._base.typing import Any, Callable, Self
 from polyproc._connection.wait import wait
 from polyproc._pickling.pickler import dumps_through
-from polyproc._platform.handles import PIPE_BUF, POLLIN, POLLOUT, may_switch, ready
+from polyproc._platform.handles import PIPE_BUF, POLLIN, POLLOUT, HeldBack, may_switch, ready
 
 _LARGEST_SHORT = 0x7FFFFFFF
 _AT_ONCE = 1 << 30  # bytes of one call: more than an int holds, and macOS refuses it
@@ -71,7 +71,7 @@ class PortableConnection:
 
     def close(self) -> None:
         """Close this end; the other sees the end when all holders have closed it."""
-        if self._handle is not None:
+        with HeldBack():
             self._close()
 
     def _close(self) -> None:

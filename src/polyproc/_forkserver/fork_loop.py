@@ -22,7 +22,7 @@ import select
 from polyproc._base.modules import write
 from polyproc._base.native import native
 from polyproc._pickling.sending import received
-from polyproc._platform.handles import has_pidfds, new_poll, open_pidfd, ready
+from polyproc._platform.handles import has_pidfds, hold_back_no_more, new_poll, open_pidfd, ready
 from polyproc._platform.posix import PROC, close_quietly, fork, forks
 from polyproc._process.child_life import after_fork, hang_on, lifeline
 from polyproc._process.job import perform_and_exit
@@ -240,6 +240,7 @@ def serve_pool(socket_fd: int, client_pid: int, comm: str, mask: set[int]) -> No
     """
     from polyproc._start.fork import replace_streams  # its client has loaded it; others do without
 
+    hold_back_no_more()  # or `after_fork` does, and it hears Ctrl-C again
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
     handlers = {}
     on_sigterm = _signal.getsignal(_signal.SIGTERM)

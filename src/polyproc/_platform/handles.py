@@ -30,10 +30,8 @@ if TYPE_CHECKING:
 # Such a library replaces functions of the standard library, before or after we are imported, by some that switch to
 # another greenlet. A wait of ours uses none of them. It asks here whether the thread that waits has other greenlets.
 # Where it has, it looks, lets them run for a moment, looks again, and so on: less and less often, at last 100 times a
-# second. Where it has none, it waits in the kernel, by the interpreter's own functions (`own_module`).
-#
-# Our threads and their locks are what `threading` makes, so greenlets where that is patched; they wait as all others
-# do.
+# second. Where it has none, it waits in the kernel, by the interpreter's own functions (`own_module`). Our threads and
+# their locks are what `threading` makes, so greenlets where that is patched; they wait as all others do.
 
 
 # With any of them patched, a program relies on greenlets that go on while others wait.
@@ -198,7 +196,7 @@ class HeldBack:
         self._frame: Any = None
 
     def __enter__(self) -> None:
-        handler: Any = _signal.getsignal(_signal.SIGINT)
+        handler: Any = None if may_switch() else _signal.getsignal(_signal.SIGINT)  # greenlets would not end in turn
         if callable(handler) and type(getattr(handler, "__self__", None)) is not HeldBack:
             self._handler = handler
             try:
@@ -209,7 +207,8 @@ class HeldBack:
 
     def _note(self, signum: int, frame: Any) -> None:
         now = monotonic()
-        if now > self._came_at + _INSISTS_AFTER:
+        # Raised in `__exit__` it would keep the program's handler from coming back; that calls it a moment later.
+        if now > self._came_at + _INSISTS_AFTER and frame.f_code is not HeldBack.__exit__.__code__:
             self._pass_on(signum, frame)
         else:
             self._came_at, self._frame, self._is_noted = min(now, self._came_at), frame, True

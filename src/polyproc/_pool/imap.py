@@ -81,9 +81,10 @@ class IMapIterator(Job, Generic[T]):
         if self._chunked:
             self.give_back()
         try:
-            success, value = items.popleft()
+            item = items.popleft()
         except IndexError:
-            success, value = self._await_item(timeout)
+            item = None  # what is raised as it waits has nothing to do with this
+        success, value = self._await_item(timeout) if item is None else item
         if not self._chunked and self._index - len(items) - self._told >= self._enough:
             self.give_back()
         if success:
@@ -101,33 +102,42 @@ class IMapIterator(Job, Generic[T]):
     def _await_item(self, timeout: float | None) -> tuple[bool, Any]:
         """Wait for a result; take it. Raises TimeoutError, StopIteration."""
         until = None if timeout is None else due(timeout)
-        with self._lock:
-            pass  # what another thread adds just now is counted behind this, and the source told of all that was taken
-        self.give_back()
+        self._give_all_back()
         while True:
             with self._lock:
-                while not self.is_ready():
+                while not self._is_there():
                     left = None if until is None else until - time.monotonic()
                     if left is not None and left <= 0:
                         raise PolyprocTimeoutError
                     self._is_waited_for = True
                     self._change.wait(left)
-            try:
-                return self._items.popleft()
-            except IndexError:  # another thread was faster, or this is the end
-                if self._length is not None and self._index >= self._length:
-                    raise StopIteration from None
+                try:
+                    return self._items.popleft()
+                except IndexError:  # another thread was faster, or this is the end: nothing is added with the lock held
+                    if self._is_there():
+                        raise StopIteration from None
 
     def give_back(self) -> None:
         """Tell the source that the chunks that were taken are used up, once there is room for several."""
         taken = self._index - len(self._items)  # in this order: what comes meanwhile is not taken yet
-        if taken - self._told >= self._enough and self._wants is not None:
-            self._told = taken
-            self._wants(taken)
+        wants = self._wants
+        if taken - self._told >= self._enough and wants is not None:
+            wants(taken)
+            self._told = taken  # last: after a Ctrl-C it is told again
+
+    def _give_all_back(self) -> None:
+        with self._lock:
+            pass  # what another thread adds just now is counted behind this, and the source told of all that was taken
+        self.give_back()
+
+    def _is_there(self) -> bool:
+        return bool(self._items) or (self._length is not None and self._index >= self._length)
 
     def is_ready(self) -> bool:
         """Return whether `next` would not wait."""
-        return bool(self._items) or (self._length is not None and self._index >= self._length)
+        if not self._items:
+            self._give_all_back()  # a reader in asyncio or trio waits next
+        return self._is_there()
 
     def __aiter__(self) -> AsyncIterator[T]:
         """Yield the results in asyncio and trio."""
@@ -224,14 +234,12 @@ class ItemIterator(Generic[T]):
                 return self._items.popleft()
             except IndexError:  # also if another thread was faster
                 left = None if until is None else max(until - time.monotonic(), 0.0)
-                self._items.extend(self._chunks.next(left))
+            self._items.extend(self._chunks.next(left))
 
     __next__ = next
 
     def is_ready(self) -> bool:
         """Return whether `next` would not wait."""
-        if not self._items:
-            self._chunks.give_back()
         return bool(self._items) or self._chunks.is_ready()
 
     def __aiter__(self) -> AsyncIterator[T]:

@@ -48,7 +48,8 @@ class AsyncQueue(AioView, Generic[T]):
                 try:
                     return get_now()
                 except queue.Empty:  # another consumer was faster, or is about to take it
-                    await ticks.next()
+                    pass
+                await ticks.next()
 
     async def get_nowait(self) -> T:
         """Remove and return the oldest item or raise queue.Empty."""
@@ -60,12 +61,11 @@ class AsyncQueue(AioView, Generic[T]):
         while True:
             try:
                 self._put_now(obj)
+                return
             except queue.Full:
                 if not block or ticks.is_over():
                     raise
-                await ticks.next()
-            else:
-                return
+            await ticks.next()
 
     async def put_nowait(self, obj: T) -> None:
         """Add an item or raise queue.Full."""

@@ -188,13 +188,12 @@ class Child:
     returncode: int | None = None
     pid: int = -1
     sentinel: int = -1
-    _status_fd = -1
-    _spare_fd = -1
-    _end_fd = -1
+    _status_fd = _spare_fd = _end_fd = -1
     _watched = LongLived()  # the sentinel, and where a fork server tells the status: a program may close them
     _status = LongLived()
     _box = Box(-1)
     _reaped = (0, 0)  # what waitpid(2) has told
+    _status_read: bytes | None = None  # what a fork server has told
     _left: tuple[int, bytes] | None = None
     _output = ""
     _stack: str | None = None
@@ -362,9 +361,11 @@ class Child:
 
     def _read_status(self) -> int | None:
         """Read the exit code from the fork server, which is the child's parent here."""
-        if self._runs():
+        if self._status_read is None and self._runs():
             return None
-        status = read(self._status_fd, 8) if self._status.is_there() else b""
+        if self._status_read is None and self._status.is_there():
+            [self._status_read] = map(read, (self._status_fd,), (8,))  # one step: the pipe tells it once
+        status = self._status_read or b""
         return int.from_bytes(status, "little", signed=True) if len(status) == 8 else self._code_without_status()
 
     def _code_without_status(self) -> int:

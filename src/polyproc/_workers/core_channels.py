@@ -13,7 +13,7 @@ from polyproc._base.typing import TYPE_CHECKING, Any, Callable, Sequence
 from polyproc._pickling import shared_queue
 from polyproc._pickling.pickler import dumps_through, dumps_to_keep
 from polyproc._pickling.shared_queue import SharedQueue
-from polyproc._platform.handles import pause
+from polyproc._platform.handles import HeldBack, pause
 from polyproc._workers.worker import ALL_DONE, CLOSED, DONE, FAILED, LOOK, Closed, Message, beside, heard
 
 if TYPE_CHECKING:
@@ -316,10 +316,11 @@ def call_alone(engine: ProcessCalls, task: QueuedTask) -> QueuedTask | tuple[Any
             engine.cancel_job(task.job, running=True)
         raise
     outcomes = engine.outcomes
-    outcomes.settle()
-    if outcomes.are_left():
-        outcomes.open_one(None)
+    with HeldBack():  # what this thread takes in hand, of its own call or another's, comes to its end
         outcomes.settle()
+        if outcomes.are_left():
+            outcomes.open_one(None, task.job)
+            outcomes.settle()
     if outcomes.are_left():
         engine.wake()
     engine.follow_up()

@@ -177,12 +177,12 @@ class Outcomes:
         finally:
             del values[:done]
 
-    def open_one(self, away: Away | None) -> bool:
-        """Open the next one, which is to be settled then; return whether this thread keeps its place."""
+    def open_one(self, away: Away | None, job: Any = None) -> bool:
+        """Open the next one, or none but of `job`, to be settled then; return whether this thread keeps its place."""
         me, stays = threading.get_ident(), True
         self._opening[me] = None
         try:
-            outcome = self._next_closed()
+            outcome = self._next_closed(job)
             if outcome is None:  # another thread was faster
                 return True
             self._in_hand[me] = outcome
@@ -202,7 +202,7 @@ class Outcomes:
             self.waiting.append(outcome)
         return stays
 
-    def _next_closed(self) -> Outcome | None:
+    def _next_closed(self, job: Any = None) -> Outcome | None:
         """Take the next one: those of a job of which another thread opens something just now come after others."""
         try:
             if self._in_hand:
@@ -211,9 +211,13 @@ class Outcomes:
                     if id(self._closed[0].job) not in jobs:  # type: ignore[union-attr]
                         break
                     self._closed.append(self._closed.popleft())
-            return self._closed.popleft()
+            outcome = self._closed.popleft()
+            if job is None or outcome.job is job:  # type: ignore[union-attr]
+                return outcome
+            self._closed.appendleft(outcome)  # another's might hold up who waits for this one
         except IndexError:
-            return None
+            pass
+        return None
 
     def look(self) -> bool:
         """Start one more thread that opens values if the others are held up; return whether to look again."""
@@ -295,10 +299,7 @@ class Outcomes:
     @staticmethod
     def _end(outcome: Outcome) -> None:
         """Settle an outcome without the user's code."""
-        if isinstance(outcome, Stop):
-            outcome.source.let_go()
-        else:
-            outcome.job._let_go()
+        (outcome.source.let_go if isinstance(outcome, Stop) else outcome.job._let_go)()
         for index in _indices_of(outcome):
             _hand_out(Settle(outcome.job, index, TERMINATED))  # type: ignore[union-attr]
         if not _indices_of(outcome):
@@ -372,7 +373,7 @@ class PoolEngine:
     def submit(self, tasks: list[QueuedTask], source: Any = None, sent: int = 0) -> None:
         """Submit tasks. Raises ValueError if the pool takes no more."""
         if self.lock._is_owned():  # type: ignore[attr-defined]  # by a finalizer, in the middle of an event
-            self._orders.append(functools.partial(self.scheduler.submitted, tasks, source=source, sent=sent))
+            self.order("submitted", tasks, source=source, sent=sent)  # which wakes: not each event is followed up
             return
         if not has_room():
             raise RecursionError("maximum recursion depth exceeded: a pool takes no call so deep in the stack")

@@ -10,6 +10,7 @@ import itertools
 import os
 import threading
 from itertools import starmap
+from time import monotonic
 
 from polyproc._base.typing import Any, Iterable, Protocol
 from polyproc._platform.handles import AT_ONCE
@@ -22,6 +23,7 @@ from polyproc._workers.worker import CALL, MAP, function_name
 
 _ENOUGH = 4  # short tasks at hand, while which more may be gathered
 _AT_ONCE = 16  # chunks that are packed before they are gathered, of what is at hand
+_SLOW = 0.001  # seconds of packing after which what was packed does not wait for more
 _AT_HAND = (list, tuple, range)  # whose next item is never waited for
 
 
@@ -168,7 +170,7 @@ class Feeder(threading.Thread):
             chunks = self._next_chunks(room)
             if not chunks or self._stopped:
                 return
-            tasks, weight = list[QueuedTask](), 0
+            tasks, weight, until = list[QueuedTask](), 0, monotonic() + _SLOW
             for chunk in chunks:
                 try:
                     payload, size = self._pack(packed, chunk)
@@ -178,9 +180,10 @@ class Feeder(threading.Thread):
                     continue
                 tasks.append(QueuedTask(self._job, self._count + len(tasks), payload, self.called, self._options))
                 weight += size
-                if weight >= BLOCK_BYTES:
-                    self._gather(tasks, weight)
-                    tasks, weight = [], 0
+                is_slow = monotonic() > until
+                if is_slow or weight >= BLOCK_BYTES:
+                    self._gather(tasks, weight, is_slow)
+                    tasks, weight, until = [], 0, monotonic() + _SLOW
             self._gather(tasks, weight)
 
     def _room(self) -> int:
@@ -219,7 +222,7 @@ class Feeder(threading.Thread):
             self._engine.event("chunk_refused", self, self._job, self._count, error)
             self._count += 1
 
-    def _gather(self, tasks: list[QueuedTask], weight: int) -> None:
+    def _gather(self, tasks: list[QueuedTask], weight: int, is_slow: bool = False) -> None:
         """Gather tasks, and submit what is gathered if that is much, or workers may run short of it."""
         if not tasks:
             return
@@ -229,5 +232,5 @@ class Feeder(threading.Thread):
             self._size += weight
         # Asked when it is among what is gathered: else the engine might look before that, for the last time.
         is_much = len(self._gathered) >= BLOCK or self._size >= BLOCK_BYTES
-        if is_much or not (self._is_at_hand or self.has_enough()):
+        if is_much or not ((self._is_at_hand and not is_slow) or self.has_enough()):
             self.flush()

@@ -75,6 +75,7 @@ class ProcessWorkers(PoolEngine):
         self._has_threads = self._has_more = False  # whether more was taken than was heard yet
         self._lacks_threads = False  # whether nobody hears workers that were asked for
         self._errors: list[BaseException] | None = None  # of `start`, while it runs
+        self._found: list[tuple[int, bool, Any]] = []  # what was taken and not heard yet, the last first
         self._looks = False  # whether a note is on its way, behind the answers that are there, to look at the clock
         self._perform_other |= {
             TakeBack: self._take_back,
@@ -295,7 +296,7 @@ class ProcessCalls(ProcessWorkers):
         """Submit a call; return its task. Raises what pickling raises, and ValueError.
 
         If this thread waits for it (`is_awaited`), what came of it may be there already: then that is returned, in a
-        tuple.
+        tuple, else None: a task holds on to its arguments, and whoever waits, to the error that comes.
         """
         packed = self.pack_function(function)
         try:
@@ -317,12 +318,11 @@ class ProcessCalls(ProcessWorkers):
             self._inbox.append(task)
             if len(self._inbox) == 1:
                 self.channels.note(0)
-            if self.state == RUN:
-                return task
-            self.event("looked")  # the pool was closed meanwhile: it is refused
+            if self.state != RUN:
+                self.event("looked")  # the pool was closed meanwhile: it is refused
         else:
             self.submit([task])
-        return task
+        return None if is_awaited else task
 
     def add_tasks(self, job: Any, first: int, messages: Iterable[Any], name: str, options: ResolvedOptions) -> None:
         """Submit tasks of a job, from chunk `first` on. One that cannot be pickled fails."""
@@ -477,6 +477,9 @@ class ProcessPoolEngine(ProcessCalls):
                 report("a pool's thread failed")
                 failures += 1
                 self._broken_by, self.state = error, TERMINATE
+                for handle in list(self.handles.values()):
+                    handle.is_noted = False  # the note of its end may be what could not be heard
+                self._monitor.wake()
                 self._orders.append(lambda now, error=error: self.scheduler.broken_off(now, error))  # type: ignore[misc]
                 if failures > 10:
                     self._give_up(error)
@@ -498,6 +501,12 @@ class ProcessPoolEngine(ProcessCalls):
             with self.lock:
                 self.empty_inbox()
 
+    def _take_some(self, timeout: float) -> list[tuple[int, bool, Any]]:
+        if not self._found:  # else an error has come between
+            self._found = self.channels.take_some(timeout, BURST)
+            self._found.reverse()
+        return self._found
+
     def _step(self) -> None:
         """Hear workers, or do what is due."""
         self._until = NEVER
@@ -505,19 +514,18 @@ class ProcessPoolEngine(ProcessCalls):
             until = self._until = self.scheduler.next_tick()
             wants_no_more = self.state != RUN and self.scheduler.wants_no_more
         timeout = MAX_WAIT if until == NEVER else min(max(until - monotonic(), 0.0), MAX_WAIT)
-        timeout = 0.0 if self.outcomes.are_left() or self._inbox else timeout
+        timeout = 0.0 if self.outcomes.are_left() or self._inbox or self.scheduler.waits_for_more else timeout
         if wants_no_more:
             self.workers.want_no_more(self._starting)
         if self._monitor.due != NEVER:
             timeout = self._monitor.relieve(timeout, wants_no_more)
-        found = self.channels.take_some(timeout, BURST)
+        found = self._take_some(timeout)
         if not found:
             if timeout or until != NEVER:
                 self._monitor.check()
                 self._see_to_the_end()
                 self._tick()
         else:
-            found.reverse()
             while found:
                 id, opened, message = found.pop()
                 self._has_more = bool(found)
@@ -556,6 +564,8 @@ class ProcessPoolEngine(ProcessCalls):
         for task in (*self._inbox, *self.scheduler.open):
             self.refuse(task.job, task.count, error, task.index)
         self.scheduler.open.clear()
+        for handle in list(self.handles.values()):
+            handle.call_in(self.channels.note)
         self.has_ended = True
         self.outcomes.deliver()
 

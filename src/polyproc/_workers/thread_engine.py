@@ -158,13 +158,11 @@ class ThreadPoolEngine(PoolEngine):
         """Return a message, and 0: nothing is pickled."""
         return message, 0
 
-    def add_call(
-        self, job: Any, function: Any, args: Any, options: ResolvedOptions, is_awaited: bool = False
-    ) -> QueuedTask:
+    def add_call(self, job: Any, function: Any, args: Any, options: ResolvedOptions, is_awaited: bool = False) -> Any:
         """Submit a call. Raises ValueError."""
         task = QueuedTask(job, 0, (function, CALL, args), function_name(function), options)
         self.submit([task])
-        return task
+        return None if is_awaited else task
 
     def add_chunks(
         self, job: Any, function: Any, kind: int, chunks: Sequence[Any], name: str, options: ResolvedOptions
