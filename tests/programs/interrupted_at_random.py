@@ -31,9 +31,12 @@ def double(number):
 
 def is_in_finalizer(frame):
     """Return whether a finalizer runs: what is raised in one comes through to nobody (docs/adr/0056)."""
-    while frame is not None and frame.f_code.co_name != "__del__":
+    while frame is not None:
+        name = frame.f_code.co_name
+        if name == "__del__" or (name == "__call__" and frame.f_locals.get("wr") is not None):  # a weak reference's
+            return True
         frame = frame.f_back
-    return frame is not None
+    return False
 
 
 class Interrupts:
