@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from conftest import needs, run_program
+from conftest import PROGRAMS, needs, run_program
 
 ROUNDS = int(os.environ.get("POLYPROC_ROUNDS", "150"))
 KINDS = [
@@ -16,7 +16,8 @@ KINDS = [
 
 def play(kind, method, chance, rounds):
     seed = chance.randrange(2**20)
-    done = run_program("interrupted_at_random.py", kind, method, str(seed), str(rounds), timeout=110)
+    command, env = (kind, method, str(seed), str(rounds)), {"PYTHONPATH": str(PROGRAMS.parent)}
+    done = run_program("interrupted_at_random.py", *command, timeout=110, env=env)
     assert done.returncode == 0, (seed, done.stdout[-100:], done.stderr[-4000:])
     return int(done.stdout.splitlines()[-1].split()[0])
 

@@ -1,4 +1,5 @@
 """Sends itself Ctrl-C at random moments while pools start, deliver, and end. Arguments: what, a start method, a seed, rounds.
+It imports `support`: PYTHONPATH=tests.
 
 A round is over when each handle has its outcome, and no thread, child or descriptor is left; else it says what is.
 """
@@ -20,6 +21,7 @@ import polyproc
 from polyproc._forkserver.fork_server import forkserver, fresh_fork_server
 from polyproc._platform.handles import children_of
 from polyproc.pool import ThreadPool
+from support.broken_off import is_in_finalizer
 
 LIMIT = 20.0  # seconds that anything may take
 ENDED = (polyproc.ProcessError, concurrent.futures.CancelledError, concurrent.futures.BrokenExecutor, KeyboardInterrupt)
@@ -27,16 +29,6 @@ ENDED = (polyproc.ProcessError, concurrent.futures.CancelledError, concurrent.fu
 
 def double(number):
     return 2 * number
-
-
-def is_in_finalizer(frame):
-    """Return whether a finalizer runs: what is raised in one comes through to nobody (docs/adr/0056)."""
-    while frame is not None:
-        name = frame.f_code.co_name
-        if name == "__del__" or (name == "__call__" and frame.f_locals.get("wr") is not None):  # a weak reference's
-            return True
-        frame = frame.f_back
-    return False
 
 
 class Interrupts:
@@ -60,7 +52,10 @@ class Interrupts:
                 os.kill(os.getpid(), signal.SIGINT)
 
     def hear(self, signum, frame):
-        """Raise; not where it is read that it was raised, since the next could come before that is done."""
+        """Raise; not where it is read that it was raised, since the next could come before that is done.
+
+        Nor in a finalizer: what is raised there comes through to nobody (docs/adr/0056).
+        """
         if self.is_over or frame.f_code in (play.__code__, Interrupts.end.__code__) or is_in_finalizer(frame):
             return
         raise KeyboardInterrupt

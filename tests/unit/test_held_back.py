@@ -12,7 +12,7 @@ from polyproc._platform.handles import HeldBack
 
 
 class Kept(list):
-    pass
+    """A list whose `remove` can be another: something in C, which has no frame of its own."""
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_a_late_one_that_comes_as_it_ends_is_told_when_the_handler_is_back(calls
     handler = signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(handles, "_INSISTS_AFTER", -1.0)  # each one is late
     kept = Kept()
-    kept.remove = functools.partial(operator.contains, map(signal.raise_signal, [signal.SIGINT]))  # without a frame
+    kept.remove = functools.partial(operator.contains, map(signal.raise_signal, [signal.SIGINT]))
     monkeypatch.setattr(handles, "held_back", kept)
     held_back = HeldBack()
     held_back.__enter__()

@@ -208,7 +208,7 @@ class HeldBack:
     def _note(self, signum: int, frame: Any) -> None:
         now = monotonic()
         # Raised in `__exit__` it would keep the program's handler from coming back; that calls it a moment later.
-        if now > self._came_at + _INSISTS_AFTER and frame.f_code is not HeldBack.__exit__.__code__:
+        if now > self._came_at + _INSISTS_AFTER and getattr(frame, "f_code", None) is not HeldBack.__exit__.__code__:
             self._pass_on(signum, frame)
         else:
             self._came_at, self._frame, self._is_noted = min(now, self._came_at), frame, True

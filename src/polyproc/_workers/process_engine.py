@@ -564,8 +564,9 @@ class ProcessPoolEngine(ProcessCalls):
         for task in (*self._inbox, *self.scheduler.open):
             self.refuse(task.job, task.count, error, task.index)
         self.scheduler.open.clear()
-        for handle in list(self.handles.values()):
-            handle.call_in(self.channels.note)
+        with self.lock:
+            for handle in list(self.handles.values()):
+                handle.call_in(self.channels.note)
         self.has_ended = True
         self.outcomes.deliver()
 
